@@ -111,6 +111,10 @@ operations! {
     DisableUser: "users disable", "/v1/users/disable", Takes, NamedUser => ChangedUser, "user";
     /// Lets a user log in again.
     EnableUser: "users enable", "/v1/users/enable", Gives, NamedUser => ChangedUser, "user";
+    /// Lets a user see and do at `/admin` what the operator may.
+    PromoteUser: "users promote", "/v1/users/promote", Gives, NamedUser => ChangedUser, "user";
+    /// Does so no more.
+    DemoteUser: "users demote", "/v1/users/demote", Takes, NamedUser => ChangedUser, "user";
     /// Gives a user another password.
     SetPassword: "users password", "/v1/users/password", Gives, UserWithPassword => ChangedUser, "user";
     /// Takes an account at an identity provider off a user.
@@ -334,6 +338,9 @@ pub struct UserView {
     pub name: String,
     /// Whether the configuration names them as owner.
     pub owner_of_configuration: bool,
+    /// Whether they may see and do at `/admin` what the operator may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_owner: Option<bool>,
     /// Why they may not log in, if they may not.
     pub disabled: Option<String>,
     /// When they were added, in RFC 3339.

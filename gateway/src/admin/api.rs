@@ -89,6 +89,8 @@ async fn run(
         Operation::AddUser => users::add(server, request).await,
         Operation::DisableUser => users::disable(server, request).await,
         Operation::EnableUser => users::enable(server, request).await,
+        Operation::PromoteUser => users::promote(server, request).await,
+        Operation::DemoteUser => users::demote(server, request).await,
         Operation::SetPassword => users::password(server, request).await,
         Operation::UnlinkUser => users::unlink(server, request).await,
         Operation::ReadmitApp => users::readmit(server, request).await,

@@ -10,9 +10,9 @@ use super::lookup::no_user;
 use super::outcome::{Done, Subject};
 use super::request::Request;
 use crate::operator_api::{
-    AccountToUnlink, AccountView, AddUser, ChangedUser, DisableUser, EnableUser, Endpoint,
-    ListUsers, NamedUser, ReadmitApp, SetPassword, UnlinkUser, UserPage, UserView,
-    UserWithPassword,
+    AccountToUnlink, AccountView, AddUser, ChangedUser, DemoteUser, DisableUser, EnableUser,
+    Endpoint, ListUsers, NamedUser, PromoteUser, ReadmitApp, SetPassword, UnlinkUser, UserPage,
+    UserView, UserWithPassword,
 };
 use gateway_core::client::ClientId;
 use gateway_core::reason::Reason;
@@ -78,6 +78,43 @@ pub(super) async fn enable(
     let user = people::enable(&server.records, &name, request.now).await?;
     let user = user.ok_or_else(|| no_user(&name))?;
     Ok(changed::<EnableUser>(&user, None))
+}
+
+pub(super) async fn promote(
+    server: &AuthorizationServer,
+    request: &Request,
+) -> Result<Done, Failure> {
+    let NamedUser { name } = request.body::<PromoteUser>()?;
+    let change = |user: User| User {
+        owner: true,
+        ..user
+    };
+    let user = server.records.change_user(&name, request.now, change);
+    let user = user.await?.ok_or_else(|| no_user(&name))?;
+    Ok(changed::<PromoteUser>(&user, None))
+}
+
+pub(super) async fn demote(
+    server: &AuthorizationServer,
+    request: &Request,
+) -> Result<Done, Failure> {
+    let NamedUser { name } = request.body::<DemoteUser>()?;
+    let user = server.records.user(&name, request.now).await?;
+    let user = user.ok_or_else(|| no_user(&name))?;
+    if user.configured {
+        let sentence = format!(
+            "{} is the owner by the configuration (owner.name)",
+            user.name
+        );
+        return Err(Failure::new(Reason::InConfiguration, sentence));
+    }
+    let change = |user: User| User {
+        owner: false,
+        ..user
+    };
+    let user = server.records.change_user(&name, request.now, change);
+    let user = user.await?.ok_or_else(|| no_user(&name))?;
+    Ok(changed::<DemoteUser>(&user, None))
 }
 
 pub(super) async fn password(
@@ -199,6 +236,7 @@ fn view(user: &User) -> UserView {
         id: user.id.as_str().to_owned(),
         name: user.name.clone(),
         owner_of_configuration: user.configured && user.disabled != Some(Disabled::FormerOwner),
+        is_owner: Some(user.is_owner()),
         disabled: disabled.map(str::to_owned),
         created: user.created.to_string(),
         has_password: Some(user.password().is_some()),

@@ -8,8 +8,9 @@ use crate::cli::exit::{UNAVAILABLE, USAGE};
 use crate::cli::operator::passwords::{self, PasswordSource};
 use crate::cli::operator::{Common, Failed, Gateway, Paging, Printed, Table, counted, run as ask};
 use crate::operator_api::{
-    AccountToUnlink, AccountView, AddUser, AppToReadmit, DisableUser, EnableUser, ListUsers,
-    NamedUser, ReadmitApp, SetPassword, UnlinkUser, UserView, UserWithPassword,
+    AccountToUnlink, AccountView, AddUser, AppToReadmit, DemoteUser, DisableUser, EnableUser,
+    ListUsers, NamedUser, PromoteUser, ReadmitApp, SetPassword, UnlinkUser, UserView,
+    UserWithPassword,
 };
 use gateway_oauth::identity::{Password, Passwords};
 
@@ -23,6 +24,10 @@ pub(super) enum Command {
     Disable(One),
     /// Let a person log in again; apps must be allowed anew
     Enable(One),
+    /// Let a person see and do at /admin what the operator may
+    Promote(One),
+    /// Do so no more
+    Demote(One),
     /// Give a person another password, which ends their browser sessions
     Password(Entry),
     /// Take an account at an identity provider off a person; never the last way in
@@ -99,6 +104,16 @@ pub(super) fn run(command: &Command) -> ExitCode {
             let sentence = format!("{} may log in again", one.name);
             Ok(Printed::sentence(body, sentence))
         }),
+        Command::Promote(one) => ask(&one.common, |gateway| {
+            let body = gateway.post::<PromoteUser>(&one.named())?.body;
+            let sentence = format!("{} may open /admin", one.name);
+            Ok(Printed::sentence(body, sentence))
+        }),
+        Command::Demote(one) => ask(&one.common, |gateway| {
+            let body = gateway.post::<DemoteUser>(&one.named())?.body;
+            let sentence = format!("{} may not open /admin any more", one.name);
+            Ok(Printed::sentence(body, sentence))
+        }),
         Command::Password(change) => ask(&change.common, |gateway| {
             let body = gateway.post::<SetPassword>(&change.read()?)?.body;
             let sentence = format!("{} has a new password", change.name);
@@ -145,6 +160,7 @@ fn state(user: &UserView) -> String {
     match (&user.disabled, user.owner_of_configuration) {
         (Some(why), _) => format!("disabled, {why}"),
         (None, true) => "may log in, owner of the configuration".to_owned(),
+        (None, false) if user.is_owner == Some(true) => "may log in, owner".to_owned(),
         (None, false) => "may log in".to_owned(),
     }
 }
