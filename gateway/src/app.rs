@@ -18,6 +18,7 @@ use gateway_core::protocol::redirect_uri::PrivateUseSchemes;
 use gateway_core::secret::{self, SecretHash, TagKey};
 use gateway_oauth::fetch::{Documents, Fetcher, Limits};
 use gateway_oauth::identity::{Passwords, Setup};
+use gateway_oauth::owner::OwnerPagesHandle;
 use gateway_oauth::provider::Providers;
 use gateway_oauth::{AuthorizationServer, Settings};
 use gateway_store::journal::{self, Journal};
@@ -162,6 +163,7 @@ impl App {
                 config.identity.clone(),
             ),
             policy: policy.clone(),
+            owner_pages: OwnerPagesHandle::default(),
             journal: journal.clone(),
             clock,
         });

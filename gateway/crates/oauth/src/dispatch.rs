@@ -13,7 +13,7 @@ use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{
     account, audit_log, authorize, backend_page, device, discovery, home, introspect, login,
-    metadata, provider, register, revoke, session, setup, token,
+    metadata, owner, provider, register, revoke, session, setup, token,
 };
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
@@ -113,6 +113,7 @@ async fn dispatch(
         | Endpoint::AccountApprove
         | Endpoint::AccountUnlink
         | Endpoint::AccountReadmit => web::see_other(Endpoint::Account.path()),
+        Endpoint::Admin => owner::answer(server, request, now).await,
         Endpoint::BackendPage => match &matched.subject {
             Some(subject) => backend_page::page(server, subject, request, now).await,
             None => discovery::absent(),

@@ -53,6 +53,8 @@ pub enum Endpoint {
     AccountTokensRevoke,
     /// Lets an identity provider's word connect an app again.
     AccountReadmit,
+    /// What the owner sees and does: the operator's pages.
+    Admin,
     /// A page that a backend publishes for people.
     BackendPage,
     /// OAuth 2.1 §3.2
@@ -96,12 +98,12 @@ pub enum Endpoint {
 
 /// The table. Its order is that of [`Endpoint`], and the first row whose path fits has the request.
 #[rustfmt::skip]
-const TABLE: [Row; 39] = {
+const TABLE: [Row; 40] = {
     use AuditLog::{BestEffort, Recorded, Required};
     use Caller::{App, Person, Server};
     use Endpoint::*;
     use Path::{
-        Below, Exact, ExactDefault, OfProvider, OfResource, Published, UnderMcp, WellKnown,
+        Below, Exact, ExactDefault, OfProvider, OfResource, Published, Section, UnderMcp, WellKnown,
     };
     [
         row(Health,          Exact("/healthz"),         READ,   Server, Recorded,   NO_BODY),
@@ -124,6 +126,7 @@ const TABLE: [Row; 39] = {
         row(AccountTokensNew, Exact("/account/tokens/new"), BOTH, Person, Required, CONSENT),
         row(AccountTokensRevoke, Exact("/account/tokens/revoke"), BOTH, Person, BestEffort, FORM),
         row(AccountReadmit,  Exact("/account/readmit"), BOTH,   Person, Required,   FORM),
+        row(Admin,           Section("/admin"),         BOTH,   Person, Recorded,   FORM),
         row(BackendPage,     Published,                 READ,   Person, Recorded,   NO_BODY),
         row(Token,           Exact("/token"),           SUBMIT, App,    Required,   FORM),
         row(DeviceAuthorization, Exact("/device_authorization"), SUBMIT, App, Recorded, FORM),
@@ -199,6 +202,8 @@ enum Path {
     ExactDefault(&'static str),
     /// All that begin so.
     Below(&'static str),
+    /// This one and all below it.
+    Section(&'static str),
     /// `/login/`, the name of an identity provider, and this.
     OfProvider(&'static str),
     /// This one with the path of one of a backend's endpoints behind it, with or without its slash;
@@ -307,6 +312,7 @@ impl Endpoint {
             Path::Exact(path)
             | Path::ExactDefault(path)
             | Path::Below(path)
+            | Path::Section(path)
             | Path::OfResource(path)
             | Path::UnderMcp(path) => path,
             Path::OfProvider(_) => "/login/",
@@ -332,7 +338,7 @@ impl Endpoint {
 
     /// Whether somebody who opened it and had to log in is led back to it.
     pub(crate) const fn is_reached_by_login(self) -> bool {
-        matches!(self, Self::BackendPage)
+        matches!(self, Self::Admin | Self::BackendPage)
     }
 
     /// The method by which it does what it is for: that of its form, else a visit.
@@ -372,6 +378,10 @@ impl Path {
         match self {
             Self::Exact(exact) => (path == exact).then_some(None),
             Self::Below(folder) => path.starts_with(folder).then_some(None),
+            Self::Section(section) => {
+                let rest = path.strip_prefix(section)?;
+                (rest.is_empty() || rest.starts_with('/')).then_some(None)
+            }
             Self::OfProvider(end) => {
                 let name = path.strip_prefix("/login/")?.strip_suffix(end)?;
                 (!name.is_empty() && !name.contains('/')).then_some(None)

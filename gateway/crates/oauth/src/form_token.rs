@@ -31,6 +31,8 @@ pub(super) enum Purpose {
     Unlink,
     /// Let an identity provider's word connect an app again.
     Readmit,
+    /// Do something at `/admin`.
+    Administer,
     /// Answer an app on another machine, whose code was typed.
     Device,
 }
@@ -47,6 +49,7 @@ impl Purpose {
             Self::Link => "form link",
             Self::Unlink => "form unlink",
             Self::Readmit => "form readmit",
+            Self::Administer => "form administer",
             Self::Device => "typed user code",
         }
     }
@@ -57,9 +60,12 @@ impl Purpose {
             Self::Consent | Self::Approve | Self::Link | Self::Readmit | Self::Device => {
                 Duration::from_secs(10 * 60)
             }
-            Self::Login | Self::LogOut | Self::Revoke | Self::MakeToken | Self::Unlink => {
-                Duration::from_secs(60 * 60)
-            }
+            Self::Login
+            | Self::LogOut
+            | Self::Revoke
+            | Self::MakeToken
+            | Self::Unlink
+            | Self::Administer => Duration::from_secs(60 * 60),
         }
     }
 }

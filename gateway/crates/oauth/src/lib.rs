@@ -49,6 +49,7 @@ mod known_device_cookie;
 pub mod login;
 mod login_limit;
 pub mod metadata;
+pub mod owner;
 pub mod pages;
 pub mod personal;
 pub mod provider;

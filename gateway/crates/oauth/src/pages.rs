@@ -4,6 +4,7 @@
 //! headers that every page carries. Not: cookies and forms' seals (`oauth`), what is decided.
 
 mod account;
+pub mod admin;
 mod assets;
 mod consent;
 mod device;

@@ -23,6 +23,7 @@ mod person;
 mod renewal;
 mod settings;
 mod start;
+mod state;
 mod tenant;
 mod unlink;
 

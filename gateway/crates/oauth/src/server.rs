@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::device::DeviceApps;
 use crate::fetch::Documents;
 use crate::identity::{Passwords, Setup};
+use crate::owner::OwnerPagesHandle;
 use crate::provider::Providers;
 use gateway_core::access_token::Keys;
 use gateway_core::client::service::ServiceClient;
@@ -138,6 +139,8 @@ pub struct AuthorizationServer {
     pub pages: PageReader,
     /// The operator's policy.
     pub policy: PolicyHandle,
+    /// What stands at `/admin`; nothing until the program says so.
+    pub owner_pages: OwnerPagesHandle,
     /// The audit log.
     pub journal: Journal,
     /// The time.

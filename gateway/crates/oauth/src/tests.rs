@@ -95,6 +95,7 @@ pub(crate) fn server() -> AuthorizationServer {
             IdentityHeaders::default(),
         ),
         policy: Default::default(),
+        owner_pages: Default::default(),
         journal: gateway_store::journal::Journal::off(),
         clock: Clock,
     }

@@ -298,6 +298,7 @@ fn authorization_server(
             IdentityHeaders::default(),
         ),
         policy: Default::default(),
+        owner_pages: Default::default(),
         journal: gateway_store::journal::Journal::off(),
         catalogue: Arc::new(Catalogue::new(
             backends.to_vec(),

@@ -31,6 +31,8 @@ pub enum FormPage {
     Consent,
     /// `/account`.
     Account,
+    /// One of `/admin`.
+    Admin,
 }
 
 /// For so long a form that is pressed again with the same answer is answered as the first time.
@@ -75,6 +77,7 @@ impl Key {
         let page = match page {
             FormPage::Consent => "consent",
             FormPage::Account => "account",
+            FormPage::Admin => "admin",
         };
         Self::new(KeyKind::FormAnswer, format!("{page}:{nonce}"))
     }

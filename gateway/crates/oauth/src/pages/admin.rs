@@ -1,0 +1,170 @@
+//! The owner's pages: what all of them have around their content, and the forms that their buttons are.
+//! A file a page.
+
+mod apps;
+mod audit;
+mod backends;
+mod overview;
+mod people;
+mod policy;
+mod sparkline;
+mod streams;
+
+pub use self::apps::{AppsPage, GrantRow};
+pub use self::audit::{AuditFilter, AuditPage, AuditRow, Counts, Period, Series};
+pub use self::backends::{BackendCard, BackendsPage, ToolRow};
+pub use self::overview::{OverviewPage, State};
+pub use self::people::{LoginWay, PeoplePage, PersonRow};
+pub use self::policy::{Explanation, PolicyPage, Question};
+pub use self::streams::{StreamRow, StreamsPage};
+
+use super::page::Frame;
+use super::text::clean;
+
+/// The longest name that is shown, in characters.
+const LONGEST: usize = 120;
+
+/// What stands around each of the owner's pages.
+#[derive(Clone, Debug)]
+pub struct AdminFrame<'a> {
+    /// Around it.
+    pub frame: Frame<'a>,
+    /// The owner's login name.
+    pub user_name: &'a str,
+    /// Proves that the log-out comes from this page.
+    pub log_out_seal: String,
+    /// Which page it is.
+    pub section: Section,
+    /// Path and query of this page, to which its forms go.
+    pub here: String,
+    /// What came of a button.
+    pub notice: Option<Notice>,
+}
+
+/// A link to one of the pages.
+struct SectionLink {
+    path: &'static str,
+    words: &'static str,
+    is_here: bool,
+}
+
+impl AdminFrame<'_> {
+    fn links(&self) -> impl Iterator<Item = SectionLink> {
+        Section::ALL.into_iter().map(|section| SectionLink {
+            path: section.path(),
+            words: section.words(),
+            is_here: section == self.section,
+        })
+    }
+}
+
+/// What came of a button.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// In words.
+    pub words: String,
+    /// Whether it was not done.
+    pub is_problem: bool,
+}
+
+/// One of the pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// `/admin`
+    Overview,
+    /// `/admin/people`
+    People,
+    /// `/admin/apps`
+    Apps,
+    /// `/admin/streams`
+    Streams,
+    /// `/admin/backends`
+    Backends,
+    /// `/admin/audit`
+    Audit,
+    /// `/admin/policy`
+    Policy,
+}
+
+impl Section {
+    /// In the order of the list that leads to them.
+    pub const ALL: [Self; 7] = [
+        Self::Overview,
+        Self::People,
+        Self::Apps,
+        Self::Streams,
+        Self::Backends,
+        Self::Audit,
+        Self::Policy,
+    ];
+
+    /// Its path.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Overview => "/admin",
+            Self::People => "/admin/people",
+            Self::Apps => "/admin/apps",
+            Self::Streams => "/admin/streams",
+            Self::Backends => "/admin/backends",
+            Self::Audit => "/admin/audit",
+            Self::Policy => "/admin/policy",
+        }
+    }
+
+    /// The page at a path.
+    pub fn at(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|section| section.path() == path)
+    }
+
+    /// Its name for people.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::People => "People",
+            Self::Apps => "Apps",
+            Self::Streams => "Streams",
+            Self::Backends => "Backends",
+            Self::Audit => "Audit log",
+            Self::Policy => "Policy",
+        }
+    }
+}
+
+/// A button with its form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PressForm {
+    /// What it does, as the form says it.
+    pub action: &'static str,
+    /// What about.
+    pub subject: String,
+    /// Proves that the form comes from this page.
+    pub seal: String,
+    /// What stands on the button.
+    pub words: &'static str,
+    /// What it is about, for who does not see where the button stands.
+    pub about: String,
+    /// Whether somebody may do less afterwards.
+    pub takes: bool,
+}
+
+/// A link to where a list goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextPage {
+    /// Path and query.
+    pub url: String,
+}
+
+/// A stranger's text, fit to be shown; a dash for none.
+fn shown(text: &str) -> String {
+    let text = clean(text, LONGEST);
+    match text.is_empty() {
+        true => "–".to_owned(),
+        false => text,
+    }
+}
+
+/// A moment as people read it: the seconds and the `T` of RFC 3339 tell nobody anything.
+fn moment(rfc3339: &str) -> String {
+    let text = rfc3339.get(..16).unwrap_or(rfc3339);
+    text.replace('T', " ")
+}
