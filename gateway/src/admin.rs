@@ -10,6 +10,7 @@ mod grants;
 mod guard;
 mod lookup;
 mod outcome;
+mod pages;
 mod personal_tokens;
 mod request;
 mod streams;
@@ -30,6 +31,7 @@ use prometheus::{Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextE
 use tokio::time::timeout;
 
 pub use self::front_door::FrontDoor;
+pub use self::pages::AdminPages;
 
 use crate::environment;
 use gateway_core::secret::SecretHash;

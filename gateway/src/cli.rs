@@ -5,7 +5,7 @@ mod check;
 mod configuration;
 mod doctor;
 mod exit;
-mod explain;
+pub(crate) mod explain;
 mod healthcheck;
 mod logging;
 mod operator;

@@ -12,7 +12,7 @@ use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::listening::Service;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin::{Admin, FrontDoor};
+use crate::admin::{Admin, AdminPages, FrontDoor};
 use crate::app::App;
 use crate::config::{Config, Limits};
 use gateway_core::clock::Clock;
@@ -79,6 +79,14 @@ pub fn serve(config: &Config, app: App, lane: bool, admin_token: Option<SecretHa
     let last_use = app.authorization_server.last_use.clone();
     let lookout = app.lookout.clone();
     let proxy = Proxy::new(settings(config, lane), dependencies(app));
+    authorization_server
+        .owner_pages
+        .set(Box::new(AdminPages::new(
+            config.clone(),
+            proxy.streams().clone(),
+            revocations.clone(),
+            lookout.clone(),
+        )));
     let admin = Admin {
         server: authorization_server,
         revocations,

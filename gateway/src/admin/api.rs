@@ -1,17 +1,19 @@
-//! The server of the operator's API (`crate::operator_api`). Owns: the phases that all operations pass:
-//! who asks, the body, the audit log. Not: what an operation does (`grants`, `clients`, `users`,
+//! The server of the operator's API (`crate::operator_api`), for commands and for the pages of `/admin`.
+//! Owns: the phases that all operations pass: who asks, the body, the audit log. Not: what an operation does (`grants`, `clients`, `users`,
 //! `streams`, `tokens`).
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, StatusCode};
 use pingora::protocols::http::ServerSession;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::failure::Failure;
 use super::outcome::Done;
 use super::request::{Origin, Request};
 use super::{clients, grants, guard, personal_tokens, streams, tokens, users};
-use crate::operator_api::{Effect, Operation};
+use crate::operator_api::{Effect, Endpoint, Operation, Query};
 use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::web::{self, Response};
 use gateway_core::reason::Reason;
@@ -52,24 +54,63 @@ pub(super) async fn answer(
     let attempt = Attempt {
         operation,
         operator: operator(&headers),
-        origin,
+        origin: origin.clone(),
     };
-    match perform(server, streams, session, &attempt).await {
-        Ok(done) => attempt.finish(&server.journal, done).await,
-        Err(failure) => attempt.refuse(&server.journal, &failure),
+    let (effect, now) = (operation.effect(), server.clock.now());
+    let done = match Request::read(session, effect, now, origin).await {
+        Ok(request) => attempt.carry_out(server, streams, &request).await,
+        Err(failure) => Err(attempt.refuse(&server.journal, failure)),
+    };
+    match done {
+        Ok(body) => web::json(StatusCode::OK, &body),
+        Err(failure) => failure.to_response(),
     }
 }
 
-async fn perform(
-    server: &AuthorizationServer,
-    streams: &Streams,
-    session: &mut ServerSession,
-    attempt: &Attempt,
-) -> Result<Done, Failure> {
-    let (effect, now) = (attempt.operation.effect(), server.clock.now());
-    let request = Request::read(session, effect, now, attempt.origin.clone()).await?;
-    attempt.announce(&server.journal, &request).await?;
-    run(server, streams, attempt.operation, &request).await
+/// Somebody at a page, for whom operations are carried out as for a command: with the same checks,
+/// answers and records.
+pub(super) struct PageOperator<'a> {
+    pub(super) server: &'a AuthorizationServer,
+    pub(super) streams: &'a Streams,
+    /// The login name.
+    pub(super) name: &'a str,
+    pub(super) origin: Origin,
+}
+
+impl PageOperator<'_> {
+    /// Asks something.
+    pub(super) async fn read<E: Endpoint<Request: Query>>(
+        &self,
+        query: &E::Request,
+    ) -> Result<E::Answer, Failure> {
+        let pairs = query.parameters().into_iter();
+        let pairs = pairs.filter_map(|(name, value)| value.map(|value| (name, value)));
+        let now = self.server.clock.now();
+        self.carry_out::<E>(Request::asking(pairs, now, self.origin.clone())?)
+            .await
+    }
+
+    /// Changes something.
+    pub(super) async fn change<E: Endpoint<Request: Serialize>>(
+        &self,
+        body: &E::Request,
+    ) -> Result<E::Answer, Failure> {
+        let now = self.server.clock.now();
+        self.carry_out::<E>(Request::changing(body, now, self.origin.clone()))
+            .await
+    }
+
+    async fn carry_out<E: Endpoint>(&self, request: Request) -> Result<E::Answer, Failure> {
+        let attempt = Attempt {
+            operation: E::OPERATION,
+            operator: format!("{} at /admin", self.name),
+            origin: self.origin.clone(),
+        };
+        // Boxed: the futures of all operations are one, and a page holds several.
+        let done = Box::pin(attempt.carry_out(self.server, self.streams, &request)).await?;
+        serde_json::from_value(done)
+            .map_err(|error| Failure::new(Reason::Internal, error.to_string()))
+    }
 }
 
 async fn run(
@@ -110,6 +151,24 @@ struct Attempt {
 }
 
 impl Attempt {
+    /// The answer, once it was done and written down.
+    async fn carry_out(
+        &self,
+        server: &AuthorizationServer,
+        streams: &Streams,
+        request: &Request,
+    ) -> Result<Value, Failure> {
+        let journal = &server.journal;
+        let done = async {
+            self.announce(journal, request).await?;
+            run(server, streams, self.operation, request).await
+        };
+        match done.await {
+            Ok(done) => self.finish(journal, done).await,
+            Err(failure) => Err(self.refuse(journal, failure)),
+        }
+    }
+
     /// For the logs.
     fn describe(&self, what: &str) -> String {
         let (command, operator) = (self.operation.command(), &self.operator);
@@ -133,8 +192,8 @@ impl Attempt {
         written.map_err(|error| Failure::from(error).about(&subject))
     }
 
-    /// Writes down what was done, and answers.
-    async fn finish(&self, journal: &Journal, done: Done) -> Response {
+    /// Writes down what was done, and gives the answer.
+    async fn finish(&self, journal: &Journal, done: Done) -> Result<Value, Failure> {
         let subject = done.subject;
         let detail = self.describe(&subject.what);
         log::info!(
@@ -150,17 +209,17 @@ impl Attempt {
         };
         let record = self.origin.record(record);
         match write(journal, self.operation.effect(), record).await {
-            Ok(()) => web::json(StatusCode::OK, &done.body),
+            Ok(()) => Ok(done.body),
             Err(failure) => {
                 log_refusal(&failure, self.operation.command(), &self.origin);
-                failure.to_response()
+                Err(failure)
             }
         }
     }
 
-    /// Writes down what was not done, and answers.
-    fn refuse(&self, journal: &Journal, failure: &Failure) -> Response {
-        log_refusal(failure, self.operation.command(), &self.origin);
+    /// Writes down what was not done, and why.
+    fn refuse(&self, journal: &Journal, failure: Failure) -> Failure {
+        log_refusal(&failure, self.operation.command(), &self.origin);
         let subject = failure.concerned();
         let record = Record {
             detail: Some(self.describe(&subject.what)),
@@ -172,7 +231,7 @@ impl Attempt {
         };
         // It was refused or failed already: a log that can't be written changes nothing.
         let _ = journal.append(&self.origin.record(record));
-        failure.to_response()
+        failure
     }
 }
 

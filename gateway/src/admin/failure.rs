@@ -64,7 +64,7 @@ impl Failure {
         Self::new(Reason::RequestMalformed, sentence)
     }
 
-    const fn status(&self) -> StatusCode {
+    pub(super) const fn status(&self) -> StatusCode {
         match self.reason {
             Reason::AdminTokenWrong => StatusCode::UNAUTHORIZED,
             Reason::AdminRequestForeign => StatusCode::FORBIDDEN,

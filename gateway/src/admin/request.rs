@@ -6,8 +6,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use pingora::protocols::http::ServerSession;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
+use url::form_urlencoded;
 
 use super::failure::Failure;
 use crate::operator_api::{Effect, Endpoint, Query};
@@ -79,6 +81,34 @@ impl Request {
             now,
             origin,
         })
+    }
+
+    /// A question of a page's.
+    pub(super) fn asking(
+        pairs: impl Iterator<Item = (&'static str, String)>,
+        now: Timestamp,
+        origin: Origin,
+    ) -> Result<Self, Failure> {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(pairs);
+        Ok(Self {
+            query: Form::parse(query.finish().as_bytes())?,
+            body: Bytes::new(),
+            now,
+            origin,
+        })
+    }
+
+    /// A change of a page's.
+    pub(super) fn changing(body: &impl Serialize, now: Timestamp, origin: Origin) -> Self {
+        // Only maps with keys that are no strings fail to serialise; no request of ours has one.
+        let body = serde_json::to_vec(body).expect("the operator's own requests serialise");
+        Self {
+            query: Form::default(),
+            body: body.into(),
+            now,
+            origin,
+        }
     }
 
     /// The parameters of a question.

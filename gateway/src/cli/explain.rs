@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use self::case::Case;
 use crate::cli::token::moment;
+use crate::config::Config;
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::rules::Statement;
 use gateway_core::protocol::scope::Scope;
@@ -27,6 +28,9 @@ use mcp_protocol::tool_definition::Labels;
 const REFUSED: u8 = 1;
 /// The question is none, as for the arguments themselves.
 const NO_QUESTION: u8 = 2;
+
+/// The revision that a request names unless something else is said.
+const PROTOCOL_VERSION: &str = "2025-11-25";
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
@@ -74,7 +78,7 @@ pub(super) struct Explain {
     #[arg(long, value_name = "IP")]
     address: Option<IpAddr>,
     /// The revision of MCP that the request names
-    #[arg(long, value_name = "DATE", default_value = "2025-11-25")]
+    #[arg(long, value_name = "DATE", default_value = PROTOCOL_VERSION)]
     protocol_version: String,
     /// What the tool says about its effects. Default: the backend is asked
     #[arg(long, value_name = "LABEL")]
@@ -85,6 +89,73 @@ pub(super) struct Explain {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// A question of a page's about a call that a person would make with an app that was allowed every tool.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PageQuestion {
+    /// The login name.
+    pub(crate) user: String,
+    /// The client id; `None`: one that registered itself.
+    pub(crate) client: Option<String>,
+    /// The backend, by name.
+    pub(crate) backend: String,
+    /// The tool.
+    pub(crate) tool: String,
+    /// The arguments, as a JSON object.
+    pub(crate) arguments: Option<String>,
+    /// From where.
+    pub(crate) address: Option<IpAddr>,
+    /// What the tool says of its effects, as far as the running gateway knows.
+    pub(crate) labels: Option<Labels>,
+}
+
+/// What the page says to it.
+#[derive(Clone, Debug)]
+pub(crate) struct PageAnswer {
+    /// Why not, in named parts; empty: it would be let through.
+    pub(crate) refusal: Vec<(&'static str, String)>,
+    /// The statement that decided.
+    pub(crate) rule: Option<String>,
+    /// What was known.
+    pub(crate) facts: Vec<String>,
+    /// What was taken to be so.
+    pub(crate) assumed: Vec<String>,
+}
+
+/// What would be decided under the policy of `config`, by the code that decides. Blocks for as long as
+/// the keys are read.
+///
+/// # Errors
+/// The question is none: in a sentence.
+pub(crate) fn for_page(question: &PageQuestion, config: Config) -> Result<PageAnswer, String> {
+    let explain = Explain {
+        config: None,
+        policy: None,
+        backend: Some(question.backend.clone()),
+        tool: Some(question.tool.clone()),
+        method: None,
+        name: None,
+        token: None,
+        user: Some(question.user.clone()),
+        client: question.client.clone(),
+        scope: Vec::new(),
+        argument: Vec::new(),
+        arguments: question.arguments.clone(),
+        at: None,
+        address: question.address,
+        protocol_version: PROTOCOL_VERSION.to_owned(),
+        label: None,
+        offline: true,
+        json: false,
+    };
+    let case = Case::within(&explain, config)?;
+    let case = match question.labels {
+        Some(labels) => case.with_labels(labels),
+        None => case,
+    };
+    let explained = case.decide().map_err(|sentences| sentences.join("; "))?;
+    Ok(explained.into_page_answer())
 }
 
 /// What a tool may say about its effects.
@@ -160,6 +231,29 @@ pub(super) fn run(explain: &Explain) -> ExitCode {
 }
 
 impl Explained {
+    fn into_page_answer(self) -> PageAnswer {
+        let placed = |statement: &Statement| format!("{statement}  {}", statement.text());
+        let mut refusal = Vec::new();
+        if let Some(why) = &self.refused {
+            refusal.push((
+                "Reason",
+                format!("{}: {}", why.reason, why.reason.sentence()),
+            ));
+            refusal.push(("Check", why.check.clone()));
+            let scope = why.needs.as_ref();
+            refusal.extend(scope.map(|scope| ("Needs", format!("scope {scope}"))));
+            let unmet = why.failed.iter();
+            refusal.extend(unmet.map(|statement| ("Unmet", placed(statement))));
+            refusal.push(("To do", why.reason.remedy().to_owned()));
+        }
+        PageAnswer {
+            refusal,
+            rule: self.rule.as_ref().map(placed),
+            facts: self.facts,
+            assumed: self.assumed,
+        }
+    }
+
     fn print(&self) {
         match &self.refused {
             None => println!("ALLOWED"),

@@ -28,6 +28,9 @@ use gateway_upstream::{Backend, Catalogue, ToolListing};
 use mcp_protocol::calls::Call;
 use mcp_protocol::tool_definition::Labels;
 
+/// What is assumed where nobody says what a tool does.
+const NOTHING_SAID: &str = "the tool says nothing of its effects";
+
 /// How long a token lives that is made up for the question.
 const HYPOTHETICAL: Duration = Duration::from_secs(3600);
 
@@ -58,7 +61,7 @@ impl<'a> Case<'a> {
         Self::within(explain, config).map_err(|sentence| vec![sentence])
     }
 
-    fn within(explain: &'a Explain, config: Config) -> Result<Self, String> {
+    pub(super) fn within(explain: &'a Explain, config: Config) -> Result<Self, String> {
         let now = explain.at.unwrap_or_else(|| Clock.now());
         let mut assumed = Vec::new();
         let call = explain.call()?;
@@ -112,6 +115,13 @@ impl<'a> Case<'a> {
         let tags = own.map_or_else(|| TagKey::new([0; 32]), |(_, tags)| tags);
         case.look_at_tool(&tags);
         Ok(case)
+    }
+
+    /// The same, where what the called tool says of its effects is known without asking.
+    pub(super) fn with_labels(mut self, labels: Labels) -> Self {
+        self.labels = labels;
+        self.assumed.retain(|it| it != NOTHING_SAID);
+        self
     }
 
     /// What a token stands for that says the digest of its tools alone: nothing but the called tool
@@ -175,9 +185,7 @@ impl<'a> Case<'a> {
                 self.current = as_granted.unwrap_or(ToolState::Unknown);
                 match self.explain.label {
                     Some(label) => self.labels = label.labels(),
-                    None => self
-                        .assumed
-                        .push("the tool says nothing of its effects".to_owned()),
+                    None => self.assumed.push(NOTHING_SAID.to_owned()),
                 }
             }
         }

@@ -1,0 +1,121 @@
+//! `/admin/people`.
+
+use super::{Desk, ON_A_PAGE, PageResult, after, counted, in_url};
+use crate::admin::failure::Failure;
+use crate::operator_api::{
+    AccountToUnlink, DemoteUser, DisableUser, EnableUser, ListUsers, NamedUser, PageQuery,
+    PromoteUser, UnlinkUser, UserView,
+};
+use gateway_oauth::owner::OwnerPress;
+use gateway_oauth::pages::admin::{LoginWay, Notice, PeoplePage, PersonRow, PressForm};
+
+impl Desk<'_> {
+    pub(super) async fn people(&self, notice: Option<Notice>) -> PageResult {
+        let query = PageQuery {
+            limit: ON_A_PAGE,
+            after: after(self),
+        };
+        let page = self.read::<ListUsers>(&query).await?;
+        let people = page.users.iter().map(|user| self.person(user));
+        Ok(PeoplePage {
+            admin: self.frame(notice),
+            people: people.collect(),
+            next: self.next(page.next, &[]),
+        }
+        .page())
+    }
+
+    fn person(&self, user: &UserView) -> PersonRow {
+        PersonRow {
+            name: user.name.clone(),
+            id: user.id.clone(),
+            id_in_url: in_url(&user.id),
+            is_owner: user.is_owner.unwrap_or_default(),
+            disabled: user.disabled.clone(),
+            created: user.created.clone(),
+            ways: self.ways(user),
+            forms: self.about_person(user),
+        }
+    }
+
+    /// What somebody logs in with, each with what takes it away. A passkey is one more of them.
+    fn ways(&self, user: &UserView) -> Vec<LoginWay> {
+        let password = user.has_password.unwrap_or_default().then(|| LoginWay {
+            words: "a password".to_owned(),
+            form: None,
+        });
+        let accounts = user.accounts.iter().flatten().map(|account| {
+            let called = account.address.as_deref().unwrap_or(&account.subject);
+            let words = format!("{} as {called}", account.provider);
+            let subject = [&user.name, &account.provider, &account.subject];
+            let subject = subject.map(String::as_str).join("\n");
+            let about = format!("{words}, of {}", user.name);
+            let form = self.button("unlink", &subject, "Remove", &about, true);
+            LoginWay {
+                words,
+                form: Some(form),
+            }
+        });
+        password.into_iter().chain(accounts).collect()
+    }
+
+    fn about_person(&self, user: &UserView) -> Vec<PressForm> {
+        let name = user.name.as_str();
+        let button = |action, words, takes| self.button(action, name, words, name, takes);
+        let mut forms = Vec::new();
+        // Nobody locks themselves out by a slip; a command can.
+        let is_oneself = name == self.visit.user_name();
+        match (&user.disabled, is_oneself) {
+            (Some(_), _) => forms.push(button("enable", "Let in again", false)),
+            (None, false) => forms.push(button("disable", "Keep out", true)),
+            (None, true) => {}
+        }
+        match user.is_owner {
+            Some(true) if !is_oneself && !user.owner_of_configuration => {
+                forms.push(button("demote", "No owner any more", true));
+            }
+            Some(false) if user.disabled.is_none() => {
+                forms.push(button("promote", "Make an owner", false));
+            }
+            _ => {}
+        }
+        forms
+    }
+
+    pub(super) async fn press_person(&self, press: &OwnerPress) -> Result<String, Failure> {
+        let name = press.subject.lines().next().unwrap_or_default().to_owned();
+        let named = NamedUser { name: name.clone() };
+        match press.action.as_str() {
+            "disable" => {
+                let done = self.change::<DisableUser>(&named).await?;
+                let revoked = counted(done.revoked.unwrap_or_default(), "grant");
+                Ok(format!("{name} is kept out; revoked {revoked}."))
+            }
+            "enable" => {
+                self.change::<EnableUser>(&named).await?;
+                Ok(format!("{name} may log in again."))
+            }
+            "promote" => {
+                self.change::<PromoteUser>(&named).await?;
+                Ok(format!("{name} may open these pages now."))
+            }
+            "demote" => {
+                self.change::<DemoteUser>(&named).await?;
+                Ok(format!("{name} may not open these pages any more."))
+            }
+            "unlink" => {
+                let mut lines = press.subject.lines().skip(1).map(str::to_owned);
+                let provider = lines.next().unwrap_or_default();
+                let words = format!("{name} does not log in with {provider} any more.");
+                let account = AccountToUnlink {
+                    name,
+                    provider,
+                    subject: lines.next(),
+                };
+                self.change::<UnlinkUser>(&account).await?;
+                Ok(words)
+            }
+            _ => Err(Failure::malformed("this page has no such button")),
+        }
+    }
+}
