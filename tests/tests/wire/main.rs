@@ -38,6 +38,7 @@ mod odd_bodies;
 mod odd_lists;
 mod operator;
 mod origins;
+mod owner_pages;
 mod personal;
 mod policy;
 mod policy_forms;

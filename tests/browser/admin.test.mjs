@@ -1,0 +1,96 @@
+// /admin in Chromium, and a cited document that opens in the browser of who may read it: with script
+// and without, in every look, held to what every page must be.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { ask, startClient, startGateway } from "./gateway.mjs";
+import { arrive, closeBrowser, inspect, logIn, openBrowser, withPage } from "./looks.mjs";
+
+before(openBrowser);
+after(closeBrowser);
+
+const PAGES = 'pages = "/documents/"\n';
+const HEADINGS = ["People", "Apps", "Streams", "Backends", "Audit log", "Policy"];
+
+/** An app that the owner lets use everything, and its token. */
+async function connected(gateway, page, name) {
+  const client = await startClient(gateway, name);
+  await page.goto(client.authorizeUrl);
+  if (await page.getByLabel("Password").isVisible()) await logIn(page);
+  await page.getByLabel("Everything").check();
+  const callback = await arrive(page, client, "Allow");
+  const { access_token } = await client.redeem(callback.get("code"));
+  return { client, token: access_token };
+}
+
+test("a cited document opens in the same browser, and after the login in another", async () => {
+  const gateway = await startGateway({ more: PAGES });
+  try {
+    let cited;
+    await withPage({}, async (page) => {
+      const { client, token } = await connected(gateway, page, "Reader");
+      const found = await ask(gateway, token, "tools/call", { name: "search", arguments: { query: "revoke a token" } });
+      const [first] = found.result?.structuredContent?.results ?? [];
+      assert.ok(first, JSON.stringify(found));
+      cited = first.url;
+      assert.ok(cited.startsWith(`${gateway.origin}/pages/`), cited);
+      await page.goto(cited);
+      await page.getByRole("heading", { level: 1 }).waitFor();
+      await inspect(page, "cited-document");
+      await client.stop();
+    }, [gateway.origin]);
+    await withPage({ javaScriptEnabled: false }, async (page) => {
+      await page.goto(cited);
+      await page.getByText("Log in to open this page").waitFor();
+      await logIn(page);
+      assert.equal(page.url(), cited);
+      await page.locator("pre").waitFor();
+    }, [gateway.origin]);
+  } finally {
+    await gateway.stop();
+  }
+});
+
+for (const javaScriptEnabled of [true, false]) {
+  test(`the owner looks at everything and takes something back (script: ${javaScriptEnabled})`, async () => {
+    const gateway = await startGateway({ more: PAGES });
+    try {
+      await withPage({ javaScriptEnabled }, async (page) => {
+        const shot = async (name) => javaScriptEnabled && inspect(page, name);
+        const { client, token } = await connected(gateway, page, "A test app");
+        for (let n = 0; n < 5; n += 1) await ask(gateway, token, "tools/call", { name: "search", arguments: { query: "cake" } });
+        await ask(gateway, token, "tools/call", { name: "no_such_tool", arguments: {} });
+        const stream = new AbortController();
+        await fetch(`${gateway.origin}/sse`, { headers: { Authorization: `Bearer ${token}` }, signal: stream.signal });
+        await page.goto(`${gateway.origin}/admin`);
+        await page.getByRole("heading", { level: 1, name: "Overview" }).waitFor();
+        await shot("admin");
+        for (const heading of HEADINGS) {
+          await page.getByRole("link", { name: heading, exact: true }).first().click();
+          await page.getByRole("heading", { level: 1, name: heading }).waitFor();
+          await shot(`admin-${heading.toLowerCase().replace(" ", "-")}`);
+        }
+        await page.getByLabel("Person").fill("alice");
+        await page.getByLabel("Tool").fill("search");
+        await page.getByRole("button", { name: "Explain" }).click();
+        await page.getByRole("heading", { name: "allowed search by alice" }).waitFor();
+        await shot("admin-policy-explained");
+        await page.goto(`${gateway.origin}/admin/streams`);
+        await page.getByRole("button", { name: "Close" }).first().click();
+        await page.getByText("is being closed").waitFor();
+        stream.abort();
+        await page.goto(`${gateway.origin}/admin/apps`);
+        // By keyboard alone.
+        await page.getByRole("button", { name: "Revoke: A test app" }).focus();
+        await page.keyboard.press("Enter");
+        await page.getByText("Revoked 1 grant").waitFor();
+        await shot("admin-apps-revoked");
+        const refused = await fetch(`${gateway.origin}/mcp`, { method: "POST", headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" }, body: "{}" });
+        assert.equal(refused.status, 401);
+        await client.stop();
+      }, [gateway.origin]);
+    } finally {
+      await gateway.stop();
+    }
+  });
+}
