@@ -117,6 +117,19 @@ const METHODS: &[&str] = &[
     "tools/list",
 ];
 
+/// What MCP names as notifications of a client.
+const NOTIFICATIONS: &[&str] = &[
+    "notifications/cancelled",
+    "notifications/initialized",
+    "notifications/progress",
+    "notifications/roots/list_changed",
+];
+
+/// All methods that MCP names for what a client sends.
+pub fn known_methods() -> impl Iterator<Item = &'static str> {
+    METHODS.iter().chain(NOTIFICATIONS).copied()
+}
+
 impl Call {
     /// What a judged message asks for. Its arguments are handed over.
     pub fn from_message(message: &mut Message) -> Self {
