@@ -36,6 +36,7 @@ use gateway_core::audit::{
 };
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::secret::TagKey;
+use gateway_metrics::Metrics;
 
 /// How long a record that nobody waits for may be in memory only.
 pub const DURABLE_WITHIN: Duration = Duration::from_millis(200);
@@ -102,7 +103,24 @@ pub struct Unwritable;
 
 /// A handle on the log. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Journal(Option<Arc<Shared>>);
+pub struct Journal {
+    shared: Option<Arc<Shared>>,
+    /// Counts what is told of access, also where there is no log.
+    metrics: Option<Metrics>,
+}
+
+/// How one of the two logs stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogFigures {
+    /// What it is called: `access` or `calls`.
+    pub log: &'static str,
+    /// Records that wait for its writer.
+    pub queued: usize,
+    /// Records that were written.
+    pub written: u64,
+    /// Records that could not be.
+    pub lost: u64,
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -129,6 +147,17 @@ struct State {
     failing: AtomicBool,
     /// Records that were not written since the last one that was.
     missing: AtomicU64,
+    /// Records that were written, and that were not, since the start.
+    written: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl State {
+    /// So many records are not written.
+    fn lose(&self, records: u64) {
+        self.missing.fetch_add(records, Ordering::Relaxed);
+        self.lost.fetch_add(records, Ordering::Relaxed);
+    }
 }
 
 impl LogHandle {
@@ -141,7 +170,40 @@ impl LogHandle {
 impl Journal {
     /// No audit log.
     pub const fn off() -> Self {
-        Self(None)
+        Self {
+            shared: None,
+            metrics: None,
+        }
+    }
+
+    /// The same log; what it is told of access is counted, whether or not it is written.
+    #[must_use]
+    pub fn counted(self, metrics: &Metrics) -> Self {
+        Self {
+            metrics: Some(metrics.clone()),
+            ..self
+        }
+    }
+
+    /// How the logs stand; none, where there are none.
+    pub fn figures(&self) -> Vec<LogFigures> {
+        let Some(shared) = &self.shared else {
+            return Vec::new();
+        };
+        let figures = |(log, pen): (&'static str, &Pen)| LogFigures {
+            log,
+            queued: pen.queue.length(),
+            written: pen.state.written.load(Ordering::Relaxed),
+            lost: pen.state.lost.load(Ordering::Relaxed),
+        };
+        let logs = [("access", &shared.access), ("calls", &shared.calls)];
+        logs.into_iter().map(figures).collect()
+    }
+
+    fn count<T>(&self, record: &Record<T>) {
+        if let Some(metrics) = &self.metrics {
+            metrics.count_record(record);
+        }
     }
 
     /// Opens both logs, mends what a crash left, and starts their writers. The chains go on where
@@ -161,7 +223,7 @@ impl Journal {
                 state,
             })
         };
-        Ok(Self(Some(Arc::new(Shared {
+        let shared = Shared {
             access: pen(settings.file.clone())?,
             calls: pen(settings.calls_file())?,
             flood: Mutex::new(Flood::new(clock.now())),
@@ -170,17 +232,21 @@ impl Journal {
             on_failure: settings.on_failure,
             public,
             clock,
-        }))))
+        };
+        Ok(Self {
+            shared: Some(Arc::new(shared)),
+            metrics: None,
+        })
     }
 
     /// What verifies this log's checkpoints; `None` if there is no log.
     pub fn public_key(&self) -> Option<PublicKey> {
-        self.0.as_ref().map(|shared| shared.public)
+        self.shared.as_ref().map(|shared| shared.public)
     }
 
     /// Whether a request may begin that will have to be entered.
     pub fn ready(&self) -> Result<(), Unwritable> {
-        match &self.0 {
+        match &self.shared {
             Some(shared) if shared.is_failing() => shared.failed(),
             _ => Ok(()),
         }
@@ -188,13 +254,16 @@ impl Journal {
 
     /// Whether records are being lost at this moment.
     pub fn is_failing(&self) -> bool {
-        self.0.as_ref().is_some_and(|shared| shared.is_failing())
+        self.shared
+            .as_ref()
+            .is_some_and(|shared| shared.is_failing())
     }
 
     /// Enters a record and waits until it is durable. One beyond what its grant, user or address
     /// may write is counted, and told with the counts.
     pub async fn append_durable(&self, record: Record) -> Result<(), Unwritable> {
-        let Some(shared) = &self.0 else {
+        self.count(&record);
+        let Some(shared) = &self.shared else {
             return Ok(());
         };
         let pen = shared.pen(record.event);
@@ -211,12 +280,13 @@ impl Journal {
 
     /// Enters a record without waiting for it, within the same bounds.
     pub fn append<T: AsRef<str>>(&self, record: &Record<T>) -> Result<(), Unwritable> {
-        let Some(shared) = &self.0 else {
+        self.count(record);
+        let Some(shared) = &self.shared else {
             return Ok(());
         };
         let pen = shared.pen(record.event);
         if pen.is_failing() {
-            pen.state.missing.fetch_add(1, Ordering::Relaxed);
+            pen.state.lose(1);
             return shared.failed();
         }
         match shared.pass(record, Flood::take) {
@@ -229,7 +299,8 @@ impl Journal {
     /// them, and with the calls, so that it pushes out nothing that gives access. The request is
     /// answered already, so a log that can't be written changes nothing.
     pub fn append_anonymous<T: AsRef<str>>(&self, record: &Record<T>) {
-        let Some(shared) = &self.0 else {
+        self.count(record);
+        let Some(shared) = &self.shared else {
             return;
         };
         let pen = match record.event {
@@ -245,7 +316,7 @@ impl Journal {
 
     /// The form in which a call's arguments are written. `text` is their JSON.
     pub fn arguments<'t>(&self, text: &'t [u8]) -> Option<Arguments<Cow<'t, str>>> {
-        let shared = self.0.as_ref()?;
+        let shared = self.shared.as_ref()?;
         match shared.arguments {
             ArgumentsMode::None => None,
             ArgumentsMode::Hash => {
@@ -258,7 +329,7 @@ impl Journal {
 
     /// Signs and closes the logs. Later records are lost, so this comes last.
     pub fn close(&self) {
-        let Some(shared) = &self.0 else {
+        let Some(shared) = &self.shared else {
             return;
         };
         let told = shared.flood.lock().tell(shared.clock.now(), true);
@@ -325,7 +396,7 @@ impl Shared {
         match pen.queue.push(entry) {
             Ok(()) => Ok(()),
             Err(Refused) => {
-                pen.state.missing.fetch_add(1, Ordering::Relaxed);
+                pen.state.lose(1);
                 self.failed()
             }
         }

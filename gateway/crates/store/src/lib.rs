@@ -32,6 +32,7 @@ pub mod journal;
 mod key;
 mod last_use;
 mod memory;
+mod metered;
 mod program;
 mod records;
 mod redis;
@@ -53,6 +54,7 @@ pub use self::error::{Corrupt, OpenError, StoreError, unless_conflict};
 pub use self::key::{CountKey, Key, KeyKind, Table};
 pub use self::last_use::LastUse;
 pub use self::memory::Memory;
+pub use self::metered::Metered;
 pub use self::records::{
     Disabled, FormPage, GrantsOf, Identity, KeptDevice, KeptGoal, KeptGrant, KeptSetup,
     LoginSubject, Page, ProviderLogin, Readable, Records, ServiceGrantKey, SetupOffer, SetupState,

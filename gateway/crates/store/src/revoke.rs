@@ -2,6 +2,7 @@
 //! once. Not: what has to be revoked for what (`oauth::revoke`, `oauth::revoke_all`).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::task::JoinSet;
 
@@ -23,6 +24,7 @@ impl Records {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let begun = Instant::now();
         let revocation = Revocation {
             id: what.to_string(),
             expires: until,
@@ -31,6 +33,7 @@ impl Records {
         if let Some(view) = self.view() {
             view.add(&[revocation]);
         }
+        self.took_effect(begun);
         Ok(())
     }
 
@@ -53,6 +56,7 @@ impl Records {
         grants: Vec<(GrantId, Timestamp)>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let begun = Instant::now();
         let mut revoking = JoinSet::new();
         let mut known = Vec::with_capacity(grants.len());
         let mut outcome = Ok(());
@@ -80,7 +84,16 @@ impl Records {
         if let Some(view) = self.view() {
             view.add(&known);
         }
+        if outcome.is_ok() {
+            self.took_effect(begun);
+        }
         outcome
+    }
+
+    fn took_effect(&self, begun: Instant) {
+        if let Some(effect) = &self.effect {
+            effect.observe(begun.elapsed());
+        }
     }
 }
 

@@ -86,6 +86,11 @@ impl Queue {
         self.is_abandoned.load(Ordering::Acquire)
     }
 
+    /// How many entries wait.
+    pub(super) fn length(&self) -> usize {
+        self.state.lock().entries.len()
+    }
+
     /// Puts an entry at the end.
     pub(super) fn push(&self, entry: Entry) -> Result<(), Refused> {
         let mut state = self.state.lock();

@@ -122,8 +122,11 @@ impl Writer {
         let written = self
             .usable()
             .and_then(|()| self.write(&records, must_sync, close.is_some()));
-        if let Err(error) = &written {
-            self.fail(error, count);
+        match &written {
+            Ok(()) => {
+                self.state.written.fetch_add(count, Ordering::Relaxed);
+            }
+            Err(error) => self.fail(error, count),
         }
         for told in waiting {
             // Whoever waited may have given up.
@@ -267,7 +270,7 @@ impl Writer {
     }
 
     fn fail(&mut self, error: &io::Error, records: u64) {
-        self.state.missing.fetch_add(records, Ordering::Relaxed);
+        self.state.lose(records);
         if self.log.take().is_some() || !self.state.failing.swap(true, Ordering::Relaxed) {
             let file = self.settings.file.display().to_string();
             log::error!(event = "audit_failing", file = file, cause = error.to_string(); "the audit log can't be written; trying again every second");

@@ -13,6 +13,7 @@ use crate::key::Key;
 use crate::revocation_view::RevocationView;
 use crate::store::{Inserted, Store};
 use gateway_core::clock::Timestamp;
+use gateway_metrics::{Histogram, Metrics};
 
 /// How often somebody else may come between reading a record and replacing it.
 pub(super) const ATTEMPTS: usize = 8;
@@ -24,6 +25,8 @@ pub struct Records {
     pub(super) view: Option<Arc<RevocationView>>,
     pub(super) kept_tools: Arc<KeptTools>,
     pub(super) left_out: Arc<LeftOut>,
+    /// How long revocations take until they count here.
+    pub(crate) effect: Option<Histogram>,
 }
 
 impl Records {
@@ -34,6 +37,7 @@ impl Records {
             view: None,
             kept_tools: Arc::default(),
             left_out: Arc::default(),
+            effect: None,
         }
     }
 
@@ -43,6 +47,15 @@ impl Records {
     pub fn with_view(self, view: Arc<RevocationView>) -> Self {
         Self {
             view: Some(view),
+            ..self
+        }
+    }
+
+    /// The same records, which measure what revocations take.
+    #[must_use]
+    pub fn counted(self, metrics: &Metrics) -> Self {
+        Self {
+            effect: Some(metrics.revocation_effect.with([])),
             ..self
         }
     }
