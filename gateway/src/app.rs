@@ -16,13 +16,16 @@ use gateway_core::grants::PinKey;
 use gateway_core::policy::PolicyHandle;
 use gateway_core::protocol::redirect_uri::PrivateUseSchemes;
 use gateway_core::secret::{self, SecretHash, TagKey};
+use gateway_metrics::Metrics;
 use gateway_oauth::fetch::{Documents, Fetcher, Limits};
 use gateway_oauth::identity::{Passwords, Setup};
 use gateway_oauth::owner::OwnerPagesHandle;
 use gateway_oauth::provider::Providers;
 use gateway_oauth::{AuthorizationServer, Settings};
 use gateway_store::journal::{self, Journal};
-use gateway_store::{LastUse, OpenError, Records, RevocationView, Store, StoreEpoch, StoreError};
+use gateway_store::{
+    LastUse, Metered, OpenError, Records, RevocationView, Store, StoreEpoch, StoreError,
+};
 use gateway_upstream::{Backend, Catalogue, Connections, Lookout, PageReader, ProtocolSupport};
 
 /// How long a start waits for a store that is not up yet, as in a compose file.
@@ -56,6 +59,8 @@ pub struct App {
     pub policy: PolicyHandle,
     /// The time.
     pub clock: Clock,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// Why the gateway can't start.
@@ -118,11 +123,13 @@ impl App {
         runtime: &Handle,
     ) -> Result<Self, StartError> {
         let clock = Clock;
-        let (records, revocations) = opened(config, &keys, clock, runtime).await?;
+        let metrics = Metrics::new();
+        let (records, revocations) = opened(config, &keys, clock, &metrics, runtime).await?;
         let journal = match &config.audit {
             Some(settings) => Journal::open(settings, &keys.tags, clock)?,
             None => Journal::off(),
-        };
+        }
+        .counted(&metrics);
         let backends: Vec<Arc<Backend>> = config
             .backends
             .iter()
@@ -166,6 +173,7 @@ impl App {
             owner_pages: OwnerPagesHandle::default(),
             journal: journal.clone(),
             clock,
+            metrics: metrics.clone(),
         });
         Ok(Self {
             authorization_server,
@@ -181,6 +189,7 @@ impl App {
             journal,
             policy,
             clock,
+            metrics,
         })
     }
 }
@@ -190,12 +199,14 @@ async fn opened(
     config: &Config,
     keys: &KeysFolder,
     clock: Clock,
+    metrics: &Metrics,
     runtime: &Handle,
 ) -> Result<(Records, Arc<RevocationView>), StartError> {
     let url = config.store.to_string();
     let store = gateway_store::open(&config.store, runtime)?;
+    let store: Arc<dyn Store> = Arc::new(Metered::new(store, metrics));
     answering(&url, store.as_ref(), clock).await?;
-    let records = Records::new(store.clone());
+    let records = Records::new(store.clone()).counted(metrics);
     same_keys(&url, &records, &keys.signing, clock).await?;
     for service in &config.service_names {
         let person = records.user(service, clock.now()).await;

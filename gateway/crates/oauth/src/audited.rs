@@ -4,8 +4,11 @@
 //! Every refusal passes `error_response` or `error_page`, which attach theirs: a new one can't forget
 //! it.
 
-use gateway_core::audit::Record;
+use gateway_core::audit::{Outcome, Record};
 use gateway_core::protocol::web::Response;
+use gateway_core::reason::Reason;
+use gateway_metrics::Decision;
+use http::StatusCode;
 
 /// The records of one answer.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,23 @@ pub(super) fn audited(mut response: Response, record: Record) -> Response {
         .0
         .push(record);
     response
+}
+
+/// What an answer decides: what the last of its records says, else its status.
+pub(super) fn decision(response: &Response) -> Decision {
+    let records = response.extensions().get::<Records>();
+    let refused = records.and_then(|Records(records)| {
+        let mut records = records.iter().rev();
+        records.find(|record| record.outcome != Outcome::Allowed)
+    });
+    let status = response.status();
+    match refused {
+        Some(record) => record.into(),
+        None if status == StatusCode::NOT_FOUND => Decision::refused(Some(Reason::NotFound), false),
+        None if status.is_server_error() => Decision::refused(None, true),
+        None if status.is_client_error() => Decision::refused(None, false),
+        None => Decision::ALLOWED,
+    }
 }
 
 /// Takes the records off an answer.

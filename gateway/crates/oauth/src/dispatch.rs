@@ -12,12 +12,13 @@ use crate::endpoint::{Caller, Endpoint, MatchedEndpoint, Subject};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{
-    account, audit_log, authorize, backend_page, device, discovery, home, introspect, login,
+    account, audit_log, audited, authorize, backend_page, device, discovery, home, introspect, login,
     metadata, owner, provider, register, revoke, session, setup, token,
 };
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
+use gateway_metrics::Decision;
 
 impl AuthorizationServer {
     /// The largest body that is read of a request whose head is known, in bytes. The session is looked
@@ -52,16 +53,33 @@ async fn answer(
     request: &Request,
 ) -> Response {
     let endpoint = matched.endpoint;
-    let response = if request.method == Method::OPTIONS {
-        web::with_header(web::empty(StatusCode::NO_CONTENT), ALLOW, &endpoint.allow())
+    let unaudited = Decision::refused(Some(Reason::AuditUnavailable), true);
+    let (response, decision) = if request.method == Method::OPTIONS {
+        let response = web::empty(StatusCode::NO_CONTENT);
+        let response = web::with_header(response, ALLOW, &endpoint.allow());
+        (response, Decision::ALLOWED)
     } else if !endpoint.takes(&request.method) {
-        method_not_allowed(endpoint, request)
+        let decision = Decision::refused(Some(Reason::MethodNotAllowed), false);
+        (method_not_allowed(endpoint, request), decision)
     } else if let Some(unready) = audit_log::unready(server, endpoint, request) {
-        unready
+        (unready, unaudited)
     } else {
         let response = dispatch(server, &matched, request, server.clock.now()).await;
-        audit_log::entered(server, endpoint, request, response).await
+        let decision = audited::decision(&response);
+        let is_fault = response.status().is_server_error();
+        let response = audit_log::entered(server, endpoint, request, response).await;
+        let has_become_fault = !is_fault && response.status().is_server_error();
+        (
+            response,
+            if has_become_fault {
+                unaudited
+            } else {
+                decision
+            },
+        )
     };
+    let labels = [&endpoint.name(), "", decision.outcome(), decision.reason()];
+    server.metrics.requests.with(labels).increment();
     match endpoint.caller() {
         Caller::App => cross_origin(response, endpoint, request),
         Caller::Person | Caller::Server => response,

@@ -302,6 +302,18 @@ impl Endpoint {
         })
     }
 
+    /// What metrics call it: its name in the table, in small letters.
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for letter in format!("{self:?}").chars() {
+            if letter.is_ascii_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+
     const fn row(self) -> &'static Row {
         &TABLE[self as usize]
     }

@@ -21,6 +21,7 @@ use gateway_core::protocol::redirect_uri::PrivateUseSchemes;
 use gateway_core::protocol::resource::{Issuer, Mount};
 use gateway_core::reason::Reason;
 use gateway_core::secret::{SecretHash, TagKey};
+use gateway_metrics::Metrics;
 use gateway_store::journal::Journal;
 use gateway_store::{LastUse, Records, ToolsUnknown, User};
 use gateway_upstream::{Catalogue, PageReader};
@@ -145,6 +146,8 @@ pub struct AuthorizationServer {
     pub journal: Journal,
     /// The time.
     pub clock: Clock,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 impl AuthorizationServer {

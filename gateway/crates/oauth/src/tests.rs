@@ -98,6 +98,7 @@ pub(crate) fn server() -> AuthorizationServer {
         owner_pages: Default::default(),
         journal: gateway_store::journal::Journal::off(),
         clock: Clock,
+        metrics: Default::default(),
     }
 }
 

@@ -77,6 +77,8 @@ pub(super) async fn answer(
     match issue(server, granted, now) {
         Ok(issued) => {
             issued.log(request, grant_type);
+            let counted = &server.metrics.tokens_issued;
+            counted.with([grant_type.name()]).increment();
             audited(
                 issued.to_response(grant_type, now),
                 issued.record(grant_type),
@@ -144,6 +146,18 @@ impl GrantType {
                 ErrorCode::UnsupportedGrantType,
                 Reason::GrantTypeUnsupported,
             )),
+        }
+    }
+
+    /// What metrics call it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::RefreshToken => "refresh_token",
+            Self::ClientCredentials => "client_credentials",
+            Self::DeviceCode => "device_code",
+            Self::TokenExchange => "token_exchange",
+            Self::JwtBearer => "jwt_bearer",
         }
     }
 

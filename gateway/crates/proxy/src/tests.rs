@@ -307,6 +307,7 @@ fn authorization_server(
             PinKey::new(&TagKey::new([4; 32])),
         )),
         clock: Clock,
+        metrics: Default::default(),
     }
 }
 
