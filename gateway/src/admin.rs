@@ -9,6 +9,7 @@ mod front_door;
 mod grants;
 mod guard;
 mod lookup;
+mod measurement;
 mod outcome;
 mod pages;
 mod personal_tokens;
@@ -27,7 +28,6 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
-use prometheus::{Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use tokio::time::timeout;
 
 pub use self::front_door::FrontDoor;
@@ -35,8 +35,9 @@ pub use self::pages::AdminPages;
 
 use crate::environment;
 use gateway_core::secret::SecretHash;
+use gateway_metrics::Metrics;
 use gateway_oauth::AuthorizationServer;
-use gateway_proxy::{LaneRequests, Streams};
+use gateway_proxy::Proxy;
 use gateway_store::RevocationView;
 use gateway_upstream::{BackendStatus, Lookout, Observation};
 
@@ -57,10 +58,10 @@ pub struct Admin {
     pub front: FrontDoor,
     /// Looked at by `/readyz`.
     pub keys_dir: PathBuf,
-    /// Counted by `/metrics`.
-    pub streams: Streams,
-    /// Counted by `/metrics`.
-    pub lane_requests: LaneRequests,
+    /// Measured by `/metrics`; its streams are the operator's to close.
+    pub proxy: Proxy,
+    /// Printed by `/metrics`.
+    pub metrics: Metrics,
     /// What the operator's commands must show; without it they are refused.
     pub token: Option<SecretHash>,
 }
@@ -82,7 +83,7 @@ impl ServeHttp for Admin {
             // Boxed: probes need not have room for it.
             (_, path) if path.starts_with("/v1/") => {
                 let token = self.token.as_ref();
-                let answering = api::answer(&self.server, &self.streams, token, session);
+                let answering = api::answer(&self.server, self.proxy.streams(), token, session);
                 Box::pin(answering).await.map(Vec::from)
             }
             _ => text(
@@ -184,52 +185,18 @@ impl Admin {
         self.lookout.statuses().map(line).collect()
     }
 
-    fn metrics(&self) -> Response<Vec<u8>> {
-        match self.exposition() {
-            Ok(body) => text(StatusCode::OK, body),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-        }
-    }
-
     /// The state of this moment in Prometheus' text format.
-    fn exposition(&self) -> prometheus::Result<String> {
+    fn metrics(&self) -> Response<Vec<u8>> {
         let now = self.server.clock.now();
-        let registry = Registry::new();
-        let build = IntGaugeVec::new(
-            Opts::new("gateway_build_info", "The running version."),
-            &["version"],
-        )?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        registry.register(Box::new(build))?;
-        let streams = IntGaugeVec::new(
-            Opts::new("gateway_open_streams", "Event streams that are held open."),
-            &["backend"],
-        )?;
-        for (backend, count) in self.streams.count_by_backend() {
-            streams
-                .with_label_values(&[&backend])
-                .set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
-        registry.register(Box::new(streams))?;
-        let lane = IntCounter::with_opts(Opts::new(
-            "gateway_lane_requests_total",
-            "Requests for MCP that were served on the short road; the others go through Pingora.",
-        ))?;
-        lane.inc_by(self.lane_requests.count());
-        registry.register(Box::new(lane))?;
-        let age = Gauge::with_opts(Opts::new(
-            "gateway_revocations_age_seconds",
-            "Time since the revocations were last read; calls are refused from 60 on.",
-        ))?;
-        age.set(self.revocations.age(now).as_secs_f64());
-        registry.register(Box::new(age))?;
-        let failing = IntGauge::with_opts(Opts::new(
-            "gateway_audit_failing",
-            "1 while the audit log can't be written.",
-        ))?;
-        failing.set(i64::from(self.server.journal.is_failing()));
-        registry.register(Box::new(failing))?;
-        TextEncoder::new().encode_to_string(&registry.gather())
+        self.proxy.measure();
+        let measured = measurement::Measured {
+            metrics: &self.metrics,
+            lookout: &self.lookout,
+            journal: &self.server.journal,
+            revocations_age: self.revocations.age(now),
+        };
+        measured.measure();
+        text(StatusCode::OK, self.metrics.exposition())
     }
 }
 

@@ -78,6 +78,7 @@ pub fn serve(config: &Config, app: App, lane: bool, admin_token: Option<SecretHa
     let revocations = app.revocations.clone();
     let last_use = app.authorization_server.last_use.clone();
     let lookout = app.lookout.clone();
+    let metrics = app.metrics.clone();
     let proxy = Proxy::new(settings(config, lane), dependencies(app));
     authorization_server
         .owner_pages
@@ -92,8 +93,8 @@ pub fn serve(config: &Config, app: App, lane: bool, admin_token: Option<SecretHa
         revocations,
         lookout,
         front: FrontDoor::new(&config.general.listen),
-        streams: proxy.streams().clone(),
-        lane_requests: proxy.lane_requests().clone(),
+        proxy: proxy.clone(),
+        metrics: metrics.clone(),
         token: admin_token,
         keys_dir: config.keys_dir.clone(),
     };
@@ -204,6 +205,7 @@ fn dependencies(app: App) -> Dependencies {
         backends: app.backends,
         protocols: app.protocols,
         connections: app.connections,
+        metrics: app.metrics,
     }
 }
 

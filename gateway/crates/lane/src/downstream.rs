@@ -247,6 +247,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Downstream<'_, '_, IO, E> 
         };
         if !(out.is_empty() && data.is_empty() && tail.is_empty()) {
             self.write([&out[..], size.line(), data, tail]).await?;
+            self.exchange.sent(data.len());
         }
         out.clear();
         Ok(())

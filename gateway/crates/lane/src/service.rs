@@ -97,6 +97,9 @@ pub trait Exchange: Send + Unpin + 'static {
         true
     }
 
+    /// So many bytes of the answer's body were written.
+    fn sent(&mut self, _bytes: usize) {}
+
     /// From now on the exchange is a stream that waits for events.
     fn becomes_stream(&mut self);
 

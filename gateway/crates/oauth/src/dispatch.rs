@@ -12,8 +12,8 @@ use crate::endpoint::{Caller, Endpoint, MatchedEndpoint, Subject};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{
-    account, audit_log, audited, authorize, backend_page, device, discovery, home, introspect, login,
-    metadata, owner, provider, register, revoke, session, setup, token,
+    account, audit_log, audited, authorize, backend_page, device, discovery, home, introspect,
+    login, metadata, owner, provider, register, revoke, session, setup, token,
 };
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};

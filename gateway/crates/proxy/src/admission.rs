@@ -4,7 +4,9 @@
 //! It goes by the value of a request ([`McpRequest`]) and knows no transport: whoever brings one gives its
 //! head to [`confirm`], reads the body if that lets it, and gives it to [`admit`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method};
@@ -69,6 +71,7 @@ pub(super) async fn confirm(
     route: BackendRoute<'_>,
     last: &mut LastToken,
 ) -> Result<ConfirmedRequest, Rejection> {
+    context.endpoint = Cow::Borrowed(route.endpoint.as_str());
     if let Some(query) = route.target.query
         && PersonalToken::may_stand_in(query)
     {
@@ -100,6 +103,7 @@ pub(super) async fn confirm(
     head.check_method(route.endpoint)?;
     let destination = Destination::find(&state.sessions, head.headers, route, token.claims())?;
     head.check_body()?;
+    context.confirming = context.started.elapsed();
     Ok(ConfirmedRequest {
         request: McpRequest::new(route.endpoint, head),
         destination,
@@ -118,6 +122,7 @@ pub(super) async fn admit(
     mut confirmed: ConfirmedRequest,
     body: Option<Bytes>,
 ) -> Result<Admitted, Rejection> {
+    let begun = Instant::now();
     let (calls, mirrored_name) = match body {
         Some(body) => read_calls(state, head, &mut confirmed, body).await?,
         None => (Vec::new(), None),
@@ -131,10 +136,16 @@ pub(super) async fn admit(
                 permit: &permit,
                 body: confirmed.request.body.as_ref(),
             };
-            let backend = &confirmed.route.mounted.backend.mount.name;
+            let route = confirmed.route.route();
             let now = state.clock.now();
-            let told = state.admissions.record(&permitted, context, backend, now);
+            let told = state
+                .admissions
+                .record(&permitted, context, Some(route.mounted), now);
             told.map_err(|_| Rejection::AuditDown)?;
+            let body = confirmed.request.bytes().map_or(0, Bytes::len);
+            state
+                .admissions
+                .allow(context, route, permit.calls(), body, begun);
             expect_answers(&state.tasks, &confirmed, permit.calls());
             Ok(Admitted {
                 mirrored_name,

@@ -1,18 +1,22 @@
-//! What the edge let through or refused: one event, and the log line and the records of the audit log
-//! that are made of it.
+//! What the edge let through or refused: one event, and the log line, the records of the audit log and
+//! the counts that are made of it.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::Method;
 
 use super::context::{RequestContext, sent};
+use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
 use super::request::McpBody;
+use super::routes::BackendRoute;
 use gateway_core::audit::{Event, Facts, Labelled, Record, Sent};
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::Permit;
+use gateway_metrics::{Decision, Metrics};
 use gateway_store::journal::{Journal, Unwritable};
 use gateway_upstream::Catalogue;
 use mcp_protocol::Message;
@@ -43,22 +47,27 @@ pub(super) enum AdmissionEvent<'a> {
 pub(super) struct AdmissionLog {
     journal: Journal,
     catalogue: Arc<Catalogue>,
+    metrics: Metrics,
 }
 
 impl AdmissionLog {
-    pub(super) const fn new(journal: Journal, catalogue: Arc<Catalogue>) -> Self {
-        Self { journal, catalogue }
+    pub(super) const fn new(journal: Journal, catalogue: Arc<Catalogue>, metrics: Metrics) -> Self {
+        Self {
+            journal,
+            catalogue,
+            metrics,
+        }
     }
 
-    /// Writes down what was decided about a request for `backend`, which is empty where there is
-    /// none. An error means that what is permitted must not go on: nothing reaches a backend unseen.
+    /// Writes down what was decided about a request for `mounted`, if there is one. An error means that what is permitted must not go on: nothing reaches a backend unseen.
     pub(super) fn record(
         &self,
         event: &AdmissionEvent<'_>,
         context: &RequestContext,
-        backend: &str,
+        mounted: Option<&MountedBackend>,
         now: Timestamp,
     ) -> Result<(), Unwritable> {
+        let backend = mounted.map_or("", |mounted| &mounted.backend.mount.name);
         event.log(context, backend);
         let user = &context.user_name;
         let labels = |tool: &str| self.catalogue.cached_labels(backend, user, tool);
@@ -79,6 +88,7 @@ impl AdmissionLog {
             AdmissionEvent::Refused {
                 rejection, peer, ..
             } => {
+                self.refuse(rejection, context, mounted);
                 let rule = rejection.rule();
                 let record = refused(rejection, &rule, backend, context, *peer, labels);
                 if context.user.is_empty() {
@@ -90,6 +100,63 @@ impl AdmissionLog {
                 Ok(())
             }
         }
+    }
+}
+
+impl AdmissionLog {
+    /// Counts a request that goes on to its backend: `begun` is when its body was there, of so many bytes.
+    pub(super) fn allow(
+        &self,
+        context: &mut RequestContext,
+        route: BackendRoute<'_>,
+        calls: &[Call],
+        body: usize,
+        begun: Instant,
+    ) {
+        let (mounted, now) = (route.mounted, Instant::now());
+        let metrics = &mounted.metrics;
+        let is_listed = |tool: &str| self.is_listed(mounted, context, tool);
+        let allowed = mounted.allowed(route.endpoint);
+        let exchange = metrics.allow(allowed, calls, is_listed, now);
+        metrics.decided(context.confirming + now.duration_since(begun), body);
+        context.exchange = Some(exchange);
+    }
+
+    /// Counts a request that does not go on, or an exchange that came to nothing.
+    fn refuse(
+        &self,
+        rejection: &Rejection,
+        context: &RequestContext,
+        mounted: Option<&MountedBackend>,
+    ) {
+        if let Some(limit) = rejection.limit() {
+            self.metrics.limits_reached.with([limit]).increment();
+        }
+        let reason = rejection.reason();
+        if context.exchange.is_some() {
+            return context.failed(reason);
+        }
+        let decision = Decision::refused(Some(reason), rejection.is_fault());
+        let backend = mounted.map_or("", |mounted| &mounted.backend.mount.name);
+        let labels = [
+            &*context.endpoint,
+            backend,
+            decision.outcome(),
+            decision.reason(),
+        ];
+        self.metrics.requests.with(labels).increment();
+        if let Some(mounted) = mounted {
+            for call in rejection.calls() {
+                let is_listed = |tool: &str| self.is_listed(mounted, context, tool);
+                mounted.metrics.refuse(call, decision, is_listed);
+            }
+        }
+    }
+
+    /// Whether a backend lists a tool for whoever calls, as far as that is known.
+    fn is_listed(&self, mounted: &MountedBackend, context: &RequestContext, tool: &str) -> bool {
+        let (backend, user) = (&mounted.backend.mount.name, &context.user_name);
+        self.catalogue.is_listed(backend, user, tool)
     }
 }
 

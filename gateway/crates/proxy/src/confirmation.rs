@@ -15,6 +15,7 @@ use gateway_core::access_token::VerifiedToken;
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::{AccessToken, Audience, TokenRejection};
 use gateway_core::protocol::bearer::{BearerPresentation, BearerToken};
+use gateway_metrics::{Counter, Metrics};
 use gateway_oauth::AuthorizationServer;
 use gateway_store::RevocationView;
 
@@ -27,11 +28,19 @@ pub(super) struct TokenConfirmation {
     verified_tokens: Cache<[u8; 32], Arc<VerifiedToken>>,
     revocations: Arc<RevocationView>,
     server: Arc<AuthorizationServer>,
+    hits: Counter,
+    misses: Counter,
 }
 
 impl TokenConfirmation {
-    pub(super) fn new(revocations: Arc<RevocationView>, server: Arc<AuthorizationServer>) -> Self {
+    pub(super) fn new(
+        revocations: Arc<RevocationView>,
+        server: Arc<AuthorizationServer>,
+        metrics: &Metrics,
+    ) -> Self {
         Self {
+            hits: metrics.cache.with(["access_token", "hit"]),
+            misses: metrics.cache.with(["access_token", "miss"]),
             verified_tokens: Cache::new(TOKENS),
             revocations,
             server,
@@ -47,14 +56,23 @@ impl TokenConfirmation {
         last: &mut LastToken,
     ) -> Result<AccessToken, Rejection> {
         let token = match last.presented_again(headers, now) {
-            Some(token) => token,
+            Some(token) => {
+                self.hits.increment();
+                token
+            }
             None => {
                 let bearer = presented(headers)?;
                 let key: [u8; 32] = Sha256::digest(bearer.as_str()).into();
                 let token = match self.verified_tokens.get(&key) {
-                    Some(token) if !token.is_stale(now) => token,
-                    // Boxed: it happens once for each token, and then hardly ever.
-                    known => Box::pin(self.read(key, &bearer, known, now)).await?,
+                    Some(token) if !token.is_stale(now) => {
+                        self.hits.increment();
+                        token
+                    }
+                    known => {
+                        self.misses.increment();
+                        // Boxed: it happens once for each token, and then hardly ever.
+                        Box::pin(self.read(key, &bearer, known, now)).await?
+                    }
                 };
                 last.remember(headers, &token);
                 token

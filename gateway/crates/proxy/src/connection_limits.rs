@@ -16,6 +16,7 @@ use super::metered;
 use super::peer::network;
 use super::settings::Bound;
 use gateway_core::reason::Reason;
+use gateway_metrics::{Counter, CounterFamily, Metrics};
 
 /// How many connections without a place are answered at once; each takes a file meanwhile.
 const FAREWELLS: usize = 32;
@@ -29,16 +30,8 @@ pub(super) struct ConnectionLimits {
     taken: Mutex<OpenConnections>,
     farewells: Arc<Semaphore>,
     said: Mutex<LogThrottle>,
-}
-
-impl Default for ConnectionLimits {
-    fn default() -> Self {
-        Self {
-            taken: Mutex::default(),
-            farewells: Arc::new(Semaphore::new(FAREWELLS)),
-            said: Mutex::default(),
-        }
-    }
+    accepted: Counter,
+    reached: CounterFamily<1>,
 }
 
 /// When it was last said in the log that connections are refused, and how many were since.
@@ -62,6 +55,16 @@ pub(super) enum Crowd {
 }
 
 impl ConnectionLimits {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        Self {
+            taken: Mutex::default(),
+            farewells: Arc::new(Semaphore::new(FAREWELLS)),
+            said: Mutex::default(),
+            accepted: metrics.connections_accepted.with([]),
+            reached: metrics.limits_reached.clone(),
+        }
+    }
+
     pub(super) fn take(
         self: &Arc<Self>,
         address: Option<IpAddr>,
@@ -81,6 +84,7 @@ impl ConnectionLimits {
             *count += 1;
         }
         taken.all += 1;
+        self.accepted.increment();
         Ok(ConnectionPermit {
             limits: Arc::clone(self),
             address,
@@ -95,6 +99,7 @@ impl ConnectionLimits {
     /// Answers a connection that there is no place for, after its first bytes: a client that has
     /// asked nothing yet expects no answer. Of very many at once the others are just closed.
     pub(super) fn turn_away(&self, mut socket: TcpStream, refusal: Refusal) {
+        self.reached.with([refusal.limit]).increment();
         self.say(refusal);
         let Ok(permit) = Arc::clone(&self.farewells).try_acquire_owned() else {
             return;
@@ -198,7 +203,7 @@ mod tests {
 
     #[test]
     fn connections_are_capped_in_all_and_for_each_address() {
-        let limits = Arc::new(ConnectionLimits::default());
+        let limits = Arc::new(ConnectionLimits::new(&Metrics::new()));
         let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
         let first = limits.take(ip("192.0.2.1"), 3, 2);
         let second = limits.take(ip("::ffff:192.0.2.1"), 3, 2);

@@ -1,8 +1,9 @@
 //! What is known about one request, for the log, the audit log and the policy.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method};
 
@@ -13,6 +14,8 @@ use super::request::RequestHead;
 use super::settings::Settings;
 use gateway_core::access_token::Claims;
 use gateway_core::audit::Sent;
+use gateway_core::reason::Reason;
+use gateway_metrics::{Ended, ExchangeMeter};
 use mcp_protocol::calls::Call;
 
 /// What is known about a request for the log.
@@ -35,6 +38,12 @@ pub(super) struct RequestContext {
     pub(super) allowed_origin: Option<HeaderValue>,
     /// The revision of MCP that its header names.
     pub(super) protocol_version: Option<String>,
+    /// Which of the gateway's endpoints it is for, as metrics call it.
+    pub(super) endpoint: Cow<'static, str>,
+    /// How long it took to confirm its token.
+    pub(super) confirming: Duration,
+    /// Counts what becomes of it, once it is allowed.
+    pub(super) exchange: Option<ExchangeMeter>,
     _running: Running,
 }
 
@@ -54,6 +63,9 @@ impl RequestContext {
             peer: None,
             allowed_origin: None,
             protocol_version: None,
+            endpoint: Cow::Borrowed("none"),
+            confirming: Duration::ZERO,
+            exchange: None,
             _running: running,
         }
     }
@@ -75,6 +87,47 @@ impl RequestContext {
         claims.user_name.clone_into(&mut self.user_name);
         claims.groups.clone_into(&mut self.groups);
         self.scope = claims.scope.to_string();
+    }
+
+    /// The head of the backend's answer came.
+    pub(super) fn answered(&self) {
+        if let Some(exchange) = &self.exchange {
+            exchange.answered(Instant::now());
+        }
+    }
+
+    /// Bytes of the answer's body went to the client.
+    pub(super) fn sent(&self, bytes: usize) {
+        if let Some(exchange) = &self.exchange {
+            exchange.sent(bytes);
+        }
+    }
+
+    /// Its answer is a stream of events that is held open.
+    pub(super) fn becomes_stream(&self) {
+        if let Some(exchange) = &self.exchange {
+            exchange.becomes_stream();
+        }
+    }
+
+    /// The answer is over, by what the log calls it.
+    pub(super) fn ended(&self, outcome: &'static str) {
+        if let Some(exchange) = &self.exchange {
+            exchange.ended(match outcome {
+                "done" => Ended::Done,
+                other => Ended::By(other),
+            });
+        }
+    }
+
+    /// The exchange came to nothing, or its answer is broken off.
+    pub(super) fn failed(&self, reason: Reason) {
+        if let Some(exchange) = &self.exchange {
+            exchange.ended(match reason {
+                Reason::GrantRevoked | Reason::TokenExpired => Ended::By(reason.code()),
+                reason => Ended::Failed(reason),
+            });
+        }
     }
 
     /// A hold of nothing yet on the account of this request.

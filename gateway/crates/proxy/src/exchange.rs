@@ -62,6 +62,7 @@ pub(super) async fn exchange(
     let (mut connection, target) = (reached.connection, reached.target);
     let head = connection.read_head().await;
     let head = head.map_err(|failure| Rejection::Upstream(failure, None))?;
+    context.answered();
     let (policy, token) = (&state.policy, admitted.permit.token());
     let is_restricted = policy_input::cuts_lists(policy, &state.catalogue, token, mounted);
     let upstream = UpstreamAnswer::from(head);

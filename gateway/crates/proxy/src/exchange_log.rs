@@ -1,4 +1,5 @@
-//! The lines of the log about one exchange with a backend, whatever carried it.
+//! What is told of one exchange with a backend, whatever carried it: the lines of the log, and what is
+//! counted.
 
 use gateway_core::policy::AccessToken;
 use gateway_core::reason::Reason;
@@ -20,8 +21,9 @@ pub(super) struct ExchangeLog<'a> {
 
 impl ExchangeLog<'_> {
     /// It is over.
-    pub(super) fn ended(&self, outcome: &str) {
+    pub(super) fn ended(&self, outcome: &'static str) {
         let context = self.context;
+        context.ended(outcome);
         log::info!(
             event = "exchanged", outcome = outcome, status = self.status, backend = self.backend(),
             user = context.user, client = context.client, grant = context.grant, token = self.token(), call = context.call,
@@ -34,6 +36,7 @@ impl ExchangeLog<'_> {
     pub(super) fn failed(&self, failure: &Failure) {
         let reason = Reason::UpstreamFailed;
         let context = self.context;
+        context.failed(reason);
         log::warn!(
             event = "exchange_failed", reason = reason.code(), hint = reason.remedy(), status = self.status,
             backend = self.backend(), user = context.user, client = context.client, grant = context.grant,
@@ -46,6 +49,8 @@ impl ExchangeLog<'_> {
     pub(super) fn cut(&self, full: Full) {
         let reason = Reason::InFlightFull;
         let context = self.context;
+        context.failed(reason);
+        self.mounted.metrics.limit_reached(full.setting());
         log::warn!(
             event = "answer_cut", reason = reason.code(), hint = reason.remedy(), limit = full.setting(),
             backend = self.backend(), user = context.user, client = context.client, grant = context.grant,

@@ -40,7 +40,6 @@ mod hooks;
 mod in_flight;
 mod known_lists;
 mod lane;
-mod lane_requests;
 mod legacy_outbox;
 mod lifetime;
 mod listener;
@@ -79,7 +78,6 @@ use pingora::server::configuration::ServerConf;
 
 pub use self::accept::PublicListeners;
 pub use self::drain::Drain;
-pub use self::lane_requests::LaneRequests;
 pub use self::settings::{Bound, InFlight, Settings, Timeouts};
 pub use self::state::Dependencies;
 pub use self::streams::{StreamView, Streams};
@@ -100,13 +98,14 @@ pub struct Proxy {
 impl Proxy {
     /// Puts the proxy together. Needs no runtime.
     pub fn new(settings: Settings, dependencies: Dependencies) -> Self {
+        let connection_limits = ConnectionLimits::new(&dependencies.metrics);
         let service = Service {
             state: ProxyState::new(settings, dependencies),
             translator: Translator::default(),
         };
         Self {
             service: Arc::new(service),
-            connection_limits: Arc::default(),
+            connection_limits: Arc::new(connection_limits),
         }
     }
 
@@ -125,9 +124,18 @@ impl Proxy {
         Drain::new(&self.service.state.draining)
     }
 
-    /// How many requests were served by the lane.
-    pub fn lane_requests(&self) -> &LaneRequests {
-        &self.service.state.lane_requests
+    /// Sets those metrics that say how much there is at this moment.
+    pub fn measure(&self) {
+        let state = &self.service.state;
+        let counts = state.streams.count_by_backend();
+        for mounted in state.routes.backends() {
+            let name = mounted.backend.mount.name.as_str();
+            let count = counts.get(name).copied().unwrap_or_default();
+            state.metrics.streams.with([name]).set(count);
+        }
+        let open = self.connection_limits.open();
+        state.metrics.connections.with([]).set(open);
+        state.metrics.in_flight.with([]).set(state.budget.held());
     }
 
     /// The live streams.

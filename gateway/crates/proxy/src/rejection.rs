@@ -182,6 +182,25 @@ impl Rejection {
         }
     }
 
+    /// The calls that are refused.
+    pub(super) fn calls(&self) -> &[Call] {
+        match self {
+            Self::Refused(call) => &call.refused.calls,
+            _ => &[],
+        }
+    }
+
+    /// The setting of the limit that it rests on, if it rests on one.
+    pub(super) const fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::InFlight(full) => Some(full.setting()),
+            Self::TooLarge => Some("limits.request_body"),
+            Self::Upstream(Failure::Full(setting), _) => Some(setting),
+            Self::Upstream(Failure::NoFiles(limit), _) => Some(limit),
+            _ => None,
+        }
+    }
+
     /// Whether the client waits for no answer to what is refused, and is told that it was taken.
     pub(super) fn is_swallowed(&self) -> bool {
         matches!(self, Self::Refused(call) if call.is_swallowed())

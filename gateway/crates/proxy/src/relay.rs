@@ -220,6 +220,7 @@ impl Relay<'_> {
         last: Bytes,
     ) -> Result<(), ProxyError> {
         self.connections.release(connection).await;
+        self.context.sent(last.len());
         session.write_response_body(last, true).await?;
         self.log().ended("done");
         Ok(())
@@ -228,6 +229,7 @@ impl Relay<'_> {
     /// Writes a piece of the answer. A client that does not take it holds memory, which is on its
     /// account for as long; where that is full the answer is broken off.
     async fn write(&self, session: &mut ServerSession, piece: Bytes) -> Result<(), ProxyError> {
+        self.context.sent(piece.len());
         let mut writing = std::pin::pin!(session.write_response_body(piece, false));
         tokio::select! {
             biased;
@@ -310,7 +312,8 @@ impl Relay<'_> {
 
     fn hold(&self) -> Held {
         let stream = stream_view(self.mounted, self.permit, self.dependencies.clock.now());
-        self.streams.hold(stream, self.lifetime.closing())
+        self.streams
+            .hold(stream, self.lifetime.closing(), self.context)
     }
 
     fn log(&self) -> ExchangeLog<'_> {

@@ -129,6 +129,19 @@ pub(super) enum McpEndpoint {
     Messages,
 }
 
+impl McpEndpoint {
+    pub(super) const ALL: [Self; 3] = [Self::Mcp, Self::Sse, Self::Messages];
+
+    /// What metrics call it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mcp => "mcp",
+            Self::Sse => "sse",
+            Self::Messages => "messages",
+        }
+    }
+}
+
 /// Where a request goes.
 pub(super) enum Route<'a> {
     Endpoint(MatchedEndpoint),
@@ -195,6 +208,11 @@ impl Routes {
             mounts: mounts.collect(),
             backends: backends.into_iter().map(Arc::new).collect(),
         }
+    }
+
+    /// All backends, in configuration order.
+    pub(super) fn backends(&self) -> &[Arc<MountedBackend>] {
+        &self.backends
     }
 
     /// The route of a canonical path. A person opens `/` with GET; everything else at the place of

@@ -92,6 +92,9 @@ impl Service {
         let head = RequestHead::from_session(session);
         context.comes_from(head, &state.settings);
         if let Some(response) = preflight(head, context.allowed_origin.as_ref()) {
+            let name = route.mounted.backend.mount.name.as_str();
+            let labels = ["preflight", name, "allowed", ""];
+            state.metrics.requests.with(labels).increment();
             return response_writer::write(session, response).await;
         }
         let outcome = match self.admit(session, context, route).await {
@@ -181,9 +184,8 @@ impl Service {
     ) -> Result<Admitted, ProxyError> {
         let state = &self.state;
         if rejection.is_swallowed() {
-            let backend = &mounted.backend.mount.name;
             let refused = RefusedRequest::from_session(session, &state.settings);
-            refused.tell(state, context, &rejection, backend, 202);
+            refused.tell(state, context, &rejection, Some(mounted), 202);
             return Ok(admitted);
         }
         let head = session.req_header();
@@ -216,6 +218,7 @@ async fn serve_endpoint(
     matched: MatchedEndpoint,
     target: &Target<'_>,
 ) -> pingora::Result<()> {
+    context.endpoint = matched.endpoint.name().into();
     let head = session.req_header();
     let mut request = Request {
         method: head.method.clone(),
@@ -297,9 +300,9 @@ impl<'a> RefusedRequest<'a> {
             let origin = context.allowed_origin.as_ref();
             allow_reading(response.headers_mut(), origin.unwrap_or(&ANYBODY));
         }
-        let backend = route.map_or("", |route| &route.mounted.backend.mount.name);
+        let mounted = route.map(|route| &**route.mounted);
         let status = response.status().as_u16();
-        self.tell(state, context, rejection, backend, status);
+        self.tell(state, context, rejection, mounted, status);
         response
     }
 
@@ -308,7 +311,7 @@ impl<'a> RefusedRequest<'a> {
         state: &ProxyState,
         context: &RequestContext,
         rejection: &Rejection,
-        backend: &str,
+        mounted: Option<&MountedBackend>,
         status: u16,
     ) {
         let refused = AdmissionEvent::Refused {
@@ -320,6 +323,6 @@ impl<'a> RefusedRequest<'a> {
         };
         // It is refused already, whether or not the audit log can be written.
         let now = state.clock.now();
-        let _ = state.admissions.record(&refused, context, backend, now);
+        let _ = state.admissions.record(&refused, context, mounted, now);
     }
 }

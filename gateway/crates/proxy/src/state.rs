@@ -10,7 +10,6 @@ use super::confirmation::TokenConfirmation;
 use super::drain::Draining;
 use super::in_flight::Budget;
 use super::known_lists::KnownLists;
-use super::lane_requests::LaneRequests;
 use super::legacy_outbox::LegacyOutboxes;
 use super::mounted_backend::MountedBackend;
 use super::routes::Routes;
@@ -23,6 +22,7 @@ use gateway_core::access_token::Keys;
 use gateway_core::clock::Clock;
 use gateway_core::policy::{AccessToken, PolicyHandle};
 use gateway_core::secret::TagKey;
+use gateway_metrics::{Counter, Metrics};
 use gateway_oauth::AuthorizationServer;
 use gateway_store::RevocationView;
 use gateway_store::journal::Journal;
@@ -51,6 +51,8 @@ pub struct Dependencies {
     pub protocols: Vec<Arc<ProtocolSupport>>,
     /// The connections to them, shared with the catalogue.
     pub connections: Arc<Connections>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// Everything that a request needs, shared by all of them.
@@ -73,7 +75,9 @@ pub(super) struct ProxyState {
     pub(super) tasks: Tasks,
     pub(super) known_lists: KnownLists,
     pub(super) budget: Arc<Budget>,
-    pub(super) lane_requests: LaneRequests,
+    /// Requests that the lane has taken.
+    pub(super) lane_requests: Counter,
+    pub(super) metrics: Metrics,
 }
 
 impl ProxyState {
@@ -90,19 +94,24 @@ impl ProxyState {
             backends,
             protocols,
             connections,
+            metrics,
         } = dependencies;
         let mounted_backends = backends.iter().zip(&protocols).map(|(backend, protocols)| {
             let scopes = &server.settings.scopes;
-            MountedBackend::new(backend, protocols, scopes, &settings)
+            MountedBackend::new(backend, protocols, scopes, &settings, &metrics)
         });
         Self {
             routes: Routes::new(mounted_backends.collect()),
             catalogue: Arc::clone(&server.catalogue),
             sessions: Sessions::new(&tags, &settings.issuer),
-            confirmation: TokenConfirmation::new(Arc::clone(&revocations), Arc::clone(&server)),
+            confirmation: TokenConfirmation::new(
+                Arc::clone(&revocations),
+                Arc::clone(&server),
+                &metrics,
+            ),
             backend_tokens: BackendTokens::new(keys),
             streams: Streams::default(),
-            lane_requests: LaneRequests::default(),
+            lane_requests: metrics.lane_requests.with([]),
             draining: Draining::default(),
             legacy_outboxes: Arc::default(),
             tasks: Tasks::default(),
@@ -112,13 +121,14 @@ impl ProxyState {
                 settings.request_body,
                 &settings.trusted_proxies,
             )),
-            admissions: AdmissionLog::new(journal, Arc::clone(&server.catalogue)),
+            admissions: AdmissionLog::new(journal, Arc::clone(&server.catalogue), metrics.clone()),
             server,
             revocations,
             clock,
             policy,
             connections,
             settings,
+            metrics,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::context::RequestContext;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{GrantId, UserId};
@@ -80,7 +81,13 @@ impl Streams {
     }
 
     /// Enters a stream for as long as the result lives.
-    pub(super) fn hold(&self, view: StreamView, closing: &CancellationToken) -> Held {
+    pub(super) fn hold(
+        &self,
+        view: StreamView,
+        closing: &CancellationToken,
+        context: &RequestContext,
+    ) -> Held {
+        context.becomes_stream();
         let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         let closing = closing.clone();
         self.live.lock().insert(number, Live { view, closing });
@@ -107,6 +114,7 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drain::Draining;
 
     #[test]
     fn a_stream_is_counted_for_as_long_as_it_is_held() {
@@ -120,8 +128,9 @@ mod tests {
             since: Timestamp::from_secs(at),
         };
         let closing = CancellationToken::new();
-        let first = streams.hold(view("a", 2), &closing);
-        let second = streams.hold(view("b", 1), &CancellationToken::new());
+        let context = RequestContext::new(Draining::default().enter());
+        let first = streams.hold(view("a", 2), &closing, &context);
+        let second = streams.hold(view("b", 1), &CancellationToken::new(), &context);
         let numbers: Vec<u64> = streams.list().iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [1, 2]);
         assert!(streams.close(3).is_none());

@@ -149,6 +149,7 @@ impl Fixture {
                     .collect(),
                 backends,
                 connections,
+                metrics: Default::default(),
             },
         );
         let address = serve(&edge).await;

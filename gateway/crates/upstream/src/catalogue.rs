@@ -287,6 +287,16 @@ impl Catalogue {
         self.known.listing(name, Some(user), AGEING)
     }
 
+    /// Whether the backend `name` lists a tool, for a person or when nobody in particular asks, as far as
+    /// that is known without asking.
+    pub fn is_listed(&self, name: &str, user: &str, tool: &str) -> bool {
+        let lists = |user| {
+            let listing = self.known.listing(name, user, Duration::MAX);
+            listing.is_some_and(|listing| listing.labels(tool).is_some())
+        };
+        lists(Some(user)) || lists(None)
+    }
+
     /// What a tool says about its effects, as far as it is known without asking.
     pub fn cached_labels(&self, name: &str, user: &str, tool: &str) -> Option<Labels> {
         self.known.listing(name, Some(user), AGEING)?.labels(tool)

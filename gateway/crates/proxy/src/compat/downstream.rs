@@ -87,6 +87,7 @@ impl Downstream<'_> {
         self.begin(session).await?;
         if let Some(message) = first {
             let event = self.event(&message).await?;
+            self.context.sent(event.len());
             session.write_response_body(event, false).await?;
         }
         self.relay(session, &mut watch, responses, EndOfStream::default())
@@ -198,12 +199,15 @@ impl Downstream<'_> {
         if let Some(origin) = self.origin {
             allow_reading(response.headers_mut(), origin);
         }
+        self.context.answered();
+        self.context.sent(response.body().len());
         response_writer::write(session, response).await?;
         self.log("done", status);
         Ok(())
     }
 
     async fn begin(&self, session: &mut ServerSession) -> Result<(), ProxyError> {
+        self.context.answered();
         let mut ours = ResponseHeader::build(StatusCode::OK, Some(8))?;
         let events = HeaderValue::from_static("text/event-stream");
         ours.insert_header(CONTENT_TYPE, events)?;
@@ -236,6 +240,7 @@ impl Downstream<'_> {
                 Next::Came(Some(message)) => {
                     patience.renew();
                     let event = self.event(&message).await?;
+                    self.context.sent(event.len());
                     session.write_response_body(event, false).await?;
                 }
                 Next::Silence => {
@@ -270,11 +275,13 @@ impl Downstream<'_> {
             grant: self.claims.grant.clone(),
             since: self.state.clock.now(),
         };
-        self.state.streams.hold(stream, self.lifetime.closing())
+        let closing = self.lifetime.closing();
+        self.state.streams.hold(stream, closing, self.context)
     }
 
-    fn log(&self, outcome: &str, status: u16) {
+    fn log(&self, outcome: &'static str, status: u16) {
         let context = self.context;
+        context.ended(outcome);
         log::info!(
             event = "exchanged", outcome = outcome, status = status, translated = self.plan, backend = self.mounted.backend.mount.name,
             user = context.user, client = context.client, grant = context.grant, call = context.call,

@@ -12,7 +12,7 @@ use http::header::LOCATION;
 use http::{HeaderMap, Method};
 
 use super::answer::{AnswerState, answer, filter, unfit};
-use super::failure::failure;
+use super::failure::{blameless, failure};
 use super::service::{Road, ending};
 use crate::admission::{self, Admitted, ConfirmedRequest};
 use crate::context::RequestContext;
@@ -106,7 +106,7 @@ impl LaneExchange {
 
     /// It is answered here, whatever comes of it.
     fn is_taken(&self) {
-        self.road.service.state.lane_requests.add();
+        self.road.service.state.lane_requests.increment();
     }
 
     /// From a whole body to the request for the backend; nothing, if it goes the other road.
@@ -210,6 +210,7 @@ impl LaneExchange {
             }
             Redirect::Elsewhere => return Err(Rejection::UpstreamRedirects),
         }
+        self.context.answered();
         let token = admitted.permit.token();
         let is_restricted =
             policy_input::cuts_lists(&state.policy, &state.catalogue, token, route.mounted);
@@ -281,13 +282,7 @@ impl LaneExchange {
             };
             return Rejection::Upstream(failure, id);
         }
-        match why {
-            Failed::Ended(end) => rejected_by(End::named(end.cause)),
-            Failed::SlowBody => Rejection::TooSlow,
-            Failed::Redirected => Rejection::UpstreamRedirects,
-            Failed::Full => self.full.unwrap_or(Full::All).into(),
-            _ => Rejection::Unspeakable,
-        }
+        blameless(why, self.full)
     }
 
     /// Enters the stream that this is into the registry.
@@ -299,8 +294,9 @@ impl LaneExchange {
         let mounted = &self.request.route.mounted;
         let view = relay::stream_view(mounted, &admitted.permit, state.clock.now());
         let closing = admitted.lifetime.closing();
+        let context = &self.context;
         self.held
-            .get_or_insert_with(|| state.streams.hold(view, closing));
+            .get_or_insert_with(|| state.streams.hold(view, closing, context));
     }
 
     fn log<'a>(&'a self, admitted: &'a Admitted, answer: &AnswerState) -> ExchangeLog<'a> {
@@ -461,6 +457,10 @@ impl lane::Exchange for LaneExchange {
 
     fn collect(&mut self, bytes: usize) -> bool {
         bytes <= FREE || self.grow(|hold| hold.grow_beyond_free(bytes))
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        self.context.sent(bytes);
     }
 
     fn becomes_stream(&mut self) {

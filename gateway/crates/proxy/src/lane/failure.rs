@@ -7,6 +7,9 @@ use gateway_lane::Failed;
 use gateway_upstream::Failure;
 
 use crate::exchange::TOO_LARGE;
+use crate::in_flight::Full;
+use crate::lifetime::End;
+use crate::rejection::{Rejection, rejected_by};
 
 /// The failure of a backend that this is; `None` where the backend did nothing wrong.
 pub(super) fn failure(why: &Failed) -> Option<Failure> {
@@ -28,5 +31,16 @@ pub(super) fn failure(why: &Failed) -> Option<Failure> {
         | Failed::Redirected
         | Failed::Unspeakable
         | Failed::Full => None,
+    }
+}
+
+/// What is answered where the backend did nothing wrong; `full`: why no more may be held.
+pub(super) fn blameless(why: &Failed, full: Option<Full>) -> Rejection {
+    match why {
+        Failed::Ended(end) => rejected_by(End::named(end.cause)),
+        Failed::SlowBody => Rejection::TooSlow,
+        Failed::Redirected => Rejection::UpstreamRedirects,
+        Failed::Full => full.unwrap_or(Full::All).into(),
+        _ => Rejection::Unspeakable,
     }
 }
