@@ -11,6 +11,7 @@ use gateway::config::layers::Layers;
 use gateway::config::{self, SCHEMA};
 use gateway_core::policy::rules;
 use gateway_core::reason;
+use gateway_metrics::Metrics;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -39,6 +40,7 @@ fn the_tables_of_the_manual_are_the_programs_own() {
         &reason::troubleshooting(),
     );
     section("reasons.md", "reasons", &reason::reference());
+    section("metrics.md", "metrics", &Metrics::reference());
     section("configuration.md", "keys", &SCHEMA.reference());
     section("policy.md", "facts", &rules::reference());
 }
