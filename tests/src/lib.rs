@@ -20,6 +20,7 @@
 //! | [`sdk`] | the official SDKs as clients: log in, list, call |
 //! | [`injector`] | a proxy that puts a token into the requests of a client that cannot |
 //! | [`mcp`] | MCP calls over Streamable HTTP and over HTTP+SSE |
+//! | [`metrics`] | what a gateway says at `/metrics`, number by number |
 //! | [`fake_llm`] | a scripted language model, for clients that call tools only when one asks |
 //! | [`sse`] | an event stream read event by event, comments included |
 //! | [`raw`] | bytes on a socket, for requests that no library would send |
@@ -45,6 +46,7 @@ pub mod identity_provider;
 pub mod injector;
 pub mod keys;
 pub mod mcp;
+pub mod metrics;
 pub mod oauth;
 pub mod operator;
 pub mod program;

@@ -30,6 +30,7 @@ mod limited;
 mod login;
 mod many_tools;
 mod mcp;
+mod metrics;
 mod name_patterns;
 mod names;
 mod narrowing;
