@@ -118,7 +118,7 @@ impl Desk<'_> {
         }
         let press = match self.visit.pressed() {
             Ok(press) => press,
-            Err(refused) => return Ok(refused),
+            Err(refused) => return Ok(*refused),
         };
         if press.is_expired() {
             let words = "The page was open for too long. Here it is as things are now.";

@@ -51,9 +51,10 @@ async fn scripted(
     })
     .await?;
     fixture.backend.play(move |request| {
-        match request.path().starts_with("/documents/") || request.path() == "/secret" {
-            true => pages(request),
-            false => scripted_mcp::answer(request),
+        if request.path().starts_with("/documents/") || request.path() == "/secret" {
+            pages(request)
+        } else {
+            scripted_mcp::answer(request)
         }
     });
     Ok(fixture)
@@ -372,9 +373,10 @@ async fn no_path_leads_out_of_the_published_folder_or_to_another_backend() -> Re
 #[tokio::test]
 async fn a_backend_that_publishes_nothing_has_no_pages_and_each_has_its_own() -> Result<()> {
     let other = tests::recorder::Recorder::start(|request: &Recorded| {
-        match request.path().starts_with("/docs/") {
-            true => html("of the other"),
-            false => scripted_mcp::answer(request),
+        if request.path().starts_with("/docs/") {
+            html("of the other")
+        } else {
+            scripted_mcp::answer(request)
         }
     })
     .await?;

@@ -128,14 +128,7 @@ async fn who_does_the_set_up_is_the_owner() -> Result<()> {
     .await?;
     let gateway = &fixture.gateway;
     let mut browser = Browser::default();
-    let page = browser.visit(
-        &gateway
-            .setup_url()
-            .await?
-            .replace("127.0.0.1", "127.0.0.1")
-            .parse()?,
-    );
-    let page = page.await?;
+    let page = browser.visit(&gateway.setup_url().await?.parse()?).await?;
     browser
         .log_in(&page, "carol", "correct horse battery staple")
         .await?;
@@ -457,12 +450,8 @@ async fn a_policy_is_explained_as_the_command_explains_it() -> Result<()> {
         ("address", "somewhere"),
         ("backend", "none"),
     ] {
-        let page = asked(
-            &mut browser,
-            &page,
-            &[("user", "bob"), ("tool", "look"), (name, value)],
-        );
-        let page = page.await?;
+        let fields = [("user", "bob"), ("tool", "look"), (name, value)];
+        let page = asked(&mut browser, &page, &fields).await?;
         assert_eq!(page.reply.status, 422, "{name}: {}", page.words());
     }
     assert!(

@@ -21,6 +21,11 @@ impl Counter {
         self.0.inc_by(count);
     }
 
+    /// How many by now.
+    pub fn value(&self) -> u64 {
+        self.0.get()
+    }
+
     /// So many by now, counted elsewhere. It never falls.
     pub fn advance_to(&self, count: u64) {
         self.0.inc_by(count.saturating_sub(self.0.get()));

@@ -98,9 +98,10 @@ async fn visit<'a>(
 ) -> Result<OwnerVisit<'a>, Refused> {
     let Some((_, session)) = session::current_session(server, request, now).await? else {
         let goal = Goal::Page(&request.path);
-        return Err(match request.method == Method::POST {
-            true => login::page_after_session(server, request, goal),
-            false => login::page(server, request, goal).await,
+        return Err(if request.method == Method::POST {
+            login::page_after_session(server, request, goal)
+        } else {
+            login::page(server, request, goal).await
         }
         .into());
     };
@@ -163,9 +164,9 @@ impl<'a> OwnerVisit<'a> {
     ///
     /// # Errors
     /// The page that says why it is not taken.
-    pub fn pressed(&self) -> Result<OwnerPress, Response> {
+    pub fn pressed(&self) -> Result<OwnerPress, Box<Response>> {
         self.read_form()
-            .map_err(|refused| refused.page(self.server, self.request))
+            .map_err(|refused| Box::new(refused.page(self.server, self.request)))
     }
 
     fn read_form(&self) -> Result<OwnerPress, Refused> {

@@ -190,7 +190,7 @@ impl Journal {
         let Some(shared) = &self.shared else {
             return Vec::new();
         };
-        let figures = |(log, pen): (&'static str, &Pen)| LogFigures {
+        let figures = |(log, pen): (&'static str, &LogHandle)| LogFigures {
             log,
             queued: pen.queue.length(),
             written: pen.state.written.load(Ordering::Relaxed),

@@ -10,7 +10,7 @@ use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::{Examined, Inserted, Store, Taken};
+use crate::store::{Examined, Inserted, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_metrics::{CounterFamily, Histogram, Metrics};
 
@@ -131,7 +131,7 @@ impl Store for Metered {
         self.measure(Operation::Replace, work).await
     }
 
-    async fn take(&self, key: &Key, now: Timestamp) -> Result<Taken, StoreError> {
+    async fn take(&self, key: &Key, now: Timestamp) -> Result<TakeOutcome, StoreError> {
         let work = self.store.take(key, now);
         self.measure(Operation::Take, work).await
     }

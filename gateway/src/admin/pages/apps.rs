@@ -33,9 +33,10 @@ impl Desk<'_> {
             user,
             client,
             grants: grants.collect(),
-            revoke_all: match page.grants.is_empty() {
-                true => Vec::new(),
-                false => self.revoke_all(user, client),
+            revoke_all: if page.grants.is_empty() {
+                Vec::new()
+            } else {
+                self.revoke_all(user, client)
             },
             next: self.next(page.next, &[("user", user), ("client", client)]),
         }

@@ -172,9 +172,10 @@ fn bars(period: Period, now: Timestamp) -> Bars {
 }
 
 fn filled(counts: &[u32], bars: usize) -> Vec<u32> {
-    match counts.is_empty() {
-        true => vec![0; bars],
-        false => counts.to_vec(),
+    if counts.is_empty() {
+        vec![0; bars]
+    } else {
+        counts.to_vec()
     }
 }
 

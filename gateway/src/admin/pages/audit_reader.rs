@@ -309,9 +309,10 @@ fn count(
     if name.is_empty() {
         return;
     }
-    let name = match counts.len() < MOST_NAMES || counts.contains_key(name) {
-        true => name,
-        false => "(others)",
+    let name = if counts.len() < MOST_NAMES || counts.contains_key(name) {
+        name
+    } else {
+        "(others)"
     };
     match counts.get_mut(name) {
         Some(counted) => counted.add(bar, is_refused),

@@ -23,9 +23,10 @@ impl PublishedFolder {
     pub fn parse(text: &str) -> Result<Self, NoFolder> {
         let bare = text.strip_prefix('/').ok_or(NoFolder)?;
         let bare = bare.strip_suffix('/').unwrap_or(bare);
-        match bare.split('/').all(is_plain) {
-            true => Ok(Self(format!("/{bare}/"))),
-            false => Err(NoFolder),
+        if bare.split('/').all(is_plain) {
+            Ok(Self(format!("/{bare}/")))
+        } else {
+            Err(NoFolder)
         }
     }
 

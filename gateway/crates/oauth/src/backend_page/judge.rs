@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::endpoint::Subject;
 use crate::error_page::Refused;
-use crate::provider::standing;
+use crate::provider::membership;
 use crate::server::AuthorizationServer;
 use gateway_core::access_token;
 use gateway_core::browser_session::BrowserSession;
@@ -59,7 +59,7 @@ pub(super) async fn reading(
         return Ok(Some(Reading::Owner));
     }
     let backend = server.pages.publisher(&subject.mount.name, &subject.path);
-    let (Some(backend), Ok(standing)) = (backend, standing(server, &user, now)) else {
+    let (Some(backend), Ok(standing)) = (backend, membership(server, &user, now)) else {
         return Ok(None);
     };
     let question = PageQuestion {
@@ -156,15 +156,16 @@ impl PageQuestion<'_> {
         let catalogue = &self.server.catalogue;
         let rules = self.rules.as_deref();
         let matters = token.asks_for_effects() || rules.is_some_and(Rules::asks_for_labels);
-        let labels = match matters {
-            true => match Box::pin(catalogue.cached(name, &user)).await {
+        let labels = if matters {
+            match Box::pin(catalogue.cached(name, &user)).await {
                 Ok(listing) => Some(vec![(
                     FETCH.to_owned(),
                     listing.labels(FETCH).unwrap_or_default(),
                 )]),
                 Err(_) => None,
-            },
-            false => Some(Vec::new()),
+            }
+        } else {
+            Some(Vec::new())
         };
         let current = match token.pin(FETCH) {
             Some(_) => Box::pin(catalogue.current(name, &user, FETCH)).await,

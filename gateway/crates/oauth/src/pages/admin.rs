@@ -157,9 +157,10 @@ pub struct NextPage {
 /// A stranger's text, fit to be shown; a dash for none.
 fn shown(text: &str) -> String {
     let text = clean(text, LONGEST);
-    match text.is_empty() {
-        true => "–".to_owned(),
-        false => text,
+    if text.is_empty() {
+        "–".to_owned()
+    } else {
+        text
     }
 }
 

@@ -253,7 +253,7 @@ async fn a_log_without_its_writer_is_not_ready_before_anything_was_entered() {
         };
         let mut journal = Journal::open(&settings, &tags(), Clock).unwrap();
         assert!(!journal.is_failing());
-        let shared = Arc::get_mut(journal.0.as_mut().unwrap()).unwrap();
+        let shared = Arc::get_mut(journal.shared.as_mut().unwrap()).unwrap();
         // The writer of the calls goes on; the one of what gives access is gone.
         shared.access.queue = queue::Queue::new(QUEUE).0;
         assert!(journal.is_failing());
