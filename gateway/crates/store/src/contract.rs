@@ -2,6 +2,7 @@
 //! test's own: they start at the wall clock, because Redis also has one, and go only forward.
 
 mod answers;
+mod certificates;
 mod records;
 mod revocations;
 
@@ -35,6 +36,7 @@ pub(super) async fn every_promise<F: Future<Output = Arc<dyn Store>>>(open: impl
     odd_keys_and_values_are_kept(open().await.as_ref()).await;
     answers::all(&open).await;
     records::all(&open).await;
+    certificates::all(&open).await;
     super::records::kept_tools::tests::a_choice_is_kept_with_its_grant(&open().await).await;
 }
 

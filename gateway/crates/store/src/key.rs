@@ -18,7 +18,7 @@ pub enum Table {
     Session,
     /// Marks of things that may happen once, such as a consent form.
     Once,
-    /// Single values: the setup code, fingerprints of keys, what a user allowed a client last,
+    /// Single values: the setup code, the certificate, fingerprints of keys, what a user allowed a client last,
     /// when a grant was used, what it allowed before it was amended, whose an account at an identity
     /// provider is.
     Setting,
@@ -94,6 +94,16 @@ pub enum KeyKind {
     Allowed,
     /// The tools of a grant before it was amended.
     EarlierTools,
+    /// The account at an ACME server.
+    AcmeAccount,
+    /// A certificate that was ordered, with its key.
+    Certificate,
+    /// Orders of certificates that failed.
+    FailedOrders,
+    /// Whose order a certificate is.
+    OrderLease,
+    /// The answer to a challenge of an ACME server.
+    AcmeChallenge,
 }
 
 impl KeyKind {
@@ -112,14 +122,19 @@ impl KeyKind {
             | Self::ProviderLogin
             | Self::Device
             | Self::UserCode
-            | Self::ServiceGrant => Table::Once,
+            | Self::ServiceGrant
+            | Self::OrderLease
+            | Self::AcmeChallenge => Table::Once,
             Self::Setup
             | Self::Identity
             | Self::SigningKey
             | Self::LastUse
             | Self::LastAddress
             | Self::Allowed
-            | Self::EarlierTools => Table::Setting,
+            | Self::EarlierTools
+            | Self::AcmeAccount
+            | Self::Certificate
+            | Self::FailedOrders => Table::Setting,
         }
     }
 }
@@ -147,6 +162,11 @@ impl fmt::Display for KeyKind {
             Self::LastAddress => "last address",
             Self::Allowed => "allowed client",
             Self::EarlierTools => "earlier tools",
+            Self::AcmeAccount => "account at an ACME server",
+            Self::Certificate => "certificate",
+            Self::FailedOrders => "failed orders of a certificate",
+            Self::OrderLease => "order of a certificate",
+            Self::AcmeChallenge => "answer to an ACME server",
         })
     }
 }

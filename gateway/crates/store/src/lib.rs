@@ -56,9 +56,10 @@ pub use self::last_use::LastUse;
 pub use self::memory::Memory;
 pub use self::metered::Metered;
 pub use self::records::{
-    Disabled, FormPage, GrantsOf, Identity, KeptDevice, KeptGoal, KeptGrant, KeptSetup,
-    LoginSubject, Page, ProviderLogin, Readable, Records, ServiceGrantKey, SetupOffer, SetupState,
-    Submission, TakenCode, TakenDevice, TakenLogin, ToolsUnknown, User,
+    AcmeAccount, Disabled, FailedOrders, FormPage, GrantsOf, Identity, KeptCertificate, KeptDevice,
+    KeptGoal, KeptGrant, KeptSetup, LoginSubject, ORDER_LEASE, OrderLease, Page, ProviderLogin,
+    Readable, Records, ServiceGrantKey, SetupOffer, SetupState, Submission, TakenCode, TakenDevice,
+    TakenLogin, ToolsUnknown, User,
 };
 pub use self::redis::Redis;
 pub use self::revocation::{Cursor, Revocation, Revoked};

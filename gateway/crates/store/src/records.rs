@@ -2,6 +2,7 @@
 //! is done with it. Owns: reading and writing a record. Not: what a record means (`gateway-core`).
 
 mod access;
+mod certificates;
 mod clients;
 mod codes;
 mod counts;
@@ -24,6 +25,7 @@ mod signing_keys;
 mod users;
 
 pub use self::access::Records;
+pub use self::certificates::{AcmeAccount, FailedOrders, KeptCertificate, ORDER_LEASE, OrderLease};
 pub use self::codes::TakenCode;
 pub use self::device_codes::{KeptDevice, TakenDevice};
 pub use self::forms::{FormPage, Submission};
