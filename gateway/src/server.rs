@@ -20,7 +20,7 @@ use gateway_core::open_files;
 use gateway_core::reason::Reason;
 use gateway_core::secret::SecretHash;
 use gateway_oauth::LONGEST_STREAM;
-use gateway_proxy::{Bound, Dependencies, Drain, Proxy, Settings, Timeouts, memory};
+use gateway_proxy::{Addresses, Bound, Dependencies, Drain, Proxy, Settings, Timeouts, memory};
 use gateway_store::LastUse;
 
 /// What Pingora sleeps after it closed the listeners, for requests of the last moment.
@@ -98,7 +98,11 @@ pub fn serve(config: &Config, app: App, lane: bool, admin_token: Option<SecretHa
         token: admin_token,
         keys_dir: config.keys_dir.clone(),
     };
-    let public = proxy.listeners(&server.configuration, &config.general.listen);
+    let addresses = Addresses {
+        served: config.general.listen.clone(),
+        ..Addresses::default()
+    };
+    let public = proxy.listeners(&server.configuration, &addresses);
     let mut loopback = Service::new("admin".to_owned(), admin);
     loopback.threads = Some(1);
     loopback.add_tcp(&config.general.admin_listen.to_string());
@@ -156,6 +160,7 @@ fn settings(config: &Config, lane: bool) -> Settings {
         connections_per_address: config.limits.connections_per_address,
         keep_alive: config.timeouts.keepalive,
         lane,
+        h2c: false,
         streams_outlast_tokens: config.refresh.map(|_| LONGEST_STREAM),
         timeouts: Timeouts {
             head: config.timeouts.header,

@@ -9,4 +9,6 @@ pub struct Handover<IO> {
     pub io: IO,
     /// What was read from it and not answered: from the first byte of a request.
     pub bytes: Bytes,
+    /// Whether no request of it was answered here.
+    pub is_first: bool,
 }

@@ -97,6 +97,7 @@ impl<IO> Connection<IO> {
         Handover {
             io: self.client.io,
             bytes: Bytes::new(),
+            is_first: true,
         }
     }
 
@@ -179,6 +180,7 @@ impl<S: Service> Lane<S> {
                     }
                     return Next::Handover(Handover {
                         bytes: connection.client.put_back(&taken),
+                        is_first: connection.served == 0,
                         io: connection.client.io,
                     });
                 }

@@ -17,7 +17,7 @@ use pingora::services::Service;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::sleep;
 
-use super::listener::Listener;
+use super::listener::{Listener, Port};
 use gateway_core::open_files;
 use gateway_core::reason::Reason;
 
@@ -38,15 +38,12 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// The public listeners as a service of Pingora's server.
 pub struct PublicListeners {
     listener: Arc<Listener>,
-    addresses: Vec<SocketAddr>,
+    ports: Vec<(SocketAddr, Port)>,
 }
 
 impl PublicListeners {
-    pub(super) const fn new(listener: Arc<Listener>, addresses: Vec<SocketAddr>) -> Self {
-        Self {
-            listener,
-            addresses,
-        }
+    pub(super) const fn new(listener: Arc<Listener>, ports: Vec<(SocketAddr, Port)>) -> Self {
+        Self { listener, ports }
     }
 }
 
@@ -59,12 +56,12 @@ impl Service for PublicListeners {
         _listeners_per_fd: usize,
     ) {
         let mut listeners = tokio::task::JoinSet::new();
-        for address in &self.addresses {
+        for (address, port) in &self.ports {
             let listener = Arc::clone(&self.listener);
-            let (address, shutdown) = (*address, shutdown.clone());
+            let (address, port, shutdown) = (*address, port.clone(), shutdown.clone());
             listeners.spawn(async move {
                 match open(address).await {
-                    Ok(socket) => keep(socket, &listener, shutdown).await,
+                    Ok(socket) => keep(socket, &listener, &port, shutdown).await,
                     Err(error) => {
                         log::error!(event = "listen_failed"; "can't listen on {address}: {error}");
                         // Without its listeners the gateway is of no use; whoever supervises it
@@ -107,7 +104,7 @@ async fn open(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Takes connections until the shutdown.
-async fn keep(socket: TcpListener, listener: &Arc<Listener>, mut shutdown: ShutdownWatch) {
+async fn keep(socket: TcpListener, listener: &Listener, port: &Port, mut shutdown: ShutdownWatch) {
     let mut trouble = AcceptErrors::default();
     loop {
         let taken = tokio::select! {
@@ -120,7 +117,7 @@ async fn keep(socket: TcpListener, listener: &Arc<Listener>, mut shutdown: Shutd
             }
         };
         match taken {
-            Ok((accepted, peer)) => listener.take(accepted, peer, &shutdown),
+            Ok((accepted, peer)) => listener.take(port, accepted, peer, &shutdown),
             Err(error) => {
                 if let Some(failed) = trouble.meet(Instant::now()) {
                     say(&error, failed);

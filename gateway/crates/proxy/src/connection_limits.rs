@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -124,7 +125,7 @@ impl ConnectionLimits {
     }
 
     /// At most a line a second: who is refused must not fill the log.
-    fn say(&self, refusal: Refusal) {
+    pub(super) fn say(&self, refusal: Refusal) {
         let mut said = self.said.lock();
         said.unsaid += 1;
         if said.at.is_some_and(|at| at.elapsed() < FAREWELL) {
@@ -167,24 +168,24 @@ impl Drop for ConnectionPermit {
 /// What is said to whom no place is left for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    status: &'static str,
+    status: StatusCode,
     reason: Reason,
     limit: &'static str,
 }
 
 impl Refusal {
     pub(super) const fn new(crowd: Crowd, bound: Bound) -> Self {
-        let full = Reason::ConnectionsFull;
+        let (unavailable, full) = (StatusCode::SERVICE_UNAVAILABLE, Reason::ConnectionsFull);
         let (status, reason, limit) = match (crowd, bound) {
             (Crowd::Address, _) => (
-                "429 Too Many Requests",
+                StatusCode::TOO_MANY_REQUESTS,
                 full,
                 "limits.connections_per_address",
             ),
-            (Crowd::All, Bound::Setting) => ("503 Service Unavailable", full, "limits.connections"),
-            (Crowd::All, Bound::Memory) => ("503 Service Unavailable", full, "limits.memory"),
+            (Crowd::All, Bound::Setting) => (unavailable, full, "limits.connections"),
+            (Crowd::All, Bound::Memory) => (unavailable, full, "limits.memory"),
             (Crowd::All, Bound::OpenFiles) => (
-                "503 Service Unavailable",
+                unavailable,
                 Reason::OpenFilesExhausted,
                 "open files of the process",
             ),
@@ -194,6 +195,11 @@ impl Refusal {
             reason,
             limit,
         }
+    }
+
+    /// The answer's status, and its reason.
+    pub(super) const fn answer(self) -> (StatusCode, Reason) {
+        (self.status, self.reason)
     }
 }
 

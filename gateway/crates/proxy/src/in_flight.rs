@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 
@@ -47,6 +48,14 @@ impl Full {
             Self::All => "limits.in_flight",
             Self::Address => "limits.in_flight_per_address",
             Self::Grant => "limits.in_flight_per_grant",
+        }
+    }
+
+    /// The status of the answer to what is too much.
+    pub(super) const fn status(self) -> StatusCode {
+        match self {
+            Self::All => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Address | Self::Grant => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 }

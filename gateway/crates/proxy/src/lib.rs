@@ -27,6 +27,7 @@ mod compat;
 mod confirmation;
 mod connection_limits;
 mod context;
+mod control_frames;
 mod cors;
 mod decline_message;
 mod destination;
@@ -37,6 +38,7 @@ mod exchange_log;
 mod exchange_watch;
 mod framing;
 mod hooks;
+mod http2;
 mod in_flight;
 mod known_lists;
 mod lane;
@@ -48,6 +50,7 @@ pub mod memory;
 mod metered;
 mod mounted_backend;
 mod peer;
+mod plain_port;
 mod policy_input;
 mod proxy_error;
 mod rejection;
@@ -65,9 +68,11 @@ mod streams;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tool_list_cut;
 mod tool_list_filter;
 mod tool_states;
+mod transport;
 mod upstream_head;
 mod watchdog;
 
@@ -81,12 +86,24 @@ pub use self::drain::Drain;
 pub use self::settings::{Bound, InFlight, Settings, Timeouts};
 pub use self::state::Dependencies;
 pub use self::streams::{StreamView, Streams};
+pub use self::tls::ServedCertificate;
 
 use self::compat::Translator;
 use self::connection_limits::ConnectionLimits;
-use self::listener::Listener;
+use self::listener::{Listener, Port};
 use self::serve::Service;
 use self::state::ProxyState;
+
+/// Where connections are taken.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// Where clients and browsers are served.
+    pub served: Vec<SocketAddr>,
+    /// What they are served with there, if it is TLS.
+    pub certificate: Option<Arc<ServedCertificate>>,
+    /// Where plain HTTP is led to them.
+    pub plain: Vec<SocketAddr>,
+}
 
 /// The proxy, ready to be given to listeners.
 #[derive(Clone, Debug)]
@@ -110,8 +127,14 @@ impl Proxy {
     }
 
     /// The service that takes connections at these addresses.
-    pub fn listeners(&self, conf: &Arc<ServerConf>, addresses: &[SocketAddr]) -> PublicListeners {
-        PublicListeners::new(Arc::new(self.listener(conf)), addresses.to_vec())
+    pub fn listeners(&self, conf: &Arc<ServerConf>, addresses: &Addresses) -> PublicListeners {
+        let port = match &addresses.certificate {
+            Some(certificate) => Port::Https(tls::acceptor(certificate)),
+            None => Port::Http,
+        };
+        let served = addresses.served.iter().map(|at| (*at, port.clone()));
+        let plain = addresses.plain.iter().map(|at| (*at, Port::Redirect));
+        PublicListeners::new(Arc::new(self.listener(conf)), served.chain(plain).collect())
     }
 
     fn listener(&self, conf: &Arc<ServerConf>) -> Listener {

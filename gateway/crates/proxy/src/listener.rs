@@ -16,22 +16,36 @@ use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use super::connection_limits::{ConnectionLimits, ConnectionPermit, Refusal};
 use super::hooks::Hooks;
+use super::http2::Http2;
 use super::lane::{self, LaneService};
 use super::memory::{self, PeakUsage};
 use super::metered::{Meter, Metered};
-use super::peer;
 use super::serve::Service;
+use super::transport::{Encrypted, Transport};
 use super::watchdog::RequestWatchdog;
+use super::{http2, peer, plain_port, tls};
 
 /// How often connections to backends are closed that nobody used for a while.
 const SWEPT: Duration = Duration::from_secs(1);
 
 /// How often it is looked for memory that was let go.
 const LOOKED: Duration = Duration::from_secs(2);
+
+/// What is spoken where a connection came in.
+#[derive(Clone)]
+pub(super) enum Port {
+    /// HTTP/1.1 as it is.
+    Http,
+    /// TLS, and in it HTTP/2 or HTTP/1.1.
+    Https(TlsAcceptor),
+    /// HTTP/1.1, of which nothing is served but the way to the port beside it.
+    Redirect,
+}
 
 /// Answers connections.
 pub(super) struct Listener {
@@ -46,8 +60,14 @@ impl Listener {
         conf: &Arc<ServerConf>,
     ) -> Self {
         let lane = service.state.settings.lane;
+        let proxy = Arc::new(http_proxy(conf, Hooks::new(Arc::clone(&service))));
         let roads = Roads {
-            proxy: Arc::new(http_proxy(conf, Hooks::new(Arc::clone(&service)))),
+            http2: Http2 {
+                service: Arc::clone(&service),
+                limits: Arc::clone(&limits),
+                proxy: Arc::clone(&proxy),
+            },
+            proxy,
             lane: lane.then(|| lane::open(&service)),
             service,
         };
@@ -59,7 +79,13 @@ impl Listener {
 
     /// Gives a connection a place and a task that answers it, or turns it away. Whoever is turned
     /// away costs nothing but that.
-    pub(super) fn take(&self, socket: TcpStream, peer: SocketAddr, shutdown: &ShutdownWatch) {
+    pub(super) fn take(
+        &self,
+        port: &Port,
+        socket: TcpStream,
+        peer: SocketAddr,
+        shutdown: &ShutdownWatch,
+    ) {
         let settings = &self.roads.service.state.settings;
         let counted =
             Some(peer.ip()).filter(|ip| !peer::is_trusted(*ip, &settings.trusted_proxies));
@@ -71,8 +97,13 @@ impl Listener {
         let permit = match permit {
             Ok(permit) => permit,
             Err(crowd) => {
-                self.limits
-                    .turn_away(socket, Refusal::new(crowd, settings.bound));
+                let refusal = Refusal::new(crowd, settings.bound);
+                match port {
+                    Port::Http | Port::Redirect => self.limits.turn_away(socket, refusal),
+                    // No answer of ours could be read without a handshake, which costs much more
+                    // than the connection.
+                    Port::Https(_) => self.limits.say(refusal),
+                }
                 return;
             }
         };
@@ -84,7 +115,19 @@ impl Listener {
             shutdown: shutdown.clone(),
             _permit: permit,
         };
-        self.roads.begin(Connection::new(socket, peer), client);
+        let roads = Arc::clone(&self.roads);
+        match port {
+            Port::Http => roads.begin(Connection::new(socket, peer), client),
+            Port::Https(acceptor) => {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move { roads.encrypt(&acceptor, socket, client).await });
+            }
+            Port::Redirect => {
+                tokio::spawn(
+                    async move { plain_port::serve(&roads.service, socket, client).await },
+                );
+            }
+        }
     }
 
     /// Closes connections to backends that nobody used for a while, and gives memory back that nobody
@@ -121,11 +164,11 @@ impl Listener {
 }
 
 /// What goes with a connection, whichever road serves it.
-struct Client {
-    peer: SocketAddr,
+pub(super) struct Client {
+    pub(super) peer: SocketAddr,
     /// As whose it is counted.
-    counted: Option<IpAddr>,
-    shutdown: ShutdownWatch,
+    pub(super) counted: Option<IpAddr>,
+    pub(super) shutdown: ShutdownWatch,
     _permit: ConnectionPermit,
 }
 
@@ -134,11 +177,42 @@ struct Roads {
     service: Arc<Service>,
     lane: Option<Arc<Lane<LaneService>>>,
     proxy: Arc<HttpProxy<Hooks>>,
+    http2: Http2,
 }
 
 impl Roads {
+    /// Serves a connection that begins with a TLS handshake, for which it has as long as for a head.
+    async fn encrypt(self: Arc<Self>, acceptor: &TlsAcceptor, socket: TcpStream, client: Client) {
+        let patience = self.service.state.settings.timeouts.head;
+        let encrypted: Encrypted = match timeout(patience, acceptor.accept(socket)).await {
+            Ok(Ok(encrypted)) => Box::new(encrypted),
+            Ok(Err(error)) => {
+                // Whoever looks whether somebody listens is such a client, too.
+                log::debug!(event = "handshake_failed", client = client.peer.ip().to_string(); "{error}");
+                return;
+            }
+            Err(_) => return,
+        };
+        if tls::speaks_h2(&encrypted) {
+            let unread = Connection::new(encrypted, client.peer).into_unread();
+            self.serve_h2(unread, client).await;
+        } else {
+            self.begin(Connection::new(encrypted, client.peer), client);
+        }
+    }
+
+    /// Serves a connection of HTTP/2. What is read of it is bounded by its own windows.
+    async fn serve_h2<T: Transport>(&self, unread: Handover<T>, client: Client) {
+        let state = &self.service.state;
+        let meter = Meter::new(&state.budget, client.counted, state.settings.request_header);
+        meter.head_is_read();
+        let metered = Metered::new(unread, client.peer, meter);
+        let stream = Box::new(metered.with_frames(http2::PREFACE.len()));
+        self.http2.serve(stream, client).await;
+    }
+
     /// Serves a connection, in tasks of its own.
-    fn begin(self: &Arc<Self>, connection: Connection<TcpStream>, client: Client) {
+    fn begin<T: Transport>(self: &Arc<Self>, connection: Connection<T>, client: Client) {
         let roads = Arc::clone(self);
         match &self.lane {
             Some(lane) => {
@@ -150,17 +224,34 @@ impl Roads {
     }
 
     /// Serves a connection with Pingora until it is idle.
-    fn go_on(self: Arc<Self>, handover: Handover<TcpStream>, client: Client) {
+    fn go_on<T: Transport>(self: Arc<Self>, mut handover: Handover<T>, client: Client) {
         tokio::spawn(async move {
+            if self.begins_h2c(&mut handover).await {
+                self.serve_h2(handover, client).await;
+                return;
+            }
             if let Some(idle) = self.answer(handover, &client).await {
                 self.begin(Connection::kept(idle, client.peer), client);
             }
         });
     }
 
+    /// Whether a connection without TLS begins as one of HTTP/2 does (RFC 9113 §3.3): as much of it is read
+    /// as tells. Only where that is configured: otherwise nothing is read.
+    async fn begins_h2c<T: Transport>(&self, handover: &mut Handover<T>) -> bool {
+        let settings = &self.service.state.settings;
+        if !settings.h2c || !handover.is_first || T::IS_ENCRYPTED {
+            return false;
+        }
+        let reading = http2::has_preface(&mut handover.io, &mut handover.bytes);
+        timeout(settings.timeouts.head, reading)
+            .await
+            .unwrap_or(false)
+    }
+
     /// Answers with Pingora: what was read of the connection first, then what still comes. Without a
     /// lane it is all requests of the connection; else one, and the connection, if it may carry more.
-    async fn answer(&self, handover: Handover<TcpStream>, client: &Client) -> Option<TcpStream> {
+    async fn answer<T: Transport>(&self, handover: Handover<T>, client: &Client) -> Option<T> {
         let state = &self.service.state;
         let meter = Meter::new(&state.budget, client.counted, state.settings.request_header);
         let metered = Metered::new(handover, client.peer, Arc::clone(&meter));
@@ -212,8 +303,9 @@ impl Roads {
 }
 
 /// The connection under a stream of Pingora's that waits for its next request.
-fn idle(stream: Stream) -> Result<TcpStream, Option<Stream>> {
-    let metered = stream.into_any().downcast::<Metered>().map_err(|_| None)?;
+fn idle<T: Transport>(stream: Stream) -> Result<T, Option<Stream>> {
+    let metered = stream.into_any().downcast::<Metered<T>>();
+    let metered = metered.map_err(|_| None)?;
     metered.into_idle().map_err(|metered| {
         let stream: Stream = metered;
         Some(stream)

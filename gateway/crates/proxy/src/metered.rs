@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
 use gateway_lane::Handover;
+use http::StatusCode;
 use parking_lot::Mutex;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
@@ -19,11 +19,12 @@ use pingora::protocols::{
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::control_frames::ControlFrames;
 use super::in_flight::{Budget, FREE, Full, Hold};
+use super::transport::Transport;
 use gateway_core::reason::Reason;
 
 /// What of a head is not counted: more than nearly all heads have.
@@ -39,10 +40,14 @@ const READ_OF_LARGE: usize = 32 * 1024;
 /// After its answer, what a client still sends is thrown away up to here and for this long, so that
 /// it can read the answer before the connection is reset.
 const MOST_DRAINED: usize = 256 * 1024;
-const FAREWELL: Duration = Duration::from_secs(2);
+pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How many clients are told at once that their head is too much.
 static FAREWELLS: Semaphore = Semaphore::const_new(32);
+
+/// How much is read of a connection in one turn. Frames of HTTP/2 that ask for no answer cost much for
+/// their size: a connection that floods with them must not keep a thread to itself.
+const TURN: usize = 16 * 1024;
 
 /// What is written in small pieces, a head and a short body, goes out in one of up to this size.
 const WRITTEN_TOGETHER: usize = 1460;
@@ -142,24 +147,30 @@ impl Meter {
 
 /// A connection with its meter.
 #[derive(Debug)]
-pub(super) struct Metered {
+pub(super) struct Metered<T: Transport> {
     /// Gone once a head was too much: what has read so far of it is told that it is closed, so that
     /// nothing is kept for it while the client reads its answer.
-    inner: Option<BufWriter<TcpStream>>,
+    inner: Option<BufWriter<T>>,
     /// What was read of it before, which comes first.
     ahead: Bytes,
     id: UniqueIDType,
     digest: Arc<SocketDigest>,
     meter: Arc<Meter>,
+    /// Of HTTP/2.
+    frames: Option<Box<Frames>>,
 }
 
-impl Metered {
-    pub(super) fn new(
-        connection: Handover<TcpStream>,
-        peer: SocketAddr,
-        meter: Arc<Meter>,
-    ) -> Self {
-        let Handover { io, bytes } = connection;
+/// What is counted of a connection of HTTP/2.
+#[derive(Debug)]
+struct Frames {
+    control: ControlFrames,
+    /// How much may still be read before others get their turn.
+    turn: usize,
+}
+
+impl<T: Transport> Metered<T> {
+    pub(super) fn new(connection: Handover<T>, peer: SocketAddr, meter: Arc<Meter>) -> Self {
+        let Handover { io, bytes, .. } = connection;
         let id = io.as_raw_fd();
         let digest = SocketDigest::from_raw_fd(id);
         // A new cell is empty.
@@ -170,11 +181,21 @@ impl Metered {
             ahead: bytes,
             digest: Arc::new(digest),
             meter,
+            frames: None,
         }
     }
 
+    /// The same for a connection that begins with a preface of this length and goes on in frames.
+    pub(super) fn with_frames(mut self, preface: usize) -> Self {
+        self.frames = Some(Box::new(Frames {
+            control: ControlFrames::new(preface, Instant::now()),
+            turn: TURN,
+        }));
+        self
+    }
+
     /// The connection itself, if it is open and everything that was read and written is through.
-    pub(super) fn into_idle(mut self: Box<Self>) -> Result<TcpStream, Box<Self>> {
+    pub(super) fn into_idle(mut self: Box<Self>) -> Result<T, Box<Self>> {
         match self.inner.take() {
             Some(inner) if self.ahead.is_empty() && inner.buffer().is_empty() => {
                 Ok(inner.into_inner())
@@ -186,7 +207,7 @@ impl Metered {
         }
     }
 
-    fn writer(&mut self) -> io::Result<Pin<&mut BufWriter<TcpStream>>> {
+    fn writer(&mut self) -> io::Result<Pin<&mut BufWriter<T>>> {
         let inner = self.inner.as_mut();
         inner
             .map(Pin::new)
@@ -196,12 +217,11 @@ impl Metered {
     fn refuse(&mut self, why: &TooMuch) {
         let (status, reason, retry) = match why {
             TooMuch::Large => (
-                "431 Request Header Fields Too Large",
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 Reason::HeaderTooLarge,
                 false,
             ),
-            TooMuch::Full(Full::All) => ("503 Service Unavailable", Reason::InFlightFull, true),
-            TooMuch::Full(_) => ("429 Too Many Requests", Reason::InFlightFull, true),
+            TooMuch::Full(full) => (full.status(), Reason::InFlightFull, true),
         };
         log::info!(
             event = "head_refused", reason = reason.code(), hint = reason.remedy();
@@ -223,7 +243,7 @@ impl Metered {
 }
 
 /// Writes the answer, then throws away what comes until the client has read it.
-async fn farewell(mut stream: BufWriter<TcpStream>, answer: &[u8]) -> io::Result<()> {
+async fn farewell<T: Transport>(mut stream: BufWriter<T>, answer: &[u8]) -> io::Result<()> {
     stream.write_all(answer).await?;
     AsyncWriteExt::shutdown(&mut stream).await?;
     let mut scratch = [0; 2048];
@@ -238,13 +258,8 @@ async fn farewell(mut stream: BufWriter<TcpStream>, answer: &[u8]) -> io::Result
 }
 
 /// A whole answer for a connection on which no request was read; it is closed afterwards.
-pub(super) fn answer(status: &str, reason: Reason, retry: bool) -> Vec<u8> {
-    let body = serde_json::json!({
-        "error": reason.code(),
-        "error_description": format!("{} {}", reason.sentence(), reason.remedy()),
-        "reason": reason.code(),
-    })
-    .to_string();
+pub(super) fn answer(status: StatusCode, reason: Reason, retry: bool) -> Vec<u8> {
+    let body = body(reason);
     let retry = if retry { "Retry-After: 5\r\n" } else { "" };
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n{retry}\
@@ -254,7 +269,17 @@ pub(super) fn answer(status: &str, reason: Reason, retry: bool) -> Vec<u8> {
     .into_bytes()
 }
 
-impl AsyncRead for Metered {
+/// The body of such an answer.
+pub(super) fn body(reason: Reason) -> String {
+    serde_json::json!({
+        "error": reason.code(),
+        "error_description": format!("{} {}", reason.sentence(), reason.remedy()),
+        "reason": reason.code(),
+    })
+    .to_string()
+}
+
+impl<T: Transport> AsyncRead for Metered<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -265,6 +290,13 @@ impl AsyncRead for Metered {
             return Poll::Ready(Ok(()));
         };
         let before = buf.filled().len();
+        if let Some(frames) = &mut this.frames
+            && frames.turn == 0
+        {
+            frames.turn = TURN;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let counted = match this.meter.room() {
             Ok(room) if !this.ahead.is_empty() => {
                 let read = room.min(buf.remaining()).min(this.ahead.len());
@@ -288,6 +320,15 @@ impl AsyncRead for Metered {
             }
             Err(why) => Err(why),
         };
+        if let Some(frames) = &mut this.frames {
+            let read = &buf.filled()[before..];
+            frames.turn = frames.turn.saturating_sub(read.len());
+            if !frames.control.allow(read, Instant::now()) {
+                log::info!(event = "connection_flooded"; "a connection of HTTP/2 that asked for nothing, again and again, was closed");
+                this.inner = None;
+                buf.set_filled(before);
+            }
+        }
         if let Err(why) = counted {
             buf.set_filled(before);
             this.refuse(&why);
@@ -296,7 +337,7 @@ impl AsyncRead for Metered {
     }
 }
 
-impl AsyncWrite for Metered {
+impl<T: Transport> AsyncWrite for Metered<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -328,7 +369,7 @@ impl AsyncWrite for Metered {
     }
 }
 
-impl Drop for Metered {
+impl<T: Transport> Drop for Metered<T> {
     /// Of an answer that is broken off the client has what was written: as much as goes at once.
     fn drop(&mut self) {
         if let Some(inner) = &mut self.inner {
@@ -339,7 +380,7 @@ impl Drop for Metered {
 }
 
 #[async_trait]
-impl Shutdown for Metered {
+impl<T: Transport> Shutdown for Metered<T> {
     async fn shutdown(&mut self) {
         if let Some(inner) = &mut self.inner {
             // It writes what it holds first.
@@ -348,30 +389,30 @@ impl Shutdown for Metered {
     }
 }
 
-impl UniqueID for Metered {
+impl<T: Transport> UniqueID for Metered<T> {
     fn id(&self) -> UniqueIDType {
         self.id
     }
 }
 
-impl Ssl for Metered {}
+impl<T: Transport> Ssl for Metered<T> {}
 
 #[async_trait]
-impl Peek for Metered {}
+impl<T: Transport> Peek for Metered<T> {}
 
-impl GetTimingDigest for Metered {
+impl<T: Transport> GetTimingDigest for Metered<T> {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
         Vec::new()
     }
 }
 
-impl GetProxyDigest for Metered {
+impl<T: Transport> GetProxyDigest for Metered<T> {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         None
     }
 }
 
-impl GetSocketDigest for Metered {
+impl<T: Transport> GetSocketDigest for Metered<T> {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         Some(Arc::clone(&self.digest))
     }

@@ -122,15 +122,9 @@ impl Rejection {
             Self::Compressed => answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, Reason::BodyCompressed),
             Self::TooLarge => answer(StatusCode::PAYLOAD_TOO_LARGE, Reason::BodyTooLarge),
             Self::TooSlow => answer(StatusCode::REQUEST_TIMEOUT, Reason::BodyTooSlow),
-            Self::InFlight(full) => answer(
-                match full {
-                    Full::All => StatusCode::SERVICE_UNAVAILABLE,
-                    Full::Address | Full::Grant => StatusCode::TOO_MANY_REQUESTS,
-                },
-                Reason::InFlightFull,
-            )
-            .with(Detail::Limit(full.setting()))
-            .retry_after(5),
+            Self::InFlight(full) => answer(full.status(), Reason::InFlightFull)
+                .with(Detail::Limit(full.setting()))
+                .retry_after(5),
             Self::SessionUnknown => answer(StatusCode::NOT_FOUND, Reason::SessionUnknown),
             Self::Upstream(failure, id) => RefusalAnswer::of_failure(failure, id.as_ref()),
             Self::UpstreamRedirects | Self::UpstreamUnusable => {

@@ -33,6 +33,8 @@ pub struct Settings {
     pub connections_per_address: usize,
     /// Whether plain requests for MCP are served by the lane; otherwise all go through Pingora.
     pub lane: bool,
+    /// Whether HTTP/2 is spoken without TLS with clients that begin with it.
+    pub h2c: bool,
     /// The silence on an event stream after which a comment is sent.
     pub keep_alive: Duration,
     /// How long a stream may go on after the token that opened it has ended, where clients get

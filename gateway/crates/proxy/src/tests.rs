@@ -118,6 +118,7 @@ impl Fixture {
             connections_per_address: 1000,
             streams_outlast_tokens: None,
             keep_alive: Duration::from_millis(150),
+            h2c: false,
             timeouts: Timeouts {
                 head: Duration::from_millis(600),
                 body: Duration::from_millis(600),
@@ -320,7 +321,7 @@ async fn serve(edge: &Proxy) -> SocketAddr {
     tokio::spawn(async move {
         let (_keep, shutdown) = watch::channel(false);
         while let Ok((tcp, peer)) = listener.accept().await {
-            app.take(tcp, peer, &shutdown);
+            app.take(&Port::Http, tcp, peer, &shutdown);
         }
     });
     address
