@@ -25,3 +25,4 @@ pub mod keys;
 pub mod operator_api;
 pub mod server;
 pub mod supervisor;
+pub mod tls;

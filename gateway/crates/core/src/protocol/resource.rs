@@ -67,6 +67,15 @@ impl Issuer {
         self.0.split_once("://").map_or("", |(_, rest)| rest)
     }
 
+    /// The host alone; that of an IPv6 address in brackets.
+    pub fn host(&self) -> &str {
+        let authority = self.authority();
+        match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => authority,
+        }
+    }
+
     /// Whether only programs on this machine can reach it.
     pub fn is_loopback(&self) -> bool {
         Url::parse(&self.0).is_ok_and(|url| is_loopback(&url))

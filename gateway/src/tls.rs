@@ -1,0 +1,3 @@
+//! The certificate of the public listener.
+
+pub mod certificate;
