@@ -26,3 +26,4 @@ pub mod operator_api;
 pub mod server;
 pub mod supervisor;
 pub mod tls;
+pub mod tunnel;

@@ -1,0 +1,254 @@
+//! `gateway serve --tunnel`: a program that is installed on this machine and gives it a public https URL.
+//!
+//! [`kind`] is what is known of each of them, and purely that: how it is started, in which of its lines
+//! the URL stands, what it can't do. [`Tunnel`] starts it, waits for the URL, and looks after it.
+//!
+//! A tunnel that ends is started again. With the same URL everything goes on. With another one the
+//! gateway ends and says so: everything that it gave out names the old one, and a gateway that nobody
+//! reaches helps nobody.
+//!
+//! Owns: the program and its URL. Not: what is done with the URL (`cli::serve`).
+
+pub mod kind;
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Signal, getpid, kill_process};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+pub use self::kind::TunnelKind;
+
+/// How long a program may take until it prints its URL.
+const START: Duration = Duration::from_secs(60);
+
+/// How long it may take to end by itself.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// The pause before it is started again, and the longest one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How many of its lines are kept for the error where it prints no URL.
+const LAST_LINES: usize = 8;
+
+/// The longest of them.
+const LONGEST_LINE: usize = 300;
+
+/// Why there is no tunnel.
+#[derive(Debug, thiserror::Error)]
+pub enum TunnelError {
+    /// None of the programs is there.
+    #[error(
+        "--tunnel needs one of cloudflared, ngrok and tailscale on the PATH, and there is none: install one \
+         (cloudflared needs no account), or put a proxy with https in front and give --public-url"
+    )]
+    NoneInstalled,
+    /// This one can't be started.
+    #[error("--tunnel: {0} can't be started: {1}; install it, or name another with --tunnel=NAME")]
+    NotStarted(&'static str, std::io::Error),
+    /// It ended, or said nothing for too long.
+    #[error("--tunnel: {name} {how} before it printed an https URL. {remedy}\n{lines}")]
+    NoUrl {
+        /// The program.
+        name: &'static str,
+        /// What it did.
+        how: String,
+        /// What usually helps.
+        remedy: &'static str,
+        /// What it printed last.
+        lines: String,
+    },
+}
+
+/// A tunnel that is open.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// Which program it is.
+    pub kind: TunnelKind,
+    /// The https origin that it gives.
+    pub url: String,
+    child: Child,
+    port: u16,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Tunnel {
+    /// Opens one to this port of this machine.
+    ///
+    /// # Errors
+    ///
+    /// There is no program for it, or it gives no URL.
+    pub async fn open(kind: Option<TunnelKind>, port: u16) -> Result<Self, TunnelError> {
+        let kind = kind
+            .or_else(TunnelKind::installed)
+            .ok_or(TunnelError::NoneInstalled)?;
+        let mut child = start(kind, port)?;
+        let mut lines = follow(&mut child);
+        let mut last = Vec::new();
+        let reading = async {
+            while let Some(line) = lines.recv().await {
+                if let Some(url) = kind.url_in(&line) {
+                    return Some(url);
+                }
+                last.push(line.chars().take(LONGEST_LINE).collect::<String>());
+                if last.len() > LAST_LINES {
+                    last.remove(0);
+                }
+            }
+            None
+        };
+        let how = match timeout(START, reading).await {
+            Ok(Some(url)) => {
+                return Ok(Self {
+                    kind,
+                    url,
+                    child,
+                    port,
+                    lines,
+                });
+            }
+            Ok(None) => match child.wait().await {
+                Ok(status) => format!("ended ({status})"),
+                Err(error) => format!("ended ({error})"),
+            },
+            Err(_) => {
+                end(child).await;
+                format!("took longer than {} s", START.as_secs())
+            }
+        };
+        Err(TunnelError::NoUrl {
+            name: kind.name(),
+            how,
+            remedy: kind.remedy(),
+            lines: last.join("\n"),
+        })
+    }
+
+    /// Looks after it until `stop`. Where it comes back with another URL, or not at all, `is_lost` is set
+    /// and the gateway is told to end.
+    pub fn keep(
+        self,
+        runtime: &Handle,
+        stop: watch::Receiver<bool>,
+        is_lost: Arc<AtomicBool>,
+    ) -> JoinHandle<()> {
+        runtime.spawn(look_after(self, stop, is_lost))
+    }
+}
+
+async fn look_after(mut tunnel: Tunnel, mut stop: watch::Receiver<bool>, is_lost: Arc<AtomicBool>) {
+    let (kind, name) = (tunnel.kind, tunnel.kind.name());
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let status = tokio::select! {
+            () = stopped(&mut stop) => {
+                end(tunnel.child).await;
+                return;
+            }
+            status = ended(&mut tunnel) => status,
+        };
+        log::error!(event = "tunnel_ended", tunnel = name, status = status, url = tunnel.url; "the tunnel ended: nobody reaches the gateway; it is started again");
+        tunnel = loop {
+            tokio::select! {
+                () = stopped(&mut stop) => return,
+                () = sleep(pause) => {}
+            }
+            let opened = tokio::select! {
+                () = stopped(&mut stop) => return,
+                opened = Tunnel::open(Some(kind), tunnel.port) => opened,
+            };
+            match opened {
+                Ok(again) if again.url == tunnel.url => {
+                    log::info!(event = "tunnel_back", tunnel = name, url = again.url; "the tunnel is back, with the same URL");
+                    break again;
+                }
+                Ok(other) => {
+                    log::error!(event = "tunnel_moved", tunnel = name, before = tunnel.url, url = other.url; "the tunnel came back with another URL, and everything that was given out names the old one: the gateway ends. Start it again, and connect the apps to the new URL");
+                    is_lost.store(true, Ordering::Relaxed);
+                    end(other.child).await;
+                    // As an operator would: streams end properly.
+                    let _ = kill_process(getpid(), Signal::TERM);
+                    return;
+                }
+                Err(error) => {
+                    log::error!(event = "tunnel_start_failed", tunnel = name, why = error.to_string(); "the tunnel can't be started again yet");
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        };
+        pause = FIRST_PAUSE;
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, and the gateway with it.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Waits until it ends. What it prints is for those who look closely.
+async fn ended(tunnel: &mut Tunnel) -> String {
+    let name = tunnel.kind.name();
+    loop {
+        tokio::select! {
+            status = tunnel.child.wait() => {
+                return status.map_or_else(|error| error.to_string(), |status| status.to_string());
+            }
+            Some(line) = tunnel.lines.recv() => {
+                log::debug!(event = "tunnel_output", tunnel = name; "{line}");
+            }
+        }
+    }
+}
+
+fn start(kind: TunnelKind, port: u16) -> Result<Child, TunnelError> {
+    Command::new(kind.name())
+        .args(kind.arguments(port))
+        // The gateway's own environment may hold its secrets.
+        .env_clear()
+        .envs(std::env::vars().filter(|(name, _)| !name.starts_with("GATEWAY")))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| TunnelError::NotStarted(kind.name(), error))
+}
+
+/// The lines of both of its outputs, until it closes them.
+fn follow(child: &mut Child) -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel(64);
+    read(child.stdout.take(), sender.clone());
+    read(child.stderr.take(), sender);
+    lines
+}
+
+fn read(output: Option<impl AsyncRead + Unpin + Send + 'static>, sender: mpsc::Sender<String>) {
+    let Some(output) = output else { return };
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(output).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if sender.send(line).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+async fn end(mut child: Child) {
+    if let Some(id) = child.id().and_then(|id| i32::try_from(id).ok())
+        && let Some(id) = rustix::process::Pid::from_raw(id)
+    {
+        let _ = kill_process(id, Signal::TERM);
+    }
+    if timeout(FAREWELL, child.wait()).await.is_err() {
+        let _ = child.kill().await;
+    }
+}
