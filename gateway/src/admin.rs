@@ -34,6 +34,8 @@ pub use self::front_door::FrontDoor;
 pub use self::pages::AdminPages;
 
 use crate::environment;
+use crate::tls::{CertificateStatus, Standing};
+use gateway_core::clock::Timestamp;
 use gateway_core::secret::SecretHash;
 use gateway_metrics::Metrics;
 use gateway_oauth::AuthorizationServer;
@@ -62,6 +64,8 @@ pub struct Admin {
     pub proxy: Proxy,
     /// Printed by `/metrics`.
     pub metrics: Metrics,
+    /// How the certificate stands, where https is served.
+    pub certificate: Option<Arc<CertificateStatus>>,
     /// What the operator's commands must show; without it they are refused.
     pub token: Option<SecretHash>,
 }
@@ -150,6 +154,13 @@ impl Admin {
                 }
             }
         }
+        if let Some(certificate) = &self.certificate {
+            let (is_good, line) = certificate_line(&certificate.standing(), now);
+            body.push_str(&line);
+            if !is_good {
+                status = StatusCode::SERVICE_UNAVAILABLE;
+            }
+        }
         body.push_str(&self.backends());
         let epoch = self.revocations.epoch();
         let store = self.server.records.store().as_ref();
@@ -194,9 +205,39 @@ impl Admin {
             lookout: &self.lookout,
             journal: &self.server.journal,
             revocations_age: self.revocations.age(now),
+            certificate: self.certificate.as_deref(),
         };
         measured.measure();
         text(StatusCode::OK, self.metrics.exposition())
+    }
+}
+
+/// Whether clients can connect by what is served, and the line for it.
+fn certificate_line(standing: &Standing, now: Timestamp) -> (bool, String) {
+    let fault = standing.fault.as_deref();
+    let more = fault.map_or_else(String::new, |fault| {
+        format!(", and there is no newer one: {fault}")
+    });
+    match &standing.served {
+        Some(facts) if now < facts.ends => {
+            let days = facts.ends.since(now).as_secs() / 86_400;
+            let ends = facts.ends;
+            (
+                true,
+                format!("certificate: ok, ends {ends}, in {days} days{more}\n"),
+            )
+        }
+        Some(facts) => (
+            false,
+            format!("certificate: FAILED, it ended {}{more}\n", facts.ends),
+        ),
+        None => {
+            let why = fault.unwrap_or("it is being ordered");
+            (
+                false,
+                format!("certificate: FAILED, there is none yet: {why}\n"),
+            )
+        }
     }
 }
 

@@ -34,7 +34,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway
-    Serve(Configuration),
+    Serve(serve::Arguments),
     /// Print the resolved configuration and where each value came from; exit 64 with all problems
     Check(Configuration),
     /// Do what ChatGPT and Claude do at an MCP URL, and say what would stop them; exit 0 if all is
@@ -89,7 +89,7 @@ pub fn run() -> ExitCode {
     // Two TLS providers in one process would be a panic later; ring is the one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match Cli::parse().command {
-        Command::Serve(configuration) => serve::run(&configuration),
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Check(configuration) => check::run(&configuration),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Healthcheck(configuration) => healthcheck::run(&configuration),

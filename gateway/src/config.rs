@@ -23,6 +23,7 @@ mod services;
 mod settings;
 mod stdio;
 mod store;
+mod tls;
 mod tokens;
 mod units;
 mod values;
@@ -52,6 +53,7 @@ pub use self::limits::Limits;
 pub use self::owner::Owner;
 pub use self::printed::printed;
 pub use self::sections::{Discovery, Log, LogFormat, Timeouts};
+pub use self::tls::{CertificateSource, TlsSettings};
 pub use self::values::read_text;
 
 use self::audit::AuditKeys;
@@ -68,11 +70,13 @@ use self::scopes::ScopeKeys;
 use self::sections::Identity;
 use self::services::ServiceKeys;
 use self::store::{StoreKeys, state_folder};
+use self::tls::TlsKeys;
 use self::tokens::TokenKeys;
 
 /// Every key, table by table, in the order of the documentation.
 pub static SCHEMA: Schema = Schema(&[
     General::KEYS,
+    TlsKeys::KEYS,
     Log::KEYS,
     StoreKeys::KEYS,
     TokenKeys::KEYS,
@@ -113,6 +117,8 @@ pub struct Config {
     pub discovery: Discovery,
     /// `[identity]`
     pub identity: IdentityHeaders,
+    /// `[tls]`, where https is served here.
+    pub tls: Option<TlsSettings>,
     /// `public_url`, or what follows from `listen`.
     pub issuer: Issuer,
     /// `threads`, or one for each core.
@@ -169,6 +175,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     general.check(reader);
     let issuer = general.issuer(reader);
     let allowed_origins = general.origins(reader);
+    let tls = TlsKeys::read(reader, "tls").settings(&general, issuer.as_ref(), reader);
     let store = StoreKeys::read(reader, "store").url(reader);
     let tokens = TokenKeys::read(reader, "tokens");
     let access_ttl = tokens.access_ttl(reader);
@@ -205,6 +212,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let services = services::of_clients(reader, &registered, &named, &backends, &scopes);
     id_jag::check(reader, &scopes);
     Some(Config {
+        tls,
         issuer: issuer?,
         threads: general.worker_threads(),
         keys_dir: general

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::config::{CertificateSource, Config};
+use crate::tls::certificate::Certificate;
 use gateway_core::clock::Timestamp;
 use gateway_store::{Store, StoreEpoch};
 
@@ -35,6 +37,17 @@ pub fn no_way_in_alone(password_login: bool, has_owner: bool) -> Option<String> 
          the identity providers are away nobody can log in"
             .to_owned()
     })
+}
+
+/// What is unsafe about the certificate that is served from files.
+pub fn certificate_doubts(config: &Config, certificate: Option<&Certificate>) -> Vec<String> {
+    let (Some(tls), Some(certificate)) = (&config.tls, certificate) else {
+        return Vec::new();
+    };
+    match &tls.source {
+        CertificateSource::Files(files) => files.doubts(certificate, config.issuer.host()),
+        CertificateSource::Acme(_) => Vec::new(),
+    }
 }
 
 /// A folder of keys that others on this machine can enter or list.

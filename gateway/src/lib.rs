@@ -9,6 +9,8 @@
 //! | [`server`] | listeners and their services, from start to stop |
 //! | [`admin`] | health, metrics and the operator's API, on a listener of their own |
 //! | [`operator_api`] | what that API is asked and answers, shared by server and commands |
+//! | [`tls`] | the certificate of the public listener |
+//! | [`tunnel`] | a program that gives this machine a public URL |
 //! | [`keys`], [`environment`], [`supervisor`] | keys on disk, what endangers a set-up, processes that are started beside |
 //!
 //! Owns: everything that is decided once, at the start. Not: what happens to a request. Nobody else

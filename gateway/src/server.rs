@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::{Admin, AdminPages, FrontDoor};
 use crate::app::App;
 use crate::config::{Config, Limits};
+use crate::tls::Tls;
 use gateway_core::clock::Clock;
 use gateway_core::open_files;
 use gateway_core::reason::Reason;
@@ -33,6 +34,9 @@ const WRITING_DOWN: Duration = Duration::from_secs(2);
 pub fn can_listen(config: &Config) -> anyhow::Result<()> {
     for address in &config.general.listen {
         try_listen(*address, "listen", "--listen")?;
+    }
+    for address in config.tls.iter().flat_map(|tls| &tls.plain) {
+        try_listen(*address, "tls.plain_listen", "GATEWAY__TLS__PLAIN_LISTEN")?;
     }
     try_listen(
         config.general.admin_listen,
@@ -59,8 +63,14 @@ fn try_listen(address: SocketAddr, key: &str, flag: &str) -> anyhow::Result<()> 
 }
 
 /// Serves until SIGTERM or SIGINT. `lane`: whether the short road is open; `admin_token`: what the
-/// operator's commands must show.
-pub fn serve(config: &Config, app: App, lane: bool, admin_token: Option<SecretHash>) {
+/// operator's commands must show; `tls`: the certificate, where https is served.
+pub fn serve(
+    config: &Config,
+    app: App,
+    lane: bool,
+    admin_token: Option<SecretHash>,
+    tls: Option<&Tls>,
+) {
     open_files::raise();
     let mut server = Server::new_with_opt_and_conf(
         None,
@@ -96,11 +106,16 @@ pub fn serve(config: &Config, app: App, lane: bool, admin_token: Option<SecretHa
         proxy: proxy.clone(),
         metrics: metrics.clone(),
         token: admin_token,
+        certificate: tls.map(|tls| Arc::clone(&tls.status)),
         keys_dir: config.keys_dir.clone(),
     };
     let addresses = Addresses {
         served: config.general.listen.clone(),
-        ..Addresses::default()
+        certificate: tls.map(|tls| Arc::clone(&tls.served)),
+        plain: config
+            .tls
+            .as_ref()
+            .map_or_else(Vec::new, |tls| tls.plain.clone()),
     };
     let public = proxy.listeners(&server.configuration, &addresses);
     let mut loopback = Service::new("admin".to_owned(), admin);
@@ -160,7 +175,7 @@ fn settings(config: &Config, lane: bool) -> Settings {
         connections_per_address: config.limits.connections_per_address,
         keep_alive: config.timeouts.keepalive,
         lane,
-        h2c: false,
+        h2c: config.general.h2c,
         streams_outlast_tokens: config.refresh.map(|_| LONGEST_STREAM),
         timeouts: Timeouts {
             head: config.timeouts.header,

@@ -4,6 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::tls::CertificateStatus;
 use gateway_core::open_files;
 use gateway_metrics::Metrics;
 use gateway_store::journal::Journal;
@@ -15,6 +16,7 @@ pub(super) struct Measured<'a> {
     pub(super) lookout: &'a Lookout,
     pub(super) journal: &'a Journal,
     pub(super) revocations_age: Duration,
+    pub(super) certificate: Option<&'a CertificateStatus>,
 }
 
 impl Measured<'_> {
@@ -24,6 +26,11 @@ impl Measured<'_> {
         metrics.build.with([env!("CARGO_PKG_VERSION")]).set(1);
         let age = self.revocations_age.as_secs_f64();
         metrics.revocations_age.set([], age);
+        let standing = self.certificate.map(CertificateStatus::standing);
+        if let Some(facts) = standing.and_then(|standing| standing.served) {
+            let ends = Duration::from_secs(facts.ends.secs()).as_secs_f64();
+            metrics.certificate_end.set([], ends);
+        }
         self.backends();
         self.audit_log();
         process(metrics);

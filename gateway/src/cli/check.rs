@@ -9,6 +9,7 @@ use crate::cli::exit::USAGE;
 use crate::config::{self, Config};
 use crate::environment;
 use crate::server;
+use crate::tls::files;
 use gateway_core::clock::Clock;
 use gateway_store::{Examined, StoreUrl};
 
@@ -34,6 +35,13 @@ fn surroundings(config: &Config) -> ExitCode {
         eprintln!("error: {sentence}");
         return ExitCode::from(USAGE);
     }
+    let certificate = match files::configured(config, Clock.now()).transpose() {
+        Ok(certificate) => certificate,
+        Err(fault) => {
+            eprintln!("error: {fault}");
+            return ExitCode::from(USAGE);
+        }
+    };
     let found = examined(config);
     let dangers = found
         .unsafe_settings
@@ -42,6 +50,10 @@ fn surroundings(config: &Config) -> ExitCode {
         .chain(environment::no_way_in_alone(
             config.general.password_login,
             config.owner.is_some(),
+        ))
+        .chain(environment::certificate_doubts(
+            config,
+            certificate.as_ref(),
         ))
         .chain(environment::clock(None, Clock.now()));
     for sentence in dangers {

@@ -18,6 +18,10 @@ pub(in crate::cli) struct Configuration {
     /// The origin that clients and browsers use, such as https://mcp.example.com
     #[arg(long, value_name = "URL")]
     pub(in crate::cli) public_url: Option<String>,
+    /// Serve https under this name, which must lead to this machine, with a certificate of Let's Encrypt's
+    /// (`tls.acme`), on the ports 443 and 80
+    #[arg(long, value_name = "NAME", conflicts_with = "public_url")]
+    pub(in crate::cli) domain: Option<String>,
     /// Where clients and browsers are served
     #[arg(long, value_name = "ADDRESS")]
     pub(in crate::cli) listen: Option<String>,
@@ -36,7 +40,13 @@ pub(in crate::cli) struct Configuration {
     /// A server that speaks on stdin and stdout, to stand in front of: a program and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub(in crate::cli) stdio: Vec<String>,
+    /// The URL of a tunnel that is open
+    #[arg(skip)]
+    pub(in crate::cli) tunnel_url: Option<String>,
 }
+
+/// Where `--domain` listens, if nothing else is said.
+const HTTPS: &str = "0.0.0.0:443";
 
 /// The layers of a configuration with another policy in it, if one is given.
 pub(in crate::cli) fn policy_of(configuration: &Configuration, policy: Option<&Path>) -> Layers {
@@ -81,11 +91,30 @@ impl Configuration {
                 layers.flag(path, name, value);
             }
         }
+        self.add_names(&mut layers);
         if !self.stdio.is_empty() {
             let instead_of = ["backend.0.url", "backend.0.command"];
             layers.words("backend.0.stdio", &self.stdio, &instead_of);
         }
         layers
+    }
+
+    /// What `--domain` and `--tunnel` stand for.
+    fn add_names(&self, layers: &mut Layers) {
+        if let Some(name) = &self.domain {
+            layers.flag("public_url", "--domain", &format!("https://{name}"));
+            layers.flag("tls.acme", "--domain", "true");
+            if layers.value("listen").is_none() {
+                layers.flag("listen", "--domain", HTTPS);
+            }
+        }
+        if let Some(url) = &self.tunnel_url {
+            layers.flag("public_url", "--tunnel", url);
+            // It comes from this machine, and says for whom.
+            if layers.value("trusted_proxies").is_none() {
+                layers.flag("trusted_proxies", "--tunnel", "127.0.0.1");
+            }
+        }
     }
 
     /// The configuration, or all problems on stderr and the exit code for them.

@@ -1,11 +1,14 @@
-//! SIGHUP: the policy is read anew, with the groups and networks that it speaks of. Streams go on;
-//! what is wrong with the new one leaves the old one in force.
+//! SIGHUP: the policy is read anew, with the groups and networks that it speaks of, and so is the
+//! certificate in files. Streams go on; what is wrong with the new ones leaves the old ones in force.
 //!
-//! So the closing of a terminal does not end a gateway that runs in it, where a configuration file
-//! or a policy was given: the two can't be told apart, and ending one that serves people is worse.
+//! So the closing of a terminal does not end a gateway that runs in it, where a configuration file,
+//! a policy or a certificate was given: the two can't be told apart, and ending one that serves people is worse.
+
+use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::cli::configuration::Configuration;
 use crate::config;
@@ -14,22 +17,38 @@ use gateway_core::policy::PolicyHandle;
 use gateway_core::reason::Reason;
 use gateway_store::journal::Journal;
 
-/// Listens from now on. Without a policy and a file in which one could come to be named, the signal
-/// ends the program.
-pub(super) fn follow(
-    runtime: &Handle,
-    configuration: &Configuration,
-    policy: PolicyHandle,
-    journal: Journal,
-) -> anyhow::Result<()> {
-    if configuration.config.is_none() && policy.current().is_none() {
+/// What is read anew.
+pub(super) struct Reloading {
+    /// Where the policy is named.
+    pub(super) configuration: Configuration,
+    /// The policy in force.
+    pub(super) policy: PolicyHandle,
+    /// Where it is written down.
+    pub(super) journal: Journal,
+    /// Has the certificate read anew, where one is served.
+    pub(super) certificate: Option<Arc<Notify>>,
+}
+
+/// Listens from now on. Without a certificate, a policy and a file in which one could come to be named,
+/// the signal ends the program.
+pub(super) fn follow(runtime: &Handle, reloading: Reloading) -> anyhow::Result<()> {
+    let Reloading {
+        configuration,
+        policy,
+        journal,
+        certificate,
+    } = reloading;
+    let has_policy = configuration.config.is_some() || policy.current().is_some();
+    if !has_policy && certificate.is_none() {
         return Ok(());
     }
     let _entered = runtime.enter();
     let mut hangups = signal(SignalKind::hangup())?;
-    let configuration = configuration.clone();
     runtime.spawn(async move {
         while hangups.recv().await.is_some() {
+            if let Some(certificate) = &certificate {
+                certificate.notify_one();
+            }
             let (configuration, policy) = (configuration.clone(), policy.clone());
             // Reads files, and may not block what runs here.
             let done = tokio::task::spawn_blocking(move || reload(&configuration, &policy)).await;

@@ -2,30 +2,60 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Args;
 use rand::rngs::OsRng;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use crate::admin::FrontDoor;
 use crate::app::App;
 use crate::cli::configuration::Configuration;
 use crate::cli::exit::{UNAVAILABLE, USAGE};
 use crate::cli::{logging, reload, summary};
-use crate::config::Config;
+use crate::config::{self, CertificateSource, Config};
 use crate::environment;
 use crate::keys;
 use crate::server;
 use crate::supervisor::{self, Program};
+use crate::tls::Tls;
+use crate::tls::acme::{self, Following};
+use crate::tls::certificate::Certificate;
+use crate::tls::files;
+use crate::tunnel::{Tunnel, TunnelKind};
 use gateway_core::audit::{Event, Record};
+use gateway_core::clock::Clock;
 use gateway_oauth::identity::{
     LoginName, PasswordPhc, ensure_owner, forget_former_owner, no_owner,
 };
 use gateway_oauth::revoke_all::{RevocationSubject, cut_off};
 
-pub(super) fn run(configuration: &Configuration) -> ExitCode {
-    let config = match configuration.resolve() {
+/// What `gateway serve` is told.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    configuration: Configuration,
+    /// Have an installed program lead a public https URL here, which becomes the public URL: the first of
+    /// cloudflared, ngrok and tailscale that is there, or the one named
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        require_equals = true,
+        conflicts_with_all = ["public_url", "domain"]
+    )]
+    tunnel: Option<Option<TunnelKind>>,
+}
+
+pub(super) fn run(arguments: Arguments) -> ExitCode {
+    let Arguments {
+        mut configuration,
+        tunnel,
+    } = arguments;
+    let mut config = match configuration.resolve() {
         Ok(config) => config,
         Err(code) => return code,
     };
@@ -37,7 +67,18 @@ pub(super) fn run(configuration: &Configuration) -> ExitCode {
         }
     };
     let logging = logging::start(config.log.format, config.log.level);
-    match start(configuration, &config, lane) {
+    let served = match tunnel {
+        None => start(&configuration, &config, lane, None),
+        Some(kind) => open_tunnel(kind, &config).and_then(|opened| {
+            configuration.tunnel_url = Some(opened.tunnel.url.clone());
+            config = config::resolve(&configuration.layers()).map_err(|problems| {
+                let problems = problems.iter().map(ToString::to_string);
+                anyhow::anyhow!(problems.collect::<Vec<_>>().join("\n"))
+            })?;
+            start(&configuration, &config, lane, Some(opened))
+        }),
+    };
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             logging.flush();
@@ -47,25 +88,66 @@ pub(super) fn run(configuration: &Configuration) -> ExitCode {
     }
 }
 
-fn start(configuration: &Configuration, config: &Config, lane: bool) -> anyhow::Result<()> {
+/// A tunnel that is open, and what runs it.
+struct OpenTunnel {
+    tunnel: Tunnel,
+    runtime: tokio::runtime::Runtime,
+}
+
+fn open_tunnel(kind: Option<TunnelKind>, config: &Config) -> anyhow::Result<OpenTunnel> {
+    // What would keep the gateway from starting is found before anybody is told of a URL.
     server::can_listen(config)?;
+    anyhow::ensure!(
+        config.tls.is_none(),
+        "--tunnel leads plain HTTP here, and [tls] is on: take one of them"
+    );
+    let listen = config
+        .general
+        .listen
+        .first()
+        .context("`listen` names no address")?;
+    let runtime = background()?;
+    let tunnel = runtime.block_on(Tunnel::open(kind, listen.port()))?;
+    Ok(OpenTunnel { tunnel, runtime })
+}
+
+fn background() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("background")
+        .enable_all()
+        .build()
+}
+
+fn start(
+    configuration: &Configuration,
+    config: &Config,
+    lane: bool,
+    opened: Option<OpenTunnel>,
+) -> anyhow::Result<()> {
+    server::can_listen(config)?;
+    let certificate = certificate(config)?;
     let keys = keys::open(&config.keys_dir, &mut OsRng)?;
     let keys_created = keys.created;
     let admin_token = keys::make_admin_token(&config.keys_dir, &mut OsRng)?;
     // Lives as long as the process: the store's connection and the programs beside us run on it.
     // Pingora makes its own runtimes only once it serves.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("background")
-        .enable_all()
-        .build()?;
+    let (runtime, tunnel) = match opened {
+        Some(OpenTunnel { tunnel, runtime }) => (runtime, Some(tunnel)),
+        None => (background()?, None),
+    };
     let stop = watch::Sender::new(false);
     let app = runtime.block_on(async {
         let app = App::build(config, keys, runtime.handle()).await?;
-        dangers(config, &app).await;
+        dangers(config, &app, certificate.as_ref()).await;
         owner_of_configuration(config, &app).await?;
         start_programs(config, runtime.handle(), &stop).await?;
-        summary::print(config, &app, keys_created).await?;
+        let shown = summary::Shown {
+            keys_created,
+            certificate: certificate.as_ref(),
+            tunnel: tunnel.as_ref(),
+        };
+        summary::print(config, &app, &shown).await?;
         anyhow::Ok(app)
     })?;
     // Beside all else: nothing waits for a backend.
@@ -75,28 +157,84 @@ fn start(configuration: &Configuration, config: &Config, lane: bool) -> anyhow::
         Arc::clone(&app.lookout),
     ));
     let journal = app.journal.clone();
-    reload::follow(
+    let hangup = Arc::new(Notify::new());
+    let tls = follow_certificate(
+        config,
+        &app,
+        certificate.as_ref(),
         runtime.handle(),
-        configuration,
-        app.policy.clone(),
-        journal.clone(),
-    )?;
-    server::serve(config, app, lane, admin_token.map(|token| token.hash()));
+        &hangup,
+    );
+    let reloading = reload::Reloading {
+        configuration: configuration.clone(),
+        policy: app.policy.clone(),
+        journal: journal.clone(),
+        certificate: tls.is_some().then_some(hangup),
+    };
+    reload::follow(runtime.handle(), reloading)?;
+    let admin_token = admin_token.map(|token| token.hash());
+    let is_lost = Arc::new(AtomicBool::new(false));
+    let tunnel =
+        tunnel.map(|tunnel| tunnel.keep(runtime.handle(), stop.subscribe(), Arc::clone(&is_lost)));
+    server::serve(config, app, lane, admin_token, tls.as_ref());
     journal.close();
     stop.send_replace(true);
+    if let Some(tunnel) = tunnel {
+        // It is ended before the runtime that could.
+        let _ = runtime.block_on(tunnel);
+    }
     runtime.shutdown_timeout(Duration::from_secs(5));
+    anyhow::ensure!(
+        !is_lost.load(Ordering::Relaxed),
+        "the tunnel came back with another URL: start again, and connect the apps to the new one"
+    );
     Ok(())
 }
 
+/// The certificate in files, if it is to be served: one that is wrong ends the start.
+fn certificate(config: &Config) -> anyhow::Result<Option<Certificate>> {
+    Ok(files::configured(config, Clock.now()).transpose()?)
+}
+
+/// Follows the certificate from now on, where https is served.
+fn follow_certificate(
+    config: &Config,
+    app: &App,
+    first: Option<&Certificate>,
+    runtime: &Handle,
+    again: &Arc<Notify>,
+) -> Option<Tls> {
+    let settings = config.tls.as_ref()?;
+    let (tls, again) = (Tls::default(), Arc::clone(again));
+    match &settings.source {
+        CertificateSource::Files(source) => {
+            files::follow(runtime, source.clone(), first?, &tls, again);
+        }
+        CertificateSource::Acme(acme) => {
+            let following = Following {
+                settings: acme.clone(),
+                front: FrontDoor::new(&settings.plain),
+                records: app.records.clone(),
+                tags: app.tags.clone(),
+                tls: tls.clone(),
+                again,
+            };
+            acme::follow(runtime, following);
+        }
+    }
+    Some(tls)
+}
+
 /// What around us endangers what we promise.
-async fn dangers(config: &Config, app: &App) {
+async fn dangers(config: &Config, app: &App, certificate: Option<&Certificate>) {
     let epoch = app.revocations.epoch();
     let store = app.records.store().as_ref();
     let now = app.clock.now();
     let found = environment::dangers(store, &config.keys_dir, epoch.as_ref(), now).await;
     let password_login = config.general.password_login;
     let alone = environment::no_way_in_alone(password_login, config.owner.is_some());
-    for sentence in found.into_iter().chain(alone) {
+    let doubts = environment::certificate_doubts(config, certificate);
+    for sentence in found.into_iter().chain(alone).chain(doubts) {
         log::warn!(event = "environment_unsafe"; "{sentence}");
         println!("! unsafe     {sentence}");
     }

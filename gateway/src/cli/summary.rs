@@ -10,7 +10,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{CertificateSource, Config};
+use crate::tls::acme::AcmeSettings;
+use crate::tls::certificate::Certificate;
+use crate::tunnel::Tunnel;
 use gateway_core::policy::{Coverage, Operation, ScopeTable, ScopedTools};
 use gateway_core::protocol::scope::Scope;
 use gateway_oauth::identity::SETUP_LIFETIME;
@@ -20,14 +23,24 @@ use gateway_upstream::{Address, Backend, BackendStatus, Lookout, Observation, To
 /// How long a backend may take until the list says that it has not answered yet.
 const PENDING: Duration = Duration::from_secs(3);
 
+/// What is shown beside the configuration.
+pub(super) struct Shown<'a> {
+    /// Whether this start made the keys.
+    pub(super) keys_created: bool,
+    /// The certificate in files, where https is served with one.
+    pub(super) certificate: Option<&'a Certificate>,
+    /// The tunnel that leads here.
+    pub(super) tunnel: Option<&'a Tunnel>,
+}
+
 /// Prints what is known without asking any backend.
-pub(super) async fn print(
-    config: &Config,
-    app: &App,
-    keys_created: bool,
-) -> Result<(), StoreError> {
+pub(super) async fn print(config: &Config, app: &App, shown: &Shown<'_>) -> Result<(), StoreError> {
     println!("{} {}", config.general.title, env!("CARGO_PKG_VERSION"));
-    print_state(config, keys_created);
+    print_state(config, shown.keys_created);
+    print_https(config, shown.certificate);
+    if let Some(tunnel) = shown.tunnel {
+        print_tunnel(tunnel);
+    }
     print_urls(config);
     print_setup(config, app).await
 }
@@ -213,9 +226,42 @@ fn scope_notes(scopes: &ScopeTable, offers: &[(&str, Option<Arc<ToolListing>>)])
     notes
 }
 
+fn print_tunnel(tunnel: &Tunnel) {
+    println!(
+        "✓ tunnel     {} leads {} here, for as long as this runs",
+        tunnel.kind.name(),
+        tunnel.url
+    );
+    for limit in tunnel.kind.limits() {
+        println!("! tunnel     {limit}");
+    }
+}
+
+fn print_https(config: &Config, certificate: Option<&Certificate>) {
+    let Some(tls) = &config.tls else {
+        return;
+    };
+    match (&tls.source, certificate) {
+        (CertificateSource::Acme(settings), _) => {
+            let AcmeSettings {
+                name, directory, ..
+            } = settings;
+            println!("✓ https      {name}, with a certificate from {directory}");
+        }
+        (CertificateSource::Files(_), Some(Certificate { facts, .. })) => {
+            let names = facts.names.join(", ");
+            println!(
+                "✓ https      {names}, with a certificate until {}",
+                facts.ends
+            );
+        }
+        (CertificateSource::Files(_), None) => {}
+    }
+}
+
 fn print_urls(config: &Config) {
     let issuer = &config.issuer;
-    if issuer.is_loopback() {
+    if issuer.is_loopback() && config.tls.is_none() {
         let port = config
             .general
             .listen

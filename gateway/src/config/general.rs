@@ -21,6 +21,9 @@ settings! {
         pub(super) public_url: Option<Issuer>, issuer;
         /// Where clients and browsers are served.
         pub listen: Vec<SocketAddr> = "127.0.0.1:8080", public_address;
+        /// Whether HTTP/2 without TLS is spoken at `listen` with a proxy that begins with it (prior
+        /// knowledge, `h2c`), beside HTTP/1.1.
+        pub h2c: bool = "false", values::flag;
         /// Where health, metrics and the operator's commands are served. Never make it public.
         pub admin_listen: SocketAddr = "127.0.0.1:9090", admin_address;
         /// Whether everybody may log in with a password. `false`: only the owner of the configuration,
@@ -54,7 +57,7 @@ fn issuer(text: &str) -> Result<Issuer, String> {
     Issuer::parse(text).map_err(|error| error.to_string())
 }
 
-fn public_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn public_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "is no address with a port, such as 127.0.0.1:8080".to_owned())
 }
@@ -76,6 +79,21 @@ impl General {
                 "admin_listen",
                 "is the address of `listen`, too: give it another port, and never make it public",
             );
+        }
+    }
+
+    /// Addresses of another listener may be neither of the two.
+    pub(super) fn check_apart(&self, key: &str, addresses: &[SocketAddr], reader: &mut Reader<'_>) {
+        for address in addresses {
+            if self.listen.iter().any(|other| overlap(*address, *other)) {
+                reader.conflict(key, "is an address of `listen`, too: give it another port");
+            }
+            if overlap(*address, self.admin_listen) {
+                reader.conflict(
+                    key,
+                    "is the address of `admin_listen`, too: give it another port",
+                );
+            }
         }
     }
 

@@ -149,6 +149,8 @@ metrics! {
         = "From the start of a revocation until it is durable and the next call on this replica is refused.";
     revocations_age: NumberFamily "gateway_revocations_age_seconds" []
         = "Time since the revocations were last read; calls are refused from 60 on.";
+    certificate_end: NumberFamily "gateway_certificate_end_timestamp_seconds" []
+        = "When the certificate ends that https is served with, in seconds since 1970; absent without one.";
     store_duration: HistogramFamily "gateway_store_operation_duration_seconds" ["operation"] LONG
         = "What the store took.";
     store_errors: CounterFamily "gateway_store_errors_total" ["operation" "reason"]

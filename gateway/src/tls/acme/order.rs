@@ -1,0 +1,233 @@
+//! One order: account, challenge, certificate.
+
+use std::time::Duration;
+
+use gateway_core::clock::Clock;
+use gateway_core::secret::{Secret, TagKey};
+use gateway_store::{AcmeAccount, Records, StoreError};
+use instant_acme::{
+    Account, AccountBuilder, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount,
+    NewOrder, Order, OrderStatus, Problem, RetryPolicy,
+};
+use rand::rngs::OsRng;
+
+use super::AcmeSettings;
+
+/// How long a server may take to look at the challenge, and then to make the certificate.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often an order is begun anew whose nonces were refused: servers lose them.
+const NONCES: usize = 4;
+
+/// A chain and its key, both in PEM.
+pub(super) struct Ordered {
+    pub(super) chain: String,
+    pub(super) key: String,
+}
+
+/// Why an order came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OrderFault {
+    /// The server can't be asked, or does not answer.
+    #[error(
+        "the ACME server at {0} can't be asked: {1}; it is asked again. Look whether this machine reaches it (`tls.directory`)"
+    )]
+    Away(String, String),
+    /// It refuses.
+    #[error("the ACME server refuses: {0}")]
+    Refused(String),
+    /// It did not find the answer to its challenge.
+    #[error(
+        "the ACME server did not find its challenge: {0}. Point {1} at this machine, and let port 80 \
+         through to `tls.plain_listen`"
+    )]
+    Challenge(String, String),
+    /// What belongs to the order can't be kept.
+    #[error("the store: {0}")]
+    Store(#[from] StoreError),
+}
+
+impl OrderFault {
+    /// Whether the server was not asked at all, as far as it counts.
+    pub(super) const fn is_away(&self) -> bool {
+        matches!(self, Self::Away(..) | Self::Store(_))
+    }
+}
+
+/// What an order needs.
+pub(super) struct Orders<'a> {
+    pub(super) settings: &'a AcmeSettings,
+    pub(super) records: &'a Records,
+    /// For what is kept of it.
+    pub(super) tags: &'a TagKey,
+}
+
+impl Orders<'_> {
+    /// Orders a certificate.
+    pub(super) async fn order(&self) -> Result<Ordered, OrderFault> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.attempt().await {
+                Err(Met::Acme(Error::Api(problem))) if tries < NONCES && is_bad_nonce(&problem) => {
+                }
+                Err(Met::Acme(error)) => return Err(self.fault(&error)),
+                Err(Met::Fault(fault)) => return Err(fault),
+                Ok(ordered) => return Ok(ordered),
+            }
+        }
+    }
+
+    async fn attempt(&self) -> Result<Ordered, Met> {
+        let account = self.account().await?;
+        let name = Identifier::Dns(self.settings.name.clone());
+        let mut order = account.new_order(&NewOrder::new(&[name])).await?;
+        self.answer_challenges(&mut order).await?;
+        let policy = RetryPolicy::default().timeout(PATIENCE);
+        let missed = |why| OrderFault::Challenge(why, self.settings.name.clone());
+        match order.poll_ready(&policy).await {
+            Ok(OrderStatus::Ready) => {}
+            Ok(_) => return Err(missed(why_invalid(&mut order).await?).into()),
+            // What servers say of the order is what they say of its challenge.
+            Err(Error::Api(problem)) if !is_bad_nonce(&problem) => {
+                return Err(missed(problem.detail.unwrap_or_default()).into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let key = order.finalize().await?;
+        let chain = order.poll_certificate(&policy).await?;
+        Ok(Ordered { chain, key })
+    }
+
+    async fn answer_challenges(&self, order: &mut Order) -> Result<(), Met> {
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            if authorization.status == AuthorizationStatus::Valid {
+                continue;
+            }
+            let Some(mut challenge) = authorization.challenge(ChallengeType::Http01) else {
+                let why =
+                    "it offers no http-01 challenge, and the gateway answers no other".to_owned();
+                return Err(OrderFault::Refused(why).into());
+            };
+            let answer = challenge.key_authorization();
+            // Kept before the server looks: any replica may be asked.
+            self.records
+                .keep_acme_challenge(&challenge.token, answer.as_str(), Clock.now())
+                .await
+                .map_err(OrderFault::Store)?;
+            challenge.set_ready().await?;
+        }
+        Ok(())
+    }
+
+    /// The account that the store has for this server, or a new one.
+    async fn account(&self) -> Result<Account, Met> {
+        let directory = &self.settings.directory;
+        let kept = self.records.acme_account(directory, Clock.now()).await;
+        let kept = kept.map_err(OrderFault::Store)?;
+        // One that was kept by a gateway with other keys is of no use.
+        let credentials = kept.and_then(|kept| {
+            let text = self.tags.decrypt(&kept.credentials, directory.as_bytes())?;
+            serde_json::from_str(text.reveal()).ok()
+        });
+        if let Some(credentials) = credentials {
+            match self.builder()?.from_credentials(credentials).await {
+                Ok(account) => return Ok(account),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let contact: Vec<&str> = self.settings.contact.iter().map(String::as_str).collect();
+        let new = NewAccount {
+            contact: &contact,
+            terms_of_service_agreed: true,
+            only_return_existing: false,
+        };
+        let (account, credentials) = self
+            .builder()?
+            .create(&new, directory.clone(), None)
+            .await?;
+        let text = serde_json::to_string(&credentials).map_err(Error::from)?;
+        let text = Secret::presented(&text);
+        let account_kept = AcmeAccount {
+            credentials: self.tags.encrypt(&text, directory.as_bytes(), &mut OsRng),
+        };
+        self.records
+            .keep_acme_account(directory, &account_kept, Clock.now())
+            .await
+            .map_err(OrderFault::Store)?;
+        log::info!(event = "acme_account_made", directory = directory; "an account was made at the ACME server");
+        Ok(account)
+    }
+
+    fn builder(&self) -> Result<AccountBuilder, Error> {
+        match &self.settings.directory_ca {
+            Some(file) => Account::builder_with_root(file),
+            None => Account::builder(),
+        }
+    }
+
+    fn fault(&self, error: &Error) -> OrderFault {
+        let said = chain_of(error);
+        match error {
+            Error::Api(problem) if problem.status.is_none_or(|status| status < 500) => {
+                OrderFault::Refused(said)
+            }
+            // Waiting for the server to look was in vain: it may look next time.
+            _ => OrderFault::Away(self.settings.directory.clone(), said),
+        }
+    }
+}
+
+/// What an attempt met.
+enum Met {
+    Acme(Error),
+    Fault(OrderFault),
+}
+
+impl From<Error> for Met {
+    fn from(error: Error) -> Self {
+        Self::Acme(error)
+    }
+}
+
+impl From<OrderFault> for Met {
+    fn from(fault: OrderFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+fn is_bad_nonce(problem: &Problem) -> bool {
+    problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:badNonce")
+}
+
+/// What the server says of each challenge that failed.
+async fn why_invalid(order: &mut Order) -> Result<String, Error> {
+    let mut said = Vec::new();
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        let state = authorization.refresh().await?;
+        let errors = state.challenges.iter().filter_map(|it| it.error.as_ref());
+        said.extend(errors.filter_map(|error| error.detail.clone()));
+    }
+    if said.is_empty() {
+        said.push("it does not say why".to_owned());
+    }
+    Ok(said.join("; "))
+}
+
+/// An error with all that caused it: the first line alone says little of a connection.
+fn chain_of(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
