@@ -39,7 +39,8 @@ impl Owner {
 pub struct Setup {
     /// `[store] url`; the embedded store in the gateway's own folder when absent.
     pub store: Option<String>,
-    /// `public_url`; the loopback origin it listens on when absent.
+    /// `public_url`, in which `PORT` stands for the port of the public listener; the loopback origin it
+    /// listens on when absent.
     pub public_url: Option<String>,
     /// Name, path and URL of each `[[backend]]`. None: the bundled `mcp-backend`, as in `conf/gateway.toml`.
     pub backends: Vec<(String, String, String)>,
@@ -179,10 +180,8 @@ impl Gateway {
 
     /// The issuer: `public_url` as configured.
     pub fn issuer(&self) -> String {
-        self.setup
-            .public_url
-            .clone()
-            .unwrap_or_else(|| self.origin())
+        let configured = self.setup.public_url.as_ref();
+        configured.map_or_else(|| self.origin(), |url| with_port(url, self.port))
     }
 
     /// Its own folder: configuration, state, documents of the test.
@@ -193,6 +192,11 @@ impl Gateway {
     /// The process, for memory and signals.
     pub fn program(&mut self) -> &mut Program {
         &mut self.program
+    }
+
+    /// The id of the process, while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        self.program.id()
     }
 
     /// Everything on standard error so far.
@@ -323,12 +327,18 @@ async fn settled(admin_port: u16) {
     }
 }
 
+/// A URL in which `PORT` stands for the port that the gateway will have.
+fn with_port(url: &str, port: u16) -> String {
+    url.replace("PORT", &port.to_string())
+}
+
 fn configuration(setup: &Setup, folder: &TempDir, port: u16, admin_port: u16) -> String {
     let here = folder.path().display();
-    let public_url = setup
-        .public_url
-        .clone()
-        .unwrap_or_else(|| format!("http://127.0.0.1:{port}"));
+    let public_url = setup.public_url.as_ref();
+    let public_url = public_url.map_or_else(
+        || format!("http://127.0.0.1:{port}"),
+        |url| with_port(url, port),
+    );
     let store = setup
         .store
         .clone()

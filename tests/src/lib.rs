@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`fixture`] | one gateway in front of one recording backend: where a test begins |
 //! | [`gateway`] | the process: configuration, start, stop, kill, restart, its log |
+//! | [`frames`] | HTTP/2 frame by frame, for connections that no library would make |
 //! | [`program`] | any child process: where binaries are, free ports, captured lines |
 //! | [`recorder`] | a backend that writes down what arrived and plays scripted answers |
 //! | [`scripted_mcp`] | the MCP server that the recorder plays when a test scripts nothing |
@@ -14,6 +15,7 @@
 //! | [`desktop_client`] | a home folder for a desktop client, and a browser that somebody sits at |
 //! | [`identity_provider`] | identity providers of other make, and a person who logs in at one |
 //! | [`http`] | one HTTP exchange and its whole answer |
+//! | [`https`] | the same over TLS, by HTTP/2 or HTTP/1.1, on a connection that is kept |
 //! | [`oauth`] | an OAuth client: register, authorize, redeem |
 //! | [`operator`] | the operator's commands against a running gateway |
 //! | [`server`] | the MCP servers and bridges that people run, from the locked packages |
@@ -29,6 +31,7 @@
 //! | [`tls`] | a TLS front with certificates of the test's own |
 //! | [`verifier`] | how a backend checks offline who calls: an example |
 //! | [`readme_tables`] | what a run showed to work, and the table of the manual that says so |
+//! | [`pebble`] | an ACME server of the test's own |
 //! | [`redis`] | a Redis server of the test's own |
 //!
 //! It looks at nothing but the wire, standard output and the log: no store file
@@ -40,8 +43,10 @@ pub mod documents;
 pub mod fake_llm;
 pub mod fault_proxy;
 pub mod fixture;
+pub mod frames;
 pub mod gateway;
 pub mod http;
+pub mod https;
 pub mod identity_provider;
 pub mod injector;
 pub mod keys;
@@ -49,6 +54,7 @@ pub mod mcp;
 pub mod metrics;
 pub mod oauth;
 pub mod operator;
+pub mod pebble;
 pub mod program;
 pub mod raw;
 pub mod readme_tables;

@@ -48,6 +48,16 @@ impl Certificates {
         self.folder.path().join("ca.pem")
     }
 
+    /// Writes certificate and key over those that a server reads, as a program that renews them does.
+    pub fn install(&self, certificate: &Path, key: &Path) -> Result<()> {
+        for (from, to) in [("cert.pem", certificate), ("key.pem", key)] {
+            let new = to.with_extension("new");
+            std::fs::copy(self.folder.path().join(from), &new)?;
+            std::fs::rename(&new, to)?;
+        }
+        Ok(())
+    }
+
     fn server_config(&self) -> Result<ServerConfig> {
         let file = |name| self.folder.path().join(name);
         let chain = vec![CertificateDer::from_pem_file(file("cert.pem"))?];
