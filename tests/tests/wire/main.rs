@@ -2,6 +2,7 @@
 //! URL space, then the attacks; a test's name is the requirement it holds.
 
 mod account;
+mod acme;
 mod admin;
 mod apps;
 mod audit;
@@ -62,6 +63,7 @@ mod setup;
 mod sse;
 mod starting;
 mod stdio;
+mod tls;
 mod token;
 mod tools;
 mod translation;
