@@ -69,6 +69,7 @@ mod tls;
 mod token;
 mod tools;
 mod translation;
+mod tunnel;
 mod unreadable;
 mod unsafe_environment;
 mod upstream_rules;
