@@ -30,6 +30,9 @@ pub struct BrowserSession {
     /// The identity provider that the person came through, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    /// The credential id of the passkey that the person came with, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkey: Option<String>,
 }
 
 impl BrowserSession {
@@ -43,6 +46,16 @@ impl BrowserSession {
             started: now,
             expires: now + LIFETIME,
             provider: None,
+            passkey: None,
+        }
+    }
+
+    /// The same login, with what its person would prove now; it ends when it would have.
+    #[must_use]
+    pub fn renewed(&self, proven: &str) -> Self {
+        Self {
+            credential: credential(proven),
+            ..self.clone()
         }
     }
 
@@ -70,5 +83,8 @@ mod tests {
         assert!(!session.is_live(&alice, "$old", session.expires));
         assert!(!session.is_live(&alice, "$new", now));
         assert!(!session.is_live(&UserId::new("u_2"), "$old", now));
+        let renewed = session.renewed("$new");
+        assert!(renewed.is_live(&alice, "$new", last));
+        assert!(!renewed.is_live(&alice, "$new", session.expires));
     }
 }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod certificates;
+mod people;
 mod records;
 mod revocations;
 

@@ -20,7 +20,7 @@ pub enum Table {
     Once,
     /// Single values: the setup code, the certificate, fingerprints of keys, what a user allowed a client last,
     /// when a grant was used, what it allowed before it was amended, whose an account at an identity
-    /// provider is.
+    /// provider or a passkey is.
     Setting,
 }
 
@@ -74,6 +74,8 @@ pub enum KeyKind {
     LoginLock,
     /// A login that was begun at an identity provider.
     ProviderLogin,
+    /// A link by which a person sets themselves up.
+    RescueLink,
     /// A request of an app on another machine.
     Device,
     /// The way to it from the code that a person types.
@@ -84,6 +86,8 @@ pub enum KeyKind {
     Setup,
     /// Whose an account at an identity provider is.
     Identity,
+    /// Whose a passkey is.
+    Passkey,
     /// The public half of a signing key.
     SigningKey,
     /// When a grant was used last.
@@ -120,6 +124,7 @@ impl KeyKind {
             | Self::EndedGrant
             | Self::LoginLock
             | Self::ProviderLogin
+            | Self::RescueLink
             | Self::Device
             | Self::UserCode
             | Self::ServiceGrant
@@ -127,6 +132,7 @@ impl KeyKind {
             | Self::AcmeChallenge => Table::Once,
             Self::Setup
             | Self::Identity
+            | Self::Passkey
             | Self::SigningKey
             | Self::LastUse
             | Self::LastAddress
@@ -152,11 +158,13 @@ impl fmt::Display for KeyKind {
             Self::EndedGrant => "ended grant",
             Self::LoginLock => "login lock",
             Self::ProviderLogin => "login at a provider",
+            Self::RescueLink => "rescue link",
             Self::Device => "device authorization",
             Self::UserCode => "user code",
             Self::ServiceGrant => "service's grant",
             Self::Setup => "setup code",
             Self::Identity => "account at a provider",
+            Self::Passkey => "passkey",
             Self::SigningKey => "signing key",
             Self::LastUse => "last use",
             Self::LastAddress => "last address",

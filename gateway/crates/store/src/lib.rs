@@ -57,9 +57,9 @@ pub use self::memory::Memory;
 pub use self::metered::Metered;
 pub use self::records::{
     AcmeAccount, Disabled, FailedOrders, FormPage, GrantsOf, Identity, KeptCertificate, KeptDevice,
-    KeptGoal, KeptGrant, KeptSetup, LoginSubject, ORDER_LEASE, OrderLease, Page, ProviderLogin,
-    Readable, Records, ServiceGrantKey, SetupOffer, SetupState, Submission, TakenCode, TakenDevice,
-    TakenLogin, ToolsUnknown, User,
+    KeptGoal, KeptGrant, KeptSetup, LoginSubject, ORDER_LEASE, OrderLease, Page, Passkey,
+    ProviderLogin, Readable, Records, RescueLink, ServiceGrantKey, SetupOffer, SetupState,
+    Submission, TakenCode, TakenDevice, TakenLink, TakenLogin, ToolsUnknown, User,
 };
 pub use self::redis::Redis;
 pub use self::revocation::{Cursor, Revocation, Revoked};

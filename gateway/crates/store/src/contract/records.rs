@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::moments;
+use super::people;
 use crate::error::{Corrupt, StoreError};
 use crate::key::{Key, KeyKind};
 use crate::records::{GrantsOf, Identity, Records, User};
@@ -21,6 +22,7 @@ pub(super) async fn all<F: Future<Output = Arc<dyn Store>>>(open: &impl Fn() -> 
     a_user_who_is_changed_by_many_keeps_every_change(&open().await).await;
     a_conflict_that_never_ends_is_told_as_one(&open().await).await;
     an_account_at_a_provider_is_one_persons(&open().await).await;
+    people::all(open).await;
     what_cannot_be_read_is_told_as_corrupt(&open().await).await;
     what_cannot_be_read_costs_a_list_nothing_else(&open().await).await;
     what_a_later_version_wrote_is_refused_and_stays(&open().await).await;

@@ -33,6 +33,8 @@ pub enum FormPage {
     Account,
     /// One of `/admin`.
     Admin,
+    /// The login page, where a passkey answers it.
+    Login,
 }
 
 /// For so long a form that is pressed again with the same answer is answered as the first time.
@@ -78,6 +80,7 @@ impl Key {
             FormPage::Consent => "consent",
             FormPage::Account => "account",
             FormPage::Admin => "admin",
+            FormPage::Login => "login",
         };
         Self::new(KeyKind::FormAnswer, format!("{page}:{nonce}"))
     }
@@ -103,6 +106,11 @@ impl Records {
             Inserted::Exists(bytes) => Press::decode(form, &bytes)?
                 .map_or(Submission::Before, |first| first.compared_with(answer, now)),
         })
+    }
+
+    /// Whether a form was pressed at all.
+    pub async fn was_pressed(&self, form: &Key, now: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.store.get(form, now).await?.is_some())
     }
 
     /// What a form was pressed with within the last minute.
@@ -136,7 +144,9 @@ mod tests {
             let pressed = records.press(&form, answer, at(600), at(secs)).await;
             pressed.unwrap()
         };
+        assert!(!records.was_pressed(&form, now).await.unwrap());
         assert_eq!(press("allow", 0).await, Submission::First);
+        assert!(records.was_pressed(&form, at(599)).await.unwrap());
         assert_eq!(press("allow", 0).await, Submission::Again);
         assert_eq!(press("deny", 1).await, Submission::Before);
         assert_eq!(press("allow", 59).await, Submission::Again);

@@ -4,14 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::access::{ATTEMPTS, Records};
-use super::encoding::{Record, encode};
+use super::access::Records;
 use super::users::User;
-use crate::error::{StoreError, unless_conflict};
+use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
-use crate::store::Inserted;
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::UserId;
 use gateway_core::login_rules::MailAddress;
 use gateway_core::secret::Secret;
 
@@ -47,19 +44,10 @@ impl Identity {
     }
 }
 
-/// Where the person's record is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Owner {
-    user: UserId,
-    user_name: String,
-}
-
-impl Record for Owner {}
-
 impl Key {
     /// Of the way to the person of an account. Hashed, each part by itself: both are as long and as
     /// odd as the provider likes.
-    fn identity(issuer: &str, subject: &str) -> Self {
+    pub(super) fn identity(issuer: &str, subject: &str) -> Self {
         let hash = |text: &str| Secret::presented(text).hash().as_str().to_owned();
         let both = hash(&format!("{} {}", hash(issuer), hash(subject)));
         Self::new(KeyKind::Identity, format!("identity/{both}"))
@@ -75,13 +63,8 @@ impl Records {
         now: Timestamp,
     ) -> Result<Option<User>, StoreError> {
         let key = Key::identity(issuer, subject);
-        let Some(owner) = self.load::<Owner>(&key, now).await? else {
-            return Ok(None);
-        };
-        let user = self.user(&owner.user_name, now).await?;
-        let is_owner =
-            |user: &User| user.id == owner.user && user.identity(issuer, subject).is_some();
-        Ok(user.filter(is_owner))
+        let has = |user: &User| user.identity(issuer, subject).is_some();
+        self.way_to_user(&key, now, has).await
     }
 
     /// Notes whose account this is; its person's record says so already. `false`: it is somebody
@@ -92,27 +75,9 @@ impl Records {
         user: &User,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let key = Key::identity(&identity.issuer, &identity.subject);
-        let owner = Owner {
-            user: user.id.clone(),
-            user_name: user.name.clone(),
-        };
-        let value = encode(&owner);
-        for _ in 0..ATTEMPTS {
-            let inserted = self.store.insert(&key, &value, None, now).await?;
-            let Inserted::Exists(seen) = inserted else {
-                return Ok(true);
-            };
-            let (issuer, subject) = (&identity.issuer, &identity.subject);
-            if let Some(owner) = self.user_of_identity(issuer, subject, now).await? {
-                return Ok(owner.id == user.id);
-            }
-            // Whoever had it does not any more.
-            let replaced = self.store.replace(&key, &seen, &value, None, now).await;
-            if unless_conflict(replaced)?.is_some() {
-                return Ok(true);
-            }
-        }
-        Err(StoreError::Conflict(key.kind()))
+        let (issuer, subject) = (&identity.issuer, &identity.subject);
+        let key = Key::identity(issuer, subject);
+        let has = |user: &User| user.identity(issuer, subject).is_some();
+        self.make_way(&key, user, now, has).await
     }
 }

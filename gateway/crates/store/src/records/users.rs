@@ -6,6 +6,7 @@ use super::access::{ATTEMPTS, Records};
 use super::encoding::{Record, decode, encode};
 use super::identities::Identity;
 use super::page::{Page, Readable};
+use super::passkeys::Passkey;
 use crate::error::{Corrupt, StoreError, unless_conflict};
 use crate::key::{Key, KeyKind};
 use crate::store::Inserted;
@@ -43,6 +44,9 @@ pub struct User {
     /// took it back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withheld: Vec<ClientId>,
+    /// The passkeys that this person logs in with, in the order in which they were added.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passkeys: Vec<Passkey>,
 }
 
 /// Why a user may not log in.
@@ -69,6 +73,7 @@ impl User {
             sessions: String::new(),
             identities: Vec::new(),
             withheld: Vec::new(),
+            passkeys: Vec::new(),
         }
     }
 
@@ -198,6 +203,25 @@ impl Records {
             }
         }
         Err(StoreError::Conflict(key.kind()))
+    }
+
+    /// Removes a user, and then the ways to the record from accounts and passkeys. `false` if it is not
+    /// there, or somebody else's by now.
+    pub async fn remove_user(&self, user: &User, now: Timestamp) -> Result<bool, StoreError> {
+        let key = Key::user(&user.name);
+        let present: Option<User> = self.load(&key, now).await?;
+        let Some(present) = present.filter(|present| present.id == user.id) else {
+            return Ok(false);
+        };
+        self.store.remove(&key).await?;
+        for identity in &present.identities {
+            let way = Key::identity(&identity.issuer, &identity.subject);
+            self.end_way(&way, &present, now).await?;
+        }
+        for passkey in &present.passkeys {
+            self.forget_passkey(&passkey.id, &present, now).await?;
+        }
+        Ok(true)
     }
 
     /// Whether anybody may log in yet.
