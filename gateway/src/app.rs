@@ -20,6 +20,7 @@ use gateway_metrics::Metrics;
 use gateway_oauth::fetch::{Documents, Fetcher, Limits};
 use gateway_oauth::identity::{Passwords, Setup};
 use gateway_oauth::owner::OwnerPagesHandle;
+use gateway_oauth::passkey::Passkeys;
 use gateway_oauth::provider::Providers;
 use gateway_oauth::{AuthorizationServer, Settings};
 use gateway_store::journal::{self, Journal};
@@ -156,6 +157,7 @@ impl App {
             keys: signing.clone(),
             tags: keys.tags.clone(),
             passwords: Passwords::default(),
+            passkeys: Passkeys::new(&config.issuer, &config.general.title),
             setup: Setup,
             catalogue: catalogue.clone(),
             documents: config

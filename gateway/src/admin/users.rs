@@ -44,7 +44,7 @@ pub(super) async fn add(server: &AuthorizationServer, request: &Request) -> Resu
     }
     let password = hashed(server, password).await?;
     let records = &server.records;
-    match people::add(records, &name, &password, request.now, &mut OsRng).await? {
+    match people::add(records, &name, Some(&password), request.now, &mut OsRng).await? {
         Some(user) => Ok(changed::<AddUser>(&user, None)),
         None => {
             let sentence = format!("somebody has the name {}", name.as_str());

@@ -76,12 +76,21 @@ reasons! {
     IdTokenNonce = "id_token_nonce", "The identity provider's token belongs to another login.", "Start again; the provider must send back the nonce that it was sent.";
     IdTokenExpired = "id_token_expired", "The identity provider's token is over, or not valid yet.", "Check the clocks of this machine and of the provider.";
     PersonNotAllowed = "person_not_allowed", "The identity provider knows this person, and no rule of this gateway lets them in.", "Log in there with another account, or ask the operator: login.allow says who may come in.";
-    LastWayIn = "last_way_in", "Without this account at an identity provider the person could not log in.", "Give the person a password or link another account first; to keep somebody out, use `gateway users disable`.";
+    LastWayIn = "last_way_in", "Without this the person could not log in.", "Add another way to log in first: a password, a passkey or an account at an identity provider. To keep somebody out, use `gateway users disable`.";
     IdentityTaken = "identity_taken", "This account at the identity provider belongs to another person here.", "Log in with it and use that person; an account stands for one person only.";
     LoginAgain = "login_again", "What the identity provider said of this person is too old to go on with.", "Reconnect in the app, which leads through the provider's login again; for a personal token, log in to the gateway in a browser. login.groups_max_age sets the time.";
     PasswordLoginOff = "password_login_off", "Passwords are for the owner only here.", "Log in with an identity provider.";
     LogoutTokenWithoutSubject = "logout_token_without_subject", "The identity provider's logout token names a session there, and no person.", "Let the provider put `sub` into its logout tokens: its sessions are not told apart here.";
     LogoutTokenInvalid = "logout_token_invalid", "The identity provider's logout token was not accepted.", "The error description and the log name what is wrong; compare login.issuer and login.client_id with the provider's.";
+    // Passkeys and rescue links
+    PasskeyUnknown = "passkey_unknown", "Nobody here has this passkey.", "Log in another way, and add a passkey under My apps; the device's own settings remove the old one.";
+    PasskeyInvalid = "passkey_invalid", "The answer of the passkey was not accepted.", "Try again; if it recurs, the log names what is wrong with it.";
+    PasskeyForeign = "passkey_foreign", "The answer of the passkey was made for another site.", "Open the gateway at its public_url. If that is where you were, another site may be imitating it.";
+    PasskeyUnverified = "passkey_unverified", "The device did not check who is using the passkey.", "Set up a PIN, a fingerprint or face recognition on the device, and try again.";
+    PasskeyCloned = "passkey_cloned", "The passkey's own count went backwards, so there may be a copy of it.", "Log in another way and remove the passkey; the operator can with `gateway users remove-passkey`. Then add a new one.";
+    PasskeyTaken = "passkey_taken", "This passkey is here already.", "Use it as it is, or another device.";
+    PasskeysFull = "passkeys_full", "Nobody has more than 20 passkeys.", "Remove one that is not used any more.";
+    RescueLinkWrong = "rescue_link_wrong", "The link is wrong, was used, or is older than 15 minutes.", "Ask the operator for another: `gateway users link`.";
     // Token endpoint
     ClientAuthenticationFailed = "client_authentication_failed", "The client did not authenticate with its registered method.", "Remove the connection in the app and add it again.";
     ClientAssertionInvalid = "client_assertion_invalid", "The client's signed assertion was not accepted.", "The error description names what is wrong; check the client's clock and its published keys.";

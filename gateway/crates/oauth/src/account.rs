@@ -7,6 +7,7 @@
 mod approve;
 mod cards;
 mod new_token;
+pub(super) mod passkeys;
 mod readmit;
 mod revoke;
 mod tokens;
@@ -28,7 +29,7 @@ use crate::browser::{self, BrowserName, Cookie};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError};
 use crate::pages::{
-    self, Account, AccountNotice, Goal, LinkForm, LinkedAccount, Logins, UnlinkForm,
+    self, Account, AccountNotice, Goal, LinkForm, LinkedAccount, Logins, PasskeysLine, UnlinkForm,
 };
 use crate::provider::{self, Provider, find_provider, has_another_way_in};
 use crate::server::AuthorizationServer;
@@ -38,7 +39,7 @@ use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::{FormPage, Identity, Key, User};
+use gateway_store::{FormPage, Identity, Key, StoreError, User};
 
 /// `GET /account`. Whoever is not logged in is asked to, and comes back.
 pub(super) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
@@ -103,7 +104,7 @@ async fn show(
     Ok(response)
 }
 
-/// How the person logs in, and with which providers a person who has a password may besides.
+/// How the person logs in, and with which providers a person of this gateway's own may besides.
 fn logins<'a>(sealer: Sealer<'a>, user: Option<&'a User>) -> Logins<'a> {
     let providers = sealer.server.providers.all();
     let Some(user) = user else {
@@ -136,9 +137,21 @@ fn logins<'a>(sealer: Sealer<'a>, user: Option<&'a User>) -> Logins<'a> {
         words: &provider.words,
         seal: sealer.link_seal(&provider.name),
     });
+    let is_local = user.password().is_some() || !user.passkeys.is_empty();
     Logins {
+        passkeys: passkeys_line(sealer.server, user),
+        has_password: user.password().is_some(),
         accounts: accounts.collect(),
-        links: links.filter(|_| user.password().is_some()).collect(),
+        links: links.filter(|_| is_local).collect(),
+    }
+}
+
+fn passkeys_line(server: &AuthorizationServer, user: &User) -> PasskeysLine {
+    match (user.passkeys.len(), server.passkeys.unavailable()) {
+        _ if !server.settings.is_local(user) => PasskeysLine::None,
+        (0, Some(why)) => PasskeysLine::Unavailable(pages::unavailable_words(why)),
+        (0, None) => PasskeysLine::Possible,
+        (count, _) => PasskeysLine::Some(count),
     }
 }
 
@@ -222,6 +235,16 @@ async fn pressed(
         made,
         form: Key::form_answer(FormPage::Account, &nonce),
     })
+}
+
+/// The person of a session, as they are now.
+async fn user_of(
+    server: &AuthorizationServer,
+    session: &BrowserSession,
+    now: Timestamp,
+) -> Result<Option<User>, StoreError> {
+    let user = server.records.user(&session.user_name, now).await?;
+    Ok(user.filter(|user| user.id == session.user))
 }
 
 fn bound<'a>(browser: &'a str, session: &'a BrowserSession, fields: &[&'a str]) -> Vec<&'a [u8]> {

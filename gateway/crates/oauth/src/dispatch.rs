@@ -13,7 +13,7 @@ use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{
     account, audit_log, audited, authorize, backend_page, device, discovery, home, introspect,
-    login, metadata, owner, provider, register, revoke, session, setup, token,
+    login, metadata, owner, provider, register, rescue, revoke, session, setup, token,
 };
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
@@ -116,10 +116,23 @@ async fn dispatch(
         Endpoint::Consent => authorize::answer_consent(server, request, now).await,
         Endpoint::Setup if submitted => setup::submit(server, request).await,
         Endpoint::Setup => setup::page(server, request).await,
+        Endpoint::Rescue if submitted => rescue::submit(server, request).await,
+        Endpoint::Rescue => rescue::page(server, request).await,
         Endpoint::Account => account::page(server, request).await,
         Endpoint::AccountRevoke if submitted => account::revoke(server, request).await,
         Endpoint::AccountApprove if submitted => account::approve(server, request).await,
         Endpoint::AccountUnlink if submitted => account::unlink(server, request).await,
+        Endpoint::AccountPasskeys => account::passkeys::page(server, request).await,
+        Endpoint::AccountPasskeysAdd if submitted => account::passkeys::add(server, request).await,
+        Endpoint::AccountPasskeysRemove if submitted => {
+            account::passkeys::remove(server, request).await
+        }
+        Endpoint::AccountPasswordRemove if submitted => {
+            account::passkeys::remove_password(server, request).await
+        }
+        Endpoint::AccountPasskeysAdd
+        | Endpoint::AccountPasskeysRemove
+        | Endpoint::AccountPasswordRemove => web::see_other(Endpoint::AccountPasskeys.path()),
         Endpoint::AccountTokens => account::tokens(server, request).await,
         Endpoint::AccountTokensNew if submitted => account::make_token(server, request).await,
         Endpoint::AccountTokensNew => account::new_token(server, request).await,

@@ -37,6 +37,8 @@ pub enum Endpoint {
     Consent,
     /// The first owner's set-up.
     Setup,
+    /// Where a person sets themselves up by a link of the operator's.
+    Rescue,
     /// A person's apps.
     Account,
     /// Takes an app's access back.
@@ -45,6 +47,14 @@ pub enum Endpoint {
     AccountApprove,
     /// Takes an account at an identity provider off a person.
     AccountUnlink,
+    /// A person's passkeys.
+    AccountPasskeys,
+    /// Adds one.
+    AccountPasskeysAdd,
+    /// Removes one.
+    AccountPasskeysRemove,
+    /// Does without a password from then on.
+    AccountPasswordRemove,
     /// A person's own tokens.
     AccountTokens,
     /// Makes one.
@@ -98,7 +108,7 @@ pub enum Endpoint {
 
 /// The table. Its order is that of [`Endpoint`], and the first row whose path fits has the request.
 #[rustfmt::skip]
-const TABLE: [Row; 40] = {
+const TABLE: [Row; 45] = {
     use AuditLog::{BestEffort, Recorded, Required};
     use Caller::{App, Person, Server};
     use Endpoint::*;
@@ -118,10 +128,15 @@ const TABLE: [Row; 40] = {
         row(Logout,          Exact("/logout"),          SUBMIT, Person, Recorded,   FORM),
         row(Consent,         Exact("/consent"),         SUBMIT, Person, Required,   CONSENT),
         row(Setup,           Exact("/setup"),           BOTH,   Person, Required,   FORM),
+        row(Rescue,          Exact("/rescue"),          BOTH,   Person, Required,   FORM),
         row(Account,         Exact("/account"),         READ,   Person, Recorded,   NO_BODY),
         row(AccountRevoke,   Exact("/account/revoke"),  BOTH,   Person, BestEffort, FORM),
         row(AccountApprove,  Exact("/account/approve"), BOTH,   Person, Required,   TOOL),
         row(AccountUnlink,   Exact("/account/unlink"),  BOTH,   Person, BestEffort, FORM),
+        row(AccountPasskeys, Exact("/account/passkeys"), READ,  Person, Recorded,   NO_BODY),
+        row(AccountPasskeysAdd, Exact("/account/passkeys/add"), BOTH, Person, Required, FORM),
+        row(AccountPasskeysRemove, Exact("/account/passkeys/remove"), BOTH, Person, BestEffort, FORM),
+        row(AccountPasswordRemove, Exact("/account/password/remove"), BOTH, Person, BestEffort, FORM),
         row(AccountTokens,   Exact("/account/tokens"),  READ,   Person, Recorded,   NO_BODY),
         row(AccountTokensNew, Exact("/account/tokens/new"), BOTH, Person, Required, CONSENT),
         row(AccountTokensRevoke, Exact("/account/tokens/revoke"), BOTH, Person, BestEffort, FORM),

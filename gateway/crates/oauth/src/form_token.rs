@@ -35,6 +35,16 @@ pub(super) enum Purpose {
     Administer,
     /// Answer an app on another machine, whose code was typed.
     Device,
+    /// Log in with a passkey.
+    PasskeyLogin,
+    /// Add a passkey.
+    AddPasskey,
+    /// Become the owner, or set oneself up by a link, with a passkey.
+    PasskeySetup,
+    /// Remove a passkey.
+    RemovePasskey,
+    /// Do without a password from now on.
+    RemovePassword,
 }
 
 impl Purpose {
@@ -51,20 +61,32 @@ impl Purpose {
             Self::Readmit => "form readmit",
             Self::Administer => "form administer",
             Self::Device => "typed user code",
+            Self::PasskeyLogin => "passkey login",
+            Self::AddPasskey => "passkey add",
+            Self::PasskeySetup => "passkey set-up",
+            Self::RemovePasskey => "form remove passkey",
+            Self::RemovePassword => "form remove password",
         }
     }
 
     /// How long a page may stay open.
     const fn lifetime(self) -> Duration {
         match self {
-            Self::Consent | Self::Approve | Self::Link | Self::Readmit | Self::Device => {
-                Duration::from_secs(10 * 60)
-            }
+            Self::Consent
+            | Self::Approve
+            | Self::Link
+            | Self::Readmit
+            | Self::Device
+            | Self::PasskeyLogin
+            | Self::AddPasskey
+            | Self::PasskeySetup
+            | Self::RemovePassword => Duration::from_secs(10 * 60),
             Self::Login
             | Self::LogOut
             | Self::Revoke
             | Self::MakeToken
             | Self::Unlink
+            | Self::RemovePasskey
             | Self::Administer => Duration::from_secs(60 * 60),
         }
     }

@@ -1,4 +1,5 @@
-//! `/login` and `/logout`: from a password to a browser session, and its end.
+//! `/login` and `/logout`: from a password, or a passkey (`passkey::login`), to a browser session, and its
+//! end.
 //!
 //! Not: what comes afterwards. Both go on to `/authorize` with the request that the form carries, to
 //! the person's apps, to a page that the table of endpoints opens after a login, or to the start page;
@@ -18,7 +19,8 @@ use crate::form_token::{self, Purpose, SealError};
 use crate::identity::{LoginName, Password, people};
 use crate::known_device_cookie;
 use crate::login_limit::Attempt;
-use crate::pages::{self, Goal, Login, LoginProblem, Ownerless, ProviderButton};
+use crate::pages::{self, Goal, Login, LoginProblem, Ownerless, PasskeyForm, ProviderButton};
+use crate::passkey;
 use crate::provider::Provider;
 use crate::server::AuthorizationServer;
 use crate::session::{current_session, open_session};
@@ -73,6 +75,9 @@ pub(super) fn page_after_session(
 async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
     let now = server.clock.now();
     let form = browser::posted_form(server, request)?;
+    if !form.field("credential").is_empty() {
+        return passkey::log_in(server, request, &form, now).await;
+    }
     let fields = Fields::from_form(server, &form);
     check_seal(server, request, &fields, now)?;
     let user = match LoginName::parse(fields.name) {
@@ -181,6 +186,7 @@ impl<'f> Fields<'f> {
                 None => match form.field("goal") {
                     "account" => Goal::Account,
                     "tokens" => Goal::Tokens,
+                    "passkeys" => Goal::Passkeys,
                     other => own_page(server, other).map_or(Goal::Start, Goal::Page),
                 },
             },
@@ -198,6 +204,7 @@ pub(super) fn location(goal: Goal<'_>) -> String {
         Goal::Account => Endpoint::Account.path().to_owned(),
         Goal::Tokens => Endpoint::AccountTokens.path().to_owned(),
         Goal::Page(path) => path.to_owned(),
+        Goal::Passkeys => Endpoint::AccountPasskeys.path().to_owned(),
         Goal::Start => Endpoint::Home.path().to_owned(),
     }
 }
@@ -209,11 +216,12 @@ pub(super) fn own_page<'p>(server: &AuthorizationServer, path: &'p str) -> Optio
 }
 
 /// What the seal of a login form binds of its goal. No query has a `#`.
-fn sealed(goal: Goal<'_>) -> Cow<'_, str> {
+pub(super) fn sealed(goal: Goal<'_>) -> Cow<'_, str> {
     match goal {
         Goal::Authorize(query) => query.into(),
         Goal::Account => "#account".into(),
         Goal::Tokens => "#tokens".into(),
+        Goal::Passkeys => "#passkeys".into(),
         Goal::Page(path) => format!("#{path}").into(),
         Goal::Start => "".into(),
     }
@@ -250,7 +258,7 @@ fn known_device<'r>(
     known_device_cookie::verify(&server.tags, &user?.id, proof, now)
 }
 
-fn refuse_while_limited(
+pub(super) fn refuse_while_limited(
     server: &AuthorizationServer,
     request: &Request,
     fields: &Fields<'_>,
@@ -302,7 +310,7 @@ fn again(
     audited(page, Record::refused(Event::Login, reason, false)).into()
 }
 
-fn show_again(
+pub(super) fn show_again(
     server: &AuthorizationServer,
     request: &Request,
     fields: &Fields<'_>,
@@ -311,7 +319,7 @@ fn show_again(
     show(server, request, fields.goal, fields.name, Some(problem))
 }
 
-fn cross_site(server: &AuthorizationServer, request: &Request, event: &str) -> Refused {
+pub(super) fn cross_site(server: &AuthorizationServer, request: &Request, event: &str) -> Refused {
     let reason = Reason::CrossSiteForm;
     error_page::log(event, request, reason);
     error_page::page(server, request, StatusCode::FORBIDDEN, reason, None).into()
@@ -363,6 +371,11 @@ fn show(
     let sealed = sealed(goal);
     let bound = [browser.value.as_bytes(), sealed.as_bytes()];
     let seal = form_token::seal(&server.tags, Purpose::Login, &bound, now, &mut OsRng);
+    let ceremony = server.passkeys.begin_login();
+    let passkey_seal = ceremony.as_ref().map(|ceremony| {
+        let (purpose, about) = (Purpose::PasskeyLogin, sealed(goal));
+        passkey::seal(server, purpose, &browser.value, about, ceremony, now)
+    });
     let page = Login {
         frame: browser::frame(server, request),
         goal,
@@ -370,6 +383,7 @@ fn show(
         name,
         problem,
         providers: &buttons,
+        passkey: PasskeyForm::new(ceremony.as_ref(), passkey_seal.as_deref()),
         with_password: settings.password_login || asks_for_password(request),
     }
     .page();

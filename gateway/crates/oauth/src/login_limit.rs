@@ -41,7 +41,7 @@ pub(crate) struct Limit {
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
     address: LoginSubject,
-    account: LoginSubject,
+    account: Option<LoginSubject>,
     device: Option<LoginSubject>,
 }
 
@@ -51,8 +51,17 @@ impl Attempt {
     pub(super) fn new(peer: IpAddr, name: &str, device: Option<&str>) -> Self {
         Self {
             address: LoginSubject::address(network(peer)),
-            account: LoginSubject::account(&digest(&name.to_lowercase())),
+            account: Some(LoginSubject::account(&digest(&name.to_lowercase()))),
             device: device.map(|nonce| LoginSubject::device(&digest(nonce))),
+        }
+    }
+
+    /// An attempt from `peer` that names nobody, such as with a passkey.
+    pub(super) fn without_name(peer: IpAddr) -> Self {
+        Self {
+            address: LoginSubject::address(network(peer)),
+            account: None,
+            device: None,
         }
     }
 
@@ -67,22 +76,23 @@ impl Attempt {
             Some(device) => records.logins_locked_for(device, now).await?.is_none(),
             None => false,
         };
-        let account = if known {
-            None
-        } else {
-            records.logins_locked_for(&self.account, now).await?
+        let account = match &self.account {
+            Some(account) if !known => records.logins_locked_for(account, now).await?,
+            _ => None,
         };
         Ok(address.max(account))
     }
 
-    /// Counts a wrong password.
+    /// Counts a wrong password, or an answer of a passkey that was not taken.
     pub(super) async fn count_failure(
         &self,
         records: &Records,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         count(records, &self.address, &ADDRESS, now).await?;
-        count(records, &self.account, &ACCOUNT, now).await?;
+        if let Some(account) = &self.account {
+            count(records, account, &ACCOUNT, now).await?;
+        }
         if let Some(device) = &self.device {
             count(records, device, &DEVICE, now).await?;
         }

@@ -1,4 +1,5 @@
-//! The pages that people see: values in, escaped HTML out. No I/O, no clock, no script.
+//! The pages that people see: values in, escaped HTML out. No I/O, no clock, and no script but the one
+//! that browsers need for passkeys, on the pages that offer them.
 //!
 //! Owns: templates, the style sheet, words for durations, how a stranger's text is shown, and the
 //! headers that every page carries. Not: cookies and forms' seals (`oauth`), what is decided.
@@ -11,7 +12,9 @@ mod device;
 mod home;
 mod login;
 mod page;
+mod passkeys;
 mod refusal;
+mod rescue;
 mod setup;
 #[cfg(test)]
 mod tests;
@@ -31,7 +34,12 @@ pub use self::device::{DeviceDone, DeviceForm, DeviceProblem};
 pub use self::home::{Home, MountUrls};
 pub use self::login::{Goal, Login, LoginProblem, Ownerless, ProviderButton};
 pub use self::page::{Frame, Page, respond};
+pub(crate) use self::passkeys::unavailable_words;
+pub use self::passkeys::{
+    OwnPasskey, PasskeyForm, PasskeyNotice, PasskeysLine, PasskeysPage, PasswordForm,
+};
 pub use self::refusal::Refusal;
+pub use self::rescue::{RescueForm, RescueProblem};
 pub use self::setup::{SetupForm, SetupProblem};
 pub use self::text::{ago, clean, in_words};
 pub use self::tokens::{MadeToken, NewTokenForm, NewTokenProblem, OwnToken, Tokens};

@@ -35,8 +35,8 @@ pub use self::settings::{
     Authentication, Flavour, GitHub, IdJagRules, OnLeave, OpenId, Protocol, Provider, WellKnown,
 };
 pub(crate) use self::start::link_bound;
-pub(crate) use self::unlink::has_another_way_in;
 pub use self::unlink::{Unlinked, unlink};
+pub(crate) use self::unlink::{has_account_that_lets_in, has_another_way_in};
 
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ use crate::device::DeviceApps;
 use crate::fetch::Documents;
 use crate::identity::{Passwords, Setup};
 use crate::owner::OwnerPagesHandle;
+use crate::passkey::Passkeys;
 use crate::provider::Providers;
 use gateway_core::access_token::Keys;
 use gateway_core::client::service::ServiceClient;
@@ -72,9 +73,15 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether a person may log in with a password, and so needs no identity provider.
+    /// Whether a person may log in with a password.
     pub(crate) fn takes_password_of(&self, user: &User) -> bool {
         user.password().is_some() && (self.password_login || user.configured)
+    }
+
+    /// Whether a person is this gateway's own, by a password or a passkey, and so needs no identity
+    /// provider.
+    pub(crate) fn is_local(&self, user: &User) -> bool {
+        self.takes_password_of(user) || !user.passkeys.is_empty()
     }
 
     /// Whether a service of the configuration has this name, which then no person may have.
@@ -126,6 +133,8 @@ pub struct AuthorizationServer {
     pub tags: TagKey,
     /// Password hashing on its bounded pool.
     pub passwords: Passwords,
+    /// Passkeys, where they work.
+    pub passkeys: Passkeys,
     /// The first owner's set-up.
     pub setup: Setup,
     /// What the backends offer, asked live.

@@ -14,11 +14,11 @@ use gateway_core::browser_session::{self, BrowserSession};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::secret::{Secret, SecretHash};
-use gateway_store::{StoreError, User};
+use gateway_store::{Passkey, StoreError, User};
 
 /// The session that the request's cookie stands for: not expired, and of a person who may log in, whose
-/// password is still the one it was opened with, or who still has an account at the provider that they
-/// came through.
+/// password is still the one it was opened with, or who still has the passkey that they came with or an
+/// account at the provider that they came through.
 pub(super) async fn current_session(
     server: &AuthorizationServer,
     request: &Request,
@@ -36,6 +36,7 @@ pub(super) async fn current_session(
         user.disabled.is_none()
             && session.is_live(&user.id, &user.credential(), now)
             && has_account(&user, session.provider.as_deref())
+            && has_passkey(&user, session.passkey.as_deref())
             && membership(server, &user, now).is_ok()
     });
     Ok(live.then_some((hash, session)))
@@ -45,6 +46,11 @@ pub(super) async fn current_session(
 fn has_account(user: &User, provider: Option<&str>) -> bool {
     let mut identities = user.identities.iter();
     provider.is_none_or(|name| identities.any(|identity| identity.provider == name))
+}
+
+/// Whether somebody who came with this passkey, if with one, has it still.
+fn has_passkey(user: &User, passkey: Option<&str>) -> bool {
+    passkey.is_none_or(|id| user.passkey(id).is_some())
 }
 
 /// Opens a session for somebody who has just proved who they are: always under a new id, and the
@@ -82,6 +88,24 @@ pub(super) async fn open_session_by(
     open(server, request, user, session, location, now).await
 }
 
+/// The same for somebody who came with a passkey.
+pub(super) async fn open_session_with(
+    server: &AuthorizationServer,
+    request: &Request,
+    user: &User,
+    passkey: &Passkey,
+    location: &str,
+    now: Timestamp,
+) -> Result<Response, StoreError> {
+    let session =
+        BrowserSession::begin(user.id.clone(), user.name.clone(), &user.credential(), now);
+    let session = BrowserSession {
+        passkey: Some(passkey.id.clone()),
+        ..session
+    };
+    open(server, request, user, session, location, now).await
+}
+
 async fn open(
     server: &AuthorizationServer,
     request: &Request,
@@ -90,16 +114,9 @@ async fn open(
     location: &str,
     now: Timestamp,
 ) -> Result<Response, StoreError> {
-    if let Some(old) = Cookie::Session.read(&server.settings, request) {
-        let old = Secret::presented(old).hash();
-        server.records.end_session(&old).await?;
-    }
-    let id = Secret::draw(&mut OsRng);
-    server.records.open_session(&id.hash(), &session).await?;
-    let mut response = web::see_other(location);
+    let response = web::see_other(location);
+    let mut response = renew(server, request, response, &session).await?;
     let settings = &server.settings;
-    let lifetime = Some(browser_session::LIFETIME);
-    Cookie::Session.set(settings, &mut response, id.reveal(), lifetime);
     let device = known_device_cookie::prove(&server.tags, &user.id, now, &mut OsRng);
     Cookie::Device.set(
         settings,
@@ -107,6 +124,25 @@ async fn open(
         &device,
         Some(known_device_cookie::LIFETIME),
     );
+    Ok(response)
+}
+
+/// Keeps a session of which something was proved anew under a new id of its own, and ends the one that
+/// the browser came with.
+pub(super) async fn renew(
+    server: &AuthorizationServer,
+    request: &Request,
+    mut response: Response,
+    session: &BrowserSession,
+) -> Result<Response, StoreError> {
+    if let Some(old) = Cookie::Session.read(&server.settings, request) {
+        let old = Secret::presented(old).hash();
+        server.records.end_session(&old).await?;
+    }
+    let id = Secret::draw(&mut OsRng);
+    server.records.open_session(&id.hash(), session).await?;
+    let lifetime = Some(browser_session::LIFETIME);
+    Cookie::Session.set(&server.settings, &mut response, id.reveal(), lifetime);
     Ok(response)
 }
 

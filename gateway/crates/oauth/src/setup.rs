@@ -1,4 +1,4 @@
-//! `/setup`: the first owner sets name and password with the code from the terminal.
+//! `/setup`: the first owner sets name and password, or name and passkey, with the code from the terminal.
 //!
 //! The code is what proves the right to do so; only a wrong one counts as a try, and only after
 //! everything else in the form was right.
@@ -9,19 +9,21 @@ use http::StatusCode;
 use rand::rngs::OsRng;
 
 use crate::audited::audited;
-use crate::browser::PostedForm;
+use crate::browser::{BrowserName, PostedForm};
 use crate::error_page::{self, Refused};
+use crate::form_token::{Purpose, SealError};
 use crate::identity::{self, LoginName, Password, SetupCode, SetupRefusal};
-use crate::pages::{self, SetupForm, SetupProblem};
+use crate::pages::{self, PasskeyForm, SetupForm, SetupProblem};
+use crate::passkey::{self, NotMade};
 use crate::server::AuthorizationServer;
-use crate::{browser, session};
+use crate::{browser, login, session};
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::User;
+use gateway_store::{Passkey, StoreError, User};
 
 /// For so long after an owner was made the same form is answered as the first time.
 const DOUBLE: Duration = Duration::from_secs(60);
@@ -82,7 +84,7 @@ async fn become_owner(
     let name = LoginName::parse(form.field("name"))
         .filter(|name| !server.settings.is_service(name.as_str()))
         .ok_or_else(|| again(SetupProblem::Name))?;
-    let password = new_password(form.field("password"), form.field("again")).map_err(again)?;
+    let chosen = chosen(server, request, &form, now, &again)?;
     let code =
         SetupCode::parse(form.field("code")).ok_or_else(|| refused(SetupRefusal::CodeWrong))?;
     let accepted = server.setup.accept(&server.records, &code, now).await;
@@ -93,10 +95,18 @@ async fn become_owner(
             return again.ok_or_else(|| refused(refusal));
         }
     };
-    let hash = server.passwords.hash(password).await?;
+    let owner = match &chosen {
+        Chosen::Password(password) => {
+            let hash = server.passwords.hash(password.clone()).await?;
+            User::new(UserId::draw(&mut OsRng), name.as_str(), hash.as_str(), now)
+        }
+        Chosen::Passkey(user, passkey) => {
+            User::new(user.clone(), name.as_str(), "", now).with_passkey(passkey.clone())
+        }
+    };
     let owner = User {
         owner: true,
-        ..User::new(UserId::draw(&mut OsRng), name.as_str(), hash.as_str(), now)
+        ..owner
     };
     let claimed = server.setup.claim(&server.records, accepted, &owner, now);
     if let Err(refusal) = claimed.await {
@@ -109,12 +119,63 @@ async fn become_owner(
         request_id = request.request_id.as_str();
         "the gateway has its owner"
     );
-    let opened = session::open_session(server, request, &owner, "/", now).await?;
     let record = Record {
         user: Some(owner.id.as_str().to_owned()),
         ..Record::new(Event::OwnerSet)
     };
-    Ok(audited(opened, record))
+    Ok(audited(open(server, request, &owner, now).await?, record))
+}
+
+/// A session for whoever has just set themselves up. The way to a passkey is made here, also where the
+/// press that wrote the record down was cut short before.
+pub(super) async fn open(
+    server: &AuthorizationServer,
+    request: &Request,
+    user: &User,
+    now: Timestamp,
+) -> Result<Response, StoreError> {
+    match user.passkeys.first().filter(|_| user.password().is_none()) {
+        Some(passkey) => {
+            server.records.add_passkey(&passkey.id, user, now).await?;
+            session::open_session_with(server, request, user, passkey, "/", now).await
+        }
+        None => session::open_session(server, request, user, "/", now).await,
+    }
+}
+
+/// What the owner logs in with from then on.
+enum Chosen {
+    Password(Password),
+    /// With the id that the passkey was made for.
+    Passkey(UserId, Passkey),
+}
+
+fn chosen(
+    server: &AuthorizationServer,
+    request: &Request,
+    form: &PostedForm,
+    now: Timestamp,
+    again: &dyn Fn(SetupProblem) -> Refused,
+) -> Result<Chosen, Refused> {
+    if form.field("credential").is_empty() {
+        let password = new_password(form.field("password"), form.field("again"));
+        return password.map(Chosen::Password).map_err(again);
+    }
+    let user = form.field("user");
+    let about = (Purpose::PasskeySetup, user);
+    match passkey::registered(server, request, form, about, now) {
+        Ok(new) => Ok(Chosen::Passkey(UserId::new(user), new.passkey)),
+        Err(NotMade::Seal(SealError::Broken)) => {
+            Err(login::cross_site(server, request, "setup_refused"))
+        }
+        Err(NotMade::Seal(SealError::Expired)) => {
+            Err(again(SetupProblem::Passkey(Reason::PageExpired)))
+        }
+        Err(NotMade::Refused(refusal)) => {
+            refusal.log("setup_refused", request);
+            Err(again(SetupProblem::Passkey(refusal.reason)))
+        }
+    }
 }
 
 /// The same form within a minute of the one that made the owner: whoever pressed twice is logged in as
@@ -139,15 +200,10 @@ async fn sent_again(
     for _ in 0..LOOKS {
         if let Some(owner) = records.user(name.as_str(), now).await? {
             let is_new = now.since(owner.created) < DOUBLE && owner.disabled.is_none();
-            let Some(password) = Password::presented(form.field("password")).filter(|_| is_new)
-            else {
-                return Ok(None);
-            };
-            let hash = Some(owner.password_hash.as_str());
-            if !server.passwords.check(hash, password).await? {
+            if !is_new || !has_same(server, request, form, &owner, now).await? {
                 return Ok(None);
             }
-            let opened = session::open_session(server, request, &owner, "/", now).await?;
+            let opened = open(server, request, &owner, now).await?;
             let record = Record {
                 user: Some(owner.id.as_str().to_owned()),
                 ..Record::new(Event::Login)
@@ -160,7 +216,28 @@ async fn sent_again(
     Ok(None)
 }
 
-fn new_password(password: &str, again: &str) -> Result<Password, SetupProblem> {
+/// Whether a form has the password or the passkey that a person set with it a moment ago.
+pub(super) async fn has_same(
+    server: &AuthorizationServer,
+    request: &Request,
+    form: &PostedForm,
+    user: &User,
+    now: Timestamp,
+) -> Result<bool, Refused> {
+    if form.field("credential").is_empty() {
+        let (Some(hash), Some(password)) =
+            (user.password(), Password::presented(form.field("password")))
+        else {
+            return Ok(false);
+        };
+        return Ok(server.passwords.check(Some(hash), password).await?);
+    }
+    let about = (Purpose::PasskeySetup, user.id.as_str());
+    let new = passkey::registered(server, request, form, about, now);
+    Ok(new.is_ok_and(|new| user.passkey(&new.passkey.id).is_some()))
+}
+
+pub(super) fn new_password(password: &str, again: &str) -> Result<Password, SetupProblem> {
     if password.len() > identity::LONGEST {
         return Err(SetupProblem::PasswordLong);
     }
@@ -188,10 +265,21 @@ fn show(
     name: &str,
     problem: Option<SetupProblem>,
 ) -> Response {
+    let now = server.clock.now();
+    let browser = BrowserName::from_request(server, request);
+    // The owner's id, if a passkey is what they choose: it is made for somebody.
+    let user = UserId::draw(&mut OsRng);
+    let ceremony = server.passkeys.begin_registration(&user, name, &[]);
+    let seal = ceremony.as_ref().map(|ceremony| {
+        let (purpose, about) = (Purpose::PasskeySetup, user.as_str());
+        passkey::seal(server, purpose, &browser.value, about, ceremony, now)
+    });
     let page = SetupForm {
         frame: browser::frame(server, request),
         code: &pages::clean(code, 20),
         name,
+        passkey: PasskeyForm::new(ceremony.as_ref(), seal.as_deref()),
+        user: user.as_str(),
         problem,
     }
     .page();
@@ -200,5 +288,7 @@ fn show(
         Some(SetupProblem::Code) => StatusCode::FORBIDDEN,
         Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
-    pages::respond(status, page, server.settings.issuer.is_https())
+    let mut response = pages::respond(status, page, server.settings.issuer.is_https());
+    browser.keep(server, &mut response);
+    response
 }

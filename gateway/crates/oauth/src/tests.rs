@@ -79,6 +79,7 @@ pub(crate) fn server() -> AuthorizationServer {
         keys: Arc::new(Keys::new(BTreeMap::from([(1, KeyPair::new())])).unwrap()),
         tags: TagKey::new([3; 32]),
         passwords: Passwords::default(),
+        passkeys: crate::passkey::Passkeys::new(&Issuer::parse(ORIGIN).unwrap(), "Test"),
         setup: Setup,
         catalogue: Arc::new(Catalogue::new(
             Vec::new(),

@@ -12,7 +12,7 @@ use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::web::{Request, Response};
 use gateway_store::User;
 
-use super::{pressed, provider_words, show};
+use super::{pressed, provider_words, show, user_of};
 
 /// `POST /account/unlink`.
 pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
@@ -30,8 +30,7 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
         return again(AccountNotice::PageExpired).await;
     }
     let account = (pressed.fields[0].as_str(), pressed.fields[1].as_str());
-    let user = server.records.user(&session.user_name, now).await?;
-    let Some(user) = user.filter(|user| user.id == session.user) else {
+    let Some(user) = user_of(server, session, now).await? else {
         return Err(login::page_after_session(server, request, Goal::Account).into());
     };
     match provider::unlink(server, &user, account, now).await? {

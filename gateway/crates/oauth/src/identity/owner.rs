@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(start("alice").await, []);
         assert_eq!(start("Alice").await, [], "the same name in another case");
         let hired = LoginName::parse("carol").unwrap();
-        people::add(&records, &hired, &hash, NOW, &mut OsRng)
+        people::add(&records, &hired, Some(&hash), NOW, &mut OsRng)
             .await
             .unwrap();
         let alice = user("alice").await;

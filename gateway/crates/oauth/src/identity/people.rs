@@ -10,15 +10,17 @@ use gateway_core::grants::UserId;
 use gateway_core::secret::Secret;
 use gateway_store::{Disabled, Records, StoreError, User};
 
-/// Adds a person. `None` if somebody has the name.
+/// Adds a person, who without a password sets themselves up by a link (`rescue`). `None` if somebody has
+/// the name.
 pub async fn add(
     records: &Records,
     name: &LoginName,
-    password: &PasswordPhc,
+    password: Option<&PasswordPhc>,
     now: Timestamp,
     random: &mut (dyn RngCore + Send),
 ) -> Result<Option<User>, StoreError> {
-    let user = User::new(UserId::draw(random), name.as_str(), password.as_str(), now);
+    let password = password.map_or("", PasswordPhc::as_str);
+    let user = User::new(UserId::draw(random), name.as_str(), password, now);
     let added = records.add_user_anew(&user, now).await?;
     Ok(added.then_some(user))
 }

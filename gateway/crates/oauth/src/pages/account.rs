@@ -7,6 +7,7 @@ use askama::Template;
 use http::StatusCode;
 
 use super::page::{Forms, Frame, Page};
+use super::passkeys::PasskeysLine;
 use super::text::{ago, clean, exact, in_words};
 use super::tool_picker::{FEW_TOOLS, LONGEST_DESCRIPTION, LONGEST_NAME, Tool};
 use gateway_core::clock::Timestamp;
@@ -405,7 +406,7 @@ impl<'a> ConnectionLine<'a> {
 }
 
 impl Moment {
-    fn before(at: Timestamp, now: Timestamp) -> Self {
+    pub(super) fn before(at: Timestamp, now: Timestamp) -> Self {
         Self {
             words: ago(now.since(at)),
             exactly: at,

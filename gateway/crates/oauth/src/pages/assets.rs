@@ -1,4 +1,4 @@
-//! The style sheet and the mark. Each is named after its content and may be cached for good.
+//! The style sheet, the script for passkeys and the mark. Each is named after its content and may be cached for good.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
@@ -6,6 +6,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTI
 use gateway_core::protocol::web::Response;
 
 const STYLE_SHEET_BODY: &str = include_str!("../../assets/pages.css");
+const SCRIPT_BODY: &str = include_str!("../../assets/passkey.js");
 const MARK_BODY: &str = include_str!("../../assets/mark.svg");
 
 /// The name of the style sheet under `/assets/`.
@@ -14,6 +15,13 @@ pub(super) const STYLE_SHEET: &str = match std::str::from_utf8(&STYLE_SHEET_NAME
     Err(_) => panic!("a name is ASCII"),
 };
 const STYLE_SHEET_NAME: [u8; 26] = name(b"pages-", STYLE_SHEET_BODY, b".css");
+
+/// The name of the script under `/assets/`.
+pub(super) const SCRIPT: &str = match std::str::from_utf8(&SCRIPT_NAME) {
+    Ok(name) => name,
+    Err(_) => panic!("a name is ASCII"),
+};
+const SCRIPT_NAME: [u8; 27] = name(b"passkey-", SCRIPT_BODY, b".js");
 
 /// The name of the mark under `/assets/`.
 pub(super) const MARK: &str = match std::str::from_utf8(&MARK_NAME) {
@@ -28,6 +36,7 @@ pub fn asset(path: &str) -> Option<Response> {
     let name = path.strip_prefix("/assets/")?;
     let (media_type, body) = match name {
         STYLE_SHEET => ("text/css; charset=utf-8", STYLE_SHEET_BODY),
+        SCRIPT => ("text/javascript; charset=utf-8", SCRIPT_BODY),
         MARK => ("image/svg+xml", MARK_BODY),
         _ => return None,
     };
@@ -84,6 +93,11 @@ mod tests {
                 .ends_with("immutable")
         );
         assert!(asset(&format!("/assets/{MARK}")).is_some());
+        let script = asset(&format!("/assets/{SCRIPT}")).unwrap();
+        assert_eq!(
+            script.headers()[CONTENT_TYPE],
+            "text/javascript; charset=utf-8"
+        );
         for path in [
             "/assets/",
             "/assets/pages.css",
@@ -98,6 +112,7 @@ mod tests {
     fn no_asset_reaches_outside() {
         for body in [
             STYLE_SHEET_BODY,
+            SCRIPT_BODY,
             MARK_BODY.trim_start_matches("<svg xmlns=\"http://www.w3.org/2000/svg\""),
         ] {
             assert!(!body.contains("http"), "{body}");

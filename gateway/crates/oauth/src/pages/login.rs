@@ -5,7 +5,9 @@ use std::time::Duration;
 use askama::Template;
 
 use super::page::{Forms, Frame, Page};
+use super::passkeys::PasskeyForm;
 use super::text::in_words;
+use gateway_core::reason::Reason;
 
 /// Where a login leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub enum Goal<'a> {
     Account,
     /// To the person's own tokens.
     Tokens,
+    /// To the person's passkeys.
+    Passkeys,
     /// To `/authorize` with this raw query.
     Authorize(&'a str),
     /// To the page of our own at this path, which is opened with GET.
@@ -27,7 +31,7 @@ impl<'a> Goal<'a> {
     pub const fn authorization_request(self) -> Option<&'a str> {
         match self {
             Self::Authorize(query) => Some(query),
-            Self::Start | Self::Account | Self::Tokens | Self::Page(_) => None,
+            Self::Start | Self::Account | Self::Tokens | Self::Passkeys | Self::Page(_) => None,
         }
     }
 }
@@ -47,6 +51,8 @@ pub struct Login<'a> {
     pub problem: Option<LoginProblem>,
     /// The identity providers, each with a button.
     pub providers: &'a [ProviderButton<'a>],
+    /// The button for passkeys, where they work.
+    pub passkey: Option<PasskeyForm<'a>>,
     /// Whether the page asks for name and password.
     pub with_password: bool,
 }
@@ -65,6 +71,8 @@ pub struct ProviderButton<'a> {
 pub enum LoginProblem {
     /// Name or password is wrong; which, is not said.
     Failed,
+    /// The passkey is not taken, for this reason.
+    Passkey(Reason),
     /// Too many were wrong; try again after this time.
     Limited(Duration),
     /// The page was open for too long.
@@ -78,6 +86,7 @@ impl Login<'_> {
     pub fn page(&self) -> Page {
         let alert = self.problem.map(|problem| match problem {
             LoginProblem::Failed => "The name or the password is wrong.".to_owned(),
+            LoginProblem::Passkey(reason) => format!("{} {}", reason.sentence(), reason.remedy()),
             LoginProblem::Limited(wait) => format!(
                 "Too many wrong passwords. Wait {} and try again.",
                 in_words(wait)
@@ -94,6 +103,7 @@ impl Login<'_> {
                 Goal::Account => Some("account"),
                 Goal::Tokens => Some("tokens"),
                 Goal::Page(path) => Some(path),
+                Goal::Passkeys => Some("passkeys"),
                 Goal::Start | Goal::Authorize(_) => None,
             },
             seal: self.seal,
@@ -101,9 +111,10 @@ impl Login<'_> {
             invalid: self.problem == Some(LoginProblem::Failed),
             alert,
             providers: self.providers,
+            passkey: self.passkey,
             with_password: self.with_password,
         };
-        Page::render(&template, Forms::Beyond)
+        Page::render(&template, Forms::Beyond).with_script(self.passkey.is_some())
     }
 }
 
@@ -118,6 +129,7 @@ struct LoginTemplate<'a> {
     invalid: bool,
     alert: Option<String>,
     providers: &'a [ProviderButton<'a>],
+    passkey: Option<PasskeyForm<'a>>,
     with_password: bool,
 }
 

@@ -27,6 +27,10 @@ impl Frame<'_> {
         assets::STYLE_SHEET
     }
 
+    pub(super) const fn script(&self) -> &'static str {
+        assets::SCRIPT
+    }
+
     pub(super) const fn mark(&self) -> &'static str {
         assets::MARK
     }
@@ -49,6 +53,7 @@ pub(super) enum Forms {
 pub struct Page {
     html: String,
     forms: Forms,
+    has_script: bool,
 }
 
 impl Page {
@@ -56,7 +61,16 @@ impl Page {
         let html = template
             .render()
             .expect("a template fails only when the value in it does, and ours are text");
-        Self { html, forms }
+        Self {
+            html,
+            forms,
+            has_script: false,
+        }
+    }
+
+    /// The page with the script for passkeys, which it may load then, and no other.
+    pub(super) fn with_script(self, has_script: bool) -> Self {
+        Self { has_script, ..self }
     }
 
     /// The document.
@@ -73,10 +87,12 @@ macro_rules! policy {
 
 /// A page as a response. `https` says whether the public origin is: browsers then keep to it.
 pub fn respond(status: StatusCode, page: Page, https: bool) -> Response {
-    let policy = match page.forms {
-        Forms::None => concat!(policy!(), "; form-action 'none'"),
-        Forms::Here => concat!(policy!(), "; form-action 'self'"),
-        Forms::Beyond => policy!(),
+    let policy = match (page.forms, page.has_script) {
+        (Forms::None, _) => concat!(policy!(), "; form-action 'none'"),
+        (Forms::Here, false) => concat!(policy!(), "; form-action 'self'"),
+        (Forms::Here, true) => concat!(policy!(), "; form-action 'self'; script-src 'self'"),
+        (Forms::Beyond, false) => policy!(),
+        (Forms::Beyond, true) => concat!(policy!(), "; script-src 'self'"),
     };
     // No Cross-Origin-Opener-Policy: it would cut the app's window off from the pop-up that it
     // opened, also after the way back.

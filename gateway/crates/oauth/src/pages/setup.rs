@@ -1,8 +1,10 @@
-//! The page on which the first owner sets name and password.
+//! The page on which the first owner sets name and password, or a passkey instead.
 
 use askama::Template;
 
 use super::page::{Forms, Frame, Page};
+use super::passkeys::PasskeyForm;
+use gateway_core::reason::Reason;
 
 /// Asks for the code from the terminal, a name and a new password.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +15,10 @@ pub struct SetupForm<'a> {
     pub code: &'a str,
     /// The name that was typed before.
     pub name: &'a str,
+    /// Makes a passkey, where they work.
+    pub passkey: Option<PasskeyForm<'a>>,
+    /// The id that the owner gets who does.
+    pub user: &'a str,
     /// Why the page is shown again.
     pub problem: Option<SetupProblem>,
 }
@@ -30,6 +36,8 @@ pub enum SetupProblem {
     PasswordLong,
     /// The two passwords differ.
     PasswordsDiffer,
+    /// The passkey is not taken, for this reason.
+    Passkey(Reason),
 }
 
 impl SetupProblem {
@@ -45,6 +53,7 @@ impl SetupProblem {
             Self::PasswordShort => "The password needs at least 12 characters.",
             Self::PasswordLong => "The password may have at most 256 bytes.",
             Self::PasswordsDiffer => "The two passwords differ.",
+            Self::Passkey(reason) => reason.sentence(),
         }
     }
 }
@@ -57,9 +66,11 @@ impl SetupForm<'_> {
             code: self.code,
             asks_for_code: self.code.is_empty() || self.problem == Some(SetupProblem::Code),
             name: self.name,
+            passkey: self.passkey,
+            user: self.user,
             problem: self.problem,
         };
-        Page::render(&template, Forms::Here)
+        Page::render(&template, Forms::Here).with_script(self.passkey.is_some())
     }
 }
 
@@ -70,6 +81,8 @@ struct SetupTemplate<'a> {
     code: &'a str,
     asks_for_code: bool,
     name: &'a str,
+    passkey: Option<PasskeyForm<'a>>,
+    user: &'a str,
     problem: Option<SetupProblem>,
 }
 
@@ -83,6 +96,13 @@ impl SetupTemplate<'_> {
     }
 
     fn concerns_password(&self) -> bool {
-        self.problem.is_some() && !self.concerns_code() && !self.concerns_name()
+        matches!(
+            self.problem,
+            Some(
+                SetupProblem::PasswordShort
+                    | SetupProblem::PasswordLong
+                    | SetupProblem::PasswordsDiffer
+            )
+        )
     }
 }

@@ -109,6 +109,7 @@ fn login(problem: Option<LoginProblem>) -> Page {
         name: "alice",
         problem,
         providers: &[],
+        passkey: None,
         with_password: true,
     }
     .page()
@@ -399,6 +400,8 @@ fn setup(code: &str, problem: Option<SetupProblem>) -> Page {
         frame: FRAME,
         code,
         name: "",
+        passkey: None,
+        user: "u_1",
         problem,
     }
     .page()
@@ -466,6 +469,7 @@ fn every_page() -> Vec<(&'static str, Page)> {
         name: "",
         problem: None,
         providers: &[],
+        passkey: None,
         with_password: true,
     };
     let mut pages = account_pages();
@@ -645,6 +649,7 @@ fn what_a_stranger_sends_is_text_and_nothing_more() {
             name: hostile,
             problem: Some(LoginProblem::Failed),
             providers: &[],
+            passkey: None,
             with_password: true,
         }
         .page(),

@@ -25,16 +25,15 @@ pub(crate) fn membership(
     user: &User,
     now: Timestamp,
 ) -> Result<Membership, Reason> {
-    let by_password = server.settings.takes_password_of(user);
-    judge(&server.providers, user, by_password, now)
+    judge(&server.providers, user, server.settings.is_local(user), now)
 }
 
-/// Who may log in with a password needs no provider, and keeps no groups of one that has not said so
-/// lately.
+/// Who may log in with a password or a passkey needs no provider, and keeps no groups of one that has
+/// not said so lately.
 fn judge(
     providers: &Providers,
     user: &User,
-    by_password: bool,
+    is_local: bool,
     now: Timestamp,
 ) -> Result<Membership, Reason> {
     let mut membership = Membership::default();
@@ -59,7 +58,7 @@ fn judge(
         membership.groups.extend(groups);
         membership.until = [membership.until, until].into_iter().flatten().min();
     }
-    if good == 0 && !by_password {
+    if good == 0 && !is_local {
         return Err(match (user.identities.is_empty(), user.password()) {
             _ if is_old => Reason::LoginAgain,
             (false, _) => Reason::PersonNotAllowed,
@@ -69,7 +68,7 @@ fn judge(
         });
     }
     // Nothing that ends is said of the person.
-    if by_password && membership.groups.is_empty() {
+    if is_local && membership.groups.is_empty() {
         return Ok(Membership::default());
     }
     Ok(membership)

@@ -97,7 +97,7 @@ async fn begin(
         browser: browser_hash(server, request),
         goal: match fields.goal {
             Goal::Start => KeptGoal::Start,
-            Goal::Account | Goal::Tokens => KeptGoal::Account,
+            Goal::Account | Goal::Tokens | Goal::Passkeys => KeptGoal::Account,
             Goal::Authorize(query) => KeptGoal::Authorize(query.to_owned()),
             Goal::Page(path) => KeptGoal::Page(path.to_owned()),
         },

@@ -1,12 +1,24 @@
 //! How a person logs in: the accounts at identity providers, and the forms that add and take off.
 
+use super::super::passkeys::PasskeysLine;
+
 /// How a person logs in, where there are identity providers.
 #[derive(Clone, Debug, Default)]
 pub struct Logins<'a> {
+    /// With passkeys.
+    pub passkeys: PasskeysLine,
+    /// Whether with a password, too.
+    pub has_password: bool,
     /// The accounts at identity providers that are the person's.
     pub accounts: Vec<LinkedAccount<'a>>,
     /// The providers that an account may be added of.
     pub links: Vec<LinkForm<'a>>,
+}
+
+impl Logins<'_> {
+    pub(super) fn is_shown(&self) -> bool {
+        self.passkeys != PasskeysLine::None || !self.accounts.is_empty() || !self.links.is_empty()
+    }
 }
 
 /// An account at an identity provider.

@@ -27,7 +27,7 @@ async fn server_of_two() -> AuthorizationServer {
         .hash(Password::new(PASSWORD).unwrap())
         .await;
     let (bob, now) = (LoginName::parse("bob").unwrap(), server.clock.now());
-    people::add(&server.records, &bob, &phc.unwrap(), now, &mut OsRng)
+    people::add(&server.records, &bob, Some(&phc.unwrap()), now, &mut OsRng)
         .await
         .unwrap();
     server

@@ -1,0 +1,72 @@
+//! The page on which a person sets themselves up, or comes in again, by a link of the operator's.
+
+use askama::Template;
+
+use super::page::{Forms, Frame, Page};
+use super::passkeys::{PasskeyForm, unavailable_words};
+use super::setup::SetupProblem;
+use crate::passkey::Unavailable;
+use gateway_core::reason::Reason;
+
+/// Asks for a new password or a passkey.
+#[derive(Clone, Copy, Debug)]
+pub struct RescueForm<'a> {
+    /// Around it.
+    pub frame: Frame<'a>,
+    /// The link's secret.
+    pub secret: &'a str,
+    /// Whom it is for.
+    pub user_name: &'a str,
+    /// Whether a password would log the person in.
+    pub with_password: bool,
+    /// Makes a passkey, where they work.
+    pub passkey: Option<PasskeyForm<'a>>,
+    /// Why there are no passkeys here, if so.
+    pub unavailable: Option<Unavailable>,
+    /// Why the page is shown again.
+    pub problem: Option<RescueProblem>,
+}
+
+/// Why nothing was set yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RescueProblem {
+    /// The password is not taken.
+    Password(SetupProblem),
+    /// The passkey is not taken.
+    Passkey(Reason),
+}
+
+impl RescueForm<'_> {
+    /// Renders it.
+    pub fn page(&self) -> Page {
+        let template = RescueTemplate {
+            frame: self.frame,
+            secret: self.secret,
+            user_name: self.user_name,
+            with_password: self.with_password,
+            passkey: self.passkey,
+            unavailable: self.unavailable.map(unavailable_words),
+            concerns_password: matches!(self.problem, Some(RescueProblem::Password(_))),
+            problem: self.problem.map(|problem| match problem {
+                RescueProblem::Password(problem) => problem.sentence().to_owned(),
+                RescueProblem::Passkey(reason) => {
+                    format!("{} {}", reason.sentence(), reason.remedy())
+                }
+            }),
+        };
+        Page::render(&template, Forms::Here).with_script(self.passkey.is_some())
+    }
+}
+
+#[derive(Template)]
+#[template(path = "rescue.html")]
+struct RescueTemplate<'a> {
+    frame: Frame<'a>,
+    secret: &'a str,
+    user_name: &'a str,
+    with_password: bool,
+    passkey: Option<PasskeyForm<'a>>,
+    unavailable: Option<&'static str>,
+    concerns_password: bool,
+    problem: Option<String>,
+}

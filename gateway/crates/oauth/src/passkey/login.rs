@@ -1,0 +1,190 @@
+//! `POST /login` with the answer of a passkey: the browser names nobody, the passkey does.
+
+use super::{Assertion, PasskeyRefusal, unseal};
+use crate::audited::audited;
+use crate::browser::{Cookie, PostedForm};
+use crate::error_page::{self, Refused};
+use crate::form_token::{Purpose, SealError};
+use crate::login::{self, Fields};
+use crate::login_limit::Attempt;
+use crate::pages::LoginProblem;
+use crate::server::AuthorizationServer;
+use crate::session::open_session_with;
+use gateway_core::audit::{Event, Record};
+use gateway_core::clock::Timestamp;
+use gateway_core::protocol::web::{Request, Response};
+use gateway_core::reason::Reason;
+use gateway_store::{Corrupt, FormPage, Key, KeyKind, Passkey, StoreError, Submission, User};
+
+/// Somebody who proved to have a passkey.
+struct Proven {
+    user: User,
+    passkey: Passkey,
+}
+
+/// Why nobody did.
+enum NotProven {
+    /// Whose the passkey is, if it is somebody's, and why it is not taken.
+    Refused(Option<User>, PasskeyRefusal),
+    Store(StoreError),
+}
+
+impl From<StoreError> for NotProven {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Logs in whoever has the passkey.
+pub(crate) async fn log_in(
+    server: &AuthorizationServer,
+    request: &Request,
+    form: &PostedForm,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let fields = Fields::from_form(form);
+    let browser = Cookie::Browser
+        .read(&server.settings, request)
+        .unwrap_or_default();
+    let about = login::sealed(fields.goal);
+    let bound = (browser, about, form.field("state"));
+    let sealed = form.field("seal");
+    let unsealed = match unseal(server, Purpose::PasskeyLogin, bound, sealed, now) {
+        Ok(unsealed) => unsealed,
+        Err(SealError::Broken) => return Err(login::cross_site(server, request, "login_refused")),
+        Err(SealError::Expired) => return Err(used_up(server, request, &fields)),
+    };
+    let attempt = Attempt::without_name(request.peer);
+    let wait = attempt.wait(&server.records, now).await?;
+    login::refuse_while_limited(server, request, &fields, wait)?;
+    // Before the count of the passkey is looked at: an answer that is sent twice is no copy of it.
+    let page = Key::form_answer(FormPage::Login, &unsealed.nonce);
+    if server.records.was_pressed(&page, now).await? {
+        return Err(used_up(server, request, &fields));
+    }
+    let proven = match prove(server, form, now).await {
+        Ok(proven) => proven,
+        Err(NotProven::Store(error)) => return Err(error.into()),
+        Err(NotProven::Refused(user, refusal)) => {
+            attempt.count_failure(&server.records, now).await?;
+            return Err(refused(server, request, &fields, user.as_ref(), &refusal));
+        }
+    };
+    let (pressed, until) = (proven.passkey.id.as_str(), unsealed.expires);
+    let press = server.records.press(&page, pressed, until, now).await?;
+    if press != Submission::First {
+        return Err(used_up(server, request, &fields));
+    }
+    let user = match keep(server, &proven, now).await? {
+        Ok(user) => user,
+        Err(refusal) => {
+            let user = Some(&proven.user);
+            return Err(refused(server, request, &fields, user, &refusal));
+        }
+    };
+    log::info!(
+        event = "login",
+        user = user.id.as_str(),
+        passkey = proven.passkey.name.as_str(),
+        request_id = request.request_id.as_str();
+        "a person logged in"
+    );
+    let location = login::location(fields.goal);
+    let opened = open_session_with(server, request, &user, &proven.passkey, &location, now);
+    let record = Record {
+        user: Some(user.id.as_str().to_owned()),
+        detail: Some(format!("with the passkey “{}”", proven.passkey.name)),
+        ..Record::new(Event::Login)
+    };
+    Ok(audited(opened.await?, record))
+}
+
+async fn prove(
+    server: &AuthorizationServer,
+    form: &PostedForm,
+    now: Timestamp,
+) -> Result<Proven, NotProven> {
+    let nobody = |refusal| NotProven::Refused(None, refusal);
+    let answer = form.field("credential");
+    let assertion: Assertion = server.passkeys.presented(answer).map_err(nobody)?;
+    let user = server.records.user_of_passkey(&assertion.id, now).await?;
+    let unknown = || PasskeyRefusal::new(Reason::PasskeyUnknown, "nobody has this credential id");
+    let user = user.ok_or_else(|| nobody(unknown()))?;
+    let state = form.field("state");
+    match server.passkeys.finish_login(state, &assertion, &user, now) {
+        Ok(passkey) => Ok(Proven { user, passkey }),
+        // A fault of ours, and no guess.
+        Err(refusal) if refusal.reason == Reason::RecordUnreadable => {
+            let (kind, fault) = (KeyKind::Passkey, refusal.cause);
+            Err(NotProven::Store(Corrupt::Record { kind, fault }.into()))
+        }
+        Err(refusal) => Err(NotProven::Refused(Some(user), refusal)),
+    }
+}
+
+/// Notes the use. Judged over the record as it is then: of two answers with one count, one is a copy's.
+async fn keep(
+    server: &AuthorizationServer,
+    Proven { user, passkey }: &Proven,
+    now: Timestamp,
+) -> Result<Result<User, PasskeyRefusal>, StoreError> {
+    let goes_on = |kept: &Passkey| {
+        (kept.counter == 0 && passkey.counter == 0) || passkey.counter > kept.counter
+    };
+    let change = |present: User| {
+        let fits = present.id == user.id && present.passkey(&passkey.id).is_some_and(goes_on);
+        match fits {
+            true => present.with_passkey(passkey.clone()),
+            false => present,
+        }
+    };
+    let changed = server.records.change_user(&user.name, now, change).await?;
+    let unknown = || PasskeyRefusal::new(Reason::PasskeyUnknown, "it was removed meanwhile");
+    let Some(changed) = changed.filter(|changed| changed.id == user.id) else {
+        return Ok(Err(unknown()));
+    };
+    Ok(match changed.passkey(&passkey.id) {
+        None => Err(unknown()),
+        Some(kept) if kept != passkey => {
+            let cause = "its count was used at the same moment";
+            Err(PasskeyRefusal::new(Reason::PasskeyCloned, cause))
+        }
+        Some(_) if changed.disabled.is_some() => {
+            Err(PasskeyRefusal::new(Reason::UserDisabled, "disabled"))
+        }
+        Some(_) => Ok(changed),
+    })
+}
+
+/// The page again, where it was open for too long or its answer came before.
+fn used_up(server: &AuthorizationServer, request: &Request, fields: &Fields<'_>) -> Refused {
+    let reason = Reason::PageExpired;
+    error_page::log("login_refused", request, reason);
+    let page = login::show_again(server, request, fields, LoginProblem::PageExpired);
+    audited(page, Record::refused(Event::Login, reason, false)).into()
+}
+
+fn refused(
+    server: &AuthorizationServer,
+    request: &Request,
+    fields: &Fields<'_>,
+    user: Option<&User>,
+    PasskeyRefusal { reason, cause }: &PasskeyRefusal,
+) -> Refused {
+    log::warn!(
+        event = "login_refused",
+        reason = reason,
+        hint = reason.remedy(),
+        user = user.map(|user| user.id.as_str()),
+        cause = cause.as_str(),
+        peer:% = request.peer,
+        request_id = request.request_id.as_str();
+        "{}", reason.sentence()
+    );
+    let record = Record {
+        user: user.map(|user| user.id.as_str().to_owned()),
+        ..Record::refused(Event::Login, *reason, false)
+    };
+    let page = login::show_again(server, request, fields, LoginProblem::Passkey(*reason));
+    audited(page, record).into()
+}

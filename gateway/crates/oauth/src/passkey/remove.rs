@@ -1,0 +1,112 @@
+//! Taking a way to log in off a person: a passkey, or the password where a passkey has replaced it. A
+//! person keeps the last one.
+
+use rand::RngCore;
+
+use crate::provider::has_account_that_lets_in;
+use crate::server::AuthorizationServer;
+use gateway_core::clock::Timestamp;
+use gateway_store::{StoreError, User};
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// It logs nobody in any more. The person as they are now.
+    Done(User),
+    /// The person has none.
+    NotThere,
+    /// Without it the person could not log in.
+    LastWayIn,
+}
+
+/// Whether a person could log in, as things are configured.
+pub(crate) fn has_way_in(server: &AuthorizationServer, user: &User) -> bool {
+    server.settings.takes_password_of(user)
+        || server.passkeys.lets_in(user)
+        || has_account_that_lets_in(server, user)
+}
+
+/// Takes a passkey off a person. Browser sessions that came with it are over (`session`); what the person
+/// allowed apps stays.
+pub async fn remove(
+    server: &AuthorizationServer,
+    user: &User,
+    id: &str,
+    now: Timestamp,
+) -> Result<Removed, StoreError> {
+    take_off(server, user, id, now, |left| has_way_in(server, left)).await
+}
+
+/// The same for the operator, also of the last way in: a passkey may have been stolen.
+pub async fn remove_by_operator(
+    server: &AuthorizationServer,
+    user: &User,
+    id: &str,
+    now: Timestamp,
+) -> Result<Removed, StoreError> {
+    take_off(server, user, id, now, |_| true).await
+}
+
+async fn take_off(
+    server: &AuthorizationServer,
+    user: &User,
+    id: &str,
+    now: Timestamp,
+    may_be_left: impl Fn(&User) -> bool + Send + Sync,
+) -> Result<Removed, StoreError> {
+    if user.passkey(id).is_none() {
+        return Ok(Removed::NotThere);
+    }
+    // Judged over the record as it is when it is changed: of two presses in two windows one may leave
+    // only one way in.
+    let change = |present: User| {
+        let left = present.clone().without_passkey(id);
+        match present.id == user.id && may_be_left(&left) {
+            true => left,
+            false => present,
+        }
+    };
+    let changed = server.records.change_user(&user.name, now, change).await?;
+    Ok(match changed.filter(|changed| changed.id == user.id) {
+        None => Removed::NotThere,
+        Some(changed) if changed.passkey(id).is_some() => Removed::LastWayIn,
+        Some(changed) => {
+            server.records.forget_passkey(id, &changed, now).await?;
+            Removed::Done(changed)
+        }
+    })
+}
+
+/// Takes the password off a person who has a passkey instead; all browser sessions are over with it. Not
+/// that of the owner of the configuration, which is the configuration's.
+pub(crate) async fn remove_password(
+    server: &AuthorizationServer,
+    user: &User,
+    now: Timestamp,
+    random: &mut (dyn RngCore + Send),
+) -> Result<Removed, StoreError> {
+    if user.password().is_none() || user.configured {
+        return Ok(Removed::NotThere);
+    }
+    let sessions = gateway_core::secret::Secret::draw(random)
+        .reveal()
+        .to_owned();
+    let change = |present: User| {
+        let may_be_left =
+            present.id == user.id && !present.configured && server.passkeys.lets_in(&present);
+        match may_be_left {
+            true => User {
+                password_hash: String::new(),
+                sessions: sessions.clone(),
+                ..present
+            },
+            false => present,
+        }
+    };
+    let changed = server.records.change_user(&user.name, now, change).await?;
+    Ok(match changed.filter(|changed| changed.id == user.id) {
+        None => Removed::NotThere,
+        Some(changed) if changed.password().is_some() => Removed::LastWayIn,
+        Some(changed) => Removed::Done(changed),
+    })
+}
