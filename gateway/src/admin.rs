@@ -12,6 +12,7 @@ mod lookup;
 mod measurement;
 mod outcome;
 mod pages;
+mod passkeys;
 mod personal_tokens;
 mod request;
 mod streams;

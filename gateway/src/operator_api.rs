@@ -10,12 +10,17 @@
 //!
 //! Owns: paths, names and types. Not: what an operation does (`admin`), how it is sent (`cli::operator`).
 
+mod people;
 mod query;
 mod tokens;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use self::people::{
+    AccountToUnlink, AccountView, AppToReadmit, ChangedUser, MadeLink, NamedUser, OneUser,
+    PasskeyToRemove, PasskeyView, UserPage, UserToAdd, UserView, UserWithPassword,
+};
 pub use self::query::{GrantsQuery, IdQuery, Limit, PageQuery, Query, QueryError, StreamsQuery};
 pub use self::tokens::{CreatedToken, RevokedToken, TokenToCreate, TokenToRevoke, ToolsToGrant};
 
@@ -105,8 +110,16 @@ operations! {
     RemoveClient: "clients rm", "/v1/clients/remove", Takes, ClientToRemove => RemovedClient, "removed";
     /// Lists users.
     ListUsers: "users ls", "/v1/users", Reads, PageQuery => UserPage, "users";
+    /// Shows one user.
+    ShowUser: "users show", "/v1/users/show", Reads, IdQuery => OneUser, "user";
     /// Adds a user.
-    AddUser: "users add", "/v1/users/add", Gives, UserWithPassword => ChangedUser, "user";
+    AddUser: "users add", "/v1/users/add", Gives, UserToAdd => ChangedUser, "user";
+    /// Makes a link by which a user sets themselves up, or comes in again.
+    LinkUser: "users link", "/v1/users/link", Gives, NamedUser => MadeLink, "link";
+    /// Removes a user with all that leads to them, and revokes all that they granted.
+    RemoveUser: "users rm", "/v1/users/remove", Takes, NamedUser => ChangedUser, "user";
+    /// Takes a passkey off a user.
+    RemovePasskey: "users remove-passkey", "/v1/users/remove-passkey", Takes, PasskeyToRemove => ChangedUser, "user";
     /// Keeps a user out, and revokes all that they granted.
     DisableUser: "users disable", "/v1/users/disable", Takes, NamedUser => ChangedUser, "user";
     /// Lets a user log in again.
@@ -149,47 +162,6 @@ pub enum GrantsToRevoke {
 pub struct ClientToRemove {
     /// Its `client_id`.
     pub client: String,
-}
-
-/// A user by their login name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NamedUser {
-    /// The login name.
-    pub name: String,
-}
-
-/// An account at an identity provider of a user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AccountToUnlink {
-    /// The login name.
-    pub name: String,
-    /// The name of the provider.
-    pub provider: String,
-    /// Which one, where there are several at the provider.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
-}
-
-/// An app of a user whose access was taken back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AppToReadmit {
-    /// The login name.
-    pub name: String,
-    /// The app's `client_id`.
-    pub client: String,
-}
-
-/// A user and their new password. Never printed.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UserWithPassword {
-    /// The login name.
-    pub name: String,
-    /// The password itself.
-    pub password: String,
 }
 
 /// One stream, or all of a grant, a client or a user.
@@ -318,67 +290,6 @@ pub struct RemovedClient {
     pub removed: bool,
     /// How many grants were revoked.
     pub revoked: usize,
-}
-
-/// A page of users.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserPage {
-    /// In the order of their login names.
-    pub users: Vec<UserView>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<String>,
-}
-
-/// A user as the operator sees them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserView {
-    /// The id.
-    pub id: String,
-    /// The login name.
-    pub name: String,
-    /// Whether the configuration names them as owner.
-    pub owner_of_configuration: bool,
-    /// Whether they may see and do at `/admin` what the operator may.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub is_owner: Option<bool>,
-    /// Why they may not log in, if they may not.
-    pub disabled: Option<String>,
-    /// When they were added, in RFC 3339.
-    pub created: String,
-    /// Whether they have a password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub has_password: Option<bool>,
-    /// The accounts at identity providers that they log in with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accounts: Option<Vec<AccountView>>,
-    /// The apps that no identity provider's word connects to them any more.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub withheld: Vec<String>,
-}
-
-/// An account at an identity provider as the operator sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AccountView {
-    /// The name of the provider.
-    pub provider: String,
-    /// Names the account at the provider.
-    pub subject: String,
-    /// The mail address.
-    pub address: Option<String>,
-    /// Those of its groups that anything here goes by.
-    pub groups: Vec<String>,
-    /// When the provider said so, in RFC 3339.
-    pub confirmed: String,
-}
-
-/// A user after a change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChangedUser {
-    /// As they are now.
-    pub user: UserView,
-    /// How many grants were revoked, where that belongs to the change.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub revoked: Option<usize>,
 }
 
 /// A page of streams.

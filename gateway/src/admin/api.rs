@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::failure::Failure;
 use super::outcome::Done;
 use super::request::{Origin, Request};
-use super::{clients, grants, guard, personal_tokens, streams, tokens, users};
+use super::{clients, grants, guard, passkeys, personal_tokens, streams, tokens, users};
 use crate::operator_api::{Effect, Endpoint, Operation, Query};
 use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::web::{self, Response};
@@ -127,7 +127,11 @@ async fn run(
         Operation::ShowClient => clients::show(server, request).await,
         Operation::RemoveClient => clients::remove(server, request).await,
         Operation::ListUsers => users::list(server, request).await,
+        Operation::ShowUser => users::show(server, request).await,
         Operation::AddUser => users::add(server, request).await,
+        Operation::LinkUser => passkeys::link(server, request).await,
+        Operation::RemoveUser => users::remove(server, request).await,
+        Operation::RemovePasskey => passkeys::remove(server, request).await,
         Operation::DisableUser => users::disable(server, request).await,
         Operation::EnableUser => users::enable(server, request).await,
         Operation::PromoteUser => users::promote(server, request).await,

@@ -11,8 +11,8 @@ use super::outcome::{Done, Subject};
 use super::request::Request;
 use crate::operator_api::{
     AccountToUnlink, AccountView, AddUser, ChangedUser, DemoteUser, DisableUser, EnableUser,
-    Endpoint, ListUsers, NamedUser, PromoteUser, ReadmitApp, SetPassword, UnlinkUser, UserPage,
-    UserView, UserWithPassword,
+    Endpoint, ListUsers, NamedUser, OneUser, PasskeyView, PromoteUser, ReadmitApp, RemoveUser,
+    SetPassword, ShowUser, UnlinkUser, UserPage, UserToAdd, UserView, UserWithPassword,
 };
 use gateway_core::client::ClientId;
 use gateway_core::reason::Reason;
@@ -21,7 +21,7 @@ use gateway_oauth::identity::{self, LoginName, Password, PasswordPhc, people};
 use gateway_oauth::provider::{self, Unlinked};
 use gateway_oauth::revoke_all::{RevocationSubject, cut_off};
 use gateway_oauth::withheld::{Readmission, lift};
-use gateway_store::{Disabled, Identity, User};
+use gateway_store::{Disabled, Identity, Passkey, StoreError, User};
 
 pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
     let query = request.query::<ListUsers>()?;
@@ -33,8 +33,15 @@ pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Res
     }))
 }
 
+pub(super) async fn show(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
+    let name = request.query::<ShowUser>()?.id;
+    let user = server.records.user(&name, request.now).await?;
+    let user = view(&user.ok_or_else(|| no_user(&name))?);
+    Ok(Done::read::<ShowUser>(&OneUser { user }))
+}
+
 pub(super) async fn add(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
-    let UserWithPassword { name, password } = request.body::<AddUser>()?;
+    let UserToAdd { name, password } = request.body::<AddUser>()?;
     let name = LoginName::parse(&name).ok_or_else(|| {
         Failure::malformed("a login name has 1 to 64 letters, digits or . _ - + @")
     })?;
@@ -42,9 +49,12 @@ pub(super) async fn add(server: &AuthorizationServer, request: &Request) -> Resu
         let sentence = format!("a [[service]] has the name {}", name.as_str());
         return Err(Failure::new(Reason::UserExists, sentence));
     }
-    let password = hashed(server, password).await?;
-    let records = &server.records;
-    match people::add(records, &name, Some(&password), request.now, &mut OsRng).await? {
+    let password = match password {
+        Some(password) => Some(hashed(server, password).await?),
+        None => None,
+    };
+    let (records, password) = (&server.records, password.as_ref());
+    match people::add(records, &name, password, request.now, &mut OsRng).await? {
         Some(user) => Ok(changed::<AddUser>(&user, None)),
         None => {
             let sentence = format!("somebody has the name {}", name.as_str());
@@ -68,6 +78,42 @@ pub(super) async fn disable(
     let cut = cutting.map_err(|error| Failure::from(error).about(&subject(&user)))?;
     let revoked = Failure::unless_complete(cut, "the person was disabled", &subject(&user))?;
     Ok(changed::<DisableUser>(&user, Some(revoked)))
+}
+
+/// Removes a user for good. Kept out first, as with [`disable`]; cut off twice, because what was redeemed
+/// between the first cut and the removal had a user still.
+pub(super) async fn remove(
+    server: &AuthorizationServer,
+    request: &Request,
+) -> Result<Done, Failure> {
+    let NamedUser { name } = request.body::<RemoveUser>()?;
+    let (records, now) = (&server.records, request.now);
+    let user = records.user(&name, now).await?;
+    let user = user.ok_or_else(|| no_user(&name))?;
+    if user.configured && user.disabled != Some(Disabled::FormerOwner) {
+        let sentence = format!(
+            "{} is the owner of the configuration (owner.name); change it there",
+            user.name
+        );
+        return Err(Failure::new(Reason::InConfiguration, sentence));
+    }
+    let removing = async {
+        let why = Disabled::ByOperator;
+        people::disable(records, &user.name, why, now, &mut OsRng).await?;
+        let before = cut_off(server, RevocationSubject::User(&user.id), now).await?;
+        records.remove_user(&user, now).await?;
+        let after = cut_off(
+            server,
+            RevocationSubject::User(&user.id),
+            server.clock.now(),
+        )
+        .await?;
+        Ok::<_, StoreError>(before.and(after))
+    };
+    let cut = removing.await;
+    let cut = cut.map_err(|error| Failure::from(error).about(&subject(&user)))?;
+    let revoked = Failure::unless_complete(cut, "the person was removed", &subject(&user))?;
+    Ok(changed::<RemoveUser>(&user, Some(revoked)))
 }
 
 pub(super) async fn enable(
@@ -215,7 +261,10 @@ pub(super) fn meant(request: &Request) -> Subject {
     named(name.as_ref().and_then(Value::as_str).unwrap_or_default())
 }
 
-fn changed<E: Endpoint<Answer = ChangedUser>>(user: &User, revoked: Option<usize>) -> Done {
+pub(super) fn changed<E: Endpoint<Answer = ChangedUser>>(
+    user: &User,
+    revoked: Option<usize>,
+) -> Done {
     let answer = ChangedUser {
         user: view(user),
         revoked,
@@ -223,7 +272,7 @@ fn changed<E: Endpoint<Answer = ChangedUser>>(user: &User, revoked: Option<usize
     Done::new::<E>(&answer, subject(user))
 }
 
-fn subject(user: &User) -> Subject {
+pub(super) fn subject(user: &User) -> Subject {
     Subject::of_user(&user.id).with_words(user.name.as_str())
 }
 
@@ -242,6 +291,18 @@ fn view(user: &User) -> UserView {
         has_password: Some(user.password().is_some()),
         accounts: Some(user.identities.iter().map(account_view).collect()),
         withheld: user.withheld.iter().map(ToString::to_string).collect(),
+        passkeys: Some(user.passkeys.iter().map(passkey_view).collect()),
+    }
+}
+
+fn passkey_view(passkey: &Passkey) -> PasskeyView {
+    PasskeyView {
+        id: passkey.id.clone(),
+        name: passkey.name.clone(),
+        added: passkey.added.to_string(),
+        last_used: passkey.last_used.map(|at| at.to_string()),
+        backup_eligible: passkey.backup_eligible,
+        backed_up: passkey.backed_up,
     }
 }
 

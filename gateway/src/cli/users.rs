@@ -9,7 +9,8 @@ use crate::cli::operator::passwords::{self, PasswordSource};
 use crate::cli::operator::{Common, Failed, Gateway, Paging, Printed, Table, counted, run as ask};
 use crate::operator_api::{
     AccountToUnlink, AccountView, AddUser, AppToReadmit, DemoteUser, DisableUser, EnableUser,
-    ListUsers, NamedUser, PromoteUser, ReadmitApp, SetPassword, UnlinkUser, UserView,
+    IdQuery, LinkUser, ListUsers, NamedUser, PasskeyToRemove, PasskeyView, PromoteUser, ReadmitApp,
+    RemovePasskey, RemoveUser, SetPassword, ShowUser, UnlinkUser, UserToAdd, UserView,
     UserWithPassword,
 };
 use gateway_oauth::identity::{Password, Passwords};
@@ -18,8 +19,16 @@ use gateway_oauth::identity::{Password, Passwords};
 pub(super) enum Command {
     /// List the people who may log in, and those who may not
     Ls(Ls),
+    /// Show one person, with their passkeys
+    Show(One),
     /// Add a person who may log in and allow apps something
-    Add(Entry),
+    Add(Add),
+    /// Print a link by which a person sets a password or a passkey: good once, for 15 minutes
+    Link(One),
+    /// Remove a person: browser sessions ended, everything they allowed taken back, the name free
+    Rm(One),
+    /// Take a passkey off a person, also the last one
+    RemovePasskey(RemoveKey),
     /// Keep a person out: no login, browser sessions ended, everything they allowed taken back
     Disable(One),
     /// Let a person log in again; apps must be allowed anew
@@ -50,6 +59,29 @@ pub(super) struct Ls {
 pub(super) struct One {
     /// The login name
     name: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Add {
+    /// The login name
+    name: String,
+    /// Without a password: print a link by which the person sets one, or a passkey
+    #[arg(long, conflicts_with = "password_file")]
+    link: bool,
+    #[command(flatten)]
+    password: PasswordSource,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RemoveKey {
+    /// The login name
+    name: String,
+    /// The passkey's id, as `users show` has it, or its name
+    passkey: String,
     #[command(flatten)]
     common: Common,
 }
@@ -89,10 +121,16 @@ pub(super) struct Entry {
 pub(super) fn run(command: &Command) -> ExitCode {
     match command {
         Command::Ls(ls) => ask(&ls.common, |gateway| ls.list(gateway)),
-        Command::Add(add) => ask(&add.common, |gateway| {
-            let body = gateway.post::<AddUser>(&add.read()?)?.body;
-            Ok(Printed::sentence(body, format!("{} may log in", add.name)))
+        Command::Show(one) => ask(&one.common, |gateway| one.show(gateway)),
+        Command::Add(add) => ask(&add.common, |gateway| add.add(gateway)),
+        Command::Link(one) => ask(&one.common, |gateway| link(gateway, &one.name)),
+        Command::Rm(one) => ask(&one.common, |gateway| {
+            let done = gateway.post::<RemoveUser>(&one.named())?;
+            let revoked = counted(done.answer.revoked, "grant")?;
+            let sentence = format!("{} is removed; revoked {revoked}", one.name);
+            Ok(Printed::sentence(done.body, sentence))
         }),
+        Command::RemovePasskey(key) => ask(&key.common, |gateway| key.remove(gateway)),
         Command::Disable(one) => ask(&one.common, |gateway| {
             let done = gateway.post::<DisableUser>(&one.named())?;
             let revoked = counted(done.answer.revoked, "grant")?;
@@ -156,6 +194,9 @@ impl Ls {
     }
 }
 
+/// In place of what somebody logs in with who has nothing.
+const NONE: &str = "-";
+
 fn state(user: &UserView) -> String {
     match (&user.disabled, user.owner_of_configuration) {
         (Some(why), _) => format!("disabled, {why}"),
@@ -165,7 +206,27 @@ fn state(user: &UserView) -> String {
     }
 }
 
-/// `password, corp (bob@example.com)`. A gateway of an earlier version does not say.
+/// `Phone, last used 2026-11-30T01:02:03Z, id 9dZ…`
+fn passkey(passkey: &PasskeyView) -> String {
+    let used = match &passkey.last_used {
+        Some(at) => format!("last used {at}"),
+        None => format!("not used since {}", passkey.added),
+    };
+    format!("{}, {used}, id {}", passkey.name, passkey.id)
+}
+
+/// A rescue link. Printed here and nowhere else.
+fn link(gateway: &Gateway, name: &str) -> Result<Printed, Failed> {
+    let name = name.to_owned();
+    let done = gateway.post::<LinkUser>(&NamedUser { name: name.clone() })?;
+    let sentence = format!(
+        "{}\nGood once, until {}. Whoever opens it becomes {name}: give it to nobody else.",
+        done.answer.link, done.answer.expires
+    );
+    Ok(Printed::sentence(done.body, sentence))
+}
+
+/// `password, 2 passkeys, corp (bob@example.com)`. A gateway of an earlier version does not say.
 fn logins(user: &UserView) -> String {
     let account = |account: &AccountView| {
         let called = account.address.as_ref().unwrap_or(&account.subject);
@@ -173,10 +234,16 @@ fn logins(user: &UserView) -> String {
     };
     let password = user.has_password.unwrap_or_default();
     let password = password.then(|| "password".to_owned());
+    let passkeys = match user.passkeys.as_ref().map_or(0, Vec::len) {
+        0 => None,
+        1 => Some("1 passkey".to_owned()),
+        count => Some(format!("{count} passkeys")),
+    };
     let accounts = user.accounts.iter().flatten().map(account);
-    let all: Vec<_> = password.into_iter().chain(accounts).collect();
+    let own = password.into_iter().chain(passkeys);
+    let all: Vec<_> = own.chain(accounts).collect();
     if all.is_empty() {
-        "-".to_owned()
+        NONE.to_owned()
     } else {
         all.join(", ")
     }
@@ -192,7 +259,48 @@ impl Unlink {
     }
 }
 
+impl Add {
+    fn add(&self, gateway: &Gateway) -> Result<Printed, Failed> {
+        let password = if self.link {
+            None
+        } else {
+            Some(self.password.read()?)
+        };
+        let name = self.name.clone();
+        let body = gateway.post::<AddUser>(&UserToAdd { name, password })?.body;
+        if self.link {
+            return link(gateway, &self.name);
+        }
+        Ok(Printed::sentence(body, format!("{} may log in", self.name)))
+    }
+}
+
+impl RemoveKey {
+    fn remove(&self, gateway: &Gateway) -> Result<Printed, Failed> {
+        let done = gateway.post::<RemovePasskey>(&PasskeyToRemove {
+            name: self.name.clone(),
+            passkey: self.passkey.clone(),
+        })?;
+        let mut sentence = format!("the passkey of {} is removed", self.name);
+        if logins(&done.answer.user) == NONE {
+            let hint = "; nothing is left to log in with: `gateway users link` lets them set it up";
+            sentence.push_str(hint);
+        }
+        Ok(Printed::sentence(done.body, sentence))
+    }
+}
+
 impl One {
+    fn show(&self, gateway: &Gateway) -> Result<Printed, Failed> {
+        let id = self.name.clone();
+        let shown = gateway.get::<ShowUser>(&IdQuery { id })?;
+        let mut members = shown.body["user"].clone();
+        let passkeys = shown.answer.user.passkeys.iter().flatten();
+        members["passkeys"] = passkeys.map(passkey).collect();
+        let table = Table::of_members(&members);
+        Ok(Printed::table(shown.body, &table))
+    }
+
     fn named(&self) -> NamedUser {
         NamedUser {
             name: self.name.clone(),

@@ -71,9 +71,10 @@ pub(crate) async fn add(
     }
     let change = |present: User| {
         let fits = present.id == user.id && present.passkeys.len() < Passkey::MOST;
-        match fits && present.passkey(&passkey.id).is_none() {
-            true => present.with_passkey(passkey.clone()),
-            false => present,
+        if fits && present.passkey(&passkey.id).is_none() {
+            present.with_passkey(passkey.clone())
+        } else {
+            present
         }
     };
     let changed = records.change_user(&user.name, now, change).await?;

@@ -133,9 +133,10 @@ async fn keep(
     };
     let change = |present: User| {
         let fits = present.id == user.id && present.passkey(&passkey.id).is_some_and(goes_on);
-        match fits {
-            true => present.with_passkey(passkey.clone()),
-            false => present,
+        if fits {
+            present.with_passkey(passkey.clone())
+        } else {
+            present
         }
     };
     let changed = server.records.change_user(&user.name, now, change).await?;

@@ -61,9 +61,10 @@ async fn take_off(
     // only one way in.
     let change = |present: User| {
         let left = present.clone().without_passkey(id);
-        match present.id == user.id && may_be_left(&left) {
-            true => left,
-            false => present,
+        if present.id == user.id && may_be_left(&left) {
+            left
+        } else {
+            present
         }
     };
     let changed = server.records.change_user(&user.name, now, change).await?;
@@ -94,13 +95,14 @@ pub(crate) async fn remove_password(
     let change = |present: User| {
         let may_be_left =
             present.id == user.id && !present.configured && server.passkeys.lets_in(&present);
-        match may_be_left {
-            true => User {
+        if may_be_left {
+            User {
                 password_hash: String::new(),
                 sessions: sessions.clone(),
                 ..present
-            },
-            false => present,
+            }
+        } else {
+            present
         }
     };
     let changed = server.records.change_user(&user.name, now, change).await?;
