@@ -36,6 +36,8 @@ export async function startGateway({ owner = true, more = "", url } = {}) {
   const gateway = {
     origin,
     setupUrl: () => until(() => printed.match(/http\S*\/setup\?code=[\w-]+/)?.[0], "a setup URL on standard output"),
+    /** A command of the operator's; what it prints. */
+    command: (words) => execFileSync(join(binaries, "gateway"), [...words, "--config", join(folder, "gateway.toml")], { cwd: folder, encoding: "utf8" }),
     stop: async () => {
       const gone = new Promise((done) => child.once("exit", done));
       if (child.exitCode === null) child.kill("SIGTERM");

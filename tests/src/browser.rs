@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use scraper::{ElementRef, Html, Selector};
+use serde_json::Value;
 use url::Url;
 
 use crate::http::{self, Reply};
@@ -124,6 +125,18 @@ impl Page {
             .collect()
     }
 
+    /// The form for a passkey, and what its script is to ask the browser.
+    pub fn passkey_form(&self) -> Result<(Form, Value)> {
+        let html = Html::parse_document(&self.reply.text);
+        let button = html.select(&selector("button[data-passkey]")).next();
+        let button = button.with_context(|| self.complaint("no button for passkeys"))?;
+        let options = button.value().attr("data-options").unwrap_or_default();
+        let has = |form: &Form| form.value("credential").is_some();
+        let form = self.forms().into_iter().find(has);
+        let form = form.with_context(|| self.complaint("no form for passkeys"))?;
+        Ok((form, serde_json::from_str(options)?))
+    }
+
     /// The form that asks for a password.
     pub fn password_form(&self) -> Result<Form> {
         self.forms()
@@ -218,6 +231,8 @@ fn selector(css: &str) -> Selector {
 pub struct Browser {
     /// By name.
     pub cookies: BTreeMap<String, String>,
+    /// The public URL that it believes to be at, where that is not the listener's own.
+    pub public: Option<Url>,
 }
 
 impl Browser {
@@ -233,7 +248,7 @@ impl Browser {
         let request = if form.method == "POST" {
             http::client()
                 .post(url.clone())
-                .header("Origin", url.origin().ascii_serialization())
+                .header("Origin", self.origin(&url))
                 .form(&form.fields)
         } else {
             url.set_query(None);
@@ -280,8 +295,18 @@ impl Browser {
         self.settle(next).await
     }
 
+    fn origin(&self, url: &Url) -> String {
+        let public = self.public.as_ref().unwrap_or(url);
+        public.origin().ascii_serialization()
+    }
+
     async fn exchange(&mut self, url: &Url, request: reqwest::RequestBuilder) -> Result<Page> {
         let mut request = request.header("Accept", "text/html,application/xhtml+xml");
+        if self.public.is_some() {
+            let origin = self.origin(url);
+            let host = origin.split_once("://").map_or("", |(_, host)| host);
+            request = request.header("Host", host);
+        }
         if !self.cookies.is_empty() {
             let cookies: Vec<String> = self
                 .cookies

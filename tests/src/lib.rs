@@ -37,6 +37,7 @@
 //! It looks at nothing but the wire, standard output and the log: no store file
 //! is opened and no code of `gateway` is imported. Every wait is bounded.
 
+pub mod authenticator;
 pub mod browser;
 pub mod desktop_client;
 pub mod documents;

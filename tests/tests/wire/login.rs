@@ -323,7 +323,10 @@ async fn the_session_cookie_changes_at_login() -> Result<()> {
         .log_in(&page, &fixture.owner.name, &fixture.owner.password)
         .await?;
     assert_ne!(before, browser.cookies, "no cookie changed at login");
-    let mut fixed = Browser { cookies: before };
+    let mut fixed = Browser {
+        cookies: before,
+        ..Browser::default()
+    };
     let page = fixed.visit(&client.authorization().url()).await?;
     assert!(
         !logged_in(&page),

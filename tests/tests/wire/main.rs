@@ -43,6 +43,7 @@ mod odd_lists;
 mod operator;
 mod origins;
 mod owner_pages;
+mod passkeys;
 mod personal;
 mod policy;
 mod policy_forms;
