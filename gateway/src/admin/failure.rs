@@ -73,9 +73,11 @@ impl Failure {
             Reason::MediaTypeWrong => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Reason::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Reason::UserExists | Reason::InConfiguration | Reason::LastWayIn => {
-                StatusCode::CONFLICT
-            }
+            Reason::UserExists
+            | Reason::InConfiguration
+            | Reason::LastWayIn
+            | Reason::UserDisabled
+            | Reason::PasswordLoginOff => StatusCode::CONFLICT,
             Reason::RequestMalformed | Reason::PasswordTooWeak => StatusCode::UNPROCESSABLE_ENTITY,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         }

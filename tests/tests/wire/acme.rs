@@ -1,7 +1,7 @@
 //! Certificates that the gateway orders by itself, from Debian's `pebble`: order, renewal, everything
 //! that goes wrong at the server or on the way, several replicas, a gateway that is killed in between.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -37,7 +37,7 @@ fn setup(pebble: &Pebble, plain: u16, backend: &Recorder) -> Setup {
 }
 
 /// The certificate that is served, once one by this authority is.
-async fn served(gateway: &Gateway, root: &PathBuf, patience: Duration) -> Result<Vec<u8>> {
+async fn served(gateway: &Gateway, root: &Path, patience: Duration) -> Result<Vec<u8>> {
     let client = HttpsClient::new(root, gateway.address(), HOST)?;
     let deadline = Instant::now() + patience;
     loop {
@@ -313,13 +313,16 @@ fn fake_time() -> String {
 }
 
 #[tokio::test]
-async fn another_name_gets_another_certificate() -> Result<()> {
+async fn another_name_gets_another_certificate_also_where_the_account_is_forgotten() -> Result<()> {
     let plain = free_port();
-    let pebble = Pebble::start(plain, 0).await?;
+    let mut pebble = Pebble::start(plain, 0).await?;
     let backend = Recorder::start(scripted_mcp::answer).await?;
     let mut gateway = Gateway::start(setup(&pebble, plain, &backend)).await?;
     let root = pebble.root().await?;
     served(&gateway, &root, ORDER).await?;
+    pebble.vanish().await?;
+    pebble.appear().await?;
+    let root = pebble.root().await?;
     gateway.setup().public_url = Some("https://other.example.com:PORT".to_owned());
     gateway.restart().await?;
     let client = HttpsClient::new(&root, gateway.address(), "other.example.com")?;

@@ -19,7 +19,6 @@ async fn health_and_metrics_are_on_the_admin_listener_only() -> Result<()> {
         "/metrics",
         "/readyz",
         "/debug",
-        "/admin",
         "/debug/pprof",
         "/status",
         "/.env",

@@ -198,6 +198,7 @@ async fn an_older_client_is_cited_the_same_pages_and_the_operators_own_address_s
     let token = client.sign_in(&Owner::alice()).await?;
     let search = call(1, "search", &json!({"query": "revoke"}));
     let mut legacy = LegacySession::open(&gateway.url("/sse"), &token).await?;
+    legacy.request(&mcp::initialize()).await?;
     let found = legacy.request(&search).await?;
     let url = &found["result"]["structuredContent"]["results"][0]["url"];
     let pages = gateway.url("/pages/");

@@ -134,7 +134,7 @@ async fn streams_that_are_reset_at_once_close_their_connection() -> Result<()> {
 #[tokio::test]
 async fn a_head_without_end_closes_its_connection() -> Result<()> {
     let outcomes = bearable("continuation", |number| {
-        let filler = vec![0x00; 64];
+        let filler = [0x00; 64];
         match number {
             1 => frame(HEADERS, END_STREAM, 1, &frames::get("localhost")),
             _ => frame(CONTINUATION, 0, 1, &filler[..0]),

@@ -272,7 +272,8 @@ async fn streams_are_counted_the_same_through_pingora() -> Result<()> {
 
 #[tokio::test]
 async fn logins_consents_tokens_and_what_is_refused_of_them_are_counted() -> Result<()> {
-    let fixture = Fixture::start().await?;
+    let refreshing = |setup: Setup| setup.more("[tokens]\nrefresh = true\n");
+    let fixture = Fixture::with(StoreKind::Embedded, refreshing).await?;
     let client = fixture.client("A test client").await?;
     let mut browser = Browser::default();
     let login = browser.visit(&client.authorization().url()).await?;

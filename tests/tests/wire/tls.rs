@@ -501,9 +501,7 @@ async fn the_operator_sees_when_the_certificate_ends() -> Result<()> {
     let ends = secured
         .metric("gateway_certificate_end_timestamp_seconds")
         .await?;
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)?
-        .as_secs();
+    let now = tests::keys::now().as_secs();
     assert!(
         (29 * 86_400..=30 * 86_400).contains(&(ends - now)),
         "{ends}"

@@ -132,7 +132,9 @@ impl BackendMetrics {
         let labels = [name, method, outcome, decision.reason()];
         self.metrics.calls.with(labels).increment();
         if let Some(tool) = call.tool() {
-            let is_named = self.tools.read().contains_key(tool) || self.enter_tool(tool, is_listed);
+            // A statement of its own: while it is read it can't be written.
+            let is_known = self.tools.read().contains_key(tool);
+            let is_named = is_known || self.enter_tool(tool, is_listed);
             let tool = if is_named { tool } else { OTHER };
             self.metrics
                 .tool_calls
@@ -258,6 +260,19 @@ mod tests {
             .filter(|line| line.starts_with("gateway_tool_calls_total{"))
             .count();
         assert_eq!(tools, MOST_TOOLS + 2, "{text}");
+    }
+
+    #[test]
+    fn a_tool_that_is_listed_has_its_name_though_it_is_refused_first() {
+        let metrics = Metrics::new();
+        let backend = BackendMetrics::new(&metrics, "docs");
+        let refused = Decision::refused(Some(Reason::ToolNotAllowed), false);
+        for _ in 0..2 {
+            backend.refuse(&call("tools/call", "erase"), refused, |_| true);
+        }
+        let line = r#"gateway_tool_calls_total{backend="docs",outcome="refused",tool="erase"} 2"#;
+        let text = metrics.exposition();
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

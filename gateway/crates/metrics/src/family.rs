@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::{
     CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
+
+/// Held while what was counted elsewhere is taken over: two who ask at the same moment must not both add
+/// what is new.
+static ADVANCING: Mutex<()> = Mutex::new(());
 
 /// Something that only grows.
 #[derive(Clone, Debug)]
@@ -28,6 +33,7 @@ impl Counter {
 
     /// So many by now, counted elsewhere. It never falls.
     pub fn advance_to(&self, count: u64) {
+        let _advancing = ADVANCING.lock();
         self.0.inc_by(count.saturating_sub(self.0.get()));
     }
 }
@@ -109,6 +115,7 @@ impl<const N: usize> SecondsFamily<N> {
     /// So many by now in the one with these values of its labels, counted elsewhere. It never falls.
     pub fn advance_to(&self, labels: [&str; N], seconds: f64) {
         let counter = self.0.with_label_values(&labels);
+        let _advancing = ADVANCING.lock();
         counter.inc_by((seconds - counter.get()).max(0.0));
     }
 }

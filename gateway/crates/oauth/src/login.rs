@@ -373,7 +373,7 @@ fn show(
     let seal = form_token::seal(&server.tags, Purpose::Login, &bound, now, &mut OsRng);
     let ceremony = server.passkeys.begin_login();
     let passkey_seal = ceremony.as_ref().map(|ceremony| {
-        let (purpose, about) = (Purpose::PasskeyLogin, sealed(goal));
+        let (purpose, about) = (Purpose::PasskeyLogin, sealed.as_ref());
         passkey::seal(server, purpose, &browser.value, about, ceremony, now)
     });
     let page = Login {

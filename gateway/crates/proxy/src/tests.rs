@@ -294,6 +294,7 @@ fn authorization_server(
         passwords: Passwords::default(),
         setup: Setup,
         providers: gateway_oauth::provider::Providers::new(Vec::new()),
+        passkeys: gateway_oauth::passkey::Passkeys::new(&Issuer::parse(ISSUER).unwrap(), "Test"),
         pages: gateway_upstream::PageReader::new(
             backends.to_vec(),
             Arc::default(),

@@ -1,6 +1,11 @@
 //! `/admin/backends`: how each stands, and which of its tools are no longer what was allowed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::{Desk, PageResult};
 use crate::admin::failure::Failure;
@@ -14,9 +19,12 @@ use mcp_protocol::tool_definition::Labels;
 /// The most grants that are looked at.
 const MOST_GRANTS: usize = 2000;
 
+/// How long the page waits for what backends offer now.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// How many grants name a tool, and for how many of them it is another now.
 #[derive(Clone, Copy, Default)]
-struct Named {
+struct GrantCounts {
     grants: usize,
     changed: usize,
 }
@@ -26,12 +34,16 @@ impl Desk<'_> {
         self.note_reading("backends")?;
         let (grants, is_cut) = self.all_grants().await?;
         let settings = &self.visit.server.settings;
+        let mut now = self.offered().await;
         let cards = self.pages.lookout.statuses().filter_map(|(name, status)| {
             let mount = settings.mounts.iter().find(|mount| mount.name == name)?;
             let listing = match &status.seen {
-                Observation::Answers(listing) => Some(listing.as_ref()),
+                Observation::Answers(seen) => {
+                    Some(now.remove(name).unwrap_or_else(|| seen.clone()))
+                }
                 Observation::Pending | Observation::Failed(_) => None,
             };
+            let listing = listing.as_deref();
             let server = listing.map(|listing| format!("{} {}", listing.name, listing.version));
             Some(BackendCard {
                 state: state(name, &status),
@@ -46,6 +58,24 @@ impl Desk<'_> {
             admin: self.frame(notice),
         }
         .page())
+    }
+
+    /// What those backends offer now that answered when they were looked at last, as far as they say it
+    /// in time: what calls are judged by, which may be newer than that look.
+    async fn offered(&self) -> BTreeMap<String, Arc<ToolListing>> {
+        let (catalogue, user) = (&self.visit.server.catalogue, self.visit.user_name());
+        let mut asked = JoinSet::new();
+        for (name, status) in self.pages.lookout.statuses() {
+            if matches!(status.seen, Observation::Answers(_)) {
+                let catalogue = Arc::clone(catalogue);
+                let (name, user) = (name.to_owned(), user.to_owned());
+                asked.spawn(async move {
+                    let listing = timeout(PATIENCE, catalogue.cached(&name, &user)).await;
+                    Some((name, listing.ok()?.ok()?))
+                });
+            }
+        }
+        asked.join_all().await.into_iter().flatten().collect()
     }
 
     async fn all_grants(&self) -> Result<(Vec<Grant>, bool), Failure> {
@@ -64,7 +94,7 @@ impl Desk<'_> {
         grants: &[Grant],
     ) -> Vec<ToolRow> {
         let resource = mount.resource(&self.visit.server.settings.issuer);
-        let mut named: BTreeMap<&str, Named> = BTreeMap::new();
+        let mut named: BTreeMap<&str, GrantCounts> = BTreeMap::new();
         for grant in grants.iter().filter(|grant| grant.resource == resource) {
             for tool in grant.tools.names() {
                 let entry = named.entry(tool).or_default();
@@ -90,7 +120,7 @@ impl Desk<'_> {
     }
 }
 
-fn row(name: &str, effects: &'static str, named: Named, is_gone: bool) -> ToolRow {
+fn row(name: &str, effects: &'static str, named: GrantCounts, is_gone: bool) -> ToolRow {
     ToolRow {
         name: name.to_owned(),
         effects,

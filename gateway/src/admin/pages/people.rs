@@ -4,7 +4,7 @@ use super::{Desk, ON_A_PAGE, PageResult, after, counted, in_url};
 use crate::admin::failure::Failure;
 use crate::operator_api::{
     AccountToUnlink, DemoteUser, DisableUser, EnableUser, ListUsers, NamedUser, PageQuery,
-    PromoteUser, UnlinkUser, UserView,
+    PasskeyToRemove, PromoteUser, RemovePasskey, UnlinkUser, UserView,
 };
 use gateway_oauth::owner::OwnerPress;
 use gateway_oauth::pages::admin::{LoginWay, Notice, PeoplePage, PersonRow, PressForm};
@@ -38,7 +38,7 @@ impl Desk<'_> {
         }
     }
 
-    /// What somebody logs in with, each with what takes it away. A passkey is one more of them.
+    /// What somebody logs in with, each with what takes it away.
     fn ways(&self, user: &UserView) -> Vec<LoginWay> {
         let password = user.has_password.unwrap_or_default().then(|| LoginWay {
             words: "a password".to_owned(),
@@ -56,7 +56,18 @@ impl Desk<'_> {
                 form: Some(form),
             }
         });
-        password.into_iter().chain(accounts).collect()
+        let passkeys = user.passkeys.iter().flatten().map(|passkey| {
+            let words = format!("the passkey “{}”", passkey.name);
+            let subject = [user.name.as_str(), &passkey.id].join("\n");
+            let about = format!("{words}, of {}", user.name);
+            let form = self.button("remove-passkey", &subject, "Remove", &about, true);
+            LoginWay {
+                words,
+                form: Some(form),
+            }
+        });
+        let own = password.into_iter().chain(passkeys);
+        own.chain(accounts).collect()
     }
 
     fn about_person(&self, user: &UserView) -> Vec<PressForm> {
@@ -102,6 +113,17 @@ impl Desk<'_> {
             "demote" => {
                 self.change::<DemoteUser>(&named).await?;
                 Ok(format!("{name} may not open these pages any more."))
+            }
+            "remove-passkey" => {
+                let passkey = press.subject.lines().nth(1).unwrap_or_default().to_owned();
+                let named = PasskeyToRemove {
+                    name: name.clone(),
+                    passkey,
+                };
+                self.change::<RemovePasskey>(&named).await?;
+                Ok(format!(
+                    "{name} does not log in with that passkey any more."
+                ))
             }
             "unlink" => {
                 let mut lines = press.subject.lines().skip(1).map(str::to_owned);

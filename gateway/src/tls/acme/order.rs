@@ -79,9 +79,19 @@ impl Orders<'_> {
     }
 
     async fn attempt(&self) -> Result<Ordered, Met> {
-        let account = self.account().await?;
-        let name = Identifier::Dns(self.settings.name.clone());
-        let mut order = account.new_order(&NewOrder::new(&[name])).await?;
+        let names = [Identifier::Dns(self.settings.name.clone())];
+        let new = NewOrder::new(&names);
+        let ordered = match self.kept_account().await? {
+            Some(account) => account.new_order(&new).await,
+            None => self.new_account().await?.new_order(&new).await,
+        };
+        let mut order = match ordered {
+            // A server that was set up anew, as those for trials are.
+            Err(Error::Api(problem)) if is_unknown_account(&problem) => {
+                self.new_account().await?.new_order(&new).await?
+            }
+            ordered => ordered?,
+        };
         self.answer_challenges(&mut order).await?;
         let policy = RetryPolicy::default().timeout(PATIENCE);
         let missed = |why| OrderFault::Challenge(why, self.settings.name.clone());
@@ -122,8 +132,8 @@ impl Orders<'_> {
         Ok(())
     }
 
-    /// The account that the store has for this server, or a new one.
-    async fn account(&self) -> Result<Account, Met> {
+    /// The account that the store has for this server.
+    async fn kept_account(&self) -> Result<Option<Account>, Met> {
         let directory = &self.settings.directory;
         let kept = self.records.acme_account(directory, Clock.now()).await;
         let kept = kept.map_err(OrderFault::Store)?;
@@ -132,12 +142,15 @@ impl Orders<'_> {
             let text = self.tags.decrypt(&kept.credentials, directory.as_bytes())?;
             serde_json::from_str(text.reveal()).ok()
         });
-        if let Some(credentials) = credentials {
-            match self.builder()?.from_credentials(credentials).await {
-                Ok(account) => return Ok(account),
-                Err(error) => return Err(error.into()),
-            }
-        }
+        Ok(match credentials {
+            Some(credentials) => Some(self.builder()?.from_credentials(credentials).await?),
+            None => None,
+        })
+    }
+
+    /// A new account, which the store has from now on.
+    async fn new_account(&self) -> Result<Account, Met> {
+        let directory = &self.settings.directory;
         let contact: Vec<&str> = self.settings.contact.iter().map(String::as_str).collect();
         let new = NewAccount {
             contact: &contact,
@@ -200,6 +213,10 @@ impl From<OrderFault> for Met {
 
 fn is_bad_nonce(problem: &Problem) -> bool {
     problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:badNonce")
+}
+
+fn is_unknown_account(problem: &Problem) -> bool {
+    problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:accountDoesNotExist")
 }
 
 /// What the server says of each challenge that failed.

@@ -34,13 +34,17 @@ pub fn stand_in(
 }
 
 /// The access token that an app would have of `grant` now, for a question about what it may do in
-/// the person's name: the person asks themselves. It is never presented, and ends at once.
-pub fn as_its_app(grant: &Grant, groups: Vec<String>, now: Timestamp) -> VerifiedToken {
+/// the person's name: the person asks themselves. It is never presented. `issued`: the date that a token
+/// would have which were given now; whether the grant is revoked is another question.
+pub fn as_its_app(grant: &Grant, groups: Vec<String>, issued: Timestamp) -> VerifiedToken {
     // Decisions are remembered by this name, so all is in it that they may rest on.
     let name = format!("as its app: {} {} {groups:?}", grant.id, grant.scope);
     VerifiedToken {
         ids: vec![name],
-        claims: claims(grant, groups, now.min(grant.expires)),
+        claims: Claims {
+            issued,
+            ..claims(grant, groups, grant.expires)
+        },
         attenuation: Attenuation::default(),
         approvals: Vec::new(),
         is_stand_in: true,

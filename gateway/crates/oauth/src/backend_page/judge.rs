@@ -17,6 +17,7 @@ use gateway_core::grants::{Grant, ToolState};
 use gateway_core::policy::rules::{RequestedAction, Rules, Surroundings};
 use gateway_core::policy::{self, AccessToken, Audience, DecisionInput, Question, TokenRejection};
 use gateway_core::protocol::resource::Resource;
+use gateway_core::reason::Reason;
 use gateway_store::GrantsOf;
 use gateway_upstream::Backend;
 use mcp_protocol::calls::Call;
@@ -136,9 +137,13 @@ impl PageQuestion<'_> {
     /// The token that the app would have.
     async fn token(&self, grant: &Grant) -> Result<AccessToken, TokenRejection> {
         let (server, now) = (self.server, self.now);
-        let token = access_token::as_its_app(grant, self.groups.clone(), now);
-        let unknown = TokenRejection::Unknown(gateway_core::reason::Reason::StoreUnavailable);
+        let unknown = TokenRejection::Unknown(Reason::StoreUnavailable);
         let revocations = server.records.view().ok_or(unknown)?;
+        if revocations.revokes_grant(grant) {
+            return Err(TokenRejection::Invalid(Reason::GrantRevoked));
+        }
+        let dated = server.records.dated(now);
+        let token = access_token::as_its_app(grant, self.groups.clone(), dated);
         let status = revocations.status(&token, now);
         let audience = Audience {
             resource: &self.resource,

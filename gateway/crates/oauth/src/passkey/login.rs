@@ -42,12 +42,12 @@ pub(crate) async fn log_in(
     form: &PostedForm,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let fields = Fields::from_form(form);
+    let fields = Fields::from_form(server, form);
     let browser = Cookie::Browser
         .read(&server.settings, request)
         .unwrap_or_default();
     let about = login::sealed(fields.goal);
-    let bound = (browser, about, form.field("state"));
+    let bound = (browser, about.as_ref(), form.field("state"));
     let sealed = form.field("seal");
     let unsealed = match unseal(server, Purpose::PasskeyLogin, bound, sealed, now) {
         Ok(unsealed) => unsealed,
