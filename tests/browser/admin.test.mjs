@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { ask, startClient, startGateway } from "./gateway.mjs";
+import { ask, openSession, startClient, startGateway } from "./gateway.mjs";
 import { arrive, closeBrowser, inspect, logIn, openBrowser, withPage } from "./looks.mjs";
 
 before(openBrowser);
@@ -29,7 +29,8 @@ test("a cited document opens in the same browser, and after the login in another
     let cited;
     await withPage({}, async (page) => {
       const { client, token } = await connected(gateway, page, "Reader");
-      const found = await ask(gateway, token, "tools/call", { name: "search", arguments: { query: "revoke a token" } });
+      const session = await openSession(gateway, token);
+      const found = await ask(gateway, token, "tools/call", { name: "search", arguments: { query: "revoke a token" } }, session);
       const [first] = found.result?.structuredContent?.results ?? [];
       assert.ok(first, JSON.stringify(found));
       cited = first.url;
@@ -58,10 +59,12 @@ for (const javaScriptEnabled of [true, false]) {
       await withPage({ javaScriptEnabled }, async (page) => {
         const shot = async (name) => javaScriptEnabled && inspect(page, name);
         const { client, token } = await connected(gateway, page, "A test app");
-        for (let n = 0; n < 5; n += 1) await ask(gateway, token, "tools/call", { name: "search", arguments: { query: "cake" } });
-        await ask(gateway, token, "tools/call", { name: "no_such_tool", arguments: {} });
-        const stream = new AbortController();
-        await fetch(`${gateway.origin}/sse`, { headers: { Authorization: `Bearer ${token}` }, signal: stream.signal });
+        const session = await openSession(gateway, token);
+        for (let n = 0; n < 5; n += 1) await ask(gateway, token, "tools/call", { name: "search", arguments: { query: "cake" } }, session);
+        await ask(gateway, token, "tools/call", { name: "no_such_tool", arguments: {} }, session);
+        const stream = await fetch(`${gateway.origin}/sse`, { headers: { Authorization: `Bearer ${token}` } });
+        // Read to its end: what nobody reads is closed by the runtime.
+        const ended = stream.text().catch(() => "");
         await page.goto(`${gateway.origin}/admin`);
         await page.getByRole("heading", { level: 1, name: "Overview" }).waitFor();
         await shot("admin");
@@ -78,7 +81,7 @@ for (const javaScriptEnabled of [true, false]) {
         await page.goto(`${gateway.origin}/admin/streams`);
         await page.getByRole("button", { name: "Close" }).first().click();
         await page.getByText("is being closed").waitFor();
-        stream.abort();
+        await ended;
         await page.goto(`${gateway.origin}/admin/apps`);
         // By keyboard alone.
         await page.getByRole("button", { name: "Revoke: A test app" }).focus();

@@ -122,14 +122,31 @@ export async function startBackend(tools) {
   return backend;
 }
 
-/** One JSON-RPC request with a token; its answer. */
-export async function ask(gateway, token, method, params = {}) {
-  const response = await fetch(`${gateway.origin}/mcp`, {
+function post(gateway, token, message, headers) {
+  return fetch(`${gateway.origin}/mcp`, {
     method: "POST",
-    headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json", Accept: "application/json, text/event-stream" },
-    body: JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }),
+    headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json", Accept: "application/json, text/event-stream", ...headers },
+    body: JSON.stringify({ jsonrpc: "2.0", ...message }),
   });
-  return response.json();
+}
+
+/** One JSON-RPC request with a token; its answer. */
+export async function ask(gateway, token, method, params = {}, session = {}) {
+  const answer = await post(gateway, token, { id: 1, method, params }, session);
+  const text = await answer.text();
+  if (!answer.headers.get("content-type")?.startsWith("text/event-stream")) return JSON.parse(text);
+  const events = text.split("\n").filter((line) => line.startsWith("data: {")).map((line) => JSON.parse(line.slice(6)));
+  return events.find((event) => event.id === 1);
+}
+
+/** A session with a backend that wants one: the header that names it. */
+export async function openSession(gateway, token) {
+  const params = { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "test", version: "1" } };
+  const opened = await post(gateway, token, { id: 0, method: "initialize", params });
+  await opened.text();
+  const session = { "Mcp-Session-Id": opened.headers.get("mcp-session-id") };
+  await (await post(gateway, token, { method: "notifications/initialized" }, session)).text();
+  return session;
 }
 
 export async function until(look, what, patience = 30_000) {
