@@ -2,6 +2,7 @@
 // and without, in every look, held to what every page must be.
 
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 import { ask, openSession, startClient, startGateway } from "./gateway.mjs";
 import { arrive, closeBrowser, inspect, logIn, openBrowser, withPage } from "./looks.mjs";
@@ -49,6 +50,32 @@ test("a cited document opens in the same browser, and after the login in another
     }, [gateway.origin]);
   } finally {
     await gateway.stop();
+  }
+});
+
+test("a document of somebody else's leads nowhere by itself, and its links lead on a press", async () => {
+  const visits = [];
+  const other = createServer((request, response) => {
+    if (request.url.startsWith("/elsewhere")) visits.push(request.url);
+    const away = `http://127.0.0.1:${other.address().port}/elsewhere`;
+    response.setHeader("Content-Type", "text/html").end(`<!doctype html><title>Notes</title><meta http-equiv="refresh" content="0; url=${away}?refresh"><h1>Notes</h1><a href="${away}?pressed">more</a>`);
+  });
+  await new Promise((done) => other.listen(0, "127.0.0.1", done));
+  const gateway = await startGateway({ more: `[[backend]]\nname = "other"\npath = "/other"\npages = "/"\nurl = "http://127.0.0.1:${other.address().port}"\n` });
+  try {
+    await withPage({}, async (page) => {
+      await page.goto(`${gateway.origin}/other/pages/notes`);
+      await logIn(page);
+      await page.getByRole("heading", { name: "Notes" }).waitFor();
+      await page.waitForTimeout(1_500);
+      assert.equal(page.url(), `${gateway.origin}/other/pages/notes`);
+      assert.deepEqual(visits, []);
+      await page.getByRole("link", { name: "more" }).click();
+      await page.waitForURL(/pressed/);
+    }, [gateway.origin]);
+  } finally {
+    await gateway.stop();
+    other.close();
   }
 });
 

@@ -133,6 +133,7 @@ async fn a_cited_document_opens_for_who_may_fetch_it_and_for_nobody_else() -> Re
         "default-src 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
+        "sandbox allow-same-origin",
     ] {
         assert!(csp.contains(rule), "{csp}");
     }
@@ -486,6 +487,14 @@ async fn what_is_no_page_is_not_shown_and_says_why() -> Result<()> {
                 "utf-7" => typed("text/html; charset=utf-7", b"+ADw-script+AD4-".to_vec()),
                 "gzip" => html("x").with("Content-Encoding", "gzip"),
                 "redirect" => Answer::Full(302, vec![("Location".into(), "/mcp".into())], vec![]),
+                "elsewhere" => {
+                    Answer::Full(307, vec![("Location".into(), "/secret".into())], vec![])
+                }
+                "beside" => Answer::Full(
+                    308,
+                    vec![("Location".into(), "/documents/large".into())],
+                    vec![],
+                ),
                 "gone" => Answer::Full(404, vec![], b"<script>1</script>".to_vec()),
                 "broken" => Answer::Reset,
                 _ => Answer::Full(500, vec![], b"<script>1</script>".to_vec()),
@@ -504,6 +513,8 @@ async fn what_is_no_page_is_not_shown_and_says_why() -> Result<()> {
         ("json", 502, "backend_page_unfit"),
         ("gzip", 502, "backend_page_unfit"),
         ("redirect", 502, "upstream_failed"),
+        ("elsewhere", 502, "upstream_failed"),
+        ("beside", 502, "upstream_failed"),
         ("gone", 404, "not_found"),
         ("broken", 503, "upstream_failed"),
         ("fault", 502, "upstream_failed"),

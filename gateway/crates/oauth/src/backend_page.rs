@@ -30,9 +30,11 @@ use gateway_core::reason::Reason;
 use gateway_upstream::{BackendPage, Failure, PageError, PageUser};
 
 /// No script, nothing from elsewhere, no form, and no frame: what a document of somebody else's says
-/// can be read here and nothing more.
+/// can be read here and nothing more. In the sandbox it leads nowhere by itself (`<meta http-equiv=refresh>`)
+/// but by a press of the reader; of its own origin, so that its style and pictures are.
 const CONTENT_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; \
-     form-action 'none'; frame-ancestors 'none'";
+     form-action 'none'; frame-ancestors 'none'; \
+     sandbox allow-same-origin allow-top-navigation-by-user-activation";
 
 /// `GET /pages/NAME`. Whoever is not logged in is asked to, and comes back.
 pub(super) async fn page(

@@ -298,6 +298,7 @@ async fn reach(
         body: admitted.request.bytes().cloned(),
         pooling: Pooling::Reuse,
         is_repeatable: permit.is_read_only(),
+        follows_redirect: true,
         deadline: Some(backend.response_timeout),
     };
     let reached = state.connections.request(backend, request, head).await;

@@ -233,6 +233,7 @@ impl McpClient<'_> {
             body,
             pooling: Pooling::Fresh,
             is_repeatable: false,
+            follows_redirect: true,
             deadline: None,
         };
         let head = |target: &str| self.head(method, target, headers, length);

@@ -190,6 +190,8 @@ impl PageReader {
             body: None,
             pooling: Pooling::Reuse,
             is_repeatable: true,
+            // Of the folder that is published, this page alone was judged.
+            follows_redirect: false,
             deadline: Some(backend.response_timeout.min(PATIENCE)),
         };
         let reached = self

@@ -28,6 +28,9 @@ pub struct Request<'a> {
     /// Whether sending it twice is the same as sending it once. What was not sent whole is sent again in
     /// any case: it was not run.
     pub is_repeatable: bool,
+    /// Whether one redirect to another path of the backend is followed. Where the path is what somebody
+    /// may ask for, another one is not.
+    pub follows_redirect: bool,
     /// How long it may take until the head of its answer; `None` where whoever asks bounds all of it.
     pub deadline: Option<Duration>,
 }
@@ -38,7 +41,7 @@ pub enum RequestError {
     /// The exchange failed.
     #[error(transparent)]
     Failed(#[from] Failure),
-    /// It redirects to elsewhere, or again, with this status.
+    /// It redirects, with this status: to elsewhere, again, or where no redirect is followed.
     #[error("it redirects elsewhere")]
     Redirected(StatusCode),
     /// The head can't be spelled out.
@@ -87,7 +90,7 @@ impl Connections {
                 .and_then(|value| value.to_str().ok());
             match redirect(backend, &target, status, location) {
                 Redirect::No => return Ok(Reached { connection, target }),
-                Redirect::Within(other) if !is_redirected => {
+                Redirect::Within(other) if request.follows_redirect && !is_redirected => {
                     is_redirected = true;
                     target = other;
                     connection.abandon().await;

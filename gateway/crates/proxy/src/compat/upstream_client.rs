@@ -223,6 +223,7 @@ impl UpstreamClient {
             body: body.clone(),
             pooling: Pooling::Reuse,
             is_repeatable,
+            follows_redirect: true,
             deadline: Some(self.backend.response_timeout),
         };
         let reached = self.connections.request(&self.backend, request, head).await;
