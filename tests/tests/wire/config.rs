@@ -258,3 +258,43 @@ async fn a_scheme_in_any_spelling_lets_the_app_register_and_one_that_is_missing_
     }
     Ok(())
 }
+
+/// One thing is wrong, and one line says so: with the key and the file, and without what follows from it.
+#[tokio::test]
+async fn a_file_that_a_key_names_and_that_is_not_there_is_told_once() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let redirect = "redirect_uris = \"https://c.example/cb\"";
+    let client = |line: &str| format!("[[client]]\nid = \"c\"\nname = \"C\"\n{redirect}\n{line}");
+    let login = "[[login]]\nname = \"corp\"\nissuer = \"https://id.example\"\nclient_id = \"x\"\nallow = [\"*@corp.example\"]\n";
+    for (key, table) in [
+        (
+            "owner.password_hash_file",
+            "[owner]\nname = \"alice\"\n".to_owned(),
+        ),
+        (
+            "store.password_file",
+            "[store]\nurl = \"redis://127.0.0.1:1\"\n".to_owned(),
+        ),
+        ("secret_file", client("method = \"client_secret_post\"\n")),
+        ("jwks_file", client("method = \"private_key_jwt\"\n")),
+        ("client_secret_file", login.to_owned()),
+        ("introspection_secret_hash_file", BACKEND.to_owned()),
+        ("policy.file", "[policy]\n".to_owned()),
+    ] {
+        let name = key.rsplit('.').next().unwrap_or_default();
+        let line = format!("{name} = \"nothing-here\"\n");
+        let others = if table.starts_with(BACKEND) {
+            ""
+        } else {
+            BACKEND
+        };
+        let toml = format!("{table}{line}{others}");
+        let (code, told) = check(folder.path(), &toml).await?;
+        assert_eq!(code, 64, "{key}: {told}");
+        let about = told.lines().filter(|line| line.contains("nothing-here"));
+        assert_eq!(about.count(), 1, "{key}: {told}");
+        assert!(told.contains(key), "{key}: {told}");
+        assert!(!told.contains("2 problems"), "{key}: {told}");
+    }
+    Ok(())
+}
