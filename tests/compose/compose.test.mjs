@@ -29,7 +29,7 @@ function drive(phase) {
 before(async () => {
   if (skip) return;
   it = await stack();
-  it.compose("build", "--build-arg", "PROFILE=release", "--build-arg", "OPT_LEVEL=1");
+  it.build();
   it.up();
   await it.answers();
 }, { timeout: 1_500_000 });

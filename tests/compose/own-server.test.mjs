@@ -3,13 +3,13 @@
 // given something wrong. The images are those that compose.test.mjs built.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
-import { bridgeAddress, freePort, root, skip, stack, until } from "./stack.mjs";
+import { bridgeAddress, caddy, COMPOSE, freePort, IMAGES, root, skip, stack, until } from "./stack.mjs";
 
 const folder = mkdtempSync(join(tmpdir(), "gateway-compose-own-"));
 const SDK = { interpreter: join(root, "tests/.work/python-v2/bin/python"), script: "python_v2.py" };
@@ -17,10 +17,10 @@ const BAKE = [{ name: "bake", arguments: { loaves: 3 } }];
 let bakery, bakeryUrl;
 
 /** A project that is taken down after the test. */
-async function started(context, variables, profiles, build = []) {
-  const it = await stack(variables, profiles);
+async function started(context, variables, profiles, build = [], files = []) {
+  const it = await stack(variables, profiles, files);
   context.after(() => it.down());
-  if (build.length) it.compose("build", "--build-arg", "PROFILE=release", "--build-arg", "OPT_LEVEL=1", ...build);
+  if (build.length) it.build(...build);
   it.up();
   return it;
 }
@@ -49,6 +49,40 @@ test("BACKEND_URL: a server on the host, and no document server", { skip }, asyn
   assert.deepEqual(report.tools, ["bake", "recipe"]);
   assert.match(JSON.stringify(report.called), /3 loaves/);
   await it.says(/bakery at .*2 tools/);
+});
+
+test("conf/other-project.yml: a server of another compose project", { skip }, async (context) => {
+  const other = join(folder, "other");
+  mkdirSync(other);
+  const words = ["--documents", "/documents", "--listen", "0.0.0.0:3001", "--allowed-host", "notes"];
+  writeFileSync(join(other, "docker-compose.yml"), `services:\n  notes:\n    image: ${IMAGES}-mcp-backend\n    command: ${JSON.stringify(words)}\n`);
+  const project = `other-${process.pid}`;
+  const compose = (...words) => execFileSync(COMPOSE[0], [...COMPOSE.slice(1), "-p", project, ...words], { cwd: other, stdio: "pipe" });
+  context.after(() => compose("down", "--timeout", "5"));
+  compose("up", "-d");
+  const variables = { BACKEND_URL: "http://notes:3001", BACKEND_NETWORK: `${project}_default` };
+  const it = await started(context, variables, [], [], ["conf/other-project.yml"]);
+  await it.answers();
+  assert.equal(it.container("mcp-backend"), "");
+  await it.setUp();
+  assert.deepEqual(it.drive({ ...SDK, storage: join(folder, "other.json") }).tools, ["fetch", "search"]);
+  // Before the network that it is in.
+  it.down();
+});
+
+test("conf/caddy.yml: https in front, and the addresses that Caddy names", { skip }, async (context) => {
+  caddy();
+  const variables = { GATEWAY_PUBLIC_URL: "https://localhost", CADDY_LISTEN: "127.0.0.1" };
+  const it = await started(context, variables, ["documents"], [], ["conf/caddy.yml"]);
+  await it.answers();
+  await it.setUp();
+  const authority = join(folder, "authority.pem");
+  const inside = "/data/caddy/pki/authorities/local/root.crt";
+  await until(() => { try { return writeFileSync(authority, it.compose("exec", "-T", "caddy", "cat", inside)) ?? true; } catch { return false; } }, "Caddy's authority");
+  const trusting = { NODE_EXTRA_CA_CERTS: authority, SSL_CERT_FILE: authority };
+  const client = { interpreter: process.execPath, storage: join(folder, "caddy.json"), environment: trusting };
+  assert.deepEqual(it.drive({ ...client, script: "ts_v1.mjs" }).tools, ["fetch", "search"]);
+  assert.deepEqual(it.drive({ ...client, script: "ts_v1.mjs", path: "/sse", phase: "again" }).tools, ["fetch", "search"]);
 });
 
 test("GATEWAY_CONFIG_FILE: several backends and a policy beside it, reloaded without a rebuild", { skip }, async (context) => {

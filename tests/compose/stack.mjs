@@ -2,12 +2,14 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 
 export const root = resolve(import.meta.dirname, "../..");
 /** Not those that a person builds: the tests' are compiled sooner and run slower. */
-const IMAGES = "cupcake-gateway-test";
+export const IMAGES = "cupcake-gateway-test";
+const BUILDER = `${IMAGES}-builder`;
 export const OWNER = { name: "alice", password: "correct horse battery staple" };
 /** The address that `host.docker.internal` stands for: of this machine, on Docker's own network alone. */
 export const bridgeAddress = () =>
@@ -16,21 +18,24 @@ export const bridgeAddress = () =>
 /** Why nothing can run here; never in CI, where an engine has to be. */
 export const skip = process.env.CI || spawnSync("docker", ["info"], { stdio: "ignore" }).status === 0 ? false : "no Docker engine answers";
 
-const plugin = spawnSync("docker", ["compose", "version"], { stdio: "ignore" }).status === 0;
+/** The command that compose is, as it is installed here. */
+export const COMPOSE = spawnSync("docker", ["compose", "version"], { stdio: "ignore" }).status === 0 ? ["docker", "compose"] : ["docker-compose"];
 let count = 0;
 
-/** A project: `variables` as in front of the command, `profiles` as `--profile`. */
-export async function stack(variables = {}, profiles = []) {
+/** A project: `variables` as in front of the command, `profiles` as `--profile`, `files` as more `-f`. */
+export async function stack(variables = {}, profiles = [], files = []) {
   const port = await freePort();
-  const origin = `http://localhost:${port}`;
+  const published = `http://localhost:${port}`;
+  const origin = variables.GATEWAY_PUBLIC_URL ?? published;
   const project = `gateway-test-${process.pid}-${count++}`;
   const environment = { ...process.env, GATEWAY_IMAGES: IMAGES, GATEWAY_LISTEN: `127.0.0.1:${port}`, GATEWAY_PUBLIC_URL: origin, DOCKER_BUILDKIT: "0", COMPOSE_DOCKER_CLI_BUILD: "0", ...variables };
 
   /** A compose command; its output. */
   function compose(...words) {
-    const [program, ...start] = plugin ? ["docker", "compose"] : ["docker-compose"];
+    const [program, ...start] = COMPOSE;
     const chosen = profiles.flatMap((profile) => ["--profile", profile]);
-    const done = spawnSync(program, [...start, "-p", project, ...chosen, ...words], { cwd: root, env: environment, encoding: "utf8", maxBuffer: 1 << 26 });
+    const named = files.length ? ["docker-compose.yml", ...files].flatMap((file) => ["-f", file]) : [];
+    const done = spawnSync(program, [...start, "-p", project, ...named, ...chosen, ...words], { cwd: root, env: environment, encoding: "utf8", maxBuffer: 1 << 26 });
     assert.equal(done.status, 0, `${words.join(" ")}: ${done.stdout.slice(-2000)}${done.stderr.slice(-4000)}`);
     return done.stdout + done.stderr;
   }
@@ -43,21 +48,23 @@ export async function stack(variables = {}, profiles = []) {
     compose,
     logs,
     container,
+    /** The images, of these services or all. */
+    build: (...services) => compose("build", "--build-arg", "PROFILE=release", "--build-arg", `RUST_IMAGE=${builder()}`, ...services),
     up: () => compose("up", "-d"),
     down: () => compose("down", "--volumes", "--timeout", "20"),
-    answers: () => until(async () => (await fetch(`${origin}/healthz`).catch(() => null))?.ok, () => `the gateway to answer\n${logs().slice(-4000)}`),
+    answers: () => until(async () => (await fetch(`${published}/healthz`).catch(() => null))?.ok, () => `the gateway to answer\n${logs().slice(-4000)}`),
     isHealthy: (service) => until(() => execFileSync("docker", ["inspect", "-f", "{{.State.Health.Status}}", container(service)], { encoding: "utf8" }).trim() === "healthy", () => `${service} to be healthy`),
     says: (sentence, service = "gateway", patience) => until(() => logs(service).match(sentence), () => `${sentence} in the log of ${service}\n${logs(service).slice(-4000)}`, patience),
     /** The code in the log makes the owner. */
     async setUp() {
       const code = await until(() => logs().match(/\/setup\?code=([\w-]+)/)?.[1], () => `a setup code in the log\n${logs().slice(-4000)}`);
       const body = new URLSearchParams({ code, name: OWNER.name, password: OWNER.password, again: OWNER.password });
-      const answer = await fetch(`${origin}/setup`, { method: "POST", body, headers: { Origin: origin }, redirect: "manual" });
+      const answer = await fetch(`${published}/setup`, { method: "POST", body, headers: { Origin: origin }, redirect: "manual" });
       assert.ok(answer.status < 400, `${answer.status} ${await answer.text()}`);
     },
-    /** One SDK driver; its report. `again` is given no password. `tools`: chosen on the consent page. */
-    drive({ interpreter, script, path = "/mcp", phase = "first", storage, calls, tools }) {
-      const env = { PATH: process.env.PATH, PYTHONDONTWRITEBYTECODE: "1", ...(phase === "first" && { OWNER_NAME: OWNER.name, OWNER_PASSWORD: OWNER.password }), ...(tools && { CHOSEN: tools.join(",") }) };
+    /** One SDK driver, with more of an environment; its report. `again` is given no password. `tools`: chosen on the consent page. */
+    drive({ interpreter, script, path = "/mcp", phase = "first", storage, calls, tools, environment = {} }) {
+      const env = { ...environment, PATH: process.env.PATH, PYTHONDONTWRITEBYTECODE: "1", ...(phase === "first" && { OWNER_NAME: OWNER.name, OWNER_PASSWORD: OWNER.password }), ...(tools && { CHOSEN: tools.join(",") }) };
       const transport = path.endsWith("/sse") ? "sse" : "http";
       const words = [join(root, "tests/clients", script), "--url", origin + path, "--transport", transport, "--storage", storage, "--phase", phase];
       if (calls) words.push("--calls", JSON.stringify(calls));
@@ -66,6 +73,42 @@ export async function stack(variables = {}, profiles = []) {
       return report;
     },
   };
+}
+
+/** The public image, or where no registry answers, Debian's Caddy under its name. */
+export function caddy() {
+  const have = (...words) => spawnSync("docker", words, { stdio: "ignore", timeout: 60_000 }).status === 0;
+  if (have("image", "inspect", "caddy:2") || have("pull", "caddy:2")) return;
+  const file = "FROM debian:bookworm-slim\nRUN apt-get update -qq && apt-get install -y -qq --no-install-recommends caddy && rm -rf /var/lib/apt/lists/*\nENV XDG_DATA_HOME=/data\n";
+  execFileSync("docker", ["build", "--quiet", "--tag", "caddy:2", "-"], { input: file, env: { ...process.env, DOCKER_BUILDKIT: "0" }, stdio: ["pipe", "ignore", "inherit"] });
+}
+
+let made;
+
+/**
+ * An image to compile in, with the libraries that this run has compiled: the same compiler takes them
+ * as they are, and another one compiles its own. What is ours is compiled in the image in any case.
+ */
+function builder() {
+  if (made) return made;
+  const compiled = process.env.GATEWAY_BINARIES ?? join(root, "target/release");
+  const { packages } = JSON.parse(execFileSync("cargo", ["metadata", "--no-deps", "--offline", "--format-version", "1"], { cwd: root, encoding: "utf8", maxBuffer: 1 << 26 }));
+  const ours = packages.flatMap(({ name, targets }) => [name, ...targets.map((target) => target.name)]).filter((name) => !name.startsWith("libz"));
+  const isOurs = (file) => ours.some((name) => [name, name.replaceAll("-", "_")].some((word) => new RegExp(`^(lib)?${word}-[0-9a-f]{16}`).test(file)));
+  const context = mkdtempSync(join(dirname(compiled), "builder-"));
+  try {
+    for (const folder of ["deps", "build", ".fingerprint"]) {
+      const files = readdirSync(join(compiled, folder)).filter((file) => !isOurs(file));
+      mkdirSync(join(context, folder));
+      // Links: the files are large, and only read.
+      execFileSync("xargs", ["-0", "cp", "-al", "-t", join(context, folder)], { cwd: join(compiled, folder), input: files.join("\0") });
+    }
+    writeFileSync(join(context, "Dockerfile"), "FROM rust:1-bookworm\nCOPY . /build/target/release\n");
+    execFileSync("docker", ["build", "--quiet", "--tag", BUILDER, context], { env: { ...process.env, DOCKER_BUILDKIT: "0" }, stdio: ["ignore", "ignore", "inherit"] });
+  } finally {
+    rmSync(context, { recursive: true, force: true });
+  }
+  return (made = BUILDER);
 }
 
 export async function until(look, what, patience = 90_000) {
