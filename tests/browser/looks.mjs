@@ -32,15 +32,15 @@ export async function closeBrowser() {
   await browser?.close();
 }
 
-/** A fresh browser profile whose complaints and foreign requests end the test. */
-export async function withPage(options, use, origins) {
+/** A fresh browser profile whose complaints, but for the `expected` ones, and foreign requests end the test. */
+export async function withPage(options, use, origins, expected) {
   const context = await browser.newContext({ javaScriptEnabled: true, ...options });
   const complaints = [];
   const page = await context.newPage();
   page.setDefaultTimeout(15_000);
   page.on("console", (message) => {
     // The browser itself reports the status of a page that is an error page on purpose.
-    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) complaints.push(message.text());
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource") && !expected?.test(message.text())) complaints.push(message.text());
   });
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("request", (request) => {
