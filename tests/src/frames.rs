@@ -6,7 +6,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 /// What a client begins with (§3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Types of frames (§6).
+/// Types of frames (§6): a piece of a body.
+pub const DATA: u8 = 0;
+/// A head.
 pub const HEADERS: u8 = 1;
 /// The end of a stream by force.
 pub const RST_STREAM: u8 = 3;
@@ -39,6 +41,27 @@ pub fn get(authority: &str) -> Vec<u8> {
     let mut block = vec![0x82, 0x87, 0x84, 0x01];
     block.push(u8::try_from(authority.len()).expect("authorities are short"));
     block.extend(authority.as_bytes());
+    block
+}
+
+/// One more line of a head, with a name of its own (RFC 7541 §6.2.2).
+pub fn header(name: &str, value: &str) -> Vec<u8> {
+    let mut block = vec![0x00];
+    for text in [name, value] {
+        // A length in a prefix of seven bits, and what is more of it in sevens (§5.1).
+        match text.len().checked_sub(127) {
+            None => block.push(u8::try_from(text.len()).expect("it is less than 127")),
+            Some(mut rest) => {
+                block.push(127);
+                while rest >= 128 {
+                    block.push(u8::try_from(rest % 128 + 128).expect("it is less than 256"));
+                    rest /= 128;
+                }
+                block.push(u8::try_from(rest).expect("it is less than 128"));
+            }
+        }
+        block.extend(text.bytes());
+    }
     block
 }
 

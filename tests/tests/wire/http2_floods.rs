@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use hyper::Version;
 use serde_json::json;
+use tests::fixture::{Fixture, StoreKind};
 use tests::frames::{
     self, CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, frame,
 };
+use tests::gateway::Setup;
 use tests::https::HttpsConnection;
 use tests::mcp::call;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::tls::{Secured, headers};
@@ -179,5 +182,150 @@ async fn a_connection_that_asks_nothing_is_closed_when_its_time_is_over() -> Res
         }
     };
     tokio::time::timeout(Duration::from_secs(80), ending).await?;
+    Ok(())
+}
+
+/// How many streams of one connection may be at fault in a minute.
+const FAULTS: u32 = 64;
+
+/// The errors of RFC 9113 §7 that a connection ends with.
+const NO_ERROR: u32 = 0;
+const ENHANCE_YOUR_CALM: u32 = 0xb;
+
+/// The errors of a connection's GOAWAYs, once it has asked this often without an authority, which is
+/// malformed (RFC 9113 §8.3.1), on every odd stream from this one on. Reads until nothing comes.
+async fn ask_wrongly(
+    socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    first: u32,
+    times: u32,
+) -> Result<Vec<u32>> {
+    let mut said = Vec::new();
+    for number in 0..times {
+        let head = [0x82, 0x87, 0x84];
+        let stream = first + 2 * number;
+        let piece = frame(HEADERS, END_HEADERS | END_STREAM, stream, &head);
+        if socket.write_all(&piece).await.is_err() {
+            break;
+        }
+        // One at a time: none may be beyond the bound of what is open at once.
+        loop {
+            let reading = tokio::time::timeout(Duration::from_secs(1), frames::read(socket));
+            let Ok(Ok((kind, of, payload))) = reading.await else {
+                break;
+            };
+            if kind == GOAWAY {
+                said.push(u32::from_be_bytes(payload[4..8].try_into()?));
+            }
+            if kind == PING {
+                // Whoever ends a connection gracefully waits for it (RFC 9113 §6.8).
+                socket.write_all(&frame(PING, 1, 0, &payload)).await?;
+            }
+            if of == stream {
+                break;
+            }
+        }
+    }
+    Ok(said)
+}
+
+#[tokio::test]
+async fn a_connection_with_very_many_faults_is_closed() -> Result<()> {
+    let secured = Secured::start("").await?;
+    let mut socket = secured.client()?.connect(&[b"h2"]).await?;
+    frames::begin(&mut socket).await?;
+    assert_eq!(
+        ask_wrongly(&mut socket, 1, FAULTS).await?,
+        Vec::<u32>::new()
+    );
+    let said = ask_wrongly(&mut socket, 1 + 2 * FAULTS, 2).await?;
+    assert_eq!(said, [ENHANCE_YOUR_CALM]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_trusted_proxys_connection_is_led_to_its_end_and_what_is_open_on_it_goes_on() -> Result<()>
+{
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| Setup {
+        top: "h2c = true\ntrusted_proxies = [\"127.0.0.1\"]\n".into(),
+        ..setup
+    })
+    .await?;
+    let (_, token) = fixture.signed_in().await?;
+    let mut socket = TcpStream::connect(fixture.gateway.address()).await?;
+    frames::begin(&mut socket).await?;
+    // A stream of events by somebody else through the same proxy.
+    let authority = format!("127.0.0.1:{}", fixture.gateway.port);
+    let mut head = vec![0x82, 0x86, 0x04, 4];
+    head.extend(b"/mcp");
+    for (name, value) in [
+        (":authority", authority.as_str()),
+        ("authorization", &format!("Bearer {token}")),
+        ("accept", "text/event-stream"),
+    ] {
+        head.extend(frames::header(name, value));
+    }
+    socket
+        .write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &head))
+        .await?;
+    fixture
+        .backend
+        .await_streams(1, Duration::from_secs(5))
+        .await?;
+    let said = ask_wrongly(&mut socket, 3, FAULTS + 1).await?;
+    assert!(said.iter().all(|code| *code == NO_ERROR), "{said:?}");
+    fixture.backend.push(
+        tests::scripted_mcp::MCP_STREAM,
+        "event: message\ndata: still here\n\n",
+    );
+    let mut ends = said.len();
+    let reading = async {
+        let mut text = String::new();
+        while !text.contains("still here") {
+            let (kind, stream, payload) = frames::read(&mut socket).await?;
+            match (kind, stream) {
+                (frames::DATA, 1) => text += &String::from_utf8_lossy(&payload),
+                (GOAWAY, _) => {
+                    assert_eq!(payload[4..8], NO_ERROR.to_be_bytes());
+                    ends += 1;
+                }
+                (RST_STREAM, 1) => anyhow::bail!("it was broken off"),
+                _ => {}
+            }
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(5), reading).await??;
+    assert!(ends > 0, "the proxy was not told to open another one");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_full_is_nobodys_fault() -> Result<()> {
+    let secured = Secured::start("[limits]\nconnections = 3\n").await?;
+    let bearer = format!("Bearer {}", secured.token().await?);
+    // Those of the start count for a moment longer.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut connection = secured.client()?.open(Version::HTTP_2).await?;
+    let accept = [
+        ("Authorization", bearer.as_str()),
+        ("Accept", "text/event-stream"),
+    ];
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let stream = connection.begin("GET", "/mcp", &accept, "").await?;
+        anyhow::ensure!(stream.status() == 200, "{stream:?}");
+        streams.push(stream);
+    }
+    for _ in 0..2 * FAULTS {
+        let refused = connection.send("GET", "/login", &[], "").await?;
+        assert_eq!(refused.status, 503, "{refused:?}");
+    }
+    let full = "gateway_limit_reached_total{limit=\"limits.connections\"}";
+    assert_eq!(secured.metric(full).await?, u64::from(2 * FAULTS));
+    drop(streams.pop());
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while connection.send("GET", "/login", &[], "").await?.status != 200 {
+        anyhow::ensure!(Instant::now() < deadline, "no place was given back");
+    }
     Ok(())
 }

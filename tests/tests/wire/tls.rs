@@ -2,6 +2,8 @@
 //! wrong with one is said with a remedy, that the port beside it only leads there, and that nobody gets
 //! more by TLS than without it.
 
+mod files;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,7 @@ use tests::http;
 use tests::https::{HttpsClient, HttpsConnection};
 use tests::mcp::{REVISION, call, initialize};
 use tests::operator::done;
-use tests::program::{binary, free_port, run_in, signal};
+use tests::program::{free_port, signal};
 use tests::raw;
 use tests::recorder::Recorder;
 use tests::scripted_mcp::{self, MCP_STREAM};
@@ -30,6 +32,9 @@ const HOST: &str = "localhost";
 
 /// How long anything may take that happens at once.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often an address had too many connections, in `/metrics`.
+const PER_ADDRESS: &str = "gateway_limit_reached_total{limit=\"limits.connections_per_address\"}";
 
 /// A gateway with a certificate in files.
 pub(crate) struct Secured {
@@ -87,7 +92,7 @@ impl Secured {
         Ok(done(&self.gateway, &words, "").await?.out.trim().to_owned())
     }
 
-    async fn metric(&self, name: &str) -> Result<u64> {
+    pub(crate) async fn metric(&self, name: &str) -> Result<u64> {
         let text = http::get(&self.gateway.admin_url("/metrics")).await?.text;
         let line = text.lines().find(|line| line.starts_with(name));
         let value = line.and_then(|line| line.split(' ').nth(1));
@@ -250,116 +255,6 @@ async fn streams_outlast_a_new_certificate_which_new_connections_get() -> Result
 }
 
 #[tokio::test]
-async fn a_new_certificate_that_is_wrong_leaves_the_last_good_one_and_says_so() -> Result<()> {
-    let secured = Secured::start("").await?;
-    let (_, key) = paths(secured.files.path());
-    let served = secured.client()?.open(Version::HTTP_11).await?.certificate;
-    let other = Certificates::make("DNS:elsewhere", 60)?;
-    let apart = tempfile::tempdir()?;
-    let (unused, other_key) = paths(apart.path());
-    other.install(&unused, &other_key)?;
-    std::fs::copy(&other_key, &key)?;
-    let id = secured.gateway.process_id().context("it ended")?;
-    signal(id, "HUP").await?;
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while !secured
-        .gateway
-        .log()
-        .iter()
-        .any(|line| line.contains("certificate_kept"))
-    {
-        anyhow::ensure!(Instant::now() < deadline, "{:?}", secured.gateway.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(
-        secured.client()?.open(Version::HTTP_11).await?.certificate,
-        served
-    );
-    let ready = http::get(&secured.gateway.admin_url("/readyz")).await?;
-    assert_eq!(ready.status, 200, "{}", ready.text);
-    assert!(
-        ready.text.contains("there is no newer one: `tls.key_file`"),
-        "{}",
-        ready.text
-    );
-    assert!(!secured.gateway.log().join("\n").contains("PRIVATE KEY"));
-    Ok(())
-}
-
-/// What `gateway check` and `gateway serve` say of these files; they must refuse them.
-async fn refused(certificate: &Path, key: &Path) -> Result<String> {
-    let folder = tempfile::tempdir()?;
-    let (port, admin) = (free_port(), free_port());
-    let config = format!(
-        "public_url = \"https://localhost:{port}\"\nlisten = [\"127.0.0.1:{port}\"]\nadmin_listen = \"127.0.0.1:{admin}\"\n\
-         [tls]\ncertificate_file = {certificate:?}\nkey_file = {key:?}\n[[backend]]\nurl = \"http://127.0.0.1:9\"\n"
-    );
-    std::fs::write(folder.path().join("gateway.toml"), config)?;
-    let mut said = String::new();
-    for command in ["check", "serve"] {
-        let words = [command, "--config", "gateway.toml"];
-        let (code, _, errors) = run_in(folder.path(), &binary("gateway"), &words, "").await?;
-        assert_ne!(code, 0, "{command}: {errors}");
-        let line = errors.lines().find(|line| line.starts_with("error: "));
-        let line = line.with_context(|| format!("{command}: {errors}"))?;
-        anyhow::ensure!(said.is_empty() || said == line, "{said} {line}");
-        said = line.to_owned();
-    }
-    Ok(said)
-}
-
-#[tokio::test]
-async fn files_that_can_not_be_served_end_the_start_with_what_to_do() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let (certificate, key) = paths(folder.path());
-    let write = |name: &str, text: &str| -> Result<PathBuf> {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text)?;
-        Ok(path)
-    };
-    Certificates::make("DNS:localhost", 30)?.install(&certificate, &key)?;
-    let nothing = write("nothing.pem", "nothing\n")?;
-    let locked =
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
-    let locked = write("locked.pem", locked)?;
-    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    let broken = write("broken.pem", broken)?;
-    let (other, other_key) = (folder.path().join("o.pem"), folder.path().join("ok.pem"));
-    Certificates::make("DNS:localhost", 30)?.install(&other, &other_key)?;
-    let (old, old_key) = (
-        folder.path().join("old.pem"),
-        folder.path().join("old-key.pem"),
-    );
-    Certificates::make("DNS:localhost", -1)?.install(&old, &old_key)?;
-    for (certificate, key, said) in [
-        (
-            folder.path().join("none"),
-            key.clone(),
-            "let the gateway's user read it",
-        ),
-        (
-            certificate.clone(),
-            folder.path().join("none"),
-            "`tls.key_file`",
-        ),
-        (nothing.clone(), key.clone(), "fullchain.pem"),
-        (certificate.clone(), nothing.clone(), "privkey.pem"),
-        (certificate.clone(), locked, "openssl pkey"),
-        (broken, key.clone(), "can't be read"),
-        (
-            certificate.clone(),
-            other_key,
-            "the server's own certificate comes first",
-        ),
-        (old, old_key, "renew it"),
-    ] {
-        let line = refused(&certificate, &key).await?;
-        assert!(line.contains(said), "{said}: {line}");
-    }
-    Ok(())
-}
-
-#[tokio::test]
 async fn the_plain_port_leads_to_https_and_serves_nothing_else() -> Result<()> {
     let secured = Secured::start("").await?;
     let address = ([127, 0, 0, 1], secured.plain).into();
@@ -421,6 +316,7 @@ async fn a_handshake_takes_a_place_and_no_longer_than_a_head() -> Result<()> {
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(secured.client()?.open(Version::HTTP_2).await.is_err());
+    assert_eq!(secured.metric(PER_ADDRESS).await?, 1);
     for socket in &mut held {
         let mut rest = Vec::new();
         let ended = socket.read_to_end(&mut rest);
@@ -449,6 +345,7 @@ async fn streams_of_one_connection_count_as_connections() -> Result<()> {
     assert_eq!(refused.status, 429, "{refused:?}");
     assert_eq!(refused.json()["reason"], "connections_full");
     assert_eq!(refused.header("retry-after"), "5");
+    assert_eq!(secured.metric(PER_ADDRESS).await?, 1);
     drop(streams.pop());
     secured.backend.await_streams(4, PATIENCE).await?;
     assert_eq!(connection.send("GET", "/login", &[], "").await?.status, 200);

@@ -100,8 +100,7 @@ impl ConnectionLimits {
     /// Answers a connection that there is no place for, after its first bytes: a client that has
     /// asked nothing yet expects no answer. Of very many at once the others are just closed.
     pub(super) fn turn_away(&self, mut socket: TcpStream, refusal: Refusal) {
-        self.reached.with([refusal.limit]).increment();
-        self.say(refusal);
+        self.record(refusal);
         let Ok(permit) = Arc::clone(&self.farewells).try_acquire_owned() else {
             return;
         };
@@ -124,8 +123,10 @@ impl ConnectionLimits {
         });
     }
 
-    /// At most a line a second: who is refused must not fill the log.
-    pub(super) fn say(&self, refusal: Refusal) {
+    /// Counts a refusal, on whichever road it is made, and writes it into the log: at most a line a
+    /// second, which has how many there were since the last one. Who is refused must not fill the log.
+    pub(super) fn record(&self, refusal: Refusal) {
+        self.reached.with([refusal.limit]).increment();
         let mut said = self.said.lock();
         said.unsaid += 1;
         if said.at.is_some_and(|at| at.elapsed() < FAREWELL) {
@@ -206,6 +207,18 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_refusal_is_counted_although_the_log_has_one_line_a_second() {
+        let metrics = Metrics::new();
+        let limits = ConnectionLimits::new(&metrics);
+        let refusal = Refusal::new(Crowd::Address, Bound::Setting);
+        for _ in 0..5 {
+            limits.record(refusal);
+        }
+        assert_eq!(metrics.limits_reached.with([refusal.limit]).value(), 5);
+        assert_eq!(limits.said.lock().unsaid, 4);
+    }
 
     #[test]
     fn connections_are_capped_in_all_and_for_each_address() {

@@ -5,7 +5,9 @@
 //! address, so that nobody gets more places by opening streams; large heads are on the budget of
 //! unfinished requests. Not: frames, which are the library's.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -39,15 +41,24 @@ use gateway_core::reason::Reason;
 const STREAMS: u32 = 100;
 
 /// How much of an answer is held for a stream whose client opens its window and does not read.
-const UNSENT: usize = 64 * 1024;
+const UNSENT: usize = 16 * 1024;
 
 /// How many streams that their client resets are remembered, and how many may wait that nobody has
 /// looked at (the rapid reset of CVE-2023-44487): a connection with more of these is closed.
 const RESET: usize = 20;
 
-/// How many streams of one connection may be in error, or refused for want of a place, before it is
-/// closed.
+/// The same where a proxy brings the requests of many people, who may all go away at once.
+const RESET_SHARED: usize = STREAMS as usize;
+
+/// How many streams of one client's connection the library may reset for errors of protocol in all.
+/// It never forgets one, so there is room for a connection of days.
+const RESET_FOR_ERRORS: usize = 1024;
+
+/// How many streams of one connection may be at fault within [`WINDOW`] before it is closed.
 const FAULTS: usize = 64;
+
+/// For how long a fault counts.
+const WINDOW: Duration = Duration::from_secs(60);
 
 /// What a client of HTTP/2 begins with (RFC 9113 §3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -57,6 +68,29 @@ pub(super) struct Http2 {
     pub(super) service: Arc<Service>,
     pub(super) limits: Arc<ConnectionLimits>,
     pub(super) proxy: Arc<HttpProxy<Hooks>>,
+}
+
+/// The faults of one connection's streams: those in error, and those that were refused because their
+/// client takes too much.
+#[derive(Debug, Default)]
+struct Faults(VecDeque<Instant>);
+
+impl Faults {
+    /// Records one; whether there are more than [`FAULTS`] within [`WINDOW`] by now.
+    fn record(&mut self, now: Instant) -> bool {
+        self.0.push_back(now);
+        if self.0.len() <= FAULTS {
+            return false;
+        }
+        let oldest = self.0.pop_front();
+        oldest.is_some_and(|oldest| now.duration_since(oldest) < WINDOW)
+    }
+}
+
+/// Whether a stream that is refused with this status is at fault: it is not where the gateway as a
+/// whole is full, for which a client can do nothing.
+fn is_fault(refusal: StatusCode) -> bool {
+    refusal != StatusCode::SERVICE_UNAVAILABLE
 }
 
 /// What a stream holds of what is bounded.
@@ -75,12 +109,16 @@ impl Http2 {
             socket_digest: io.get_socket_digest(),
         });
         let timeouts = self.service.state.settings.timeouts;
-        let begun = timeout(timeouts.head, handshake(io, Some(self.options())));
+        // A trusted proxy's connection has the requests of many people, and nobody's fault may break
+        // off what the others have open.
+        let is_shared = client.counted.is_none();
+        let begun = timeout(timeouts.head, handshake(io, Some(self.options(is_shared))));
         let Ok(Ok(mut connection)) = begun.await else {
             return;
         };
         let mut phase = self.service.state.draining.watch();
-        let (mut is_closing, mut faults) = (false, 0);
+        let (mut is_closing, mut is_let_go) = (false, false);
+        let mut faults = Faults::default();
         let mut streams = JoinSet::new();
         let mut idle_since = Instant::now();
         loop {
@@ -98,44 +136,54 @@ impl Http2 {
                 accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
                 () = sleep_until(idle_since + timeouts.idle), if streams.is_empty() => break,
             };
-            match accepted {
+            let is_at_fault = match accepted {
                 Ok(Some(H2Accept::Session(session))) => {
                     let session = ServerSession::new_http2(session);
                     let is_first = streams.is_empty();
                     match self.share(&session, &client, is_first) {
                         Ok(share) => {
                             streams.spawn(self.answer(session, share, client.shutdown.clone()));
+                            false
                         }
                         Err((status, reason)) => {
-                            faults += 1;
                             streams.spawn(refuse(session, answer(status, reason)));
+                            is_fault(status)
                         }
                     }
                 }
-                Ok(Some(H2Accept::Rejected)) => faults += 1,
-                // What is still running ends by itself: it finds its client gone.
+                Ok(Some(H2Accept::Rejected)) => true,
                 Ok(None) | Err(_) => break,
+            };
+            // Once is enough: what comes until the client has learned of it changes nothing.
+            if is_let_go || !is_at_fault || !faults.record(Instant::now()) {
+                continue;
             }
-            if faults > FAULTS {
+            if is_shared {
+                // The proxy opens another one for what comes next.
+                connection.graceful_shutdown();
+            } else {
                 connection.abrupt_shutdown(ENHANCE_YOUR_CALM.into());
-                faults = 0;
-                is_closing = true;
             }
+            (is_closing, is_let_go) = (true, true);
         }
-        streams.detach_all();
+        // What is still running finds its client gone and ends by itself. Until then the connection
+        // keeps its place: nothing outlives it uncounted.
+        drop(connection);
+        while streams.join_next().await.is_some() {}
     }
 
-    fn options(&self) -> H2Options {
+    fn options(&self, is_shared: bool) -> H2Options {
         let settings = &self.service.state.settings;
         let head = u32::try_from(settings.request_header).unwrap_or(u32::MAX);
+        let reset = if is_shared { RESET_SHARED } else { RESET };
         let mut options = default_h2_options();
         options
             .max_header_list_size(head)
             .max_concurrent_streams(STREAMS)
             .max_send_buffer_size(UNSENT)
-            .max_concurrent_reset_streams(RESET)
-            .max_pending_accept_reset_streams(RESET)
-            .max_local_error_reset_streams(Some(FAULTS));
+            .max_concurrent_reset_streams(reset)
+            .max_pending_accept_reset_streams(reset)
+            .max_local_error_reset_streams((!is_shared).then_some(RESET_FOR_ERRORS));
         options
     }
 
@@ -158,7 +206,7 @@ impl Http2 {
             );
             let permit = permit.map_err(|crowd| {
                 let refusal = Refusal::new(crowd, settings.bound);
-                self.limits.say(refusal);
+                self.limits.record(refusal);
                 refusal.answer()
             });
             Some(permit?)
@@ -245,4 +293,31 @@ async fn refuse(mut session: ServerSession, response: Response) {
         response_writer::write(&mut session, response),
     )
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_count_for_a_minute() {
+        let begun = Instant::now();
+        let mut faults = Faults::default();
+        for _ in 0..FAULTS {
+            assert!(!faults.record(begun));
+        }
+        assert!(faults.record(begun + WINDOW - Duration::from_millis(1)));
+        // One a second goes on for ever, and is no more to keep than so many.
+        let mut faults = Faults::default();
+        for second in 0..1000 {
+            assert!(!faults.record(begun + Duration::from_secs(second)));
+        }
+        assert_eq!(faults.0.len(), FAULTS);
+    }
+
+    #[test]
+    fn a_gateway_that_is_full_is_no_fault_of_its_client() {
+        assert!(is_fault(StatusCode::TOO_MANY_REQUESTS));
+        assert!(!is_fault(StatusCode::SERVICE_UNAVAILABLE));
+    }
 }

@@ -102,7 +102,7 @@ impl Listener {
                     Port::Http | Port::Redirect => self.limits.turn_away(socket, refusal),
                     // No answer of ours could be read without a handshake, which costs much more
                     // than the connection.
-                    Port::Https(_) => self.limits.say(refusal),
+                    Port::Https(_) => self.limits.record(refusal),
                 }
                 return;
             }
