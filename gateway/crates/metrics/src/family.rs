@@ -139,60 +139,29 @@ pub(crate) trait Family: Sized {
     ) -> prometheus::Result<Self>;
 }
 
-impl<const N: usize> Family for CounterFamily<N> {
-    fn register(
-        registry: &Registry,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        _: &[f64],
-    ) -> prometheus::Result<Self> {
-        let family = IntCounterVec::new(Opts::new(name, help), labels)?;
-        registry.register(Box::new(family.clone()))?;
-        Ok(Self(family))
-    }
+macro_rules! families_without_buckets {
+    ($($family:ident: $vector:ident;)*) => {
+        $(impl<const N: usize> Family for $family<N> {
+            fn register(
+                registry: &Registry,
+                name: &str,
+                help: &str,
+                labels: &[&str],
+                _: &[f64],
+            ) -> prometheus::Result<Self> {
+                let family = $vector::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(family.clone()))?;
+                Ok(Self(family))
+            }
+        })*
+    };
 }
 
-impl<const N: usize> Family for GaugeFamily<N> {
-    fn register(
-        registry: &Registry,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        _: &[f64],
-    ) -> prometheus::Result<Self> {
-        let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
-        registry.register(Box::new(family.clone()))?;
-        Ok(Self(family))
-    }
-}
-
-impl<const N: usize> Family for NumberFamily<N> {
-    fn register(
-        registry: &Registry,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        _: &[f64],
-    ) -> prometheus::Result<Self> {
-        let family = GaugeVec::new(Opts::new(name, help), labels)?;
-        registry.register(Box::new(family.clone()))?;
-        Ok(Self(family))
-    }
-}
-
-impl<const N: usize> Family for SecondsFamily<N> {
-    fn register(
-        registry: &Registry,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        _: &[f64],
-    ) -> prometheus::Result<Self> {
-        let family = CounterVec::new(Opts::new(name, help), labels)?;
-        registry.register(Box::new(family.clone()))?;
-        Ok(Self(family))
-    }
+families_without_buckets! {
+    CounterFamily: IntCounterVec;
+    GaugeFamily: IntGaugeVec;
+    NumberFamily: GaugeVec;
+    SecondsFamily: CounterVec;
 }
 
 impl<const N: usize> Family for HistogramFamily<N> {

@@ -83,6 +83,35 @@ async fn promtool_finds_nothing_wrong() -> Result<()> {
     promtool(&["check", "rules", &rules.display().to_string()], "").await
 }
 
+#[tokio::test]
+async fn a_certificate_that_ends_within_a_week_is_told() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let rules = workspace().join("conf/prometheus/alerts.yml");
+    // Time begins at 0, and the certificate ends after eight days.
+    let test = format!(
+        r#"rule_files: [{rules:?}]
+tests:
+  - interval: 1h
+    input_series:
+      - series: gateway_certificate_end_timestamp_seconds{{instance="here", job="gateway"}}
+        values: "691200x100"
+    alert_rule_test:
+      - eval_time: 23h
+        alertname: GatewayCertificateEnds
+      - eval_time: 48h
+        alertname: GatewayCertificateEnds
+        exp_alerts:
+          - exp_labels: {{severity: critical, instance: here, job: gateway}}
+            exp_annotations:
+              summary: "the certificate of here ends in 6d 0h 0m 0s"
+              runbook: conf/documents/metrics.md#gatewaycertificateends
+"#
+    );
+    let path = folder.path().join("test.yml");
+    std::fs::write(&path, test)?;
+    promtool(&["test", "rules", &path.display().to_string()], "").await
+}
+
 #[test]
 fn every_alert_has_its_runbook() -> Result<()> {
     let (text, page) = (
