@@ -202,6 +202,7 @@ pub struct Way {
     /// Where it listens.
     pub port: u16,
     leads: watch::Sender<Option<u16>>,
+    passed: watch::Sender<usize>,
     task: JoinHandle<()>,
 }
 
@@ -218,13 +219,33 @@ impl Way {
         let port = listener.local_addr()?.port();
         let leads = watch::Sender::new(None);
         let following = leads.subscribe();
+        let passed = watch::Sender::new(0);
+        let counted = passed.clone();
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let to = *following.borrow();
-                tokio::spawn(pass(socket, to));
+                let (to, counted) = (*following.borrow(), counted.clone());
+                tokio::spawn(async move {
+                    pass(socket, to).await;
+                    counted.send_modify(|count| *count += 1);
+                });
             }
         });
-        Ok(Self { port, leads, task })
+        Ok(Self {
+            port,
+            leads,
+            passed,
+            task,
+        })
+    }
+
+    /// Waits until somebody has gone it and was answered.
+    pub async fn await_passed(&self) -> Result<()> {
+        let mut passed = self.passed.subscribe();
+        let gone = passed.wait_for(|count| *count > 0);
+        tokio::time::timeout(START, gone)
+            .await
+            .context("nobody came")??;
+        Ok(())
     }
 
     /// Leads to this port from now on.

@@ -119,8 +119,8 @@ impl CertificateFiles {
     }
 }
 
-/// Follows the files from now on: `first` was read from them. What is notified of `again` has them read
-/// whether or not they changed.
+/// Follows the files from now on: `first` was read from them, a while ago. What is notified of `again` has
+/// them read whether or not they changed.
 pub fn follow(
     runtime: &Handle,
     files: CertificateFiles,
@@ -130,7 +130,8 @@ pub fn follow(
 ) {
     tls.served.replace(Arc::clone(&first.key));
     tls.status.serves(first.facts.clone());
-    let (tls, mut seen) = (tls.clone(), files.fingerprint());
+    // The first look reads them in any case: they may have changed since `first` was read.
+    let (tls, mut seen) = (tls.clone(), None);
     runtime.spawn(async move {
         let mut said = None;
         loop {
@@ -141,7 +142,7 @@ pub fn follow(
             let files = files.clone();
             // Files may lie on a network.
             let looked = tokio::task::spawn_blocking(move || {
-                let now = files.fingerprint();
+                let now = Some(files.fingerprint());
                 (
                     now,
                     (is_asked || now != seen).then(|| files.load(Clock.now())),
@@ -151,7 +152,7 @@ pub fn follow(
                 continue;
             };
             match loaded {
-                Some(Ok(certificate)) => serve(&tls, &certificate),
+                Some(Ok(certificate)) => serve(&tls, &certificate, is_asked),
                 Some(Err(fault)) => keep(&tls, &fault, is_asked),
                 None => {}
             }
@@ -161,9 +162,13 @@ pub fn follow(
     });
 }
 
-fn serve(tls: &Tls, certificate: &Certificate) {
+/// An operator who asked is told that it is done; all others are told what is new.
+fn serve(tls: &Tls, certificate: &Certificate, is_asked: bool) {
     tls.served.replace(Arc::clone(&certificate.key));
-    tls.status.serves(certificate.facts.clone());
+    let is_news = tls.status.serves(certificate.facts.clone());
+    if !is_news && !is_asked {
+        return;
+    }
     let names = certificate.facts.names.join(", ");
     log::info!(
         event = "certificate_reloaded", names = names, ends = certificate.facts.ends.to_string();

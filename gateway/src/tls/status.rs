@@ -23,12 +23,21 @@ impl CertificateStatus {
         self.0.lock().clone()
     }
 
-    /// This one is served from now on, and nothing is wrong.
-    pub(super) fn serves(&self, facts: CertificateFacts) {
-        *self.0.lock() = Standing {
+    /// This one is served from now on, and nothing is wrong; `true` where that is news.
+    pub(super) fn serves(&self, facts: CertificateFacts) -> bool {
+        let now = Standing {
             served: Some(facts),
             fault: None,
         };
+        let mut standing = self.0.lock();
+        let is_news = *standing != now;
+        *standing = now;
+        is_news
+    }
+
+    /// Nothing is wrong any more, and what was served is served on; `true` where that is news.
+    pub(super) fn recovers(&self) -> bool {
+        self.0.lock().fault.take().is_some()
     }
 
     /// No newer one could be had; `true` where that is news.
@@ -37,5 +46,33 @@ impl CertificateStatus {
         let is_news = standing.fault.as_ref() != Some(&fault);
         standing.fault = Some(fault);
         is_news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway_core::clock::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_change_is_news_once() {
+        let facts = |ends| CertificateFacts {
+            names: vec!["mcp.example.com".to_owned()],
+            begins: Timestamp::from_secs(1),
+            ends: Timestamp::from_secs(ends),
+        };
+        let status = CertificateStatus::default();
+        assert!(!status.recovers());
+        assert!(status.serves(facts(2)));
+        assert!(!status.serves(facts(2)));
+        assert!(status.fails("a".to_owned()));
+        assert!(!status.fails("a".to_owned()));
+        assert!(status.recovers());
+        assert_eq!(status.standing().served, Some(facts(2)));
+        assert_eq!(status.standing().fault, None);
+        assert!(status.fails("a".to_owned()));
+        assert!(status.serves(facts(2)));
+        assert!(status.serves(facts(3)));
     }
 }

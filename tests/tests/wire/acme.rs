@@ -1,6 +1,8 @@
 //! Certificates that the gateway orders by itself, from Debian's `pebble`: order, renewal, everything
 //! that goes wrong at the server or on the way, several replicas, a gateway that is killed in between.
 
+mod counted;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -214,13 +216,16 @@ async fn replicas_order_once_whichever_of_them_is_asked_for_the_challenge() -> R
     redis.wipe().await?;
     way.lead(Some(plain));
     let before = pebble.orders();
+    let root = pebble.root().await?;
+    // Nobody is asked for the challenge before both can be.
+    pebble.freeze().await?;
     let (one, two) = tokio::try_join!(
         replica(&pebble, &redis, &backend, keys.path()),
         replica(&pebble, &redis, &backend, keys.path()),
     )?;
     // Nobody can know which of them orders: both are asked in turn until it is done.
-    let root = pebble.root().await?;
     way.lead(Some(two.1));
+    pebble.thaw().await?;
     let leading = async {
         loop {
             way.lead(Some(one.1));

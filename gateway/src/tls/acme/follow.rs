@@ -1,6 +1,7 @@
 //! Does what the plan says: serves what the store has, orders what is due, and waits.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use gateway_core::clock::{Clock, Timestamp};
@@ -32,6 +33,15 @@ const OPENED: Duration = Duration::from_millis(100);
 /// How long an order may take in all: a server that answers nothing must not hold it for good.
 const WHOLE: Duration = Duration::from_secs(150);
 
+/// How often it is tried to keep a certificate that has come, and the pause in between, an hour in all:
+/// each order counts at its server, so that none may be lost for a store that is away.
+const KEPT_TRIES: usize = 720;
+const KEPT_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often a lease is extended, and how soon again where the store did not answer.
+const HELD: Duration = Duration::from_secs(ORDER_LEASE.as_secs() / 4);
+const HELD_AGAIN: Duration = Duration::from_secs(5);
+
 /// What is followed, and with what.
 #[derive(Debug)]
 pub struct Following {
@@ -56,6 +66,7 @@ pub fn follow(runtime: &Handle, mut following: Following) {
         let mut follower = Follower {
             holder: secret::identifier("o_", &mut OsRng),
             present: None,
+            is_unusable: false,
             said: None,
             following,
         };
@@ -79,6 +90,8 @@ struct Follower {
     holder: String,
     /// What is served, as it stands in the store, and what is known of it.
     present: Option<(KeptCertificate, Certificate)>,
+    /// Whether the store has one that can't be served.
+    is_unusable: bool,
     said: Option<(Notice, Timestamp)>,
     following: Following,
 }
@@ -98,9 +111,13 @@ impl Follower {
 
     async fn try_round(&mut self, is_asked: bool) -> Result<Duration, StoreError> {
         self.look().await?;
-        let Step::Order = self.plan(is_asked).await? else {
+        if let Step::Wait(until) = self.plan(is_asked).await? {
+            if is_asked {
+                let until = until.to_string();
+                log::info!(event = "certificate_order_not_due", name = self.following.settings.name, until = until; "no certificate is ordered before then");
+            }
             return Ok(LOOKED);
-        };
+        }
         let Following {
             records, settings, ..
         } = &self.following;
@@ -126,8 +143,13 @@ impl Follower {
     async fn plan(&self, is_asked: bool) -> Result<Step, StoreError> {
         let (name, now) = (&self.following.settings.name, Clock.now());
         let failed = self.following.records.failed_orders(name, now).await?;
+        let status = &self.following.tls.status;
+        // Without a failure the store was all that could be wrong, and it has just answered.
+        let is_well = failed.is_none() && self.present.is_some() && !self.is_unusable;
         if let Some(failed) = &failed {
-            self.following.tls.status.fails(failed.why.clone());
+            status.fails(failed.why.clone());
+        } else if is_well && status.recovers() {
+            log::info!(event = "certificate_recovered", name = name; "nothing is wrong with the certificate any more");
         }
         let present = self.present.as_ref().map(|(kept, certificate)| Present {
             facts: &certificate.facts,
@@ -152,9 +174,12 @@ impl Follower {
             .as_ref()
             .is_some_and(|(present, _)| *present == kept)
         {
+            self.is_unusable = false;
             return Ok(());
         }
-        match self.read(&kept) {
+        let read = self.read(&kept);
+        self.is_unusable = read.is_err();
+        match read {
             Ok(certificate) => {
                 tls.served.replace(Arc::clone(&certificate.key));
                 tls.status.serves(certificate.facts.clone());
@@ -192,14 +217,13 @@ impl Follower {
             settings,
             records,
             tags,
+            is_finalized: AtomicBool::new(false),
         };
         log::info!(event = "certificate_ordered", name = settings.name, directory = settings.directory; "a certificate is being ordered");
         let begun = Instant::now();
         let ordering = timeout(WHOLE, orders.order());
         let outcome = tokio::select! {
-            outcome = ordering => outcome.unwrap_or_else(|_| {
-                Err(OrderFault::Away(settings.directory.clone(), format!("it took longer than {WHOLE:?}")))
-            }),
+            outcome = ordering => outcome.unwrap_or_else(|_| Err(orders.overdue(WHOLE))),
             lost = keep_lease(records, &mut lease) => {
                 // Somebody else orders now, or the store is away.
                 return lost;
@@ -207,10 +231,10 @@ impl Follower {
         };
         match outcome.and_then(|ordered| self.judge(ordered)) {
             Ok(kept) => {
-                let records = &self.following.records;
-                records
-                    .keep_certificate(&settings.name, &kept, Clock.now())
-                    .await?;
+                self.keep(&kept, &mut lease).await?;
+                let Following {
+                    records, settings, ..
+                } = &self.following;
                 let took = format!("{:.1} s", begun.elapsed().as_secs_f64());
                 log::info!(event = "certificate_came", name = settings.name, took = took; "the certificate has come");
                 records.give_order_back(lease, Clock.now()).await?;
@@ -239,6 +263,34 @@ impl Follower {
         })
     }
 
+    /// Keeps a certificate that has come, as soon as the store takes it. The order stays ours meanwhile,
+    /// as far as the store lets us.
+    async fn keep(&self, kept: &KeptCertificate, lease: &mut OrderLease) -> Result<(), StoreError> {
+        let Following {
+            records, settings, ..
+        } = &self.following;
+        let keeping = async {
+            let mut tries = 1;
+            loop {
+                let stored = records.keep_certificate(&settings.name, kept, Clock.now());
+                match stored.await {
+                    Err(error) if tries < KEPT_TRIES => {
+                        tries += 1;
+                        self.fail(&OrderFault::Store(error));
+                        sleep(KEPT_PAUSE).await;
+                    }
+                    ended => return ended,
+                }
+            }
+        };
+        tokio::pin!(keeping);
+        tokio::select! {
+            ended = &mut keeping => ended,
+            // It is good and paid for, whoever orders now.
+            _ = keep_lease(records, lease) => keeping.await,
+        }
+    }
+
     async fn keep_failure(&self, fault: &OrderFault, lease: OrderLease) -> Result<(), StoreError> {
         let Following {
             records, settings, ..
@@ -261,13 +313,21 @@ impl Follower {
     }
 }
 
-/// Keeps the order ours for as long as it is polled; ends when it is ours no more.
+/// Keeps the order ours for as long as it is polled; ends when it is ours no more. A store that does not
+/// answer is asked again for as long as what it said last holds.
 async fn keep_lease(records: &Records, lease: &mut OrderLease) -> Result<(), StoreError> {
+    let (mut held, mut pause) = (Instant::now(), HELD);
     loop {
-        sleep(ORDER_LEASE / 4).await;
-        if !records.hold_order(lease, Clock.now()).await? {
-            log::warn!(event = "certificate_order_lost"; "another replica orders the certificate now");
-            return Ok(());
+        sleep(pause).await;
+        let begun = Instant::now();
+        match records.hold_order(lease, Clock.now()).await {
+            Ok(true) => (held, pause) = (begun, HELD),
+            Ok(false) => {
+                log::warn!(event = "certificate_order_lost"; "another replica orders the certificate now");
+                return Ok(());
+            }
+            Err(error) if held.elapsed() + HELD_AGAIN >= ORDER_LEASE => return Err(error),
+            Err(_) => pause = HELD_AGAIN,
         }
     }
 }

@@ -1,13 +1,14 @@
 //! One order: account, challenge, certificate.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gateway_core::clock::Clock;
 use gateway_core::secret::{Secret, TagKey};
 use gateway_store::{AcmeAccount, Records, StoreError};
 use instant_acme::{
-    Account, AccountBuilder, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount,
-    NewOrder, Order, OrderStatus, Problem, RetryPolicy,
+    Account, AccountBuilder, AuthorizationState, AuthorizationStatus, ChallengeType, Error,
+    Identifier, NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
 };
 use rand::rngs::OsRng;
 
@@ -60,6 +61,8 @@ pub(super) struct Orders<'a> {
     pub(super) records: &'a Records,
     /// For what is kept of it.
     pub(super) tags: &'a TagKey,
+    /// Whether the server was asked to make the certificate, which it counts whatever comes of it.
+    pub(super) is_finalized: AtomicBool,
 }
 
 impl Orders<'_> {
@@ -71,7 +74,9 @@ impl Orders<'_> {
             match self.attempt().await {
                 Err(Met::Acme(Error::Api(problem))) if tries < NONCES && is_bad_nonce(&problem) => {
                 }
-                Err(Met::Acme(error)) => return Err(self.fault(&error)),
+                Err(Met::Acme(error)) => {
+                    return Err(self.fault(is_refusal(&error), chain_of(&error)));
+                }
                 Err(Met::Fault(fault)) => return Err(fault),
                 Ok(ordered) => return Ok(ordered),
             }
@@ -97,13 +102,14 @@ impl Orders<'_> {
         let missed = |why| OrderFault::Challenge(why, self.settings.name.clone());
         match order.poll_ready(&policy).await {
             Ok(OrderStatus::Ready) => {}
-            Ok(_) => return Err(missed(why_invalid(&mut order).await?).into()),
+            Ok(_) => return Err(missed(why_invalid(&mut order).await).into()),
             // What servers say of the order is what they say of its challenge.
             Err(Error::Api(problem)) if !is_bad_nonce(&problem) => {
                 return Err(missed(problem.detail.unwrap_or_default()).into());
             }
             Err(error) => return Err(error.into()),
         }
+        self.is_finalized.store(true, Ordering::Relaxed);
         let key = order.finalize().await?;
         let chain = order.poll_certificate(&policy).await?;
         Ok(Ordered { chain, key })
@@ -181,16 +187,33 @@ impl Orders<'_> {
         }
     }
 
-    fn fault(&self, error: &Error) -> OrderFault {
-        let said = chain_of(error);
-        match error {
-            Error::Api(problem) if problem.status.is_none_or(|status| status < 500) => {
-                OrderFault::Refused(said)
-            }
-            // Waiting for the server to look was in vain: it may look next time.
-            _ => OrderFault::Away(self.settings.directory.clone(), said),
-        }
+    /// The fault of an order that took too long in all.
+    pub(super) fn overdue(&self, patience: Duration) -> OrderFault {
+        self.fault(false, format!("it took longer than {patience:?}"))
     }
+
+    fn fault(&self, is_refusal: bool, why: String) -> OrderFault {
+        let is_finalized = self.is_finalized.load(Ordering::Relaxed);
+        fault(&self.settings.directory, is_refusal, is_finalized, why)
+    }
+}
+
+/// What an order came to that met an error. What the server refuses it counts, and also an order that it
+/// was asked to complete: its answer may have been lost on the way. All else may be asked again soon.
+fn fault(directory: &str, is_refusal: bool, is_finalized: bool, why: String) -> OrderFault {
+    if is_refusal {
+        OrderFault::Refused(why)
+    } else if is_finalized {
+        let why = format!("no certificate came of an order that it had agreed to: {why}");
+        OrderFault::Refused(why)
+    } else {
+        OrderFault::Away(directory.to_owned(), why)
+    }
+}
+
+/// Whether the server answered, and refuses. One that is broken itself may answer better next time.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Api(problem) if problem.status.is_none_or(|status| status < 500))
 }
 
 /// What an attempt met.
@@ -219,20 +242,28 @@ fn is_unknown_account(problem: &Problem) -> bool {
     problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:accountDoesNotExist")
 }
 
-/// What the server says of each challenge that failed.
-async fn why_invalid(order: &mut Order) -> Result<String, Error> {
+/// What the server says of each challenge that failed. That it can't be asked for it is said in its
+/// place: the order has failed all the same, and counts.
+async fn why_invalid(order: &mut Order) -> String {
     let mut said = Vec::new();
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
-        let mut authorization = authorization?;
-        let state = authorization.refresh().await?;
-        let errors = state.challenges.iter().filter_map(|it| it.error.as_ref());
-        said.extend(errors.filter_map(|error| error.detail.clone()));
+        let refreshed = async { Ok::<_, Error>(reasons(authorization?.refresh().await?)) };
+        match refreshed.await {
+            Ok(reasons) => said.extend(reasons),
+            Err(error) => said.push(format!("it can't be asked why: {}", chain_of(&error))),
+        }
     }
     if said.is_empty() {
         said.push("it does not say why".to_owned());
     }
-    Ok(said.join("; "))
+    said.join("; ")
+}
+
+/// What is wrong with the challenges of an authorization.
+fn reasons(state: &AuthorizationState) -> Vec<String> {
+    let errors = state.challenges.iter().filter_map(|it| it.error.as_ref());
+    errors.filter_map(|error| error.detail.clone()).collect()
 }
 
 /// An error with all that caused it: the first line alone says little of a connection.
@@ -247,4 +278,29 @@ fn chain_of(error: &Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_falls_silent_is_away_only_before_it_was_asked_for_the_certificate() {
+        let met = |is_refusal, is_finalized| {
+            fault(
+                "https://acme.example/dir",
+                is_refusal,
+                is_finalized,
+                "why".to_owned(),
+            )
+        };
+        assert!(met(false, false).is_away());
+        for (is_refusal, is_finalized) in [(false, true), (true, false), (true, true)] {
+            let fault = met(is_refusal, is_finalized);
+            assert!(
+                !fault.is_away() && fault.to_string().contains("why"),
+                "{fault}"
+            );
+        }
+    }
 }

@@ -29,6 +29,16 @@ const WHILE_AWAY: [Duration; 3] = [
     Duration::from_secs(15 * 60),
 ];
 
+/// So many refusals an operator's word may follow at once, and then how long after the last one it may.
+/// Programs that renew or rotate something send SIGHUP as well, and Let's Encrypt takes five failures an
+/// hour.
+const ASKED_AT_ONCE: u32 = 3;
+const BETWEEN_ASKED: Duration = Duration::from_secs(15 * 60);
+
+/// How much the clocks of replicas may differ. What is said to be of a later moment was written by a
+/// clock that was wrong, and is no measure for any pause.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(5 * 60);
+
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -46,8 +56,8 @@ pub(super) struct Present<'a> {
     pub(super) ordered: Timestamp,
 }
 
-/// What is to be done for the certificate of `name`. Where an operator asks, pauses after failures don't
-/// count.
+/// What is to be done for the certificate of `name`. Where an operator asks, the pauses after failures
+/// are short.
 pub(super) fn next(
     present: Option<Present<'_>>,
     failed: Option<&FailedOrders>,
@@ -57,18 +67,32 @@ pub(super) fn next(
 ) -> Step {
     let due = match present {
         Some(present) if present.facts.covers(name) => {
-            renewal(present.facts).max(present.ordered + BETWEEN_ORDERS)
+            let due = renewal(present.facts);
+            let ordered = Some(present.ordered).filter(|at| has_been(*at, now));
+            ordered.map_or(due, |ordered| due.max(ordered + BETWEEN_ORDERS))
         }
         // There is none, or it is for what the gateway was called before.
         _ => now,
     };
-    let pause = failed.filter(|_| !is_asked);
-    let due = pause.map_or(due, |failed| due.max(failed.last + pause_after(failed)));
+    let failed = failed.filter(|failed| has_been(failed.last, now));
+    let due = failed.map_or(due, |failed| {
+        let pause = if is_asked {
+            pause_when_asked(failed)
+        } else {
+            pause_after(failed)
+        };
+        due.max(failed.last + pause)
+    });
     if now < due {
         Step::Wait(due)
     } else {
         Step::Order
     }
+}
+
+/// Whether a moment that was written down can have been.
+fn has_been(at: Timestamp, now: Timestamp) -> bool {
+    at.since(now) <= CLOCK_DIFFERENCE
 }
 
 /// When a certificate is renewed: at two thirds of its life.
@@ -85,6 +109,14 @@ fn pause_after(failed: &FailedOrders) -> Duration {
     let last = pauses.len() - 1;
     let at = usize::try_from(failed.count.saturating_sub(1)).unwrap_or(last);
     pauses[at.min(last)]
+}
+
+fn pause_when_asked(failed: &FailedOrders) -> Duration {
+    if failed.is_away || failed.count < ASKED_AT_ONCE {
+        Duration::ZERO
+    } else {
+        BETWEEN_ASKED
+    }
 }
 
 /// What there is to keep once an order has failed. What failed in another way before is no measure for
@@ -162,15 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn after_refusals_the_pause_grows_to_a_day_and_an_operator_may_cut_it_short() {
+    fn after_refusals_the_pause_grows_to_a_day() {
         let mut failed = None;
         let mut now = 0;
         for pause in [1, 6, 24, 24, 24] {
             let kept = after_failure(failed, false, String::new(), at(now));
-            let plan = |is_asked, hours| next(None, Some(&kept), NAME, is_asked, at(hours));
-            assert_eq!(plan(false, now), Step::Wait(at(now + pause)));
-            assert_eq!(plan(true, now), Step::Order);
-            assert_eq!(plan(false, now + pause), Step::Order);
+            let plan = |hours| next(None, Some(&kept), NAME, false, at(hours));
+            assert_eq!(plan(now), Step::Wait(at(now + pause)));
+            assert_eq!(plan(now + pause), Step::Order);
             now += pause;
             failed = Some(kept);
         }
@@ -186,6 +217,43 @@ mod tests {
             after_failure(Some(away), false, String::new(), at(now)).count,
             1
         );
+    }
+
+    #[test]
+    fn an_operator_cuts_the_pause_short_at_once_after_three_refusals_and_then_each_quarter_of_an_hour()
+     {
+        let mut failed = None;
+        for count in 1..=6 {
+            let kept = after_failure(failed, false, String::new(), at(0));
+            let asked = |now| next(None, Some(&kept), NAME, true, now);
+            let expected = if count < 3 {
+                Step::Order
+            } else {
+                Step::Wait(at(0) + BETWEEN_ASKED)
+            };
+            assert_eq!(asked(at(0)), expected, "{count}");
+            assert_eq!(asked(at(0) + BETWEEN_ASKED), Step::Order, "{count}");
+            failed = Some(kept);
+        }
+        // That the server can't be asked costs nobody anything.
+        let mut failed = None;
+        for _ in 0..10 {
+            failed = Some(after_failure(failed, true, String::new(), at(0)));
+        }
+        assert_eq!(next(None, failed.as_ref(), NAME, true, at(0)), Step::Order);
+    }
+
+    #[test]
+    fn what_a_clock_wrote_that_was_ahead_delays_nothing() {
+        let failed = after_failure(None, false, String::new(), at(1000));
+        assert_eq!(next(None, Some(&failed), NAME, false, at(0)), Step::Order);
+        // It was wrong by three years when the certificate was ordered.
+        assert_eq!(plan(&facts(0, 2160), 26_000, None, 1440), Step::Order);
+        // Another replica's may be ahead of ours by a little.
+        let moment = at(0) + Duration::from_secs(2);
+        let failed = after_failure(None, false, String::new(), moment);
+        let expected = Step::Wait(moment + HOUR);
+        assert_eq!(next(None, Some(&failed), NAME, false, at(0)), expected);
     }
 
     #[test]

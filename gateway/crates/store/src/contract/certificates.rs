@@ -30,6 +30,13 @@ async fn an_order_is_one_callers_until_it_is_given_back_or_left(store: &Arc<dyn 
     );
     let other = records.take_order("mcp.example.com", "b", at(seconds + 1));
     assert!(other.await.unwrap().is_none());
+    // Whose answer was lost has it all the same.
+    let mut unanswered = lease.unanswered();
+    for lease in [&mut lease, &mut unanswered] {
+        let held = records.hold_order(lease, at(seconds + 1)).await;
+        assert!(held.unwrap());
+    }
+    let lease = unanswered;
     records
         .give_order_back(lease, at(seconds + 2))
         .await

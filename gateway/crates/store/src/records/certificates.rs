@@ -62,6 +62,30 @@ pub struct OrderLease {
     holder: String,
 }
 
+impl OrderLease {
+    /// What the store has once it was extended again: nobody else writes this.
+    fn next_value(&self) -> Vec<u8> {
+        format!("{} {}", self.holder, self.turn + 1).into_bytes()
+    }
+
+    /// It was extended.
+    fn advance(&mut self) {
+        self.seen = self.next_value();
+        self.turn += 1;
+    }
+
+    /// As its holder knows it whom the answer to what comes next does not reach.
+    #[cfg(test)]
+    pub(crate) fn unanswered(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            seen: self.seen.clone(),
+            turn: self.turn,
+            holder: self.holder.clone(),
+        }
+    }
+}
+
 impl Record for AcmeAccount {}
 impl Record for KeptCertificate {}
 impl Record for FailedOrders {}
@@ -177,22 +201,37 @@ impl Records {
         })
     }
 
-    /// Keeps the order this caller's for [`ORDER_LEASE`] from now on; `false` where it is so no more.
+    /// Keeps the order this caller's for [`ORDER_LEASE`] from now on; `false` where it is so no more. After
+    /// an error it may be asked again: what the store did before its answer was lost is this caller's, too.
     pub async fn hold_order(
         &self,
         lease: &mut OrderLease,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let turn = lease.turn + 1;
-        let value = format!("{} {turn}", lease.holder).into_bytes();
-        let until = Some(now + ORDER_LEASE);
+        if self.extend_order(lease, now).await? {
+            return Ok(true);
+        }
+        let found = self.store.get(&lease.key, now).await?;
+        if found.is_none_or(|found| found != lease.next_value()) {
+            return Ok(false);
+        }
+        lease.advance();
+        self.extend_order(lease, now).await
+    }
+
+    async fn extend_order(
+        &self,
+        lease: &mut OrderLease,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (value, until) = (lease.next_value(), Some(now + ORDER_LEASE));
         let replaced = self
             .store
             .replace(&lease.key, &lease.seen, &value, until, now)
             .await;
         let is_held = unless_conflict(replaced)?.is_some();
         if is_held {
-            (lease.seen, lease.turn) = (value, turn);
+            lease.advance();
         }
         Ok(is_held)
     }
