@@ -12,6 +12,7 @@
 //! | [`tls`] | the certificate of the public listener |
 //! | [`tunnel`] | a program that gives this machine a public URL |
 //! | [`keys`], [`environment`], [`supervisor`] | keys on disk, what endangers a set-up, processes that are started beside |
+//! | [`program_output`], [`stop`] | what such processes print, and the signals at which all ends |
 //!
 //! Owns: everything that is decided once, at the start. Not: what happens to a request. Nobody else
 //! reads configuration: each crate says in a struct of its own what it needs.
@@ -25,7 +26,9 @@ pub mod config;
 pub mod environment;
 pub mod keys;
 pub mod operator_api;
+pub mod program_output;
 pub mod server;
+pub mod stop;
 pub mod supervisor;
 pub mod tls;
 pub mod tunnel;

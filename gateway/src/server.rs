@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::listening::Service;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{Admin, AdminPages, FrontDoor};
 use crate::app::App;
 use crate::config::{Config, Limits};
+use crate::stop::{StopRequest, StopSignals};
 use crate::tls::Tls;
 use gateway_core::clock::Clock;
 use gateway_core::open_files;
@@ -63,13 +63,15 @@ fn try_listen(address: SocketAddr, key: &str, flag: &str) -> anyhow::Result<()> 
 }
 
 /// Serves until SIGTERM or SIGINT. `lane`: whether the short road is open; `admin_token`: what the
-/// operator's commands must show; `tls`: the certificate, where https is served.
+/// operator's commands must show; `tls`: the certificate, where https is served; `stop`: whether we were
+/// told to end before.
 pub fn serve(
     config: &Config,
     app: App,
     lane: bool,
     admin_token: Option<SecretHash>,
     tls: Option<&Tls>,
+    stop: StopRequest,
 ) {
     open_files::raise();
     let mut server = Server::new_with_opt_and_conf(
@@ -126,6 +128,7 @@ pub fn serve(
     log::info!(event = "serving", public_url = config.issuer.as_str(); "serving");
     server.run(RunArgs {
         shutdown_signal: Box::new(Farewell {
+            stop,
             drain: proxy.drain(),
             grace: config.timeouts.shutdown,
             last_use,
@@ -232,6 +235,7 @@ fn dependencies(app: App) -> Dependencies {
 /// Waits for a signal. SIGTERM and SIGINT: streams are ended, open requests get `grace`, then the
 /// listeners close. A second signal: at once.
 struct Farewell {
+    stop: StopRequest,
     drain: Drain,
     grace: Duration,
     last_use: Arc<LastUse>,
@@ -249,7 +253,11 @@ impl Farewell {
 #[async_trait]
 impl ShutdownSignalWatch for Farewell {
     async fn recv(&self) -> ShutdownSignal {
-        stop_signal().await;
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            () = stop_signal() => {}
+            () = stop.made() => {}
+        }
         log::info!(event = "shutdown_started", running = self.drain.running(); "shutdown started");
         tokio::select! {
             left = self.drain.finish(self.grace) => {
@@ -262,17 +270,12 @@ impl ShutdownSignalWatch for Farewell {
     }
 }
 
+/// Ends with the next signal from now on.
 async fn stop_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
+    match StopSignals::listen() {
+        Ok(mut signals) => signals.next().await,
         // Without handlers the signals end the process by themselves.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -7,18 +7,21 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::io::{AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::program_output::next_line;
 use gateway_core::open_files;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a program may take to end by itself at shutdown.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// The longest line of its output that is logged in one piece.
+const LONGEST_LINE: u64 = 64 * 1024;
 
 /// A program to run beside us.
 #[derive(Clone, Debug)]
@@ -134,8 +137,8 @@ fn relay(name: &str, output: Option<impl AsyncRead + Unpin + Send + 'static>) {
     let Some(output) = output else { return };
     let name = name.to_owned();
     tokio::spawn(async move {
-        let mut lines = BufReader::new(output).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
+        let mut output = BufReader::new(output);
+        while let Some(line) = next_line(&mut output, LONGEST_LINE).await {
             let (level, said) = level_and_message(&line);
             log::log!(level, event = "backend_output", backend = name; "{said}");
         }

@@ -11,13 +11,14 @@
 
 pub mod kind;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::io::{AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -25,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 pub use self::kind::TunnelKind;
+use crate::program_output::next_line;
 
 /// How long a program may take until it prints its URL.
 const START: Duration = Duration::from_secs(60);
@@ -39,12 +41,21 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How many of its lines are kept for the error where it prints no URL.
 const LAST_LINES: usize = 8;
 
-/// The longest of them.
+/// How much of each of them is.
 const LONGEST_LINE: usize = 300;
+
+/// How much of its output is looked at in one piece: no URL stands in a longer line.
+const PIECE: u64 = 4 * 1024;
 
 /// Why there is no tunnel.
 #[derive(Debug, thiserror::Error)]
 pub enum TunnelError {
+    /// It would lead to where nobody listens.
+    #[error(
+        "--tunnel leads to 127.0.0.1 on this machine, and no address of `listen` is reached there: name one \
+         such as 127.0.0.1:8080 or 0.0.0.0:8080, with a port other than 0, with `listen` or --listen"
+    )]
+    NotReached,
     /// None of the programs is there.
     #[error(
         "--tunnel needs one of cloudflared, ngrok and tailscale on the PATH, and there is none: install one \
@@ -66,6 +77,22 @@ pub enum TunnelError {
         /// What it printed last.
         lines: String,
     },
+}
+
+/// The port of the first of these addresses that is reached at 127.0.0.1, where tunnels lead.
+///
+/// # Errors
+///
+/// None of them is.
+pub fn reached_port(listen: &[SocketAddr]) -> Result<u16, TunnelError> {
+    let is_reached = |address: &&SocketAddr| {
+        let ip = address.ip().to_canonical();
+        let is_here = ip == IpAddr::V4(Ipv4Addr::LOCALHOST) || ip.is_unspecified();
+        // The port that the system gives is known only once we listen.
+        is_here && address.port() != 0
+    };
+    let reached = listen.iter().find(is_reached);
+    reached.map(SocketAddr::port).ok_or(TunnelError::NotReached)
 }
 
 /// A tunnel that is open.
@@ -130,6 +157,11 @@ impl Tunnel {
             remedy: kind.remedy(),
             lines: last.join("\n"),
         })
+    }
+
+    /// Ends it, gently where it lets us: it tells its own server then.
+    pub async fn close(self) {
+        end(self.child).await;
     }
 
     /// Looks after it until `stop`. Where it comes back with another URL, or not at all, `is_lost` is set
@@ -233,8 +265,8 @@ fn follow(child: &mut Child) -> mpsc::Receiver<String> {
 fn read(output: Option<impl AsyncRead + Unpin + Send + 'static>, sender: mpsc::Sender<String>) {
     let Some(output) = output else { return };
     tokio::spawn(async move {
-        let mut lines = BufReader::new(output).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
+        let mut output = BufReader::new(output);
+        while let Some(line) = next_line(&mut output, PIECE).await {
             if sender.send(line).await.is_err() {
                 return;
             }
@@ -250,5 +282,30 @@ async fn end(mut child: Child) {
     }
     if timeout(FAREWELL, child.wait()).await.is_err() {
         let _ = child.kill().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tunnel_leads_to_an_address_that_127_0_0_1_reaches() {
+        for (listen, port) in [
+            (&["127.0.0.1:8080"][..], Some(8080)),
+            (&["0.0.0.0:80"], Some(80)),
+            (&["[::]:80"], Some(80)),
+            (&["[::ffff:127.0.0.1]:80"], Some(80)),
+            (&["192.0.2.1:1", "[::1]:2", "127.0.0.1:3"], Some(3)),
+            (&["192.0.2.1:80"], None),
+            (&["[::1]:80"], None),
+            (&["127.0.0.2:80"], None),
+            (&["127.0.0.1:0"], None),
+            (&[], None),
+        ] {
+            let addresses = listen.iter().map(|text| text.parse().unwrap());
+            let found = reached_port(&addresses.collect::<Vec<_>>());
+            assert_eq!(found.ok(), port, "{listen:?}");
+        }
     }
 }

@@ -20,12 +20,13 @@ use crate::config::{self, CertificateSource, Config};
 use crate::environment;
 use crate::keys;
 use crate::server;
+use crate::stop::StopRequest;
 use crate::supervisor::{self, Program};
 use crate::tls::Tls;
 use crate::tls::acme::{self, Following};
 use crate::tls::certificate::Certificate;
 use crate::tls::files;
-use crate::tunnel::{Tunnel, TunnelKind};
+use crate::tunnel::{self, Tunnel, TunnelKind};
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Clock;
 use gateway_oauth::identity::{
@@ -70,6 +71,9 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     let served = match tunnel {
         None => start(&configuration, &config, lane, None),
         Some(kind) => open_tunnel(kind, &config).and_then(|opened| {
+            let Some(opened) = opened else {
+                return Ok(());
+            };
             configuration.tunnel_url = Some(opened.tunnel.url.clone());
             config = config::resolve(&configuration.layers()).map_err(|problems| {
                 let problems = problems.iter().map(ToString::to_string);
@@ -92,23 +96,38 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 struct OpenTunnel {
     tunnel: Tunnel,
     runtime: tokio::runtime::Runtime,
+    /// Listened for since before the program was started, which would otherwise stay behind.
+    stop: StopRequest,
 }
 
-fn open_tunnel(kind: Option<TunnelKind>, config: &Config) -> anyhow::Result<OpenTunnel> {
+/// Opens one; `None` where we were told to end before it was open.
+fn open_tunnel(kind: Option<TunnelKind>, config: &Config) -> anyhow::Result<Option<OpenTunnel>> {
     // What would keep the gateway from starting is found before anybody is told of a URL.
-    server::can_listen(config)?;
     anyhow::ensure!(
         config.tls.is_none(),
         "--tunnel leads plain HTTP here, and [tls] is on: take one of them"
     );
-    let listen = config
-        .general
-        .listen
-        .first()
-        .context("`listen` names no address")?;
+    let port = tunnel::reached_port(&config.general.listen)?;
+    server::can_listen(config)?;
     let runtime = background()?;
-    let tunnel = runtime.block_on(Tunnel::open(kind, listen.port()))?;
-    Ok(OpenTunnel { tunnel, runtime })
+    let mut stop = StopRequest::listen(runtime.handle())?;
+    let opened = runtime.block_on(async {
+        tokio::select! {
+            opened = Tunnel::open(kind, port) => Some(opened),
+            // What was begun ends with the future that began it.
+            () = stop.made() => None,
+        }
+    });
+    let Some(opened) = opened else {
+        log::info!(event = "stopped_early"; "told to end before the tunnel was open");
+        return Ok(None);
+    };
+    let tunnel = opened?;
+    Ok(Some(OpenTunnel {
+        tunnel,
+        runtime,
+        stop,
+    }))
 }
 
 fn background() -> std::io::Result<tokio::runtime::Runtime> {
@@ -132,12 +151,16 @@ fn start(
     let admin_token = keys::make_admin_token(&config.keys_dir, &mut OsRng)?;
     // Lives as long as the process: the store's connection and the programs beside us run on it.
     // Pingora makes its own runtimes only once it serves.
-    let (runtime, tunnel) = match opened {
-        Some(OpenTunnel { tunnel, runtime }) => (runtime, Some(tunnel)),
-        None => (background()?, None),
+    let (runtime, tunnel, mut request) = match opened {
+        Some(OpenTunnel {
+            tunnel,
+            runtime,
+            stop,
+        }) => (runtime, Some(tunnel), stop),
+        None => (background()?, None, StopRequest::never()),
     };
     let stop = watch::Sender::new(false);
-    let app = runtime.block_on(async {
+    let starting = async {
         let app = App::build(config, keys, runtime.handle()).await?;
         dangers(config, &app, certificate.as_ref()).await;
         owner_of_configuration(config, &app).await?;
@@ -149,7 +172,21 @@ fn start(
         };
         summary::print(config, &app, &shown).await?;
         anyhow::Ok(app)
-    })?;
+    };
+    let started = runtime.block_on(async {
+        tokio::select! {
+            started = starting => Some(started),
+            () = request.made() => None,
+        }
+    });
+    let Some(app) = started.transpose()? else {
+        log::info!(event = "stopped_early"; "told to end before anything was served");
+        stop.send_replace(true);
+        if let Some(tunnel) = tunnel {
+            runtime.block_on(tunnel.close());
+        }
+        return Ok(());
+    };
     // Beside all else: nothing waits for a backend.
     runtime.spawn(summary::fill_in(
         config.scopes.clone(),
@@ -176,7 +213,7 @@ fn start(
     let is_lost = Arc::new(AtomicBool::new(false));
     let tunnel =
         tunnel.map(|tunnel| tunnel.keep(runtime.handle(), stop.subscribe(), Arc::clone(&is_lost)));
-    server::serve(config, app, lane, admin_token, tls.as_ref());
+    server::serve(config, app, lane, admin_token, tls.as_ref(), request);
     journal.close();
     stop.send_replace(true);
     if let Some(tunnel) = tunnel {

@@ -65,10 +65,14 @@ impl Stand {
     }
 
     fn serve(&self, tunnel: &str) -> Result<Program> {
+        self.serve_at(tunnel, &format!("127.0.0.1:{}", self.port))
+    }
+
+    fn serve_at(&self, tunnel: &str, listen: &str) -> Result<Program> {
         let words = [
             "serve".to_owned(),
             tunnel.to_owned(),
-            format!("--listen=127.0.0.1:{}", self.port),
+            format!("--listen={listen}"),
             format!("--admin-listen=127.0.0.1:{}", free_port()),
             format!("--backend={}", self.backend.url()),
         ];
@@ -240,6 +244,105 @@ async fn a_tunnel_that_does_not_open_is_an_error_with_what_it_said() -> Result<(
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert!(gateway.ended().is_some_and(|code| code != 0));
+    }
+    Ok(())
+}
+
+/// The id that a program wrote down as it began.
+async fn begun(stand: &Stand) -> Result<u32> {
+    for _ in 0..400 {
+        if let Ok(pid) = stand.pid() {
+            return Ok(pid);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    anyhow::bail!("no tunnel was started")
+}
+
+async fn exit_code(gateway: &mut Program) -> Result<i32> {
+    for _ in 0..400 {
+        if let Some(code) = gateway.ended() {
+            return Ok(code);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    anyhow::bail!("it goes on\n{}", gateway.last_words())
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_told_to_end_before_it_serves_leaves_no_tunnel_behind() -> Result<()> {
+    // One that has no URL to show yet.
+    let silent = "#!/bin/sh\necho $$ > pid\nexec sleep 600\n";
+    let stand = Stand::with(&[("cloudflared", silent)]).await?;
+    let mut gateway = stand.serve("--tunnel")?;
+    let pid = begun(&stand).await?;
+    signal(gateway.id().context("it ended")?, "TERM").await?;
+    assert_eq!(exit_code(&mut gateway).await?, 0);
+    gone(pid).await?;
+    // Wherever it stands between the URL and the first connection.
+    for milliseconds in [0, 10, 20, 40, 80, 160, 320] {
+        let stand = Stand::with(&[("cloudflared", CLOUDFLARED)]).await?;
+        let mut gateway = stand.serve("--tunnel")?;
+        let pid = begun(&stand).await?;
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        signal(gateway.id().context("it ended")?, "TERM").await?;
+        assert_eq!(exit_code(&mut gateway).await?, 0, "{milliseconds}");
+        gone(pid).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_program_that_prints_no_lines_and_no_text_costs_little_and_is_read_on() -> Result<()> {
+    // 64 MiB without the end of a line, half of them no text, and then the URL.
+    let loud = format!(
+        "#!/bin/sh\nhead -c 33554432 /dev/zero | tr '\\0' '\\377'\nhead -c 33554432 /dev/zero\necho\n{}",
+        CLOUDFLARED.replace("#!/bin/sh\n", "").replace(
+            "exec sleep",
+            "head -c 33554432 /dev/zero\nprintf '\\377\\n' && touch done\nexec sleep"
+        )
+    );
+    let stand = Stand::with(&[("cloudflared", &loud)]).await?;
+    let mut gateway = stand.serve("--tunnel")?;
+    let printed = gateway
+        .stdout
+        .wait(PATIENCE, |line| line.contains("/setup?code="))
+        .await;
+    printed.with_context(|| gateway.last_words())?;
+    // What it prints afterwards is taken from it, too, or it would wait for ever.
+    let done = stand.folder.path().join("done");
+    for _ in 0..200 {
+        if done.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(done.exists(), "it was not read on");
+    let status = std::fs::read_to_string(format!(
+        "/proc/{}/status",
+        gateway.id().context("it ended")?
+    ))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.and_then(|peak| peak.split_whitespace().next());
+    let peak: u64 = peak.context("no VmHWM line")?.parse()?;
+    assert!(peak < 150 * 1024, "{peak} KiB");
+    assert_eq!(gateway.terminate(Duration::from_secs(15)).await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_tunnel_that_would_lead_to_nobody_is_refused_before_it_is_started() -> Result<()> {
+    for listen in ["127.0.0.2:PORT", "[::1]:PORT", "127.0.0.1:0"] {
+        let stand = Stand::with(&[("cloudflared", CLOUDFLARED)]).await?;
+        let listen = listen.replace("PORT", &stand.port.to_string());
+        let mut gateway = stand.serve_at("--tunnel", &listen)?;
+        assert_ne!(exit_code(&mut gateway).await?, 0, "{listen}");
+        let said = gateway.stderr.all().join("\n");
+        assert!(
+            said.contains("no address of `listen` is reached there"),
+            "{said}"
+        );
+        assert!(stand.pid().is_err(), "{listen}: it was started");
     }
     Ok(())
 }
