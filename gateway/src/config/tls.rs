@@ -32,9 +32,9 @@ settings! {
         certificate_file: Option<PathBuf>, values::path;
         /// Its private key, in PEM.
         key_file: Option<PathBuf>, values::path;
-        /// Where plain HTTP is answered, with nothing but a redirect to https and the challenges of the
-        /// ACME server, which asks for them at port 80 of the host of `public_url`. Default: port 80
-        /// beside each address of `listen` with port 443.
+        /// Where plain HTTP is answered, with nothing but a redirect to https, `/healthz` and the
+        /// challenges of the ACME server, which asks for them at port 80 of the host of `public_url`.
+        /// Default: port 80 beside each address of `listen` with port 443.
         plain_listen: Vec<SocketAddr>, public_address;
     }
 }

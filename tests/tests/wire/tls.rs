@@ -291,6 +291,16 @@ async fn the_plain_port_leads_to_https_and_serves_nothing_else() -> Result<()> {
             answer.text
         );
     }
+    // A load balancer asks it before there is a certificate, and without TLS.
+    let healthy = ask("GET", "/healthz", "10.0.0.1", b"").await?;
+    assert_eq!(
+        (healthy.status(), healthy.closed),
+        (200, true),
+        "{}",
+        healthy.text
+    );
+    let other = ask("POST", "/healthz", "10.0.0.1", b"").await?;
+    assert_eq!(other.status(), 308, "{}", other.text);
     let unknown = ask("GET", "/.well-known/acme-challenge/abc", "x", b"").await?;
     assert_eq!(unknown.status(), 404, "{}", unknown.text);
     // Nobody holds it open.

@@ -1,5 +1,5 @@
-//! The plain port beside TLS, usually 80: it answers nothing but that the same is there over https, and
-//! the challenges of an ACME server.
+//! The plain port beside TLS, usually 80: it answers nothing but that the same is there over https, the
+//! challenges of an ACME server, and a load balancer that asks whether anybody is here.
 //!
 //! Owns: what is answered there. One request a connection: nobody has two for it.
 
@@ -22,6 +22,10 @@ use gateway_core::protocol::web::{self, Response};
 
 /// What stands before the token of a challenge (RFC 8555 §8.3).
 const CHALLENGES: &[u8] = b"/.well-known/acme-challenge/";
+
+/// What a load balancer asks. It has to be answered without TLS: it sends an ACME server's request only
+/// where somebody is, and before the first challenge is answered there is no certificate.
+const HEALTH: &[u8] = b"/healthz";
 
 /// The longest token; those of servers have 43 characters.
 const LONGEST_TOKEN: usize = 256;
@@ -61,10 +65,14 @@ async fn answer(service: &Service, session: &ServerSession) -> Response {
     if let Some(token) = target.strip_prefix(CHALLENGES) {
         return challenge(service, token).await;
     }
+    let method = &session.req_header().method;
+    if target == HEALTH && matches!(*method, Method::GET | Method::HEAD) {
+        return web::text(StatusCode::OK, "ok\n");
+    }
     // Only what a request is sent to goes into the redirect: where it leads is ours to say.
     let path = std::str::from_utf8(&target).ok();
     let path = path.filter(|path| path.starts_with('/'));
-    let Some(path) = path.filter(|_| session.req_header().method != Method::CONNECT) else {
+    let Some(path) = path.filter(|_| *method != Method::CONNECT) else {
         return web::text(StatusCode::BAD_REQUEST, "this is no path\n");
     };
     let location = service.state.settings.issuer.join(path);
