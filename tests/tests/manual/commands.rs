@@ -196,7 +196,6 @@ fn variable(word: &str) -> Option<&str> {
 
 #[test]
 fn every_variable_profile_and_file_given_to_compose_exists() -> Result<()> {
-    let compose = std::fs::read_to_string(workspace().join("docker-compose.yml"))?;
     let mut tried = 0;
     for page in pages::all()? {
         let (_, blocks) = page.split();
@@ -207,10 +206,17 @@ fn every_variable_profile_and_file_given_to_compose_exists() -> Result<()> {
         for line in lines.filter(|line| line.contains("docker compose")) {
             tried += 1;
             let words = words(line);
+            // What the line names beside it, which may have variables of its own.
+            let named = words.windows(2).filter(|pair| pair[0] == "-f");
+            let files = named.map(|pair| pair[1].as_str());
+            let compose: String = std::iter::once("docker-compose.yml")
+                .chain(files)
+                .map(|file| std::fs::read_to_string(workspace().join(file)))
+                .collect::<Result<_, _>>()?;
             for name in words.iter().filter_map(|word| variable(word)) {
                 assert!(
                     compose.contains(&format!("${{{name}")),
-                    "{}: {name} is none of docker-compose.yml",
+                    "{}: {name} is no variable of compose's files",
                     page.path
                 );
             }
