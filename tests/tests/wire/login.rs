@@ -68,6 +68,25 @@ async fn a_wrong_password_and_an_unknown_name_are_told_the_same() -> Result<()> 
 }
 
 #[tokio::test]
+async fn who_has_no_password_logs_in_with_nobody_elses_and_is_told_the_same() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let words = ["users", "add", "dora", "--link"];
+    tests::operator::done(&fixture.gateway, &words, "").await?;
+    let url = fixture.url("/account").parse()?;
+    for password in [fixture.owner.password.as_str(), "", "not the password"] {
+        let mut browser = Browser::default();
+        let page = browser.visit(&url).await?;
+        let page = browser.log_in(&page, "dora", password).await?;
+        assert_eq!(page.reply.status, 403, "{password:?}: {}", page.words());
+        let words = page.words();
+        assert!(words.contains("name or the password is wrong"), "{words}");
+        let page = browser.visit(&url).await?;
+        assert!(page.password_form().is_ok(), "{password:?} logged dora in");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn after_a_wrong_password_the_right_one_goes_on_to_the_client() -> Result<()> {
     let fixture = Fixture::start().await?;
     let client = fixture.client("Client").await?;

@@ -45,6 +45,8 @@
     button.addEventListener("click", async () => {
       const options = JSON.parse(button.dataset.options);
       const who = form.elements[button.dataset.who];
+      // Before the device makes something that nothing here would know.
+      if (form.elements.code?.reportValidity() === false) return;
       if (who && !who.reportValidity()) return;
       if (who) options.user.name = options.user.displayName = who.value.trim();
       button.disabled = true;

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use rand::rngs::OsRng;
 
 use crate::audited::audited;
@@ -39,7 +39,7 @@ pub async fn page(server: &AuthorizationServer, request: &Request, goal: Goal<'_
         Ok(true)
     };
     match has_users {
-        Ok(true) => show(server, request, goal, "", None),
+        Ok(true) => show(server, request, goal, None, None),
         Ok(false) => ownerless(server, request, goal.authorization_request()),
         Err(error) => Refused::from(error).page(server, request),
     }
@@ -69,7 +69,7 @@ pub(super) fn page_after_session(
     goal: Goal<'_>,
 ) -> Response {
     let problem = Some(LoginProblem::SessionEnded);
-    show(server, request, goal, "", problem)
+    show(server, request, goal, None, problem)
 }
 
 async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
@@ -80,13 +80,14 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
     }
     let fields = Fields::from_form(server, &form);
     check_seal(server, request, &fields, now)?;
-    let user = match LoginName::parse(fields.name) {
+    let typed = fields.typed.unwrap_or_default();
+    let user = match LoginName::parse(typed) {
         Some(name) => server.records.user(name.as_str(), now).await?,
         None => None,
     };
     let attempt = Attempt::new(
         request.peer,
-        fields.name,
+        typed,
         known_device(server, request, user.as_ref(), now),
     );
     let wait = attempt.wait(&server.records, now).await?;
@@ -174,7 +175,8 @@ async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response
 pub(super) struct Fields<'f> {
     pub(super) goal: Goal<'f>,
     seal: &'f str,
-    name: &'f str,
+    /// The name, where the form asked for one: a passkey names its person itself.
+    typed: Option<&'f str>,
     password: &'f str,
 }
 
@@ -191,7 +193,10 @@ impl<'f> Fields<'f> {
                 },
             },
             seal: form.field("seal"),
-            name: form.field("name").trim(),
+            typed: form
+                .field("credential")
+                .is_empty()
+                .then(|| form.field("name").trim()),
             password: form.field("password"),
         }
     }
@@ -273,8 +278,9 @@ pub(super) fn refuse_while_limited(
     }
 }
 
-/// Whether the password is the user's. For a name that nobody has, the hash of somebody else is
-/// computed and its answer thrown away, so that the time does not tell which names exist.
+/// Whether the password is the user's. For a name that nobody has, or somebody without a password, the
+/// hash of somebody else is computed and its answer thrown away, so that the time does not tell which
+/// names exist.
 async fn check_password(
     server: &AuthorizationServer,
     user: Option<&User>,
@@ -282,18 +288,19 @@ async fn check_password(
     now: Timestamp,
 ) -> Result<bool, Refused> {
     // Looked for whether or not it is needed: not to do so would tell by the time, too. What is wrong
-    // with it concerns nobody whose own record is there.
+    // with it concerns nobody who has a password.
     let decoy = server.records.any_user(now).await;
-    let decoy = match user {
+    let own = user.and_then(User::password);
+    let decoy = match own {
         Some(_) => None,
         None => decoy?,
     };
-    let hash = user.or(decoy.as_ref()).and_then(User::password);
+    let hash = own.or_else(|| decoy.as_ref().and_then(User::password));
     let Some(password) = Password::presented(password) else {
         return Ok(false);
     };
     let right = server.passwords.check(hash, password).await?;
-    Ok(right && user.is_some())
+    Ok(right && own.is_some())
 }
 
 fn again(
@@ -316,7 +323,7 @@ pub(super) fn show_again(
     fields: &Fields<'_>,
     problem: LoginProblem,
 ) -> Response {
-    show(server, request, fields.goal, fields.name, Some(problem))
+    show(server, request, fields.goal, fields.typed, Some(problem))
 }
 
 pub(super) fn cross_site(server: &AuthorizationServer, request: &Request, event: &str) -> Refused {
@@ -339,9 +346,9 @@ fn ownerless(
 }
 
 /// Whether the owner comes to the rescue: at `/login?password`, or back from its form.
-fn asks_for_password(request: &Request) -> bool {
+fn asks_for_password(request: &Request, typed: Option<&str>) -> bool {
     request.path == Endpoint::Login.path()
-        && (request.method == Method::POST || request.query.as_deref() == Some("password"))
+        && (typed.is_some() || request.query.as_deref() == Some("password"))
 }
 
 fn button(provider: &Provider) -> ProviderButton<'_> {
@@ -355,7 +362,7 @@ fn show(
     server: &AuthorizationServer,
     request: &Request,
     goal: Goal<'_>,
-    name: &str,
+    typed: Option<&str>,
     problem: Option<LoginProblem>,
 ) -> Response {
     let now = server.clock.now();
@@ -380,11 +387,11 @@ fn show(
         frame: browser::frame(server, request),
         goal,
         seal: &seal,
-        name,
+        name: typed.unwrap_or_default(),
         problem,
         providers: &buttons,
         passkey: PasskeyForm::new(ceremony.as_ref(), passkey_seal.as_deref()),
-        with_password: settings.password_login || asks_for_password(request),
+        with_password: settings.password_login || asks_for_password(request, typed),
     }
     .page();
     let (status, wait) = match problem {
