@@ -222,6 +222,13 @@ impl Page {
     }
 }
 
+/// A field as browsers send it: each line break is CRLF, whatever it was on the page (HTML, form
+/// submission).
+fn as_sent((name, value): &(String, String)) -> (String, String) {
+    let sent = |text: &str| text.replace("\r\n", "\n").replace('\n', "\r\n");
+    (sent(name), sent(value))
+}
+
 fn selector(css: &str) -> Selector {
     Selector::parse(css).expect("a constant selector")
 }
@@ -245,14 +252,15 @@ impl Browser {
     /// Send a form as its page asks.
     pub async fn submit(&mut self, form: &Form) -> Result<Page> {
         let mut url = Url::parse(&form.action)?;
+        let fields: Vec<_> = form.fields.iter().map(as_sent).collect();
         let request = if form.method == "POST" {
             http::client()
                 .post(url.clone())
                 .header("Origin", self.origin(&url))
-                .form(&form.fields)
+                .form(&fields)
         } else {
             url.set_query(None);
-            url.query_pairs_mut().extend_pairs(&form.fields);
+            url.query_pairs_mut().extend_pairs(&fields);
             http::client().get(url.clone())
         };
         self.exchange(&url, request).await

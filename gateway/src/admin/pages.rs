@@ -35,7 +35,7 @@ use gateway_core::protocol::web::Response;
 use gateway_core::reason::Reason;
 use gateway_oauth::owner::{OwnerPages, OwnerPress, OwnerVisit};
 use gateway_oauth::pages::Page;
-use gateway_oauth::pages::admin::{AdminFrame, NextPage, Notice, PressForm, Section};
+use gateway_oauth::pages::admin::{AdminFrame, NextPage, Notice, PressForm, Question, Section};
 use gateway_proxy::Streams;
 use gateway_store::RevocationView;
 use gateway_upstream::Lookout;
@@ -122,10 +122,13 @@ impl Desk<'_> {
         };
         if press.is_expired() {
             let words = "The page was open for too long. Here it is as things are now.";
-            return self.show(Some(problem(words))).await;
+            let (status, reason) = (StatusCode::CONFLICT, Reason::PageExpired);
+            self.visit.log_refusal(reason);
+            let notice = Notice::refused(status, reason, words.to_owned());
+            return self.show(Some(notice)).await;
         }
         if self.section == Section::Policy {
-            return self.policy(Some(&press)).await;
+            return self.answer_question(&press).await;
         }
         let notice = self.press(&press).await;
         self.show(Some(notice)).await
@@ -133,12 +136,7 @@ impl Desk<'_> {
 
     /// The page as things stand. A form that was not taken is answered with its own status.
     async fn show(&self, notice: Option<Notice>) -> Result<Response, Failure> {
-        let status = match &notice {
-            Some(Notice {
-                is_problem: true, ..
-            }) => StatusCode::CONFLICT,
-            _ => StatusCode::OK,
-        };
+        let status = notice.as_ref().map_or(StatusCode::OK, Notice::status);
         let page = match self.section {
             Section::Overview => self.overview(notice).await?,
             Section::People => self.people(notice).await?,
@@ -146,7 +144,7 @@ impl Desk<'_> {
             Section::Streams => self.streams(notice).await?,
             Section::Backends => self.backends(notice).await?,
             Section::Audit => self.audit(notice).await?,
-            Section::Policy => return self.policy(None).await,
+            Section::Policy => self.policy(notice, Question::default(), None),
         };
         Ok(self.visit.respond(status, page))
     }
@@ -155,24 +153,18 @@ impl Desk<'_> {
     /// is still on its way, here or on another replica.
     async fn press(&self, press: &OwnerPress) -> Notice {
         if let Some(said) = self.visit.said_before(press).await {
-            return Notice {
-                words: said,
-                is_problem: false,
-            };
+            return Notice::done(said);
         }
         let done = match self.section {
             Section::People => self.press_person(press).await,
             Section::Apps => self.press_grants(press).await,
             Section::Streams => self.press_stream(press).await,
-            _ => Err(Failure::malformed("this page has no such button")),
+            _ => Err(self.no_button()),
         };
         match done {
             Ok(words) => {
                 self.visit.note(press, &words).await;
-                Notice {
-                    words,
-                    is_problem: false,
-                }
+                Notice::done(words)
             }
             Err(failure) => self.said_or(press, &failure).await,
         }
@@ -182,19 +174,31 @@ impl Desk<'_> {
         if failure.reason == Reason::NotFound {
             for _ in 0..LOOKS {
                 if let Some(words) = self.visit.said_before(press).await {
-                    return Notice {
-                        words,
-                        is_problem: false,
-                    };
+                    return Notice::done(words);
                 }
                 sleep(BETWEEN_LOOKS).await;
             }
         }
-        problem(&format!(
-            "Not done: {}. {}",
-            failure.sentence,
-            failure.reason.remedy()
-        ))
+        // The page is here; what its form is about is not any more.
+        let status = match failure.status() {
+            StatusCode::NOT_FOUND => StatusCode::CONFLICT,
+            status => status,
+        };
+        let sentence = failure.sentence.trim_end_matches('.');
+        let words = format!("Not done: {sentence}. {}", failure.reason.remedy());
+        Notice::refused(status, failure.reason, words)
+    }
+
+    /// A form that no button of this page sends.
+    fn no_button(&self) -> Failure {
+        self.malformed("this page has no such button")
+    }
+
+    /// Why a form is not taken, before the operator's API is asked.
+    fn malformed(&self, sentence: &str) -> Failure {
+        let failure = Failure::malformed(sentence);
+        self.visit.log_refusal(failure.reason);
+        failure
     }
 
     /// Asks the operator's API something.
@@ -292,13 +296,6 @@ impl Desk<'_> {
 /// Where a list goes on.
 fn after(desk: &Desk<'_>) -> Option<String> {
     Some(desk.parameter("after").to_owned()).filter(|after| !after.is_empty())
-}
-
-fn problem(words: &str) -> Notice {
-    Notice {
-        words: words.to_owned(),
-        is_problem: true,
-    }
 }
 
 /// A text as the value of a parameter.

@@ -1,6 +1,8 @@
 //! `/admin`: the owner sees and does what the operator's commands do, and nobody else finds anything
 //! there.
 
+mod refused;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -453,6 +455,11 @@ async fn a_policy_is_explained_as_the_command_explains_it() -> Result<()> {
         let fields = [("user", "bob"), ("tool", "look"), (name, value)];
         let page = asked(&mut browser, &page, &fields).await?;
         assert_eq!(page.reply.status, 422, "{name}: {}", page.words());
+        assert!(
+            page.words().contains("Reason request_malformed"),
+            "{name}: {}",
+            page.words()
+        );
     }
     assert!(
         fixture.backend.marked("tools/call").is_empty(),

@@ -37,7 +37,7 @@ use crate::{login, session};
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
-use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
 use gateway_store::{FormPage, Identity, Key, StoreError, User};
 
@@ -89,9 +89,6 @@ async fn show(
     }
     .page();
     let mut response = pages::respond(status, page, server.settings.issuer.is_https());
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response = web::with_retry_after(response, 2);
-    }
     browser.keep(server, &mut response);
     if let Some(reason) = refused {
         error_page::log("account_refused", request, reason);

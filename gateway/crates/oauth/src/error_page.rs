@@ -152,9 +152,9 @@ fn answer(
     let response = pages::respond(status, page, server.settings.issuer.is_https());
     let record = Record::refused(Event::Page, reason, status.is_server_error());
     let response = audited(response, record);
-    match status {
-        StatusCode::SERVICE_UNAVAILABLE => web::with_retry_after(response, 2),
-        StatusCode::TOO_MANY_REQUESTS => web::with_retry_after(response, 60),
-        _ => response,
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        web::with_retry_after(response, 60)
+    } else {
+        response
     }
 }

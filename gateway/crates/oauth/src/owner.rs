@@ -22,7 +22,7 @@ use crate::server::AuthorizationServer;
 use crate::session;
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
-use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
 use gateway_store::{FormPage, Key};
 
@@ -217,9 +217,6 @@ impl<'a> OwnerVisit<'a> {
     pub fn respond(&self, status: StatusCode, page: Page) -> Response {
         let https = self.server.settings.issuer.is_https();
         let mut response = pages::respond(status, page, https);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response = web::with_retry_after(response, 2);
-        }
         self.browser.keep(self.server, &mut response);
         response
     }
@@ -229,9 +226,14 @@ impl<'a> OwnerVisit<'a> {
         absent(self.server, self.request)
     }
 
+    /// One log line for something that was not done, where the operator's API has written none.
+    pub fn log_refusal(&self, reason: Reason) {
+        error_page::log("admin_refused", self.request, reason);
+    }
+
     /// Why a page can't be shown.
     pub fn refused(&self, status: StatusCode, reason: Reason, detail: &str) -> Response {
-        error_page::log("admin_refused", self.request, reason);
+        self.log_refusal(reason);
         error_page::page(self.server, self.request, status, reason, Some(detail))
     }
 }

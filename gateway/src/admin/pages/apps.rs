@@ -91,7 +91,7 @@ impl Desk<'_> {
             "revoke" => GrantsToRevoke::Grants(vec![subject]),
             "revoke-user" => GrantsToRevoke::User(subject),
             "revoke-client" => GrantsToRevoke::Client(subject),
-            _ => return Err(Failure::malformed("this page has no such button")),
+            _ => return Err(self.no_button()),
         };
         let done = self.change::<RevokeGrants>(&what).await?;
         Ok(format!(

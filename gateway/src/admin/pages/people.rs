@@ -9,6 +9,10 @@ use crate::operator_api::{
 use gateway_oauth::owner::OwnerPress;
 use gateway_oauth::pages::admin::{LoginWay, Notice, PeoplePage, PersonRow, PressForm};
 
+/// Between the parts of what a form is about. No login name, no provider's name and no credential id has
+/// one in it, and browsers send it as it is: of a line break they make another.
+const BETWEEN: &str = " ";
+
 impl Desk<'_> {
     pub(super) async fn people(&self, notice: Option<Notice>) -> PageResult {
         let query = PageQuery {
@@ -48,7 +52,7 @@ impl Desk<'_> {
             let called = account.address.as_deref().unwrap_or(&account.subject);
             let words = format!("{} as {called}", account.provider);
             let subject = [&user.name, &account.provider, &account.subject];
-            let subject = subject.map(String::as_str).join("\n");
+            let subject = subject.map(String::as_str).join(BETWEEN);
             let about = format!("{words}, of {}", user.name);
             let form = self.button("unlink", &subject, "Remove", &about, true);
             LoginWay {
@@ -58,13 +62,13 @@ impl Desk<'_> {
         });
         let passkeys = user.passkeys.iter().flatten().map(|passkey| {
             let words = format!("the passkey “{}”", passkey.name);
-            let subject = [user.name.as_str(), &passkey.id].join("\n");
+            let subject = [user.name.as_str(), &passkey.id].join(BETWEEN);
             let about = format!("{words}, of {}", user.name);
-            let form = self.button("remove-passkey", &subject, "Remove", &about, true);
-            LoginWay {
-                words,
-                form: Some(form),
-            }
+            // One's own goes at /account/passkeys, which keeps the last way in.
+            let may_go = !self.is_oneself(&user.name);
+            let form =
+                may_go.then(|| self.button("remove-passkey", &subject, "Remove", &about, true));
+            LoginWay { words, form }
         });
         let own = password.into_iter().chain(passkeys);
         own.chain(accounts).collect()
@@ -75,7 +79,7 @@ impl Desk<'_> {
         let button = |action, words, takes| self.button(action, name, words, name, takes);
         let mut forms = Vec::new();
         // Nobody locks themselves out by a slip; a command can.
-        let is_oneself = name == self.visit.user_name();
+        let is_oneself = self.is_oneself(name);
         match (&user.disabled, is_oneself) {
             (Some(_), _) => forms.push(button("enable", "Let in again", false)),
             (None, false) => forms.push(button("disable", "Keep out", true)),
@@ -93,8 +97,15 @@ impl Desk<'_> {
         forms
     }
 
+    /// Whether it is the owner at this page.
+    fn is_oneself(&self, name: &str) -> bool {
+        name.eq_ignore_ascii_case(self.visit.user_name())
+    }
+
     pub(super) async fn press_person(&self, press: &OwnerPress) -> Result<String, Failure> {
-        let name = press.subject.lines().next().unwrap_or_default().to_owned();
+        // What a provider calls the account, which stands last, may have anything in it.
+        let mut parts = press.subject.splitn(3, BETWEEN).map(str::to_owned);
+        let name = parts.next().unwrap_or_default();
         let named = NamedUser { name: name.clone() };
         match press.action.as_str() {
             "disable" => {
@@ -114,8 +125,12 @@ impl Desk<'_> {
                 self.change::<DemoteUser>(&named).await?;
                 Ok(format!("{name} may not open these pages any more."))
             }
+            "remove-passkey" if self.is_oneself(&name) => {
+                let sentence = "your own passkeys are removed at /account/passkeys";
+                Err(self.malformed(sentence))
+            }
             "remove-passkey" => {
-                let passkey = press.subject.lines().nth(1).unwrap_or_default().to_owned();
+                let passkey = parts.next().unwrap_or_default();
                 let named = PasskeyToRemove {
                     name: name.clone(),
                     passkey,
@@ -126,18 +141,17 @@ impl Desk<'_> {
                 ))
             }
             "unlink" => {
-                let mut lines = press.subject.lines().skip(1).map(str::to_owned);
-                let provider = lines.next().unwrap_or_default();
+                let provider = parts.next().unwrap_or_default();
                 let words = format!("{name} does not log in with {provider} any more.");
                 let account = AccountToUnlink {
                     name,
                     provider,
-                    subject: lines.next(),
+                    subject: parts.next(),
                 };
                 self.change::<UnlinkUser>(&account).await?;
                 Ok(words)
             }
-            _ => Err(Failure::malformed("this page has no such button")),
+            _ => Err(self.no_button()),
         }
     }
 }

@@ -4,41 +4,51 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 
-use super::{Desk, problem};
+use super::Desk;
 use crate::admin::failure::Failure;
 use crate::cli::explain::{PageQuestion, for_page};
 use crate::config::Config;
 use gateway_core::protocol::web::Response;
 use gateway_core::reason::Reason;
 use gateway_oauth::owner::OwnerPress;
-use gateway_oauth::pages::admin::{Explanation, PolicyPage, Question};
+use gateway_oauth::pages::Page;
+use gateway_oauth::pages::admin::{Explanation, Notice, PolicyPage, Question};
 
 impl Desk<'_> {
-    pub(super) async fn policy(&self, press: Option<&OwnerPress>) -> Result<Response, Failure> {
-        let question = press.map_or_else(Question::default, question);
-        let explained = match press {
-            None => None,
-            Some(_) => Some(self.explain(&question).await?),
-        };
-        let (notice, explanation) = match explained {
-            None => (None, None),
-            Some(Ok(explanation)) => (None, Some(explanation)),
-            Some(Err(sentence)) => (Some(problem(&sentence)), None),
-        };
-        let status = match notice {
-            None => StatusCode::OK,
-            Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        };
+    /// The page with what somebody asked, and what would be decided about it.
+    pub(super) fn policy(
+        &self,
+        notice: Option<Notice>,
+        question: Question,
+        explanation: Option<Explanation>,
+    ) -> Page {
         let mounts = &self.visit.server.settings.mounts;
-        let page = PolicyPage {
+        PolicyPage {
             admin: self.frame(notice),
             has_policy: self.visit.server.policy.current().is_some(),
             backends: mounts.iter().map(|mount| mount.name.as_str()).collect(),
             question,
             explanation,
             seal: self.visit.seal("explain", ""),
+        }
+        .page()
+    }
+
+    /// The answer to a question.
+    pub(super) async fn answer_question(&self, press: &OwnerPress) -> Result<Response, Failure> {
+        let question = question(press);
+        let (notice, explanation) = match self.explain(&question).await? {
+            Ok(explanation) => (None, Some(explanation)),
+            Err(sentence) => {
+                let reason = Reason::RequestMalformed;
+                self.visit.log_refusal(reason);
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                (Some(Notice::refused(status, reason, sentence)), None)
+            }
         };
-        Ok(self.visit.respond(status, page.page()))
+        let status = notice.as_ref().map_or(StatusCode::OK, Notice::status);
+        let page = self.policy(notice, question, explanation);
+        Ok(self.visit.respond(status, page))
     }
 
     /// What would be decided under the policy of this moment; or why the question is none.

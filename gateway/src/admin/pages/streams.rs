@@ -39,7 +39,7 @@ impl Desk<'_> {
     pub(super) async fn press_stream(&self, press: &OwnerPress) -> Result<String, Failure> {
         let number = press.subject.parse();
         let (Ok(number), "close") = (number, press.action.as_str()) else {
-            return Err(Failure::malformed("this page has no such button"));
+            return Err(self.no_button());
         };
         let what = StreamsToClose::Stream(number);
         self.change::<CloseStreams>(&what).await?;

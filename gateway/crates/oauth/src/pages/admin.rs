@@ -18,8 +18,11 @@ pub use self::people::{LoginWay, PeoplePage, PersonRow};
 pub use self::policy::{Explanation, PolicyPage, Question};
 pub use self::streams::{StreamRow, StreamsPage};
 
+use http::StatusCode;
+
 use super::page::Frame;
 use super::text::clean;
+use gateway_core::reason::Reason;
 
 /// The longest name that is shown, in characters.
 const LONGEST: usize = 120;
@@ -63,8 +66,40 @@ impl AdminFrame<'_> {
 pub struct Notice {
     /// In words.
     pub words: String,
-    /// Whether it was not done.
-    pub is_problem: bool,
+    /// With which status and for which reason it was not done, if it was not.
+    pub refusal: Option<(StatusCode, Reason)>,
+}
+
+impl Notice {
+    /// It was done, as these words say.
+    pub fn done(words: String) -> Self {
+        Self {
+            words,
+            refusal: None,
+        }
+    }
+
+    /// It was not done, as these words say.
+    pub fn refused(status: StatusCode, reason: Reason, words: String) -> Self {
+        Self {
+            words,
+            refusal: Some((status, reason)),
+        }
+    }
+
+    /// The status of the page that says it.
+    pub fn status(&self) -> StatusCode {
+        self.refusal.map_or(StatusCode::OK, |(status, _)| status)
+    }
+
+    fn is_problem(&self) -> bool {
+        self.refusal.is_some()
+    }
+
+    /// The code of the reason, by which the log and the manual name it.
+    fn code(&self) -> Option<&'static str> {
+        self.refusal.map(|(_, reason)| reason.code())
+    }
 }
 
 /// One of the pages.

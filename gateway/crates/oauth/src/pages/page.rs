@@ -9,7 +9,7 @@ use http::header::{
 use http::{HeaderName, StatusCode};
 
 use super::assets;
-use gateway_core::protocol::web::Response;
+use gateway_core::protocol::web::{self, Response};
 
 /// What every page shows around its content.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +85,8 @@ macro_rules! policy {
     };
 }
 
-/// A page as a response. `https` says whether the public origin is: browsers then keep to it.
+/// A page as a response. `https` says whether the public origin is: browsers then keep to it. A fault of
+/// ours, 503, says when to try again.
 pub fn respond(status: StatusCode, page: Page, https: bool) -> Response {
     let policy = match (page.forms, page.has_script) {
         (Forms::None, _) => concat!(policy!(), "; form-action 'none'"),
@@ -117,7 +118,13 @@ pub fn respond(status: StatusCode, page: Page, https: bool) -> Response {
             HeaderValue::from_static("max-age=31536000"),
         );
     }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response = web::with_retry_after(response, RETRY_AFTER);
+    }
     response
 }
+
+/// In seconds.
+const RETRY_AFTER: u64 = 2;
 
 const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
