@@ -77,6 +77,7 @@ impl Failure {
             | Reason::InConfiguration
             | Reason::LastWayIn
             | Reason::UserDisabled
+            | Reason::ProviderDecides
             | Reason::PasswordLoginOff => StatusCode::CONFLICT,
             Reason::RequestMalformed | Reason::PasswordTooWeak => StatusCode::UNPROCESSABLE_ENTITY,
             _ => StatusCode::SERVICE_UNAVAILABLE,

@@ -79,6 +79,7 @@ reasons! {
     LastWayIn = "last_way_in", "Without this the person could not log in.", "Add another way to log in first: a password, a passkey or an account at an identity provider. To keep somebody out, use `gateway users disable`.";
     IdentityTaken = "identity_taken", "This account at the identity provider belongs to another person here.", "Log in with it and use that person; an account stands for one person only.";
     LoginAgain = "login_again", "What the identity provider said of this person is too old to go on with.", "Reconnect in the app, which leads through the provider's login again; for a personal token, log in to the gateway in a browser. login.groups_max_age sets the time.";
+    ProviderDecides = "provider_decides", "This person comes through an identity provider alone, and the provider decides whether they may.", "Let the provider let them in. To make them a person of this gateway's own, give them a password: `gateway users password`.";
     PasswordLoginOff = "password_login_off", "Passwords are for the owner only here.", "Log in with an identity provider.";
     LogoutTokenWithoutSubject = "logout_token_without_subject", "The identity provider's logout token names a session there, and no person.", "Let the provider put `sub` into its logout tokens: its sessions are not told apart here.";
     LogoutTokenInvalid = "logout_token_invalid", "The identity provider's logout token was not accepted.", "The error description and the log name what is wrong; compare login.issuer and login.client_id with the provider's.";
@@ -90,7 +91,7 @@ reasons! {
     PasskeyCloned = "passkey_cloned", "The passkey's own count went backwards, so there may be a copy of it.", "Log in another way and remove the passkey; the operator can with `gateway users remove-passkey`. Then add a new one.";
     PasskeyTaken = "passkey_taken", "This passkey is here already.", "Use it as it is, or another device.";
     PasskeysFull = "passkeys_full", "Nobody has more than 20 passkeys.", "Remove one that is not used any more.";
-    RescueLinkWrong = "rescue_link_wrong", "The link is wrong, was used, or is older than 15 minutes.", "Ask the operator for another: `gateway users link`.";
+    RescueLinkWrong = "rescue_link_wrong", "The link is wrong, was used, is older than 15 minutes, or its person logs in with something else since.", "Ask the operator for another: `gateway users link`.";
     // Token endpoint
     ClientAuthenticationFailed = "client_authentication_failed", "The client did not authenticate with its registered method.", "Remove the connection in the app and add it again.";
     ClientAssertionInvalid = "client_assertion_invalid", "The client's signed assertion was not accepted.", "The error description names what is wrong; check the client's clock and its published keys.";

@@ -134,7 +134,7 @@ fn logins<'a>(sealer: Sealer<'a>, user: Option<&'a User>) -> Logins<'a> {
         words: &provider.words,
         seal: sealer.link_seal(&provider.name),
     });
-    let is_local = user.password().is_some() || !user.passkeys.is_empty();
+    let is_local = sealer.server.is_local(user);
     Logins {
         passkeys: passkeys_line(sealer.server, user),
         has_password: user.password().is_some(),
@@ -144,8 +144,8 @@ fn logins<'a>(sealer: Sealer<'a>, user: Option<&'a User>) -> Logins<'a> {
 }
 
 fn passkeys_line(server: &AuthorizationServer, user: &User) -> PasskeysLine {
-    match (user.passkeys.len(), server.passkeys.unavailable()) {
-        _ if !server.settings.is_local(user) => PasskeysLine::None,
+    match (server.passkeys.count(user), server.passkeys.unavailable()) {
+        _ if !server.is_local(user) => PasskeysLine::None,
         (0, Some(why)) => PasskeysLine::Unavailable(pages::unavailable_words(why)),
         (0, None) => PasskeysLine::Possible,
         (count, _) => PasskeysLine::Some(count),

@@ -22,7 +22,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::protocol::resource::Issuer;
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
-use gateway_store::User;
+use gateway_store::{Passkey, User};
 use rand::rngs::OsRng;
 use url::{Host, Url};
 
@@ -35,7 +35,15 @@ pub(crate) use self::remove::{has_way_in, remove_password};
 
 /// Passkeys of one site, or why there are none.
 #[derive(Debug)]
-pub struct Passkeys(Result<Webauthn, Unavailable>);
+pub struct Passkeys(Result<Site, Unavailable>);
+
+/// What passkeys are made for and judged by.
+#[derive(Debug)]
+struct Site {
+    /// The RP id, which is the host of the public URL. A passkey is found at this host alone.
+    id: String,
+    webauthn: Webauthn,
+}
 
 /// Why passkeys can't work at the gateway's address. Browsers refuse them there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +65,9 @@ impl Passkeys {
             };
             let builder = WebauthnBuilder::new(host, &origin);
             let built = builder.and_then(|builder| builder.rp_name(title).build());
-            built.map_err(|_| Unavailable::Name)
+            let webauthn = built.map_err(|_| Unavailable::Name)?;
+            let id = host.to_owned();
+            Ok(Site { id, webauthn })
         }))
     }
 
@@ -66,12 +76,24 @@ impl Passkeys {
         self.0.as_ref().err().copied()
     }
 
-    /// Whether a person could log in with a passkey now.
-    pub(crate) fn lets_in(&self, user: &User) -> bool {
-        self.0.is_ok() && !user.passkeys.is_empty()
+    /// How many passkeys a person could log in with now. Those of another host are none: browsers do not
+    /// find them here.
+    pub(crate) fn count(&self, user: &User) -> usize {
+        let passkeys = user.passkeys.iter();
+        passkeys.filter(|passkey| self.takes(passkey)).count()
     }
 
-    fn site(&self) -> Option<&Webauthn> {
+    /// Whether a person could log in with a passkey now.
+    pub(crate) fn lets_in(&self, user: &User) -> bool {
+        self.count(user) > 0
+    }
+
+    /// Whether a browser could find this passkey here.
+    pub(crate) fn takes(&self, passkey: &Passkey) -> bool {
+        self.site().is_some_and(|site| passkey.is_of(&site.id))
+    }
+
+    fn site(&self) -> Option<&Site> {
         self.0.as_ref().ok()
     }
 }
@@ -129,5 +151,39 @@ impl PasskeyRefusal {
             request_id = request.request_id.as_str();
             "{}", self.reason.sentence()
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gateway_core::grants::UserId;
+
+    #[test]
+    fn a_passkey_lets_its_person_in_at_the_host_that_it_was_made_for() {
+        let now = Timestamp::from_secs(1_000_000);
+        let at = |url: &str| Passkeys::new(&Issuer::parse(url).unwrap(), "Test");
+        let user = |site: Option<&str>| {
+            let passkey = Passkey {
+                id: "k".to_owned(),
+                name: "Phone".to_owned(),
+                site: site.map(str::to_owned),
+                public_key: serde_json::Value::Null,
+                counter: 0,
+                backup_eligible: false,
+                backed_up: false,
+                added: now,
+                last_used: None,
+            };
+            User::new(UserId::new("u_1"), "alice", "", now).with_passkey(passkey)
+        };
+        let here = at("https://mcp.example.com:8443");
+        assert!(here.lets_in(&user(Some("mcp.example.com"))));
+        assert!(!here.lets_in(&user(Some("old.example.com"))));
+        assert!(!here.lets_in(&user(Some("example.com"))));
+        assert!(here.lets_in(&user(None)), "of an earlier version");
+        let number = at("https://192.0.2.1");
+        assert!(!number.lets_in(&user(None)));
+        assert!(!number.lets_in(&user(Some("192.0.2.1"))));
     }
 }

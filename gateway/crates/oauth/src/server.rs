@@ -78,12 +78,6 @@ impl Settings {
         user.password().is_some() && (self.password_login || user.configured)
     }
 
-    /// Whether a person is this gateway's own, by a password or a passkey, and so needs no identity
-    /// provider.
-    pub(crate) fn is_local(&self, user: &User) -> bool {
-        self.takes_password_of(user) || !user.passkeys.is_empty()
-    }
-
     /// Whether a service of the configuration has this name, which then no person may have.
     pub fn is_service(&self, name: &str) -> bool {
         self.service_names.contains(&name.to_lowercase())
@@ -162,6 +156,18 @@ pub struct AuthorizationServer {
 impl AuthorizationServer {
     /// A confirmed token with the tools that are kept with its grant, where it does not say them
     /// itself. One whose choice is not kept any more counts no more; while the store does not say,
+    /// Whether a person is this gateway's own, by a password or a passkey, and so needs no identity
+    /// provider.
+    pub(crate) fn is_local(&self, user: &User) -> bool {
+        self.settings.takes_password_of(user) || self.passkeys.lets_in(user)
+    }
+
+    /// Whether a person comes through identity providers alone, which then decide whether they may: a way
+    /// in of this gateway's own would outlast their word.
+    pub(crate) fn is_of_provider(&self, user: &User) -> bool {
+        !user.identities.is_empty() && !self.is_local(user)
+    }
+
     /// whether it counts can't be known.
     pub async fn with_kept_tools(
         &self,

@@ -81,8 +81,8 @@ async fn answer_add(server: &AuthorizationServer, request: &Request) -> Result<R
             }
         };
     let user = user_of(server, &session, now).await?.ok_or_else(ended)?;
-    if !server.settings.is_local(&user) {
-        return again(Reason::PasskeyInvalid).await;
+    if !server.is_local(&user) {
+        return again(Reason::ProviderDecides).await;
     }
     let form = Key::form_answer(FormPage::Account, &unsealed.nonce);
     let press = server
@@ -90,9 +90,8 @@ async fn answer_add(server: &AuthorizationServer, request: &Request) -> Result<R
         .press(&form, &passkey.id, unsealed.expires, now);
     let notice = PasskeyNotice::Added(passkey.name.clone());
     match press.await? {
-        Submission::First => {}
-        // Pressed twice: the first press has added it.
-        Submission::Again => return show(server, request, &session, Some(notice)).await,
+        // Pressed twice: the first press may have been cut short, and what it did is not done twice.
+        Submission::First | Submission::Again => {}
         Submission::Before => return again(Reason::PageExpired).await,
     }
     let user = match passkey::add(server, &user, &passkey, now).await? {
@@ -211,7 +210,7 @@ async fn show(
         session,
         now,
     };
-    let is_local = server.settings.is_local(&user);
+    let is_local = server.is_local(&user);
     let may_add = is_local && user.passkeys.len() < Passkey::MOST;
     let passkeys = &server.passkeys;
     let ceremony =
@@ -260,6 +259,7 @@ fn own<'a>(sealer: Sealer<'_>, user: &User, passkey: &'a Passkey) -> OwnPasskey<
     OwnPasskey {
         passkey,
         is_current: sealer.session.passkey.as_ref() == Some(&passkey.id),
+        is_elsewhere: !sealer.server.passkeys.takes(passkey),
         remove_seal: may_go.then(|| sealer.seal(Purpose::RemovePasskey, &[&passkey.id])),
     }
 }

@@ -31,6 +31,9 @@ impl<'a> PasskeyForm<'a> {
     }
 }
 
+/// The longest name of a host, in characters (RFC 1035 §2.3.4).
+const LONGEST_HOST: usize = 253;
+
 /// What people are told where passkeys can't work.
 pub(crate) const fn unavailable_words(why: Unavailable) -> &'static str {
     match why {
@@ -91,6 +94,8 @@ pub struct OwnPasskey<'a> {
     pub passkey: &'a Passkey,
     /// Whether the person came with it this time.
     pub is_current: bool,
+    /// Whether it is for another host than this gateway has now, so that it logs nobody in.
+    pub is_elsewhere: bool,
     /// Proves that the form which removes it comes from this page; `None`: the person could not log in
     /// without it.
     pub remove_seal: Option<String>,
@@ -204,6 +209,10 @@ impl PasskeysPage<'_> {
             id: &passkey.id,
             name: clean(&passkey.name, Passkey::LONGEST_NAME),
             is_current: own.is_current,
+            elsewhere: own.is_elsewhere.then(|| {
+                let site = passkey.site.as_deref();
+                clean(site.unwrap_or("another host"), LONGEST_HOST)
+            }),
             kept: match (passkey.backup_eligible, passkey.backed_up) {
                 (false, _) => "On one device alone",
                 (true, false) => "On one device; it can be copied to others of yours",
@@ -241,6 +250,7 @@ struct PasskeyLine<'a> {
     id: &'a str,
     name: String,
     is_current: bool,
+    elsewhere: Option<String>,
     kept: &'static str,
     added: Moment,
     last_used: Option<Moment>,
@@ -306,6 +316,7 @@ mod tests {
             passkeys: vec![OwnPasskey {
                 passkey,
                 is_current: true,
+                is_elsewhere: passkey.site.is_some(),
                 remove_seal: seal.map(str::to_owned),
             }],
             add: None,
@@ -323,6 +334,7 @@ mod tests {
         let passkey = Passkey {
             id: "abc".to_owned(),
             name: "<b>Phone".to_owned(),
+            site: None,
             public_key: serde_json::Value::Null,
             counter: 0,
             backup_eligible: true,
@@ -337,5 +349,13 @@ mod tests {
         let html = own(&passkey, None);
         assert!(!html.contains(">Remove</button>"), "{html}");
         assert!(html.contains("You could not log in without it"), "{html}");
+        assert!(!html.contains("logs nobody in"), "{html}");
+        let moved = Passkey {
+            site: Some("old.example.com".to_owned()),
+            ..passkey
+        };
+        let html = own(&moved, Some("1.2.3"));
+        assert!(html.contains("old.example.com"), "{html}");
+        assert!(html.contains("logs nobody in"), "{html}");
     }
 }

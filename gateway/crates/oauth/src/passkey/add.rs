@@ -54,7 +54,8 @@ pub(crate) fn registered(
     Ok(NewPasskey { passkey, unsealed })
 }
 
-/// Adds it. The person as they are now; or why it is not theirs.
+/// Adds it. The person as they are now; or why it is not theirs. What was added before stays as it is,
+/// and an addition that was cut short is brought to its end.
 pub(crate) async fn add(
     server: &AuthorizationServer,
     user: &User,
@@ -63,10 +64,8 @@ pub(crate) async fn add(
 ) -> Result<Result<User, Reason>, StoreError> {
     let records = &server.records;
     let refused = |reason| Ok(Err(reason));
-    if user.passkey(&passkey.id).is_some() {
-        return refused(Reason::PasskeyTaken);
-    }
-    if records.user_of_passkey(&passkey.id, now).await?.is_some() {
+    let owner = records.user_of_passkey(&passkey.id, now).await?;
+    if owner.is_some_and(|owner| owner.id != user.id) {
         return refused(Reason::PasskeyTaken);
     }
     let change = |present: User| {
@@ -81,14 +80,87 @@ pub(crate) async fn add(
     let Some(changed) = changed.filter(|changed| changed.id == user.id) else {
         return refused(Reason::PasskeyUnknown);
     };
-    if changed.passkey(&passkey.id) != Some(passkey) {
-        return refused(Reason::PasskeysFull);
+    // The person may have logged in with it since: its count is another then, its key is not.
+    match changed.passkey(&passkey.id) {
+        Some(kept) if kept.is_same(passkey) => {}
+        Some(_) => return refused(Reason::PasskeyTaken),
+        None => return refused(Reason::PasskeysFull),
     }
     // The record says so first: a way to somebody who does not have it leads nowhere.
     if !records.add_passkey(&passkey.id, &changed, now).await? {
-        let without = |present: User| present.without_passkey(&passkey.id);
+        let without = |present: User| {
+            if present.id == user.id {
+                present.without_passkey(&passkey.id)
+            } else {
+                present
+            }
+        };
         records.change_user(&user.name, now, without).await?;
         return refused(Reason::PasskeyTaken);
     }
     Ok(Ok(changed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gateway_core::grants::UserId;
+    use serde_json::json;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+    fn passkey(key: &str) -> Passkey {
+        Passkey {
+            id: "k".to_owned(),
+            name: "Phone".to_owned(),
+            site: Some("mcp.example.com".to_owned()),
+            public_key: json!({ "x": key }),
+            counter: 1,
+            backup_eligible: false,
+            backed_up: false,
+            added: NOW,
+            last_used: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_added_is_added_again_and_what_was_cut_short_is_brought_to_its_end() {
+        let server = crate::tests::server();
+        let records = &server.records;
+        let alice = User::new(UserId::new("u_1"), "alice", "", NOW);
+        assert!(records.add_user(&alice, NOW).await.unwrap());
+        let of = async || {
+            let owner = records.user_of_passkey("k", NOW).await.unwrap();
+            owner.map(|owner| owner.name)
+        };
+        // Cut short: the record has it, and nothing leads to the record.
+        let kept = |user: User| user.with_passkey(passkey("a"));
+        records.change_user("alice", NOW, kept).await.unwrap();
+        assert_eq!(of().await, None);
+        let added = add(&server, &alice, &passkey("a"), NOW).await.unwrap();
+        assert!(added.is_ok(), "{added:?}");
+        assert_eq!(of().await.as_deref(), Some("alice"));
+
+        // Used meanwhile: the count that goes on is not set back.
+        let used = Passkey {
+            counter: 7,
+            last_used: Some(NOW),
+            ..passkey("a")
+        };
+        let change = |user: User| user.with_passkey(used.clone());
+        records.change_user("alice", NOW, change).await.unwrap();
+        let added = add(&server, &alice, &passkey("a"), NOW).await.unwrap();
+        assert_eq!(added.unwrap().passkey("k"), Some(&used));
+
+        // Another key under the same id is another passkey, and so is that of another person.
+        let taken = Err(Reason::PasskeyTaken);
+        let other = add(&server, &alice, &passkey("b"), NOW).await.unwrap();
+        assert_eq!(other, taken);
+        let bob = User::new(UserId::new("u_2"), "bob", "", NOW);
+        assert!(records.add_user(&bob, NOW).await.unwrap());
+        assert_eq!(add(&server, &bob, &passkey("a"), NOW).await.unwrap(), taken);
+        let bob = records.user("bob", NOW).await.unwrap().unwrap();
+        assert!(bob.passkeys.is_empty());
+        assert_eq!(of().await.as_deref(), Some("alice"));
+    }
 }

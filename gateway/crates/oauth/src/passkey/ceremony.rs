@@ -64,7 +64,9 @@ impl Passkeys {
         let name = if name.is_empty() { "?" } else { name };
         let site = self.site()?;
         let known = Some(known.collect());
-        let started = site.start_passkey_registration(handle(user), name, name, known);
+        let started = site
+            .webauthn
+            .start_passkey_registration(handle(user), name, name, known);
         let (challenge, state) = started.ok()?;
         let mut options = to_value(&challenge.public_key);
         // Found without a name at the login, and asking who is there.
@@ -87,7 +89,7 @@ impl Passkeys {
         let state: PasskeyRegistration = parse(state)?;
         let answer: RegisterPublicKeyCredential = parse(answer)?;
         let site = self.site().ok_or_else(unavailable)?;
-        let made = site.finish_passkey_registration(&answer, &state);
+        let made = site.webauthn.finish_passkey_registration(&answer, &state);
         let made = Credential::from(made.map_err(|error| refusal(&error))?);
         let public_key = to_value(&made.cred);
         if made.cred_id.is_empty()
@@ -100,6 +102,7 @@ impl Passkeys {
         Ok(Passkey {
             id: URL_SAFE_NO_PAD.encode(&made.cred_id),
             name: name.to_owned(),
+            site: Some(site.id.clone()),
             public_key,
             counter: made.counter,
             backup_eligible: made.backup_eligible,
@@ -111,7 +114,8 @@ impl Passkeys {
 
     /// Begins a login with whatever passkey the device has. `None`: there are no passkeys here.
     pub(crate) fn begin_login(&self) -> Option<Ceremony> {
-        let (challenge, state) = self.site()?.start_discoverable_authentication().ok()?;
+        let webauthn = &self.site()?.webauthn;
+        let (challenge, state) = webauthn.start_discoverable_authentication().ok()?;
         Some(ceremony(to_value(&challenge.public_key), &state))
     }
 
@@ -136,20 +140,23 @@ impl Passkeys {
         let kept = user.passkey(&assertion.id);
         let kept = kept.ok_or_else(|| unknown("nobody has this credential id"))?;
         // §7.2, step 6: the person was not named before, so the answer names them.
-        let named = site.identify_discoverable_authentication(&assertion.credential);
+        let webauthn = &site.webauthn;
+        let named = webauthn.identify_discoverable_authentication(&assertion.credential);
         let (named, _) = named.map_err(|error| refusal(&error))?;
         if named != handle(&user.id) {
             return Err(unknown("it names another person"));
         }
         let key = webauthn_rs::prelude::Passkey::from(credential(kept)?);
         let finished =
-            site.finish_discoverable_authentication_v2(&assertion.credential, state, &key);
+            webauthn.finish_discoverable_authentication_v2(&assertion.credential, state, &key);
         let result = finished.map_err(|error| refusal(&error))?;
         if !result.user_verified() {
             let cause = "the answer does not say that the user was verified";
             return Err(PasskeyRefusal::new(Reason::PasskeyUnverified, cause));
         }
         Ok(Passkey {
+            // What it signed names the site, so that passkeys of earlier versions have it from now on.
+            site: Some(site.id.clone()),
             counter: result.counter(),
             backed_up: result.backup_state(),
             last_used: Some(now),

@@ -21,9 +21,7 @@ pub enum Removed {
 
 /// Whether a person could log in, as things are configured.
 pub(crate) fn has_way_in(server: &AuthorizationServer, user: &User) -> bool {
-    server.settings.takes_password_of(user)
-        || server.passkeys.lets_in(user)
-        || has_account_that_lets_in(server, user)
+    server.is_local(user) || has_account_that_lets_in(server, user)
 }
 
 /// Takes a passkey off a person. Browser sessions that came with it are over (`session`); what the person

@@ -25,7 +25,7 @@ pub(crate) fn membership(
     user: &User,
     now: Timestamp,
 ) -> Result<Membership, Reason> {
-    judge(&server.providers, user, server.settings.is_local(user), now)
+    judge(&server.providers, user, server.is_local(user), now)
 }
 
 /// Who may log in with a password or a passkey needs no provider, and keeps no groups of one that has

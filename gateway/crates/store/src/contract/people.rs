@@ -26,6 +26,7 @@ fn passkey(id: &str, now: Timestamp) -> Passkey {
     Passkey {
         id: id.to_owned(),
         name: "Phone".to_owned(),
+        site: Some("mcp.example.com".to_owned()),
         public_key: json!({"type_": "ES256", "key": {"x": "abc"}}),
         counter: 1,
         backup_eligible: true,

@@ -18,6 +18,10 @@ pub struct Passkey {
     pub id: String,
     /// What its person calls it.
     pub name: String,
+    /// The host that it was made for, as the RP id (Web Authentication §4); a passkey that earlier
+    /// versions kept says nothing of it until it is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
     /// The public key: a COSE key as the library that verifies with it writes it.
     pub public_key: Value,
     /// How often it has signed, by its own count; 0 where it does not count.
@@ -38,6 +42,17 @@ impl Passkey {
     pub const MOST: usize = 20;
     /// The most characters of its name.
     pub const LONGEST_NAME: usize = 60;
+
+    /// Whether it is for this RP id. One that says nothing of it counts as if it were: nearly always it
+    /// is, and else an update would take the last way in off people.
+    pub fn is_of(&self, site: &str) -> bool {
+        self.site.as_deref().is_none_or(|of| of == site)
+    }
+
+    /// Whether it is the same credential, whatever has been counted since.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id && self.public_key == other.public_key
+    }
 }
 
 impl User {
