@@ -179,7 +179,7 @@ pub(super) async fn password(
         return Err(Failure::new(Reason::InConfiguration, sentence));
     }
     let password = hashed(server, password).await?;
-    let user = people::set_password(records, &name, &password, request.now).await?;
+    let user = people::set_password(records, &user, &password, request.now).await?;
     let user = user.ok_or_else(|| no_user(&name))?;
     Ok(changed::<SetPassword>(&user, None))
 }

@@ -10,7 +10,7 @@ mod back_channel;
 mod callback;
 mod client_key;
 #[cfg(test)]
-mod examples;
+pub(crate) mod examples;
 mod exchange;
 mod failure;
 mod github;

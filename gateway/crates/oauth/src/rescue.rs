@@ -2,7 +2,11 @@
 //! (`gateway users link`): with a new password, or with a passkey.
 //!
 //! The link is what proves the right to do so. It is used up only after everything else in the form was
-//! right. What the person allowed apps stays; a new password ends the browser sessions.
+//! right, and is worth nothing once the person logs in with something else than when it was made. What
+//! the person allowed apps stays; a new password ends the browser sessions.
+//!
+//! Not for people who come through an identity provider alone: the provider says whether they may, and a
+//! link would go around it.
 
 use std::time::Duration;
 
@@ -14,11 +18,11 @@ use crate::browser::{self, BrowserName, PostedForm};
 use crate::error_page::{self, Refused};
 use crate::form_token::{Purpose, SealError};
 use crate::identity::people;
+use crate::login;
 use crate::pages::{self, PasskeyForm, RescueForm, RescueProblem};
 use crate::passkey::{self, NotMade};
 use crate::server::AuthorizationServer;
-use crate::session::{open_session, open_session_with};
-use crate::{login, setup};
+use crate::setup::{self, BETWEEN_LOOKS, LOOKS, SetAnswer};
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::Form;
@@ -38,11 +42,26 @@ struct Ways {
 }
 
 impl Ways {
-    fn new(server: &AuthorizationServer, user: &User) -> Self {
-        Self {
+    /// At least one; or why no link would help.
+    fn new(server: &AuthorizationServer, user: &User) -> Result<Self, Reason> {
+        if server.is_of_provider(user) {
+            return Err(Reason::ProviderDecides);
+        }
+        let ways = Self {
             // The owner's password is the configuration's.
             password: server.settings.password_login && !user.configured,
             passkey: server.passkeys.unavailable().is_none(),
+        };
+        match ways {
+            Self {
+                password: false,
+                passkey: false,
+            } if user.configured => Err(Reason::InConfiguration),
+            Self {
+                password: false,
+                passkey: false,
+            } => Err(Reason::PasswordLoginOff),
+            ways => Ok(ways),
         }
     }
 }
@@ -58,23 +77,11 @@ pub async fn offer(
     if user.disabled.is_some() {
         return Ok(Err(Reason::UserDisabled));
     }
-    match Ways::new(server, user) {
-        Ways {
-            password: false,
-            passkey: false,
-        } if user.configured => return Ok(Err(Reason::InConfiguration)),
-        Ways {
-            password: false,
-            passkey: false,
-        } => return Ok(Err(Reason::PasswordLoginOff)),
-        _ => {}
+    if let Err(reason) = Ways::new(server, user) {
+        return Ok(Err(reason));
     }
     let secret = Secret::draw(random);
-    let link = RescueLink {
-        user: user.id.clone(),
-        user_name: user.name.clone(),
-        used: None,
-    };
+    let link = RescueLink::new(user);
     let records = &server.records;
     records.put_rescue_link(&secret.hash(), &link, now).await?;
     Ok(Ok(format!("/rescue?link={}", secret.reveal())))
@@ -88,10 +95,11 @@ pub(crate) async fn page(server: &AuthorizationServer, request: &Request) -> Res
     let now = server.clock.now();
     let shown = async {
         let (link, user) = find(server, request, secret, now).await?;
-        match link.used {
-            None => Ok(show(server, request, secret, &user, None, now)),
-            Some(_) => Err(wrong(server, request)),
+        if link.used.is_some() {
+            return Err(wrong(server, request));
         }
+        let ways = ways(server, request, &user)?;
+        Ok(show(server, request, secret, &user, ways, None, now))
     };
     let shown: Result<_, Refused> = shown.await;
     shown.unwrap_or_else(|refused| refused.page(server, request))
@@ -109,10 +117,13 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
     let secret = form.field("link");
     let (link, user) = find(server, request, secret, now).await?;
     if link.used.is_some() {
-        return sent_again(server, request, &form, &link, &user, now).await;
+        return sent_again(server, request, &form, &link, now).await;
     }
-    let again = |problem| Refused::from(show(server, request, secret, &user, Some(problem), now));
-    let ways = Ways::new(server, &user);
+    let ways = ways(server, request, &user)?;
+    let again = |problem| {
+        let page = show(server, request, secret, &user, ways, Some(problem), now);
+        Refused::from(page)
+    };
     let hash = Secret::presented(secret).hash();
     if form.field("credential").is_empty() {
         if !ways.password {
@@ -121,18 +132,28 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
         let password = setup::new_password(form.field("password"), form.field("again"));
         let password = password.map_err(|problem| again(RescueProblem::Password(problem)))?;
         let password = server.passwords.hash(password).await?;
-        take(server, request, &hash, now).await?;
-        let changed = people::set_password(&server.records, &user.name, &password, now).await?;
+        if let Some(used) = take(server, request, &hash, now).await? {
+            return sent_again(server, request, &form, &used, now).await;
+        }
+        let changed = people::set_password(&server.records, &user, &password, now).await?;
         let user = changed.ok_or_else(|| wrong(server, request))?;
-        let opened = open_session(server, request, &user, "/", now).await?;
+        let opened = setup::open_by(server, request, &user, &SetAnswer::Password, now).await?;
         return Ok(done(request, &user, opened, "a password"));
     }
     let passkey = made(server, request, &form, &user, &again, now)?;
-    take(server, request, &hash, now).await?;
+    if let Some(used) = take(server, request, &hash, now).await? {
+        return sent_again(server, request, &form, &used, now).await;
+    }
     let added = passkey::add(server, &user, &passkey, now).await?;
     let user = added.map_err(|reason| refused(server, request, reason))?;
-    let opened = open_session_with(server, request, &user, &passkey, "/", now).await?;
+    let answer = SetAnswer::Passkey(passkey);
+    let opened = setup::open_by(server, request, &user, &answer, now).await?;
     Ok(done(request, &user, opened, "a passkey"))
+}
+
+/// How the person of a link can come in by it.
+fn ways(server: &AuthorizationServer, request: &Request, user: &User) -> Result<Ways, Refused> {
+    Ways::new(server, user).map_err(|reason| refused(server, request, reason))
 }
 
 fn made(
@@ -160,7 +181,8 @@ fn made(
     }
 }
 
-/// The link of this secret and its person, who may log in.
+/// The link of this secret and its person, who may log in. One that is not used is for the person as they
+/// were when it was made.
 async fn find(
     server: &AuthorizationServer,
     request: &Request,
@@ -168,45 +190,72 @@ async fn find(
     now: Timestamp,
 ) -> Result<(RescueLink, User), Refused> {
     let hash = Secret::presented(secret).hash();
+    let wrong = || wrong(server, request);
     let link = server.records.rescue_link(&hash, now).await?;
-    let link = link.ok_or_else(|| wrong(server, request))?;
-    let user = server.records.user(&link.user_name, now).await?;
-    let user = user.filter(|user| user.id == link.user && user.disabled.is_none());
-    Ok((link, user.ok_or_else(|| wrong(server, request))?))
+    let link = link.ok_or_else(wrong)?;
+    let user = person(server, &link, now).await?.ok_or_else(wrong)?;
+    if link.used.is_some() || link.fits(&user) {
+        return Ok((link, user));
+    }
+    // Another press may have used it and set something between the two looks.
+    let link = server.records.rescue_link(&hash, now).await?;
+    let link = link.filter(|link| link.used.is_some()).ok_or_else(wrong)?;
+    Ok((link, user))
 }
 
+/// The person of a link as they are now, if they may log in.
+async fn person(
+    server: &AuthorizationServer,
+    link: &RescueLink,
+    now: Timestamp,
+) -> Result<Option<User>, StoreError> {
+    let user = server.records.user(&link.user_name, now).await?;
+    Ok(user.filter(|user| user.id == link.user && user.disabled.is_none()))
+}
+
+/// Uses the link up. The link, where another press of the form did so a moment before.
 async fn take(
     server: &AuthorizationServer,
     request: &Request,
     hash: &SecretHash,
     now: Timestamp,
-) -> Result<(), Refused> {
+) -> Result<Option<RescueLink>, Refused> {
     match server.records.take_rescue_link(hash, now).await? {
-        TakenLink::Fresh(_) => Ok(()),
-        TakenLink::Again(_) | TakenLink::Unknown => Err(wrong(server, request)),
+        TakenLink::Fresh(_) => Ok(None),
+        TakenLink::Again(used) => Ok(Some(used)),
+        TakenLink::Unknown => Err(wrong(server, request)),
     }
 }
 
 /// The same form within a minute of the one that used the link up: whoever pressed twice is logged in as
-/// they would have been.
+/// they would have been. The other press may still be about to write down what it set.
 async fn sent_again(
     server: &AuthorizationServer,
     request: &Request,
     form: &PostedForm,
     link: &RescueLink,
-    user: &User,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let is_new = link.used.is_some_and(|used| now.since(used) < DOUBLE);
-    if !is_new || !setup::has_same(server, request, form, user, now).await? {
+    if link.used.is_none_or(|used| now.since(used) >= DOUBLE) {
         return Err(wrong(server, request));
     }
-    let opened = open_session(server, request, user, "/", now).await?;
-    let record = Record {
-        user: Some(user.id.as_str().to_owned()),
-        ..Record::new(Event::Login)
-    };
-    Ok(audited(opened, record))
+    for _ in 0..LOOKS {
+        let user = person(server, link, now).await?;
+        let user = user.ok_or_else(|| wrong(server, request))?;
+        // Passwords are compared once, as that is dear: when there is something new to compare with.
+        if !link.fits(&user) {
+            let answer = setup::same_answer(server, request, form, &user, now).await?;
+            let answer = answer.ok_or_else(|| wrong(server, request))?;
+            let opened = setup::open_by(server, request, &user, &answer, now).await?;
+            let record = Record {
+                user: Some(user.id.as_str().to_owned()),
+                ..Record::new(Event::Login)
+            };
+            return Ok(audited(opened, record));
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    Err(wrong(server, request))
 }
 
 fn done(request: &Request, user: &User, opened: Response, with: &str) -> Response {
@@ -239,6 +288,7 @@ fn show(
     request: &Request,
     secret: &str,
     user: &User,
+    ways: Ways,
     problem: Option<RescueProblem>,
     now: Timestamp,
 ) -> Response {
@@ -253,7 +303,7 @@ fn show(
         frame: browser::frame(server, request),
         secret,
         user_name: &user.name,
-        with_password: Ways::new(server, user).password,
+        with_password: ways.password,
         passkey: PasskeyForm::new(ceremony.as_ref(), seal.as_deref()),
         unavailable: passkeys.unavailable(),
         problem,
@@ -266,4 +316,66 @@ fn show(
     let mut response = pages::respond(status, page, server.settings.issuer.is_https());
     browser.keep(server, &mut response);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::Providers;
+    use crate::provider::examples::{NOW, person, provider};
+    use crate::server::Settings;
+
+    fn passkey(site: &str) -> Passkey {
+        Passkey {
+            id: "k".to_owned(),
+            name: "Phone".to_owned(),
+            site: Some(site.to_owned()),
+            public_key: serde_json::Value::Null,
+            counter: 0,
+            backup_eligible: false,
+            backed_up: false,
+            added: NOW,
+            last_used: None,
+        }
+    }
+
+    #[test]
+    fn a_link_is_for_people_of_this_gateways_own_and_the_provider_decides_of_all_others() {
+        let server = |password_login| {
+            let server = crate::tests::server();
+            AuthorizationServer {
+                providers: Providers::new(vec![provider("*")]),
+                settings: Settings {
+                    password_login,
+                    ..server.settings
+                },
+                ..server
+            }
+        };
+        let decides = Err(Reason::ProviderDecides);
+        let ways = |password, passkey| Ok(Ways { password, passkey });
+        let of_provider = person("", &[]);
+        let both = person("$argon2id$", &[]);
+        let moved = of_provider.clone().with_passkey(passkey("old.example.com"));
+        let with_passkey = of_provider.clone().with_passkey(passkey("mcp.example.com"));
+        let own = User {
+            identities: Vec::new(),
+            ..of_provider.clone()
+        };
+        let owner = User {
+            configured: true,
+            ..both.clone()
+        };
+        for (user, with_passwords, without) in [
+            (&of_provider, decides, decides),
+            (&moved, decides, decides),
+            (&both, ways(true, true), decides),
+            (&with_passkey, ways(true, true), ways(false, true)),
+            (&own, ways(true, true), ways(false, true)),
+            (&owner, ways(false, true), ways(false, true)),
+        ] {
+            assert_eq!(Ways::new(&server(true), user), with_passwords, "{user:?}");
+            assert_eq!(Ways::new(&server(false), user), without, "{user:?}");
+        }
+    }
 }

@@ -23,14 +23,14 @@ use gateway_core::grants::UserId;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::{Passkey, StoreError, User};
+use gateway_store::{Passkey, User};
 
 /// For so long after an owner was made the same form is answered as the first time.
 const DOUBLE: Duration = Duration::from_secs(60);
 
-/// How often, and how far apart, it is looked for an owner who is being written down.
-const LOOKS: usize = 20;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// How often, and how far apart, it is looked for what another press of a form is writing down.
+pub(super) const LOOKS: usize = 20;
+pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// `GET /setup?code=…`; 404 once there is an owner.
 pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
@@ -95,13 +95,16 @@ async fn become_owner(
             return again.ok_or_else(|| refused(refusal));
         }
     };
-    let owner = match &chosen {
+    let (owner, answer) = match chosen {
         Chosen::Password(password) => {
-            let hash = server.passwords.hash(password.clone()).await?;
-            User::new(UserId::draw(&mut OsRng), name.as_str(), hash.as_str(), now)
+            let hash = server.passwords.hash(password).await?;
+            let id = UserId::draw(&mut OsRng);
+            let owner = User::new(id, name.as_str(), hash.as_str(), now);
+            (owner, SetAnswer::Password)
         }
-        Chosen::Passkey(user, passkey) => {
-            User::new(user.clone(), name.as_str(), "", now).with_passkey(passkey.clone())
+        Chosen::Passkey(id, passkey) => {
+            let owner = User::new(id, name.as_str(), "", now).with_passkey(passkey.clone());
+            (owner, SetAnswer::Passkey(passkey))
         }
     };
     let owner = User {
@@ -123,24 +126,40 @@ async fn become_owner(
         user: Some(owner.id.as_str().to_owned()),
         ..Record::new(Event::OwnerSet)
     };
-    Ok(audited(open(server, request, &owner, now).await?, record))
+    let opened = open_by(server, request, &owner, &answer, now).await?;
+    Ok(audited(opened, record))
 }
 
-/// A session for whoever has just set themselves up. The way to a passkey is made here, also where the
-/// press that wrote the record down was cut short before.
-pub(super) async fn open(
+/// With what somebody has just set themselves up.
+#[derive(Debug)]
+pub(super) enum SetAnswer {
+    /// A new password.
+    Password,
+    /// This passkey, which the person's record has.
+    Passkey(Passkey),
+}
+
+/// A session for whoever has just set themselves up, by what they did it with. The way to a passkey is
+/// made here, also where the press that wrote the record down was cut short before.
+pub(super) async fn open_by(
     server: &AuthorizationServer,
     request: &Request,
     user: &User,
+    answer: &SetAnswer,
     now: Timestamp,
-) -> Result<Response, StoreError> {
-    match user.passkeys.first().filter(|_| user.password().is_none()) {
-        Some(passkey) => {
-            server.records.add_passkey(&passkey.id, user, now).await?;
-            session::open_session_with(server, request, user, passkey, "/", now).await
+) -> Result<Response, Refused> {
+    let passkey = match answer {
+        SetAnswer::Password => {
+            return Ok(session::open_session(server, request, user, "/", now).await?);
         }
-        None => session::open_session(server, request, user, "/", now).await,
+        SetAnswer::Passkey(passkey) => passkey,
+    };
+    if !server.records.add_passkey(&passkey.id, user, now).await? {
+        let (status, reason) = (StatusCode::CONFLICT, Reason::PasskeyTaken);
+        error_page::log("setup_refused", request, reason);
+        return Err(error_page::page(server, request, status, reason, None).into());
     }
+    Ok(session::open_session_with(server, request, user, passkey, "/", now).await?)
 }
 
 /// What the owner logs in with from then on.
@@ -200,10 +219,13 @@ async fn sent_again(
     for _ in 0..LOOKS {
         if let Some(owner) = records.user(name.as_str(), now).await? {
             let is_new = now.since(owner.created) < DOUBLE && owner.disabled.is_none();
-            if !is_new || !has_same(server, request, form, &owner, now).await? {
+            if !is_new {
                 return Ok(None);
             }
-            let opened = open(server, request, &owner, now).await?;
+            let Some(answer) = same_answer(server, request, form, &owner, now).await? else {
+                return Ok(None);
+            };
+            let opened = open_by(server, request, &owner, &answer, now).await?;
             let record = Record {
                 user: Some(owner.id.as_str().to_owned()),
                 ..Record::new(Event::Login)
@@ -216,25 +238,31 @@ async fn sent_again(
     Ok(None)
 }
 
-/// Whether a form has the password or the passkey that a person set with it a moment ago.
-pub(super) async fn has_same(
+/// What a person set themselves up with a moment ago, if it is what a form has; `None`: the form has
+/// something else.
+pub(super) async fn same_answer(
     server: &AuthorizationServer,
     request: &Request,
     form: &PostedForm,
     user: &User,
     now: Timestamp,
-) -> Result<bool, Refused> {
+) -> Result<Option<SetAnswer>, Refused> {
     if form.field("credential").is_empty() {
         let (Some(hash), Some(password)) =
             (user.password(), Password::presented(form.field("password")))
         else {
-            return Ok(false);
+            return Ok(None);
         };
-        return Ok(server.passwords.check(Some(hash), password).await?);
+        let is_same = server.passwords.check(Some(hash), password).await?;
+        return Ok(is_same.then_some(SetAnswer::Password));
     }
     let about = (Purpose::PasskeySetup, user.id.as_str());
     let new = passkey::registered(server, request, form, about, now);
-    Ok(new.is_ok_and(|new| user.passkey(&new.passkey.id).is_some()))
+    let kept = new.ok().and_then(|new| {
+        let kept = user.passkey(&new.passkey.id)?;
+        kept.is_same(&new.passkey).then(|| kept.clone())
+    });
+    Ok(kept.map(SetAnswer::Passkey))
 }
 
 pub(super) fn new_password(password: &str, again: &str) -> Result<Password, SetupProblem> {

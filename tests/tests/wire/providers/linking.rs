@@ -128,7 +128,46 @@ async fn an_account_is_taken_off_by_its_person_or_the_operator_and_never_the_las
     Ok(())
 }
 
+async fn whom_a_provider_lets_in_alone_gets_no_way_around_it(store: StoreKind) -> Result<()> {
+    let world = ProviderFixture::start(store, "rs256", "allow = [\"*\"]", "").await?;
+    let gateway = world.gateway();
+    let (mut dan, page) = world.log_in("dan").await?;
+    assert!(
+        page.words().contains("Logged in as dan@other.org"),
+        "{}",
+        page.words()
+    );
+    let words = ["users", "link", "dan@other.org"];
+    let refused = operator::command(gateway, &words, "").await?;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(
+        refused.errors.contains("the provider decides"),
+        "{refused:?}"
+    );
+    assert!(!refused.out.contains("/rescue"), "{refused:?}");
+    let log = gateway.log().join("\n");
+    assert!(log.contains("provider_decides"), "{log}");
+    let passkeys = url(&gateway.url("/account/passkeys"));
+    let page = dan.here.visit(&passkeys).await?;
+    assert!(page.passkey_form().is_err(), "{}", page.words());
+
+    // A person of this gateway's own, by a password of the operator's, is let in by it as well.
+    let password = ["users", "password", "dan@other.org"];
+    operator::done(gateway, &password, "a password of his own").await?;
+    let made = operator::done(gateway, &words, "").await?;
+    let link = made
+        .out
+        .split_whitespace()
+        .find(|word| word.contains("/rescue?"));
+    let page = Browser::default()
+        .visit(&url(link.expect("a link")))
+        .await?;
+    assert!(page.password_form().is_ok(), "{}", page.words());
+    Ok(())
+}
+
 on_both_stores! {
+    whom_a_provider_lets_in_alone_gets_no_way_around_it
     a_local_person_is_linked_only_after_logging_in_both_ways
     an_account_is_taken_off_by_its_person_or_the_operator_and_never_the_last_way_in
 }

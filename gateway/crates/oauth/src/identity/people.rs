@@ -25,19 +25,25 @@ pub async fn add(
     Ok(added.then_some(user))
 }
 
-/// Gives a person another password, which ends their browser sessions. `None` if there is nobody of
-/// this name.
+/// Gives a person another password, which ends their browser sessions. `None` if the person was removed
+/// meanwhile: whoever got the name then is somebody else.
 pub async fn set_password(
     records: &Records,
-    name: &str,
+    user: &User,
     password: &PasswordPhc,
     now: Timestamp,
 ) -> Result<Option<User>, StoreError> {
-    let change = |user: User| User {
-        password_hash: password.as_str().to_owned(),
-        ..user
+    let change = |present: User| {
+        if present.id != user.id {
+            return present;
+        }
+        User {
+            password_hash: password.as_str().to_owned(),
+            ..present
+        }
     };
-    records.change_user(name, now, change).await
+    let changed = records.change_user(&user.name, now, change).await?;
+    Ok(changed.filter(|changed| changed.id == user.id))
 }
 
 /// Keeps a person out: no login, no token, and the browser sessions of before stay dead whatever
@@ -86,4 +92,36 @@ pub async fn enable(
         ..user
     };
     records.change_user(name, now, change).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use gateway_store::Memory;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+    fn records() -> Records {
+        Records::new(Arc::new(Memory::new()))
+    }
+
+    #[tokio::test]
+    async fn a_password_is_set_for_the_person_who_was_meant_and_not_for_the_next_of_the_name() {
+        let records = records();
+        let hash = PasswordPhc::parse(
+            "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$\
+             Q2tvSXJ2QkFLWjN3N0FvZ2N4d2d3QVZzSkNJ",
+        )
+        .unwrap();
+        let [before, after] = ["u_1", "u_2"].map(|id| User::new(UserId::new(id), "dora", "", NOW));
+        assert!(records.add_user(&after, NOW).await.unwrap());
+        let set = async |user| set_password(&records, user, &hash, NOW).await.unwrap();
+        assert_eq!(set(&before).await, None);
+        let kept = records.user("dora", NOW).await.unwrap().unwrap();
+        assert_eq!(kept.password(), None);
+        let changed = set(&after).await.unwrap();
+        assert_eq!(changed.password(), Some(hash.as_str()));
+    }
 }

@@ -9,7 +9,7 @@ use gateway_core::grants::UserId;
 use gateway_core::login_rules::{AllowRule, MailAddress, Profile};
 use gateway_store::{Identity, User};
 
-pub(super) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 pub(super) const ISSUER: &str = "https://login.example.com";
 
@@ -23,7 +23,7 @@ pub(super) fn open_id(issuer: &str, flavour: Flavour) -> OpenId {
 }
 
 /// `corp`, which goes by two groups that hold for an hour.
-pub(super) fn provider(allow: &str) -> Provider {
+pub(crate) fn provider(allow: &str) -> Provider {
     Provider {
         name: "corp".into(),
         words: "Example".into(),
@@ -51,7 +51,7 @@ pub(super) fn identity(groups: &[&str]) -> Identity {
     }
 }
 
-pub(super) fn person(password: &str, groups: &[&str]) -> User {
+pub(crate) fn person(password: &str, groups: &[&str]) -> User {
     let user = User::new(UserId::new("u_1"), "alice", password, NOW);
     user.with_identity(identity(groups))
 }

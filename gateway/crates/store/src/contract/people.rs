@@ -118,11 +118,7 @@ async fn a_rescue_link_is_good_once_and_for_its_time(store: &Arc<dyn Store>) {
     let at = moments();
     let now = at(0);
     let records = Records::new(Arc::clone(store));
-    let link = RescueLink {
-        user: UserId::new("u_1"),
-        user_name: "alice".to_owned(),
-        used: None,
-    };
+    let link = RescueLink::new(&person("u_1", "alice", now));
     let [first, second] = ["first", "second"].map(|text| Secret::presented(text).hash());
     for secret in [&first, &second] {
         records.put_rescue_link(secret, &link, now).await.unwrap();

@@ -13,6 +13,7 @@ use crate::store::Inserted;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
+use gateway_core::secret::{Secret, SecretHash};
 
 /// Somebody who may log in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +134,18 @@ impl User {
     /// What a browser session of this user stands for.
     pub fn credential(&self) -> String {
         format!("{}{}", self.password_hash, self.sessions)
+    }
+
+    /// A fingerprint of what this gateway itself lets the user in by. It is another one after a password
+    /// was set or removed, a passkey added or removed, or every browser logged out.
+    pub fn own_logins(&self) -> SecretHash {
+        // Neither a password's hash nor a credential id has a line break in it.
+        let mut text = self.credential();
+        for passkey in &self.passkeys {
+            text.push('\n');
+            text.push_str(&passkey.id);
+        }
+        Secret::presented(text).hash()
     }
 }
 
