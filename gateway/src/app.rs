@@ -263,6 +263,7 @@ fn settings(config: &Config) -> Settings {
         document_hosts: config.registration.metadata_hosts.clone(),
         registrations_per_hour: config.limits.registrations_per_hour,
         password_login: config.general.password_login,
+        owner_name: config.owner.as_ref().map(|owner| owner.name.clone()),
     }
 }
 

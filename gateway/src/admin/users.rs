@@ -121,7 +121,8 @@ pub(super) async fn enable(
     request: &Request,
 ) -> Result<Done, Failure> {
     let NamedUser { name } = request.body::<EnableUser>()?;
-    let user = people::enable(&server.records, &name, request.now).await?;
+    let owner = server.settings.owner_name.as_deref();
+    let user = people::enable(&server.records, &name, owner, request.now).await?;
     let user = user.ok_or_else(|| no_user(&name))?;
     Ok(changed::<EnableUser>(&user, None))
 }

@@ -654,3 +654,46 @@ async fn an_owner_who_is_no_longer_named_is_kept_out_and_the_log_says_so() -> Re
     assert_eq!(status(&fixture, &token).await?, 401);
     Ok(())
 }
+
+#[tokio::test]
+async fn who_is_let_in_again_is_no_owner_that_the_configuration_does_not_name() -> Result<()> {
+    let mut fixture = Fixture::start().await?;
+    let alice = fixture.owner.clone();
+    done(&fixture.gateway, &["users", "disable", "alice"], "").await?;
+    // Kept out, and taken out of the configuration since.
+    fixture.gateway.setup().owner = None;
+    fixture.gateway.restart().await?;
+    let gateway = &fixture.gateway;
+    done(gateway, &["users", "enable", "ALICE"], "").await?;
+    let shown = done(gateway, &["users", "show", "alice", "--json"], "").await?;
+    let shown = shown.json();
+    assert_eq!(
+        shown["user"]["owner_of_configuration"],
+        json!(false),
+        "{shown}"
+    );
+    assert_eq!(shown["user"]["is_owner"], json!(false), "{shown}");
+    let (entered, mut browser) = login(&fixture, &alice).await?;
+    assert!(entered, "a person like others");
+    let page = browser.visit(&fixture.url("/admin").parse()?).await?;
+    assert_eq!(page.reply.status, 404, "{}", page.words());
+    let new = Owner {
+        password: "another good password".into(),
+        ..alice.clone()
+    };
+    let words = ["users", "password", "alice"];
+    done(&fixture.gateway, &words, &new.password).await?;
+    assert!(login(&fixture, &new).await?.0, "the new password");
+
+    // Named again she is the owner again, also after the operator kept her out.
+    fixture.gateway.setup().owner = Some(alice.clone());
+    fixture.gateway.restart().await?;
+    for what in ["disable", "enable"] {
+        done(&fixture.gateway, &["users", what, "alice"], "").await?;
+    }
+    let (entered, mut browser) = login(&fixture, &alice).await?;
+    assert!(entered, "with the password of the configuration");
+    let page = browser.visit(&fixture.url("/admin").parse()?).await?;
+    assert_eq!(page.reply.status, 200, "{}", page.words());
+    Ok(())
+}

@@ -70,6 +70,8 @@ pub struct Settings {
     pub personal: Option<Duration>,
     /// Whether everybody may log in with a password; else the owner of the configuration alone.
     pub password_login: bool,
+    /// The login name of the owner whom the configuration names, if it does.
+    pub owner_name: Option<String>,
 }
 
 impl Settings {
@@ -154,8 +156,6 @@ pub struct AuthorizationServer {
 }
 
 impl AuthorizationServer {
-    /// A confirmed token with the tools that are kept with its grant, where it does not say them
-    /// itself. One whose choice is not kept any more counts no more; while the store does not say,
     /// Whether a person is this gateway's own, by a password or a passkey, and so needs no identity
     /// provider.
     pub(crate) fn is_local(&self, user: &User) -> bool {
@@ -168,6 +168,8 @@ impl AuthorizationServer {
         !user.identities.is_empty() && !self.is_local(user)
     }
 
+    /// A confirmed token with the tools that are kept with its grant, where it does not say them
+    /// itself. One whose choice is not kept any more counts no more; while the store does not say,
     /// whether it counts can't be known.
     pub async fn with_kept_tools(
         &self,

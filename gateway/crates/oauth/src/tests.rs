@@ -73,6 +73,7 @@ pub(crate) fn server() -> AuthorizationServer {
             registrations_per_hour: 5,
             personal: Some(Duration::from_secs(90 * 86_400)),
             password_login: true,
+            owner_name: None,
         },
         records: Records::new(Arc::new(Memory::new())),
         last_use: Arc::default(),

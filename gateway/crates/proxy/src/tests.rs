@@ -286,6 +286,7 @@ fn authorization_server(
             registrations_per_hour: 100,
             personal: Some(Duration::from_secs(90 * 86_400)),
             password_login: true,
+            owner_name: None,
         },
         records: Records::new(Arc::clone(store)),
         last_use: Arc::default(),

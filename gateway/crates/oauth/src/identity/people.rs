@@ -81,15 +81,21 @@ pub async fn end_sessions(
     records.change_user(name, now, change).await
 }
 
-/// Lets a person log in again. `None` if there is nobody of this name.
+/// Lets a person log in again; as the owner of the configuration only if that is whom it names by `owner`
+/// now. `None` if there is nobody of this name.
 pub async fn enable(
     records: &Records,
     name: &str,
+    owner: Option<&str>,
     now: Timestamp,
 ) -> Result<Option<User>, StoreError> {
-    let change = |user: User| User {
-        disabled: None,
-        ..user
+    let change = |user: User| {
+        let is_named = owner.is_some_and(|owner| owner.eq_ignore_ascii_case(&user.name));
+        User {
+            disabled: None,
+            configured: user.configured && is_named,
+            ..user
+        }
     };
     records.change_user(name, now, change).await
 }
@@ -123,5 +129,32 @@ mod tests {
         assert_eq!(kept.password(), None);
         let changed = set(&after).await.unwrap();
         assert_eq!(changed.password(), Some(hash.as_str()));
+    }
+
+    #[tokio::test]
+    async fn whom_the_configuration_names_no_more_is_let_in_as_a_person_like_others() {
+        for (owner, stays) in [(Some("ALICE"), true), (Some("bob"), false), (None, false)] {
+            let records = records();
+            let alice = User {
+                configured: true,
+                disabled: Some(Disabled::FormerOwner),
+                ..User::new(UserId::new("u_1"), "alice", "$argon2id$", NOW)
+            };
+            assert!(records.add_user(&alice, NOW).await.unwrap());
+            let enabled = enable(&records, "alice", owner, NOW)
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(enabled.disabled, None);
+            assert_eq!(enabled.configured, stays, "{owner:?}");
+        }
+        let records = records();
+        let carol = User::new(UserId::new("u_1"), "carol", "", NOW);
+        assert!(records.add_user(&carol, NOW).await.unwrap());
+        let enabled = enable(&records, "carol", Some("carol"), NOW).await;
+        assert!(
+            !enabled.unwrap().unwrap().configured,
+            "nobody becomes it so"
+        );
     }
 }

@@ -211,7 +211,8 @@ async fn a_disabled_person_can_neither_redeem_nor_refresh() {
         let refused = redeem(&server, asked, NOW).await;
         assert_eq!(error(&refused), (400, "invalid_grant".to_owned()));
     }
-    people::enable(&server.records, "alice", NOW).await.unwrap();
+    let enabled = people::enable(&server.records, "alice", None, NOW).await;
+    assert!(enabled.unwrap().is_some());
     let again = redeem(&server, &refresh, NOW).await;
     assert_eq!(again.status(), 200, "nothing was cut off");
 }
