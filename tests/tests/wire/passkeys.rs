@@ -1,6 +1,8 @@
 //! Passkeys: added, used without name and password, removed; and what is not taken for one.
 
+mod links;
 mod people;
+mod sites;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -473,28 +475,5 @@ async fn only_the_pages_that_ask_for_a_passkey_may_run_the_one_script() -> Resul
         assert!(policy(&page).starts_with("default-src 'none'"), "{path}");
         assert!(!page.reply.text.contains("<script"), "{path}");
     }
-    Ok(())
-}
-
-#[tokio::test]
-async fn at_a_number_the_pages_say_why_there_are_no_passkeys() -> Result<()> {
-    let fixture = Fixture::start().await?;
-    let (gateway, mut browser) = (&fixture.gateway, Browser::default());
-    let page = visit(&mut browser, gateway, "/account/passkeys").await?;
-    assert!(page.passkey_form().is_err());
-    let owner = &fixture.owner;
-    let page = browser.log_in(&page, &owner.name, &owner.password).await?;
-    assert!(
-        page.words().contains("reached at a number"),
-        "{}",
-        page.words()
-    );
-    assert!(page.passkey_form().is_err());
-    let page = visit(&mut browser, gateway, "/account").await?;
-    assert!(
-        page.words().contains("reached at a number"),
-        "{}",
-        page.words()
-    );
     Ok(())
 }

@@ -134,12 +134,8 @@ async fn a_passkey_replaces_the_password_and_the_last_way_in_stays() -> Result<(
     Ok(())
 }
 
-/// The path of the link that a command printed.
 fn link(out: &str) -> Result<String> {
-    let url = out
-        .split_whitespace()
-        .find(|word| word.contains("/rescue?"));
-    Ok(url.context("no link")?.replace(PUBLIC, ""))
+    super::links::link(out, PUBLIC)
 }
 
 #[tokio::test]
@@ -259,5 +255,119 @@ async fn who_is_removed_is_gone_with_all_that_was_theirs() -> Result<()> {
     let page = visit(&mut browser, gateway, "/account").await?;
     assert!(!is_logged_in(&page));
     assert!(audited(gateway).await?.contains("users rm bob"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn at_admin_the_owner_takes_passkeys_off_others_and_none_off_themselves() -> Result<()> {
+    let fixture = start(StoreKind::Embedded).await?;
+    let (gateway, mut owner) = (&fixture.gateway, browser());
+    let bob = hire(gateway).await?;
+    let mut others = browser();
+    logged_in(&mut others, gateway, &bob).await?;
+    let mut bobs = authenticator()?;
+    add(&mut others, gateway, &mut bobs, "Phone").await?;
+    logged_in(&mut owner, gateway, &fixture.owner).await?;
+    let mut own = authenticator()?;
+    add(&mut owner, gateway, &mut own, "Key").await?;
+
+    let page = visit(&mut owner, gateway, "/admin/people").await?;
+    assert!(
+        page.words().contains("the passkey “Key”"),
+        "{}",
+        page.words()
+    );
+    let forms = page.forms().into_iter();
+    let forms: Vec<Form> = forms
+        .filter(|form| form.value("action") == Some("remove-passkey"))
+        .collect();
+    let subjects: Vec<_> = forms
+        .iter()
+        .filter_map(|form| form.value("subject"))
+        .collect();
+    assert_eq!(subjects, [format!("bob {}", bobs.id())]);
+    let mut forged = forms[0].clone();
+    forged.set("subject", &format!("alice {}", own.id()));
+    let page = owner.submit(&forged).await?;
+    assert_eq!(page.reply.status, 403, "{}", page.words());
+    let page = log_in(&mut self::browser(), gateway, &mut own).await?;
+    assert!(is_logged_in(&page), "{}", page.words());
+
+    let tablet = add(&mut others, gateway, &mut authenticator()?, "Tablet").await?;
+    assert!(tablet.words().contains("logs you in"));
+    let page = visit(&mut owner, gateway, "/admin/people").await?;
+    let has = |form: &Form| {
+        let subject = form.value("subject").unwrap_or_default();
+        subject.starts_with("bob ") && !subject.ends_with(&bobs.id())
+    };
+    let form = page.forms().into_iter().find(has);
+    let page = owner.submit(&form.context("no button")?).await?;
+    assert_eq!(page.reply.status, 200, "{}", page.words());
+    assert!(!page.words().contains("Tablet"), "{}", page.words());
+    // A command was faster: the page says that it was not done, and why.
+    let words = ["users", "remove-passkey", "bob", "Phone"];
+    done(gateway, &words, "").await?;
+    let page = owner.submit(&forms[0]).await?;
+    assert_eq!(page.reply.status, 409, "{}", page.words());
+    assert!(page.words().contains("not_found"), "{}", page.words());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_page_says_of_a_form_that_is_sent_again_is_so() -> Result<()> {
+    let fixture = start(StoreKind::Embedded).await?;
+    let (gateway, mut browser) = (&fixture.gateway, browser());
+    let page = logged_in(&mut browser, gateway, &fixture.owner).await?;
+    let (form, options) = page.passkey_form()?;
+    let mut device = authenticator()?;
+    let answer = device.make(&options);
+    send(&mut browser, form.clone(), &answer).await?;
+    // It has counted since, and is the same passkey.
+    let page = log_in(&mut self::browser(), gateway, &mut device).await?;
+    assert!(is_logged_in(&page), "{}", page.words());
+    let page = send(&mut browser, form.clone(), &answer).await?;
+    assert_eq!(page.reply.status, 200, "{}", page.words());
+    let page = log_in(&mut self::browser(), gateway, &mut device).await?;
+    assert!(is_logged_in(&page), "its count was kept: {}", page.words());
+    // Gone meanwhile: what the form is for is done then, as the first time.
+    let words = ["users", "remove-passkey", "alice", "Passkey"];
+    done(gateway, &words, "").await?;
+    let page = send(&mut browser, form, &answer).await?;
+    assert!(page.words().contains("logs you in"), "{}", page.words());
+    let page = log_in(&mut self::browser(), gateway, &mut device).await?;
+    assert!(is_logged_in(&page), "{}", page.words());
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_passwords_are_off_a_passkey_that_is_not_taken_offers_none() -> Result<()> {
+    let login = "[[login]]\nname = \"corp\"\nwords = \"Example Inc.\"\n\
+                 issuer = \"http://127.0.0.1:9\"\nclient_id = \"c\"\n\
+                 client_secret = \"s\"\nallow = [\"*\"]\n";
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| {
+        let setup = Setup {
+            top: "password_login = false\n".into(),
+            ..at_a_name(setup)
+        };
+        setup.more(login)
+    });
+    let fixture = fixture.await?;
+    let (gateway, mut browser) = (&fixture.gateway, browser());
+    let page = visit(&mut browser, gateway, "/login").await?;
+    assert!(page.password_form().is_err(), "{}", page.words());
+    let (form, options) = page.passkey_form()?;
+    let answer = authenticator()?.prove(&options);
+    let page = send(&mut browser, form, &answer).await?;
+    assert_eq!(page.reply.status, 403, "{}", page.words());
+    assert!(page.password_form().is_err(), "{}", page.words());
+    assert!(page.passkey_form().is_ok(), "no second try");
+    // The owner comes to the rescue by password, and may mistype it.
+    let page = visit(&mut browser, gateway, "/login?password").await?;
+    let owner = &fixture.owner;
+    let page = browser.log_in(&page, &owner.name, "mistyped").await?;
+    assert_eq!(page.reply.status, 403, "{}", page.words());
+    browser.log_in(&page, &owner.name, &owner.password).await?;
+    let page = visit(&mut browser, gateway, "/account").await?;
+    assert!(is_logged_in(&page), "{}", page.words());
     Ok(())
 }
