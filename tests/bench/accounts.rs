@@ -41,6 +41,11 @@ pub(crate) fn memory(program: u32) -> Result<u64> {
     Ok(kilobytes * 1024)
 }
 
+/// Open files of a program, without its children.
+pub(crate) fn descriptors(program: u32) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{program}/fd"))?.count())
+}
+
 /// CPU time that the whole machine was busy, and that its host kept from it, in microseconds.
 pub(crate) fn machine() -> Result<(f64, f64)> {
     let stat = fs::read_to_string("/proc/stat")?;

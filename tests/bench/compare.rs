@@ -4,10 +4,18 @@
 //! worse than each of the one before: with overlapping rounds nobody can tell, and with fewer than
 //! [`ROUNDS`] neither. CPU and rates are taken as ratios to nginx in the same run, so that a slower
 //! machine makes nothing worse; memory is what it is, and a quarter more is worse.
+//!
+//! What a run measures once, such as streams, revocations, authorizations, growth and starts, are its
+//! single figures, and each says by how much it may differ ([`figure`]).
 
 use serde_json::Value;
 
+use crate::features::{NGINX_MANY, PLAIN_MANY};
+use crate::figure;
 use crate::report::{DIRECT, HAPROXY, NGINX};
+
+/// Those that are not the gateway.
+const PEERS: [&str; 4] = [DIRECT, NGINX, NGINX_MANY, HAPROXY];
 
 /// The figures that are compared, and whether more of them is better.
 const FIGURES: [(&str, bool); 4] = [
@@ -28,7 +36,7 @@ pub(crate) fn worse(before: &Value, after: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     for table in ["subjects", "features"] {
         for name in rows(before, table) {
-            if [DIRECT, NGINX, HAPROXY].contains(&name) {
+            if PEERS.contains(&name) {
                 continue;
             }
             if row(after, table, name).is_none() {
@@ -50,13 +58,53 @@ pub(crate) fn worse(before: &Value, after: &Value) -> Vec<String> {
     for name in rows(before, "streams") {
         let each = |report| row(report, "streams", name)?["bytes_each"].as_f64();
         if let (Some(was), Some(is)) = (each(before), each(after))
-            && ![DIRECT, NGINX, HAPROXY].contains(&name)
+            && !PEERS.contains(&name)
             && is > was * (1.0 + NOISE_OF_MEMORY)
         {
             lines.push(format!("{name}, bytes a held stream: {was:.0} → {is:.0}"));
         }
     }
+    lines.extend(worse_figures(before, after));
     lines
+}
+
+fn worse_figures(before: &Value, after: &Value) -> Vec<String> {
+    let slower = slower(before, after).unwrap_or(1.0);
+    let mut lines = Vec::new();
+    for name in rows(before, "figures") {
+        let (Some(was), Some(is)) = (row(before, "figures", name), row(after, "figures", name))
+        else {
+            lines.push(format!("{name}: no longer measured"));
+            continue;
+        };
+        if let Some((was, value)) = figure::got_worse(was, is, slower) {
+            let unit = is["unit"].as_str().unwrap_or_default();
+            lines.push(format!("{name}: {was:.1} → {value:.1} {unit}"));
+        }
+    }
+    lines
+}
+
+/// How many times as long the machine of the second run takes: by nginx' CPU a call.
+fn slower(before: &Value, after: &Value) -> Option<f64> {
+    let cpu = |report| {
+        let rounds = row(report, "subjects", NGINX)?["rounds"].as_array()?;
+        let cpu = |round: &Value| round["busy"]["proxy_cpu_us"].as_f64();
+        let mut values: Vec<f64> = rounds.iter().filter_map(cpu).collect();
+        values.sort_by(f64::total_cmp);
+        let middle = values.get(values.len() / 2).copied();
+        middle.filter(|value| *value > 0.0)
+    };
+    Some(cpu(after)? / cpu(before)?)
+}
+
+/// The row of nginx that another is compared with.
+fn peer(name: &str) -> &'static str {
+    if name == PLAIN_MANY {
+        NGINX_MANY
+    } else {
+        NGINX
+    }
 }
 
 /// The names of a table's rows.
@@ -80,7 +128,7 @@ fn ratios(
     more_is_better: bool,
 ) -> Vec<f64> {
     let rounds = |name| row(report, table, name).and_then(|row| row["rounds"].as_array());
-    let (Some(own), Some(nginx)) = (rounds(name), rounds(NGINX)) else {
+    let (Some(own), Some(nginx)) = (rounds(name), rounds(peer(name))) else {
         return Vec::new();
     };
     let sign = if more_is_better { -1.0 } else { 1.0 };
@@ -106,6 +154,7 @@ fn got_worse(mut before: Vec<f64>, mut after: Vec<f64>) -> Option<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figure::Figure;
     use serde_json::json;
 
     /// Of three rounds, in which nginx needs 10 µs and answers 2,000 a second.
@@ -153,5 +202,29 @@ mod tests {
         let before = report(HAPROXY, &[20.0, 20.0, 20.0], &[900.0, 900.0, 900.0]);
         let after = report(HAPROXY, &[90.0, 90.0, 90.0], &[9.0, 9.0, 9.0]);
         assert!(worse(&before, &after).is_empty());
+    }
+
+    #[test]
+    fn single_figures_are_compared_and_a_slower_machine_makes_none_worse() {
+        let report = |nginx: f64, figures: Vec<Figure>| {
+            let round = json!({"busy": {"proxy_cpu_us": nginx}});
+            let figures: Vec<Value> = figures.iter().map(Figure::json).collect();
+            json!({"subjects": [{"name": NGINX, "rounds": [round]}], "figures": figures})
+        };
+        let cpu = |micros| vec![Figure::cpu("an authorization", micros)];
+        let before = report(10.0, cpu(1000.0));
+        assert!(worse(&before, &report(10.0, cpu(1100.0))).is_empty());
+        assert!(worse(&before, &report(20.0, cpu(2100.0))).is_empty());
+        assert_eq!(
+            worse(&before, &report(10.0, cpu(2000.0))),
+            ["an authorization: 1000.0 → 2000.0 µs of CPU"]
+        );
+        let gone = report(10.0, Vec::new());
+        assert_eq!(
+            worse(&before, &gone),
+            ["an authorization: no longer measured"]
+        );
+        // A run from before there were figures.
+        assert!(worse(&gone, &before).is_empty());
     }
 }

@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tests::redis::Redis;
 
 use crate::backend::{TOOLS, tool_name};
+use crate::figure::Figure;
 use crate::gateways::{Gateway, Setup};
 use crate::load::{self, Bounds};
 use crate::programs::{self, Listening};
@@ -25,6 +28,13 @@ deny if tool(\"search\"), argument(\"query\", $query), $query.contains(\"secret\
 allow if true;
 ";
 
+/// Rules that ask for nothing that differs from call to call, so that what they decided is remembered.
+const STEADY_POLICY: &str = "deny if tool(\"erase\");
+allow if true;
+";
+/// Connections of the rows with many.
+const MANY: usize = 64;
+
 pub(crate) const ALL: &str = "everything: audit, chosen tools, policy with arguments";
 pub(crate) const NO_POLICY: &str = "audit, chosen tools";
 pub(crate) const PLAIN: &str = "audit";
@@ -33,8 +43,20 @@ pub(crate) const LIST: &str = "`tools/list` of 60";
 pub(crate) const LIST_CUT: &str = "`tools/list` of 60, cut to 20";
 pub(crate) const EVENTS: &str = "1 MiB as events";
 pub(crate) const EVENTS_CUT: &str = "1 MiB as events, chosen tools";
-pub(crate) const JSON_16: &str = "16 KiB as JSON";
-pub(crate) const JSON_1024: &str = "1 MiB as JSON";
+pub(crate) const PERSONAL: &str = "audit, personal token";
+/// nginx with as many connections as [`PLAIN_MANY`].
+pub(crate) const NGINX_MANY: &str = "nginx, checks nothing, 64 connections";
+pub(crate) const PLAIN_MANY: &str = "audit, 64 connections";
+const STEADY: &str = "audit, policy without arguments";
+const REDIS: &str = "audit, store in Redis";
+/// Answers of other sizes and forms than the others': how many bytes, and whether as events.
+const SIZES: [(&str, usize, bool); 5] = [
+    ("200 B as JSON", 200, false),
+    ("200 B as events", 200, true),
+    ("16 KiB as JSON", 16 << 10, false),
+    ("16 KiB as events", 16 << 10, true),
+    ("1 MiB as JSON", MEBIBYTE, false),
+];
 
 /// What was measured.
 pub(crate) struct Features {
@@ -52,7 +74,38 @@ pub(crate) struct HalfLoad {
     pub(crate) gateway: (f64, f64),
 }
 
+impl HalfLoad {
+    /// For the comparison with another run.
+    pub(crate) fn figures(&self) -> [Figure; 2] {
+        let added = |gateway: f64, direct: f64| (gateway - direct).max(0.0);
+        [
+            Figure::latency("half load, p50 added", added(self.gateway.0, self.direct.0)),
+            Figure::latency("half load, p99 added", added(self.gateway.1, self.direct.1)),
+        ]
+    }
+
+    /// A paragraph.
+    pub(crate) fn markdown(&self) -> String {
+        format!(
+            "At half of what the gateway with everything on carries ({:.0} calls/s): p50 and p99 of the backend alone {:.0} and {:.0} µs, through the gateway {:.0} and {:.0} µs.\n\n",
+            self.rate, self.direct.0, self.direct.1, self.gateway.0, self.gateway.1
+        )
+    }
+
+    /// For machines.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "requests_per_second": self.rate,
+            "direct_p50_us": self.direct.0,
+            "direct_p99_us": self.direct.1,
+            "gateway_p50_us": self.gateway.0,
+            "gateway_p99_us": self.gateway.1,
+        })
+    }
+}
+
 struct Rig<'a> {
+    redis: Redis,
     light: Listening,
     nginx: Listening,
     gateways: Vec<Gateway<'a>>,
@@ -92,6 +145,7 @@ impl<'a> Rig<'a> {
         let threads = plan.threads;
         let nginx = programs::nginx(&nginx_folder, proxies, threads, light.address).await?;
         let mut rig = Rig {
+            redis: Redis::start().await?,
             light,
             nginx,
             gateways: Vec::new(),
@@ -105,20 +159,22 @@ impl<'a> Rig<'a> {
             Call::search("/mcp", &direct.to_string(), &[]),
         )?;
         let id = rig.nginx.id()?;
-        rig.add(
-            NGINX,
-            nginx,
-            Some(id),
-            Call::search("/mcp", &nginx.to_string(), &[]),
-        )?;
+        for (name, connections) in [(NGINX, None), (NGINX_MANY, Some(MANY))] {
+            let call = Call::search("/mcp", &nginx.to_string(), &[]);
+            rig.add(name, nginx, Some(id), call)?.connections = connections;
+        }
         rig.add_all(plan).await?;
         rig.add_plain(plan).await?;
-        rig.add_without_audit(plan).await?;
+        rig.add_one_by_one(plan).await?;
         Ok(rig)
     }
 
     async fn add_all(&mut self, plan: &Plan<'a>) -> Result<()> {
-        let gateway = self.gateway(plan, "gateway-all", "", Some(POLICY)).await?;
+        let gateway = Gateway::start(Setup {
+            policy: Some(POLICY),
+            ..plan.setup("gateway-all", self.light.address)
+        })
+        .await?;
         let chosen = gateway.token_for(&chosen()).await?;
         self.add_through(ALL, &gateway, &chosen, Call::search)?;
         self.gateways.push(gateway);
@@ -126,13 +182,17 @@ impl<'a> Rig<'a> {
     }
 
     async fn add_plain(&mut self, plan: &Plan<'a>) -> Result<()> {
-        let gateway = self.gateway(plan, "gateway-plain", "", None).await?;
+        let gateway = Gateway::start(plan.setup("gateway-plain", self.light.address)).await?;
         let (whole, chosen) = (
             gateway.token("/").await?,
             gateway.token_for(&chosen()).await?,
         );
         self.add_through(NO_POLICY, &gateway, &chosen, Call::search)?;
         self.add_through(PLAIN, &gateway, &whole, Call::search)?;
+        let personal = gateway.personal_token().await?;
+        self.add_through(PERSONAL, &gateway, &personal, Call::search)?;
+        let many = self.add_through(PLAIN_MANY, &gateway, &whole, Call::search)?;
+        many.connections = Some(MANY);
         let list = |_: &str, host: &str, headers: &[(&str, &str)]| Call::list(host, headers);
         self.add_through(LIST, &gateway, &whole, list)?;
         self.add_through(LIST_CUT, &gateway, &chosen, list)?;
@@ -141,45 +201,49 @@ impl<'a> Rig<'a> {
         };
         self.add_through(EVENTS, &gateway, &whole, events)?;
         self.add_through(EVENTS_CUT, &gateway, &chosen, events)?;
-        for (name, bytes) in [(JSON_16, MEBIBYTE / 64), (JSON_1024, MEBIBYTE)] {
-            let large = |_: &str, host: &str, headers: &[(&str, &str)]| {
-                Call::large(host, headers, bytes, false)
+        for (name, bytes, is_events) in SIZES {
+            let sized = |_: &str, host: &str, headers: &[(&str, &str)]| {
+                Call::large(host, headers, bytes, is_events)
             };
-            self.add_through(name, &gateway, &whole, large)?;
+            self.add_through(name, &gateway, &whole, sized)?;
         }
         self.gateways.push(gateway);
         Ok(())
     }
 
-    async fn add_without_audit(&mut self, plan: &Plan<'a>) -> Result<()> {
-        let off = "\n[audit]\nfile = \"off\"\n";
-        let gateway = self.gateway(plan, "gateway-no-audit", off, None).await?;
-        let whole = gateway.token("/").await?;
-        self.add_through(NO_AUDIT, &gateway, &whole, Call::search)?;
-        self.gateways.push(gateway);
+    /// A gateway each, which differs from the plain one in one thing.
+    async fn add_one_by_one(&mut self, plan: &Plan<'a>) -> Result<()> {
+        let plain = |name| plan.setup(name, self.light.address);
+        let setups = [
+            (
+                STEADY,
+                Setup {
+                    policy: Some(STEADY_POLICY),
+                    ..plain("gateway-steady-policy")
+                },
+            ),
+            (
+                NO_AUDIT,
+                Setup {
+                    more: "\n[audit]\nfile = \"off\"\n",
+                    ..plain("gateway-no-audit")
+                },
+            ),
+            (
+                REDIS,
+                Setup {
+                    store: Some(self.redis.url()),
+                    ..plain("gateway-store-in-redis")
+                },
+            ),
+        ];
+        for (name, setup) in setups {
+            let gateway = Gateway::start(setup).await?;
+            let whole = gateway.token("/").await?;
+            self.add_through(name, &gateway, &whole, Call::search)?;
+            self.gateways.push(gateway);
+        }
         Ok(())
-    }
-
-    async fn gateway(
-        &self,
-        plan: &Plan<'a>,
-        name: &'static str,
-        more: &'static str,
-        policy: Option<&'static str>,
-    ) -> Result<Gateway<'a>> {
-        Gateway::start(Setup {
-            name,
-            folder: plan.folder,
-            processors: plan.placement.proxies.as_deref(),
-            threads: plan.threads,
-            store: None,
-            replica_of: None,
-            backends: vec![("/", self.light.address)],
-            more,
-            policy,
-            under: Vec::new(),
-        })
-        .await
     }
 
     fn add_through(
@@ -188,7 +252,7 @@ impl<'a> Rig<'a> {
         gateway: &Gateway<'_>,
         token: &str,
         call: impl Fn(&str, &str, &[(&str, &str)]) -> Call,
-    ) -> Result<()> {
+    ) -> Result<&mut Subject> {
         let address = gateway.listening.address;
         let bearer = format!("Bearer {token}");
         let call = call("/mcp", &address.to_string(), &[("Authorization", &bearer)]);
@@ -201,15 +265,16 @@ impl<'a> Rig<'a> {
         address: SocketAddr,
         proxy: Option<u32>,
         call: Call,
-    ) -> Result<()> {
+    ) -> Result<&mut Subject> {
         self.subjects.push(Subject {
             name,
             address,
             call,
             proxy,
             backend: self.light.id()?,
+            connections: None,
         });
-        Ok(())
+        self.subjects.last_mut().context("one was just added")
     }
 
     async fn half_load(

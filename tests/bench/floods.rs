@@ -1,6 +1,7 @@
 //! Floods: what strangers' connections cost the gateway in memory, and what a good client feels of
 //! them. Each flood meets a gateway that was just started; the good client is one connection that
-//! asks again as soon as it is answered, before the flood and during it.
+//! asks again as soon as it is answered, before the flood and during it. Floods of HTTP/2 have a file of
+//! their own (`http2_floods`).
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::accounts;
 use crate::gateways::{Gateway, Setup};
+use crate::http2_floods;
 use crate::load::{self, Bounds};
 use crate::placement::Placement;
 use crate::programs;
@@ -25,7 +27,7 @@ const MOST_PER_THOUSAND: f64 = 64e6;
 /// Nor more in all.
 const MOST: u64 = 512_000_000;
 /// How long the good client calls, before and during each flood.
-const CALLING: Duration = Duration::from_secs(3);
+pub(crate) const CALLING: Duration = Duration::from_secs(3);
 /// Connections that are opened at the same time.
 const TOGETHER: usize = 100;
 /// What one address may open by default, and some less.
@@ -49,7 +51,7 @@ struct Flood {
 #[derive(Debug)]
 pub(crate) struct Flooded {
     /// What was sent.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// On how many connections.
     pub(crate) connections: usize,
     /// How many of them were answered or closed while the flood lasted.
@@ -71,17 +73,24 @@ impl Flooded {
         self.during.saturating_sub(self.before) as f64 * 1000.0 / self.connections as f64
     }
 
+    /// How many times its calm 99th percentile the good client has during it.
+    pub(crate) fn slower(&self) -> f64 {
+        self.under.1 / self.calm.1
+    }
+
     /// What is more than may be.
     pub(crate) fn misses(&self) -> Vec<&'static str> {
         let mut misses = Vec::new();
         // A flood of few connections is bounded by the whole.
-        if self.per_thousand() > MOST_PER_THOUSAND && self.during - self.before > 64_000_000 {
+        if self.per_thousand() > MOST_PER_THOUSAND
+            && self.during.saturating_sub(self.before) > 64_000_000
+        {
             misses.push("memory per thousand");
         }
         if self.during > MOST {
             misses.push("memory in all");
         }
-        if self.under.1 > 2.0 * self.calm.1 {
+        if self.slower() >= 2.0 {
             misses.push("p99");
         }
         misses
@@ -96,19 +105,9 @@ pub(crate) async fn measure(
     connections: usize,
 ) -> Result<Vec<Flooded>> {
     let light = programs::light_backend(folder, placement.rest.as_deref()).await?;
-    let mut gateway = Gateway::start(Setup {
-        name: "gateway",
-        folder,
-        processors: placement.proxies.as_deref(),
-        threads: 1,
-        store: None,
-        replica_of: None,
-        backends: vec![("/", light.address)],
-        more: "",
-        policy: None,
-        under: Vec::new(),
-    })
-    .await?;
+    let proxies = placement.proxies.as_deref();
+    let setup = |name| Setup::new(name, folder, proxies, 1, light.address);
+    let mut gateway = Gateway::start(setup("gateway")).await?;
     let good = gateway.token("/").await?;
     let mut tokens = Vec::new();
     for _ in 0..GRANTS {
@@ -126,8 +125,37 @@ pub(crate) async fn measure(
         flooded.push(one);
     }
     gateway.listening.end().await;
+    let setup = Setup {
+        top: "h2c = true\n",
+        ..setup("gateway-http2")
+    };
+    flooded.extend(http2_floods::measure(setup, placement, only).await?);
     light.end().await;
     Ok(flooded)
+}
+
+/// The table.
+pub(crate) fn markdown(floods: &[Flooded]) -> String {
+    let mut text = "| flood | connections | answered or closed | memory before | during | after | per 1,000 | good client p50, p99: calm | during | p99 against calm, to be < 2 | missed |\n|---|---|---|---|---|---|---|---|---|---|---|\n".to_owned();
+    for flooded in floods {
+        let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+        let millis = |(p50, p99): (f64, f64)| format!("{:.2}, {:.2} ms", p50 / 1e3, p99 / 1e3);
+        text += &format!(
+            "| {} | {} | {} | {} | {} | {} | {:.1} MB | {} | {} | {:.2} × | {} |\n",
+            flooded.name,
+            flooded.connections,
+            flooded.answered,
+            megabytes(flooded.before),
+            megabytes(flooded.during),
+            megabytes(flooded.after),
+            flooded.per_thousand() / 1e6,
+            millis(flooded.calm),
+            millis(flooded.under),
+            flooded.slower(),
+            flooded.misses().join(", "),
+        );
+    }
+    text
 }
 
 fn floods(address: SocketAddr, tokens: Vec<String>, connections: usize) -> Vec<Flood> {
@@ -283,7 +311,7 @@ async fn run(flood: &Flood, address: SocketAddr, id: u32, good: &str) -> Result<
     drop(held);
     tokio::time::sleep(Duration::from_secs(5)).await;
     Ok(Flooded {
-        name: flood.name,
+        name: flood.name.to_owned(),
         connections: flood.connections,
         answered,
         before,
@@ -294,10 +322,10 @@ async fn run(flood: &Flood, address: SocketAddr, id: u32, good: &str) -> Result<
     })
 }
 
-type Latencies = std::thread::JoinHandle<Result<(f64, f64)>>;
+pub(crate) type Latencies = std::thread::JoinHandle<Result<(f64, f64)>>;
 
 /// A thread of its own, so that the flood's sockets do not wait before the good client's.
-fn calling(address: SocketAddr, call: Call, time: Duration) -> Result<Latencies> {
+pub(crate) fn calling(address: SocketAddr, call: Call, time: Duration) -> Result<Latencies> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -314,7 +342,7 @@ fn calling(address: SocketAddr, call: Call, time: Duration) -> Result<Latencies>
 }
 
 /// Waits for the good client, and gives the most memory meanwhile.
-async fn follow(calling: Latencies, id: u32) -> Result<((f64, f64), u64)> {
+pub(crate) async fn follow(calling: Latencies, id: u32) -> Result<((f64, f64), u64)> {
     let mut most = 0;
     while !calling.is_finished() {
         most = most.max(accounts::memory(id)?);

@@ -29,12 +29,39 @@ pub(crate) struct Setup<'a> {
     pub(crate) replica_of: Option<(&'a str, SocketAddr)>,
     /// Path and address of each backend.
     pub(crate) backends: Vec<(&'static str, SocketAddr)>,
-    /// What else its configuration says.
+    /// Keys for the top of its configuration.
+    pub(crate) top: &'static str,
+    /// Tables for its end.
     pub(crate) more: &'static str,
     /// The text of its policy, if it has one.
     pub(crate) policy: Option<&'static str>,
     /// The words of a program that it runs under, if it does.
     pub(crate) under: Vec<String>,
+}
+
+impl<'a> Setup<'a> {
+    /// One backend at the root, an embedded store, and everything else as it is by default.
+    pub(crate) fn new(
+        name: &'a str,
+        folder: &'a Path,
+        processors: Option<&'a str>,
+        threads: usize,
+        backend: SocketAddr,
+    ) -> Self {
+        Self {
+            name,
+            folder,
+            processors,
+            threads,
+            store: None,
+            replica_of: None,
+            backends: vec![("/", backend)],
+            top: "",
+            more: "",
+            policy: None,
+            under: Vec::new(),
+        }
+    }
 }
 
 /// A running gateway.
@@ -79,6 +106,16 @@ impl<'a> Gateway<'a> {
 
     /// End it and start it again on the same state, so that its memory is that of a fresh process.
     pub(crate) async fn restart(self) -> Result<Self> {
+        let nothing = async || Ok(());
+        let (gateway, _) = self.restart_after(nothing).await?;
+        Ok(gateway)
+    }
+
+    /// The same with something done while it does not run, and how long it took until it was healthy.
+    pub(crate) async fn restart_after(
+        self,
+        between: impl AsyncFnOnce() -> Result<()>,
+    ) -> Result<(Self, Duration)> {
         let Gateway {
             setup,
             address,
@@ -86,13 +123,16 @@ impl<'a> Gateway<'a> {
             listening,
         } = self;
         listening.end().await;
+        between().await?;
+        let begun = Instant::now();
         let listening = launch(&setup, address, admin).await?;
-        Ok(Gateway {
+        let gateway = Gateway {
             setup,
             address,
             admin,
             listening,
-        })
+        };
+        Ok((gateway, begun.elapsed()))
     }
 
     /// The same under another program.
@@ -104,6 +144,35 @@ impl<'a> Gateway<'a> {
     /// A file of its folder.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.setup.folder.join(self.setup.name).join(name)
+    }
+
+    /// The URL of its store.
+    pub(crate) fn store(&self) -> String {
+        store_of(&self.setup)
+    }
+
+    /// Runs an operator's command; what it says.
+    pub(crate) async fn command(&self, words: &[&str], input: &str) -> Result<String> {
+        let config = self.file("gateway.toml").display().to_string();
+        let words = [words, &["--config", &config]].concat();
+        let (code, said, errors) = program::run(&binary("gateway"), &words, input).await?;
+        ensure!(code == 0, "{words:?} ended with {code}: {errors}");
+        Ok(said)
+    }
+
+    /// A personal token for everything.
+    pub(crate) async fn personal_token(&self) -> Result<String> {
+        let owner = Owner::alice();
+        let words = [
+            "token",
+            "create",
+            "--user",
+            &owner.name,
+            "--name",
+            "benchmark",
+            "--everything",
+        ];
+        Ok(self.command(&words, "").await?.trim().to_owned())
     }
 
     /// What the operator's commands show.
@@ -172,9 +241,15 @@ async fn launch(setup: &Setup<'_>, address: SocketAddr, admin: SocketAddr) -> Re
         if listening.program.ended().is_some() || Instant::now() > deadline {
             bail!("the gateway does not become healthy");
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(listening)
+}
+
+fn store_of(setup: &Setup<'_>) -> String {
+    let state = setup.folder.join(setup.name).join("state");
+    let embedded = || format!("file:{}", state.display());
+    setup.store.clone().unwrap_or_else(embedded)
 }
 
 fn configuration(
@@ -184,10 +259,7 @@ fn configuration(
     admin: SocketAddr,
 ) -> String {
     let here = folder.display();
-    let store = setup
-        .store
-        .clone()
-        .unwrap_or_else(|| format!("file:{here}/state"));
+    let store = store_of(setup);
     let (keys, public) = match setup.replica_of {
         Some((name, public)) => (setup.folder.join(name).join("keys"), public),
         None => (folder.join("keys"), address),
@@ -199,7 +271,7 @@ listen = [\"{address}\"]
 admin_listen = \"{admin}\"
 keys_dir = \"{keys}\"
 threads = {}
-
+{}
 [store]
 url = \"{store}\"
 
@@ -208,6 +280,7 @@ name = \"{}\"
 password_hash_file = \"{here}/password.hash\"
 ",
         setup.threads,
+        setup.top,
         Owner::alice().name,
     );
     for (number, (path, backend)) in setup.backends.iter().enumerate() {

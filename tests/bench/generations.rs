@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use gateway_core::open_files;
+use serde_json::{Value, json};
 use tests::gateway::Owner;
 use tests::oauth::OAuthClient;
 
 use crate::accounts;
+use crate::figure::Figure;
 use crate::gateways::{Gateway, Setup};
 use crate::load::{self, Bounds};
 use crate::placement::Placement;
@@ -30,8 +33,11 @@ const LIMITS: &str =
     "\n[limits]\nconnections = 16000\nconnections_per_address = 16000\nmemory = \"4GiB\"\n";
 /// Streams through nginx: it has files for so many.
 const NGINX: usize = 1500;
-/// Calls a second beside the streams.
-const RATE: f64 = 5_000.0;
+/// Streams that are wanted beside calls in the end, and calls a second.
+const CROWD: usize = 10_000;
+const RATE: f64 = 20_000.0;
+/// Connections that are not streams: those of the calls, and some.
+const OTHER_CONNECTIONS: usize = 40;
 
 /// One generation.
 #[derive(Clone, Copy, Debug)]
@@ -54,9 +60,111 @@ pub(crate) struct Streams {
     /// CPU time of the gateway for a revocation of somebody else, beyond what it takes without
     /// streams, in microseconds.
     pub(crate) revocation: f64,
-    /// Calls a second beside the streams of the last generation, and their median and 99th
-    /// percentile in microseconds.
-    pub(crate) beside: (f64, f64, f64),
+    /// As many streams as may be, and calls beside them.
+    pub(crate) crowd: Crowd,
+}
+
+/// Calls beside as many streams as wanted, or as the files of a process are enough for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crowd {
+    /// Streams that were open.
+    pub(crate) streams: usize,
+    /// How many files a process may open here; absent: any number.
+    pub(crate) files: Option<u64>,
+    /// Calls that were answered in a second. [`RATE`] was wanted.
+    pub(crate) rate: f64,
+    /// Median and 99th percentile of the calls, in microseconds.
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    /// Share of one processor that the gateway used, 0 to its number of threads.
+    pub(crate) busy: f64,
+}
+
+impl Streams {
+    /// The table and what belongs to it.
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = "| generation of streams in one process | streams | CPU to open one | memory of one | given back |\n|---|---|---|---|---|\n".to_owned();
+        for (number, one) in self.generations.iter().enumerate() {
+            text += &format!(
+                "| {} | {} | {:.0} µs | {:.1} KiB | {:.0} % |\n",
+                number + 1,
+                one.streams,
+                one.opening,
+                one.each / 1024.0,
+                one.given_back * 100.0
+            );
+        }
+        text + &format!(
+            "\nnginx, which checks nothing, takes {:.0} µs to open one. Beside the first generation, a revocation of somebody else takes {:.0} µs of CPU more than without streams.\n\n",
+            self.nginx, self.revocation
+        ) + &self.crowd.markdown()
+    }
+
+    /// For machines.
+    pub(crate) fn json(&self) -> Value {
+        let generation = |one: &Generation| {
+            json!({
+                "streams": one.streams,
+                "opening_cpu_us": one.opening,
+                "bytes_each": one.each,
+                "given_back": one.given_back,
+            })
+        };
+        json!({
+            "generations": self.generations.iter().map(generation).collect::<Vec<_>>(),
+            "nginx_opening_cpu_us": self.nginx,
+            "revocation_cpu_us": self.revocation,
+            "crowd": {
+                "streams": self.crowd.streams,
+                "open_files": self.crowd.files,
+                "requests_per_second": self.crowd.rate,
+                "p50_us": self.crowd.p50,
+                "p99_us": self.crowd.p99,
+                "proxy_busy": self.crowd.busy,
+            },
+        })
+    }
+
+    /// For the comparison with another run: the worst generation of each.
+    pub(crate) fn figures(&self) -> Vec<Figure> {
+        let all = |of: fn(&Generation) -> f64| self.generations.iter().map(of);
+        let most = |of| all(of).fold(0.0, f64::max);
+        let least = all(|one| one.given_back).fold(1.0, f64::min);
+        vec![
+            Figure::cpu("opening a stream", most(|one| one.opening)),
+            Figure::memory("an idle stream", most(|one| one.each)),
+            Figure::share("memory given back after streams", least),
+            Figure::cpu(
+                "a revocation of somebody else beside streams",
+                self.revocation,
+            ),
+            Figure::latency("calls beside streams, p50", self.crowd.p50),
+            Figure::latency("calls beside streams, p99", self.crowd.p99),
+        ]
+    }
+}
+
+impl Crowd {
+    fn markdown(&self) -> String {
+        let Crowd {
+            streams,
+            files,
+            rate,
+            p50,
+            p99,
+            busy,
+        } = self;
+        let bound = match files {
+            Some(files) if *streams < CROWD => format!(
+                ", the most that fit into the {files} files that each process may open here ({CROWD} were wanted)"
+            ),
+            _ => String::new(),
+        };
+        format!(
+            "Beside {streams} open streams{bound}: of {RATE:.0} calls/s that were asked for, {rate:.0} were answered, with a p50 of {p50:.0} and a p99 of {p99:.0} µs; the gateway used {:.0} % of a processor.\n\n",
+            busy * 100.0
+        )
+    }
 }
 
 /// Opens `count` streams, three times.
@@ -70,17 +178,10 @@ pub(crate) async fn measure(
     std::fs::create_dir(&folder)?;
     let light = programs::light_backend(&folder, placement.rest.as_deref()).await?;
     let nginx = opening_through_nginx(&folder, placement, light.address).await?;
+    let proxies = placement.proxies.as_deref();
     let gateway = Gateway::start(Setup {
-        name: "gateway",
-        folder: &folder,
-        processors: placement.proxies.as_deref(),
-        threads,
-        store: None,
-        replica_of: None,
-        backends: vec![("/", light.address)],
         more: LIMITS,
-        policy: None,
-        under: Vec::new(),
+        ..Setup::new("gateway", &folder, proxies, threads, light.address)
     })
     .await?;
     let token = gateway.token("/").await?;
@@ -102,7 +203,6 @@ pub(crate) async fn measure(
     let fresh = accounts::memory(id)?;
     let mut generations = Vec::new();
     let mut revocation = 0.0;
-    let mut beside = (0.0, 0.0, 0.0);
     for number in 1..=GENERATIONS {
         eprintln!("streams, generation {number} of {GENERATIONS}");
         let before = accounts::cpu(id)?;
@@ -116,9 +216,6 @@ pub(crate) async fn measure(
         for stream in &open {
             streams::came_since(stream)?;
         }
-        if number == GENERATIONS {
-            beside = calls_beside(&relay).await?;
-        }
         drop(open);
         tokio::time::sleep(PAUSE).await;
         let after = accounts::memory(id)?;
@@ -130,13 +227,14 @@ pub(crate) async fn measure(
             given_back: held.saturating_sub(after) as f64 / taken.max(1.0),
         });
     }
+    let crowd = crowd(&relay).await?;
     gateway.listening.end().await;
     light.end().await;
     Ok(Streams {
         generations,
         nginx,
         revocation,
-        beside,
+        crowd,
     })
 }
 
@@ -168,21 +266,38 @@ async fn opening_through_nginx(
     Ok(opening)
 }
 
-async fn calls_beside(relay: &Relay<'_>) -> Result<(f64, f64, f64)> {
+/// Calls beside as many streams as the gateway lets in for the files that it has.
+async fn crowd(relay: &Relay<'_>) -> Result<Crowd> {
+    let files = open_files::limit();
+    let most = open_files::connections(files).saturating_sub(OTHER_CONNECTIONS);
+    let count = CROWD.min(most);
+    eprintln!("{RATE} calls a second beside {count} streams");
+    let open = streams::open_all(relay, count).await?;
     let bearer = format!("Bearer {}", relay.token);
     let call = Call::search("/mcp", &relay.host, &[("Authorization", &bearer)]);
     let bounds = Bounds {
         connections: 16,
-        time: Duration::from_secs(3),
+        time: Duration::from_secs(4),
         calls: usize::MAX,
         rate: Some(RATE),
     };
-    let outcome = load::run(relay.address, &call, bounds, || ()).await?;
-    Ok((
-        outcome.rate(),
-        outcome.percentile(0.5),
-        outcome.percentile(0.99),
-    ))
+    let mut before = None;
+    let outcome = load::run(relay.address, &call, bounds, || {
+        before = Some(accounts::cpu(relay.id));
+    })
+    .await?;
+    let used = accounts::cpu(relay.id)? - before.context("the load has started")??;
+    for stream in &open {
+        streams::came_since(stream)?;
+    }
+    Ok(Crowd {
+        streams: open.len(),
+        files,
+        rate: outcome.rate(),
+        p50: outcome.percentile(0.5),
+        p99: outcome.percentile(0.99),
+        busy: used / 1e6 / outcome.elapsed.as_secs_f64(),
+    })
 }
 
 /// Clients with a token each, to be revoked.

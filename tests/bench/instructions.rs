@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use tests::program::{self, workspace};
 
 use crate::features::{
-    ALL, EVENTS, EVENTS_CUT, LIST, LIST_CUT, MEBIBYTE, NO_AUDIT, PLAIN, POLICY, chosen,
+    ALL, EVENTS, EVENTS_CUT, LIST, LIST_CUT, MEBIBYTE, NO_AUDIT, PERSONAL, PLAIN, POLICY, chosen,
 };
 use crate::gateways::{Gateway, Setup};
 use crate::load::{self, Bounds};
@@ -55,22 +55,43 @@ struct Program {
     rows: &'static [Row],
 }
 
+/// What calls are made with.
+#[derive(Clone, Copy)]
+enum Token {
+    /// An access token for everything.
+    Whole,
+    /// One for chosen tools.
+    Chosen,
+    /// A personal token for everything.
+    Personal,
+}
+
+impl Token {
+    async fn make(self, gateway: &Gateway<'_>) -> Result<String> {
+        match self {
+            Self::Whole => gateway.token("/").await,
+            Self::Chosen => gateway.token_for(&chosen()).await,
+            Self::Personal => gateway.personal_token().await,
+        }
+    }
+}
+
 struct Row {
     /// As what it is kept.
     key: &'static str,
     name: &'static str,
     against: &'static str,
-    is_limited: bool,
+    token: Token,
     call: fn(&str, &[(&str, &str)]) -> Call,
     fewer: usize,
 }
 
-const fn small(key: &'static str, name: &'static str, is_limited: bool) -> Row {
+const fn small(key: &'static str, name: &'static str, against: &'static str, token: Token) -> Row {
     Row {
         key,
         name,
-        against: NGINX,
-        is_limited,
+        against,
+        token,
         call: |host, headers| Call::search("/mcp", host, headers),
         fewer: 1,
     }
@@ -80,14 +101,14 @@ const fn large(
     key: &'static str,
     name: &'static str,
     against: &'static str,
-    is_limited: bool,
+    token: Token,
     call: fn(&str, &[(&str, &str)]) -> Call,
 ) -> Row {
     Row {
         key,
         name,
         against,
-        is_limited,
+        token,
         call,
         fewer: LARGE,
     }
@@ -98,25 +119,26 @@ const PROGRAMS: [Program; 3] = [
         name: "counted-all",
         more: "",
         policy: Some(POLICY),
-        rows: &[small("everything", ALL, true)],
+        rows: &[small("everything", ALL, NGINX, Token::Chosen)],
     },
     Program {
         name: "counted-plain",
         more: "",
         policy: None,
         rows: &[
-            small("audit", PLAIN, false),
-            large("list", LIST, NGINX, false, Call::list),
-            large("list-cut", LIST_CUT, LIST, true, Call::list),
-            large("events", EVENTS, NGINX, false, events),
-            large("events-cut", EVENTS_CUT, EVENTS, true, events),
+            small("audit", PLAIN, NGINX, Token::Whole),
+            small("personal", PERSONAL, PLAIN, Token::Personal),
+            large("list", LIST, NGINX, Token::Whole, Call::list),
+            large("list-cut", LIST_CUT, LIST, Token::Chosen, Call::list),
+            large("events", EVENTS, NGINX, Token::Whole, events),
+            large("events-cut", EVENTS_CUT, EVENTS, Token::Chosen, events),
         ],
     },
     Program {
         name: "counted-no-audit",
         more: "\n[audit]\nfile = \"off\"\n",
         policy: None,
-        rows: &[small("without-audit", NO_AUDIT, false)],
+        rows: &[small("without-audit", NO_AUDIT, NGINX, Token::Whole)],
     },
 ];
 
@@ -140,13 +162,19 @@ fn rows() -> impl Iterator<Item = &'static Row> {
     PROGRAMS.iter().flat_map(|program| program.rows)
 }
 
-/// The kept ratios: of these rows, all of them and no others, or nothing would be compared.
+/// The kept ratios, of these rows and no others. A row that is not kept yet is compared with nothing.
 fn kept(text: &[u8]) -> Result<Map<String, Value>> {
     let kept: Map<String, Value> = serde_json::from_slice(text)?;
-    let is_kept = |row: &Row| kept.get(row.key).is_some_and(Value::is_number);
+    let is_row = |key: &str| rows().any(|row| row.key == key);
+    for (key, ratio) in &kept {
+        ensure!(
+            is_row(key) && ratio.is_number(),
+            "instructions.json has {key}: {ratio}, which is the ratio of no row: --keep writes it anew"
+        );
+    }
     ensure!(
-        kept.len() == rows().count() && rows().all(is_kept),
-        "instructions.json has other rows: --keep writes it anew"
+        !kept.is_empty(),
+        "instructions.json has no rows: --keep writes them"
     );
     Ok(kept)
 }
@@ -205,7 +233,13 @@ pub(crate) fn markdown(counted: &[InstructionCount]) -> String {
         "| | instructions a call | ratio | to | kept | |\n|---|---|---|---|---|---|\n".to_owned();
     for one in counted {
         let kept = one.kept.map_or("–".to_owned(), |kept| format!("{kept:.2}"));
-        let verdict = if one.has_grown() { "**grown**" } else { "" };
+        let verdict = if one.has_grown() {
+            "**grown**"
+        } else if one.key.is_some() && one.kept.is_none() {
+            "not kept yet"
+        } else {
+            ""
+        };
         let InstructionCount {
             name,
             each,
@@ -234,26 +268,15 @@ async fn count_gateway(
     backend: SocketAddr,
 ) -> Result<Vec<f64>> {
     let setup = Setup {
-        name: program.name,
-        folder,
-        processors: None,
-        threads: 1,
-        store: None,
-        replica_of: None,
-        backends: vec![("/", backend)],
         more: program.more,
         policy: program.policy,
-        under: Vec::new(),
+        ..Setup::new(program.name, folder, None, 1, backend)
     };
     // Passwords are dear, and dearer when they are counted: the tokens are made before.
     let gateway = Gateway::start(setup).await?;
     let mut calls = Vec::new();
     for row in program.rows {
-        let token = if row.is_limited {
-            gateway.token_for(&chosen()).await?
-        } else {
-            gateway.token("/").await?
-        };
+        let token = row.token.make(&gateway).await?;
         calls.push((row, format!("Bearer {token}")));
     }
     let gateway = gateway
@@ -368,16 +391,26 @@ mod unit_tests {
     }
 
     #[test]
-    fn what_is_kept_is_of_these_rows() {
+    fn what_is_kept_is_of_these_rows_and_a_new_row_is_not_kept_yet() {
         let now = std::fs::read(kept_in()).unwrap();
-        assert_eq!(kept(&now).unwrap().len(), rows().count());
+        assert!(kept(&now).unwrap().len() <= rows().count());
+        assert_eq!(kept(br#"{"audit": 2}"#).unwrap().len(), 1);
         for other in [
             "{}",
-            r#"{"everything": 1, "audit": 2}"#,
             r#"{"everything": 1, "audit": 2, "without": 3}"#,
             r#"{"everything": 1, "audit": 2, "without-audit": null}"#,
         ] {
             assert!(kept(other.as_bytes()).is_err(), "{other}");
         }
+        let new = InstructionCount {
+            key: Some("personal"),
+            name: PERSONAL,
+            each: 1.0,
+            against: PLAIN,
+            ratio: 9.0,
+            kept: None,
+        };
+        assert!(!new.has_grown());
+        assert!(markdown(&[new]).contains("not kept yet"));
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | `benchmark` | the whole run |
 //! | `rig` | everything that runs during the rounds, and their order |
 //! | `subject` | one way to reach a backend, and one measurement of it |
 //! | `load`, `wire` | the load generator |
@@ -14,23 +15,37 @@
 //! | `features` | what each feature of the gateway costs a call |
 //! | `generations` | streams over and over in one process |
 //! | `targets` | what is to be reached, and whether it is |
-//! | `floods` | what strangers' connections cost in memory, and a good client in time |
+//! | `churn` | streams that are closed and opened over and over while others are held |
+//! | `oauth_flows` | authorizations and registrations |
+//! | `growth` | what a store costs that has grown |
+//! | `cold_start` | from the start to the first answers; the size of the programs |
+//! | `floods`, `http2_floods` | what strangers' connections cost in memory, and a good client in time |
 //! | `round_trips` | what the gateway asks of Redis |
 //! | `revocation` | from a revocation to the last byte of each stream |
 //! | `instructions` | what a call needs of the processor, as callgrind counts it |
-//! | `report` | Markdown and JSON |
-//! | `compare` | this run beside a saved one |
+//! | `machine` | how busy the machine is with something else |
+//! | `report`, `manual` | Markdown and JSON, and the tables of the manual |
+//! | `compare`, `figure` | this run beside a saved one |
 
 mod accounts;
 mod backend;
+mod benchmark;
+mod churn;
+mod cold_start;
 mod compare;
 mod features;
+mod figure;
 mod floods;
 mod gateways;
 mod generations;
+mod growth;
+mod http2_floods;
 mod instructions;
 mod jwt;
 mod load;
+mod machine;
+mod manual;
+mod oauth_flows;
 mod placement;
 mod programs;
 mod report;
@@ -42,32 +57,36 @@ mod subject;
 mod targets;
 mod wire;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use serde_json::Value;
-use tests::program::{self, binary, workspace};
-use tests::redis::Redis;
+use tests::program::{self, workspace};
 
-use crate::gateways::{Gateway, Setup};
-use crate::load::Bounds;
+use crate::benchmark::Options;
+use crate::growth::StoreKind;
+use crate::http2_floods::Frames;
+use crate::machine::Busy;
 use crate::placement::Placement;
-use crate::programs::{find, version};
-use crate::report::Report;
-use crate::rig::{Plan, Rig};
-use crate::round_trips::RoundTrips;
-use crate::subject::{Loads, Subject};
-use crate::wire::Call;
+use crate::programs::find;
+use crate::rig::Plan;
 
-/// No run of the load makes more calls.
-const MOST_CALLS: usize = 400_000;
-/// The rows of features are measured in so many rounds at most.
-const FEATURE_ROUNDS: usize = 3;
-/// The whole benchmark ends by then.
+/// The whole benchmark ends by then, and so does each part of it that has no limit of its own.
 const LONGEST: Duration = Duration::from_secs(590);
+/// Growth to a million records.
+const LONGEST_GROWTH: Duration = Duration::from_secs(3600);
+
+/// Sections of the manual that parts of the benchmark write which the whole run has not.
+#[cfg(test)]
+const MODES: [&str; 4] = [
+    "speed-floods",
+    "speed-churn",
+    "speed-growth",
+    "speed-instructions",
+];
 
 /// Measures what the gateway costs.
 #[derive(Parser)]
@@ -77,6 +96,9 @@ struct Arguments {
     command: Option<Command>,
     #[command(flatten)]
     options: Options,
+    /// Write the tables of this run into a page of the manual, between their marks.
+    #[arg(long, value_name = "PAGE", global = true)]
+    manual: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -87,11 +109,20 @@ enum Command {
         #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(20..=3000))]
         streams: u16,
     },
-    /// Only what streams cost that are opened and closed over and over.
+    /// Only what streams cost that are opened and closed over and over, and calls beside 10,000.
     Streams {
         /// Of each generation.
-        #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u16).range(20..=8000))]
+        #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u16).range(20..=9000))]
         generation: u16,
+    },
+    /// Only whether memory or descriptors grow while 2,000 streams are held and changed.
+    Churn {
+        /// One after the other, in one process.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50))]
+        runs: u8,
+        /// The length of each.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=120))]
+        minutes: u8,
     },
     /// Only what floods of strangers' connections cost, and what a good client feels of them.
     Floods {
@@ -102,6 +133,16 @@ enum Command {
         #[arg(long, default_value = "")]
         only: String,
     },
+    /// Only what a store costs that has grown, up to a million grants in either kind of store.
+    Growth {
+        /// No more grants than this.
+        #[arg(long, default_value_t = 1_000_000)]
+        most: usize,
+    },
+    /// Only authorizations and registrations in a second.
+    Oauth,
+    /// Only how long a start takes, and how large the programs are.
+    Start,
     /// Only how many instructions a call needs, against nginx: fails if that has grown by more than 5 %.
     Instructions {
         /// Write what is counted down, for later runs to be compared with, and compare nothing.
@@ -109,114 +150,89 @@ enum Command {
         keep: bool,
     },
     /// The backend that is measured behind every proxy; the benchmark starts it itself.
+    #[command(hide = true)]
     ServeBackend {
         /// On loopback.
         #[arg(long)]
         port: u16,
     },
+    /// Who floods a gateway with frames of HTTP/2; the benchmark starts it itself.
+    #[command(hide = true)]
+    SendFrames {
+        /// Which.
+        frames: Frames,
+        /// Whom.
+        #[arg(long)]
+        to: SocketAddr,
+        /// How long.
+        #[arg(long)]
+        millis: u64,
+    },
 }
 
-#[derive(clap::Args)]
-struct Options {
-    /// Rounds; in each, every subject is measured once.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=20))]
-    rounds: u8,
-    /// Length of each run under load; the runs with one connection are half as long.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=10))]
-    seconds: u8,
-    /// Connections under load.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=64))]
-    connections: u8,
-    /// Worker threads of every proxy.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
-    threads: u8,
-    /// Event streams to hold.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(20..=3000))]
-    streams: u16,
-    /// Event streams of each generation.
-    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u16).range(20..=8000))]
-    generation: u16,
-    /// Leave the gateway out.
-    #[arg(long)]
-    without_gateway: bool,
-    /// Print JSON instead of Markdown.
-    #[arg(long)]
-    json: bool,
-    /// The saved JSON of another run: say what got worse by more than noise, and fail if anything did.
-    #[arg(long)]
-    against: Option<PathBuf>,
-}
-
-impl Options {
-    fn loads(&self) -> Loads {
-        let time = Duration::from_secs(self.seconds.into());
-        let busy = Bounds {
-            connections: self.connections.into(),
-            time,
-            calls: MOST_CALLS,
-            rate: None,
-        };
-        let alone = Bounds {
-            connections: 1,
-            time: time / 2,
-            calls: MOST_CALLS,
-            rate: None,
-        };
-        Loads { busy, alone }
-    }
-
-    /// For the many rows of features.
-    fn shorter_loads(&self) -> Loads {
-        let Loads { busy, alone } = self.loads();
-        let half = |bounds: Bounds| Bounds {
-            time: bounds.time / 2,
-            ..bounds
-        };
-        Loads {
-            busy: half(busy),
-            alone: half(alone),
+impl Command {
+    /// When it is to be done.
+    fn longest(&self) -> Duration {
+        match self {
+            Self::Churn { runs, minutes } => churn::longest((*runs).into(), length(*minutes)),
+            Self::Growth { .. } => LONGEST_GROWTH,
+            _ => LONGEST,
         }
     }
+}
 
-    fn method(&self, placement: &Placement) -> Vec<String> {
-        let Options {
-            rounds,
-            seconds,
-            connections,
-            threads,
-            ..
-        } = self;
-        vec![
-            format!("Median (least–greatest) of {rounds} rounds; in a round every row is measured once, one after the other: {seconds} s with {connections} keep-alive connections that ask again as soon as they are answered, then half as long with one (\"alone\")."),
-            format!("Every proxy: {threads} worker thread(s), keep-alive to client and backend, plain HTTP on loopback, one log line for each request. {}", placement.describe()),
-            "The backend of the first rows answers a fixed result on one thread and does nothing else: what is measured is the proxy. HAProxy verifies signature, expiry and audience at every request and sends the user's name on; spoilt tokens were refused before the rounds began.".to_owned(),
-            "CPU is what the kernel accounts to the proxy's processes, to a hundredth of a second; resident memory leaves out the kernel's socket buffers, which are the same for all.".to_owned(),
-        ]
+fn length(minutes: u8) -> Duration {
+    Duration::from_secs(60) * u32::from(minutes)
+}
+
+/// What a part of the benchmark measured.
+struct Part {
+    /// Where it stands in the manual.
+    section: &'static str,
+    text: String,
+    is_well: bool,
+}
+
+impl Part {
+    fn new(section: &'static str, text: String) -> Self {
+        Self {
+            section,
+            text,
+            is_well: true,
+        }
     }
 }
 
 // One thread: the load generator must not take a second processor from what it measures.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
-    if let Some(Command::ServeBackend { port }) = arguments.command {
-        backend::serve(port).await?;
-        return Ok(ExitCode::SUCCESS);
+    let Arguments {
+        command,
+        options,
+        manual,
+    } = Arguments::parse();
+    match command {
+        Some(Command::ServeBackend { port }) => {
+            backend::serve(port).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Command::SendFrames { frames, to, millis }) => {
+            http2_floods::send(frames, to, Duration::from_millis(millis)).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
     }
+    let longest = command.as_ref().map_or(LONGEST, Command::longest);
+    let page = manual.as_deref();
     let measured = async {
-        match arguments.command {
-            Some(Command::Revocation { streams }) => revocation_alone(streams.into()).await,
-            Some(Command::Streams { generation }) => streams_alone(generation.into()).await,
-            Some(Command::Floods { connections, only }) => {
-                floods_alone(connections.into(), &only).await
-            }
-            Some(Command::Instructions { keep }) => count_instructions(keep).await,
-            _ => benchmark(&arguments.options).await,
+        match &command {
+            Some(command) => alone(command, page).await,
+            None => benchmark::benchmark(&options, page).await,
         }
     };
     tokio::select! {
         outcome = measured => outcome,
-        () = tokio::time::sleep(LONGEST) => anyhow::bail!("not done after {LONGEST:?}"),
+        () = tokio::time::sleep(longest) => anyhow::bail!("not done after {longest:?}"),
         _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
     }
 }
@@ -230,227 +246,126 @@ fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-async fn revocation_alone(streams: usize) -> Result<ExitCode> {
+/// One part of the benchmark, between two looks at what else the machine does.
+async fn alone(command: &Command, page: Option<&Path>) -> Result<ExitCode> {
     let folder = folder()?;
-    let placement = Placement::new(1)?;
-    placement.place_ourselves().await?;
-    let revoked = revocation::measure(&folder, &placement, 1, streams).await?;
-    println!("{}", report::revocation(&revoked));
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn streams_alone(generation: usize) -> Result<ExitCode> {
-    let folder = folder()?;
-    let placement = Placement::new(1)?;
-    placement.place_ourselves().await?;
-    let streams = generations::measure(&folder, &placement, 1, generation).await?;
-    println!("{}", report::generations(&streams));
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn floods_alone(connections: usize, only: &str) -> Result<ExitCode> {
-    let folder = folder()?;
-    let placement = Placement::new(1)?;
-    placement.place_ourselves().await?;
-    let flooded = floods::measure(&folder, &placement, only, connections).await?;
-    println!("{}", report::floods(&flooded));
-    Ok(if flooded.iter().all(|one| one.misses().is_empty()) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
-async fn count_instructions(keep: bool) -> Result<ExitCode> {
-    let folder = folder()?;
-    let counted = instructions::measure(&folder, keep).await?;
-    println!("{}", instructions::markdown(&counted));
-    if keep {
-        instructions::keep(&counted)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    Ok(
-        if counted
-            .iter()
-            .any(instructions::InstructionCount::has_grown)
-        {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
-        },
-    )
-}
-
-async fn benchmark(options: &Options) -> Result<ExitCode> {
-    // Before the last run goes: it may be the one.
-    let against: Option<Value> = match &options.against {
-        Some(saved) => Some(serde_json::from_slice(&std::fs::read(saved)?)?),
-        None => None,
+    let placement = match command {
+        Command::Floods { .. } => Placement::with_attacker(1)?,
+        _ => Placement::new(1)?,
     };
-    let folder = folder()?;
-    let placement = Placement::new(usize::from(options.threads))?;
-    placement.place_ourselves().await?;
+    // What counts instructions has no use for processors of its own.
+    if !matches!(command, Command::Instructions { .. }) {
+        placement.place_ourselves().await?;
+    }
     let plan = Plan {
         folder: &folder,
         placement: &placement,
-        threads: options.threads.into(),
-        gateway: !options.without_gateway,
+        threads: 1,
+        gateway: true,
         now: output("date", &["+%s"]).await?.parse()?,
     };
-
-    eprintln!("starting backends and proxies");
-    let mut rig = Rig::start(&plan).await?;
-    let watch = Watch::start()?;
-    let subjects = rig.measure(options.rounds.into(), options.loads()).await?;
-    let others = watch.others(placement.processors)?;
-    eprintln!("holding {} streams through each", options.streams);
-    let streams = rig.hold_streams(options.streams.into()).await?;
-    rig.end().await;
-    let (features, generations) = if plan.gateway {
-        eprintln!("measuring each feature");
-        let rounds = usize::from(options.rounds).min(FEATURE_ROUNDS);
-        let features = features::measure(&plan, rounds, options.shorter_loads()).await?;
-        eprintln!("opening {} streams again and again", options.generation);
-        let streams = usize::from(options.generation);
-        let threads = plan.threads;
-        let generations = generations::measure(&folder, &placement, threads, streams).await?;
-        (Some(features), Some(generations))
-    } else {
-        (None, None)
+    let before = machine::look(placement.processors).await?;
+    let part = measure(command, &plan).await?;
+    let after = machine::look(placement.processors).await?;
+    let busy = Busy {
+        before,
+        during: None,
+        after,
     };
-    let round_trips = if plan.gateway {
-        eprintln!("counting round trips to Redis");
-        let busy = options.loads().busy;
-        let longer = Bounds {
-            time: busy.time * 2,
-            ..busy
-        };
-        Some(count_round_trips(&plan, longer).await?)
-    } else {
-        None
-    };
-    let revoked = if plan.gateway {
-        eprintln!("taking access back from {} streams", options.streams);
-        let streams = options.streams.into();
-        revocation::measure(&folder, &placement, plan.threads, streams).await?
-    } else {
-        Vec::new()
-    };
-
-    let report = Report {
-        date: output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).await?,
-        machine: format!(
-            "{} × {}, Linux {}",
-            placement.processors,
-            accounts::processor(),
-            output("uname", &["-r"]).await?
-        ),
-        versions: versions(plan.gateway).await?,
-        method: options.method(&placement),
-        subjects,
-        streams,
-        features,
-        generations,
-        round_trips,
-        revoked,
-        others,
-    };
-    let json = report.json();
-    publish(&report, &json, &folder, options.json)?;
-    let worse = against.map_or(Vec::new(), |before| compare::worse(&before, &json));
-    for line in &worse {
-        eprintln!("worse: {line}");
+    let (date, machine) = (date().await?, describe_machine(&placement).await?);
+    let text = format!(
+        "Measured {date} on {machine}{}. {}{}",
+        commit().await,
+        busy.markdown(),
+        part.text
+    );
+    println!("{text}");
+    if let Some(page) = page {
+        manual::write(page, &[(part.section, text)])?;
     }
-    let trips = report.round_trips.as_ref();
-    let is_well = worse.is_empty() && trips.is_none_or(RoundTrips::none_per_call);
-    Ok(if is_well {
+    Ok(if part.is_well {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-fn publish(report: &Report, json: &Value, folder: &Path, as_json: bool) -> Result<()> {
-    let file = folder.join("report.json");
-    let text = serde_json::to_string_pretty(json)?;
-    std::fs::write(&file, &text)?;
-    if as_json {
-        println!("{text}")
-    } else {
-        println!("{}", report.markdown())
-    }
-    eprintln!("every round: {}", file.display());
-    Ok(())
-}
-
-/// A gateway of its own on a Redis of its own, under the same load.
-async fn count_round_trips(plan: &Plan<'_>, bounds: Bounds) -> Result<RoundTrips> {
-    let redis = Redis::start().await?;
-    let light = programs::light_backend(plan.folder, plan.placement.rest.as_deref()).await?;
-    let gateway = Gateway::start(Setup {
-        name: "gateway-on-redis",
-        folder: plan.folder,
-        processors: plan.placement.proxies.as_deref(),
-        threads: plan.threads,
-        store: Some(redis.url()),
-        replica_of: None,
-        backends: vec![("/", light.address)],
-        more: "",
-        policy: None,
-        under: Vec::new(),
+async fn measure(command: &Command, plan: &Plan<'_>) -> Result<Part> {
+    let (folder, placement) = (plan.folder, plan.placement);
+    Ok(match *command {
+        Command::Revocation { streams } => {
+            let revoked = revocation::measure(folder, placement, 1, streams.into()).await?;
+            Part::new("speed-revocation", revocation::markdown(&revoked))
+        }
+        Command::Streams { generation } => {
+            let streams = generations::measure(folder, placement, 1, generation.into()).await?;
+            Part::new("speed-streams", streams.markdown())
+        }
+        Command::Churn { runs, minutes } => {
+            let each = length(minutes);
+            let runs = churn::measure(plan, runs.into(), each).await?;
+            Part::new("speed-churn", churn::markdown(&runs, each))
+        }
+        Command::Floods {
+            connections,
+            ref only,
+        } => {
+            let flooded = floods::measure(folder, placement, only, connections.into()).await?;
+            let is_well = flooded.iter().all(|one| one.misses().is_empty());
+            Part {
+                is_well,
+                ..Part::new("speed-floods", floods::markdown(&flooded))
+            }
+        }
+        Command::Growth { most } => {
+            let mut grown = Vec::new();
+            let sizes: Vec<usize> = growth::SIZES
+                .into_iter()
+                .filter(|size| *size <= most)
+                .collect();
+            for store in [StoreKind::Embedded, StoreKind::Redis] {
+                grown.extend(growth::measure(plan, store, &sizes).await?);
+            }
+            Part::new("speed-growth", growth::markdown(&grown))
+        }
+        Command::Oauth => {
+            let flows = oauth_flows::measure(plan).await?;
+            Part::new("speed-oauth", flows.markdown())
+        }
+        Command::Start => {
+            let start = cold_start::measure(plan).await?;
+            Part::new("speed-start", start.markdown())
+        }
+        Command::Instructions { keep } => {
+            let counted = instructions::measure(folder, keep).await?;
+            if keep {
+                instructions::keep(&counted)?;
+            }
+            let has_grown = instructions::InstructionCount::has_grown;
+            Part {
+                is_well: !counted.iter().any(has_grown),
+                ..Part::new("speed-instructions", instructions::markdown(&counted))
+            }
+        }
+        Command::ServeBackend { .. } | Command::SendFrames { .. } => {
+            anyhow::bail!("that is no measurement")
+        }
     })
-    .await?;
-    let token = gateway.token("/").await?;
-    let address = gateway.listening.address;
-    let bearer = format!("Bearer {token}");
-    let subject = Subject {
-        name: "gateway on Redis",
-        address,
-        call: Call::search("/mcp", &address.to_string(), &[("Authorization", &bearer)]),
-        proxy: None,
-        backend: light.id()?,
-    };
-    let counted = round_trips::count(redis.port, &subject, bounds).await?;
-    gateway.listening.end().await;
-    light.end().await;
-    Ok(counted)
 }
 
-/// What the machine did besides us.
-struct Watch {
-    since: Instant,
-    machine: (f64, f64),
-    ours: f64,
+/// Now, as text.
+async fn date() -> Result<String> {
+    output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).await
 }
 
-impl Watch {
-    fn start() -> Result<Self> {
-        Ok(Watch {
-            since: Instant::now(),
-            machine: accounts::machine()?,
-            ours: accounts::cpu(std::process::id())?,
-        })
-    }
-
-    /// Shares of the machine: other programs, and what its host kept back.
-    fn others(&self, processors: usize) -> Result<(f64, f64)> {
-        let (busy, stolen) = accounts::machine()?;
-        let ours = accounts::cpu(std::process::id())? - self.ours;
-        let whole = self.since.elapsed().as_secs_f64() * 1e6 * processors as f64;
-        let programs = (busy - self.machine.0 - ours).max(0.0) / whole;
-        Ok((programs, (stolen - self.machine.1) / whole))
-    }
-}
-
-async fn versions(gateway: bool) -> Result<Vec<(&'static str, String)>> {
-    let mut versions = Vec::new();
-    if gateway {
-        let said = version(&binary("gateway"), "--version").await?;
-        versions.push(("gateway", format!("{said}{}", commit().await)));
-    }
-    versions.push(("nginx", version(&find("nginx")?, "-v").await?));
-    versions.push(("HAProxy", version(&find("haproxy")?, "-v").await?));
-    Ok(versions)
+/// Processors and kernel.
+async fn describe_machine(placement: &Placement) -> Result<String> {
+    Ok(format!(
+        "{} × {}, Linux {}",
+        placement.processors,
+        accounts::processor(),
+        output("uname", &["-r"]).await?
+    ))
 }
 
 /// Which commit is checked out, in brackets; nothing outside a repository.

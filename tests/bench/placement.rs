@@ -12,6 +12,8 @@ pub(crate) struct Placement {
     pub(crate) proxies: Option<String>,
     /// For backends and load generator.
     pub(crate) rest: Option<String>,
+    /// For whoever attacks; `None` when there are too few, and attackers share what the rest has.
+    pub(crate) attacker: Option<String>,
 }
 
 impl Placement {
@@ -25,6 +27,21 @@ impl Placement {
             processors,
             proxies: divided.then(|| list(0, threads)),
             rest: divided.then(|| list(threads, processors)),
+            attacker: None,
+        })
+    }
+
+    /// The same with a processor for attackers, if there is one more than proxies and client need.
+    pub(crate) fn with_attacker(threads: usize) -> Result<Self> {
+        let whole = Self::new(threads)?;
+        let last = whole.processors - 1;
+        if last <= threads {
+            return Ok(whole);
+        }
+        Ok(Placement {
+            rest: Some(list(threads, last)),
+            attacker: Some(list(last, last + 1)),
+            ..whole
         })
     }
 

@@ -89,7 +89,7 @@ pub(crate) async fn start(
             let log = std::fs::read_to_string(folder.join(format!("{name}.log")));
             bail!("{name} {what} on {address}:\n{}", log.unwrap_or_default());
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(listening)
 }

@@ -1,23 +1,21 @@
 //! What is printed: Markdown for the manual, JSON for machines.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
+use crate::benchmark::Own;
 use crate::features::Features;
-use crate::floods::Flooded;
-use crate::generations::Streams;
-use crate::revocation::Revoked;
-use crate::round_trips::RoundTrips;
+use crate::figure::Figure;
+use crate::machine::Busy;
+use crate::manual::Section;
 use crate::streams::{HOLD, Held};
 use crate::subject::{Figures, Sample};
-use crate::targets;
+use crate::{growth, revocation, targets};
 
 /// Everything that was measured.
 pub(crate) struct Report {
     /// When, as text.
     pub(crate) date: String,
-    /// Processor, kernel, and how the programs were placed.
+    /// Processor and kernel.
     pub(crate) machine: String,
     /// Name and version of each program.
     pub(crate) versions: Vec<(&'static str, String)>,
@@ -27,40 +25,27 @@ pub(crate) struct Report {
     pub(crate) subjects: Vec<(&'static str, Vec<Sample>)>,
     /// Held streams.
     pub(crate) streams: Vec<Held>,
-    /// What each feature costs.
-    pub(crate) features: Option<Features>,
-    /// Streams over and over.
-    pub(crate) generations: Option<Streams>,
-    /// Commands that Redis ran.
-    pub(crate) round_trips: Option<RoundTrips>,
-    /// How long streams lived on after a revocation.
-    pub(crate) revoked: Vec<Revoked>,
-    /// Share of the machine that others used meanwhile, 0 to 1: other programs, and its host.
-    pub(crate) others: (f64, f64),
+    /// What the gateway alone has rows for.
+    pub(crate) own: Option<Own>,
+    /// What others had of the machine.
+    pub(crate) busy: Busy,
 }
 
-/// Above this share the figures are for trying out only.
-const QUIET: f64 = 0.05;
-
-/// What streams cost, generation after generation.
-pub(crate) fn generations(streams: &Streams) -> String {
-    let mut text = "| generation of streams in one process | streams | CPU to open one | memory of one | given back |\n|---|---|---|---|---|\n".to_owned();
-    for (number, one) in streams.generations.iter().enumerate() {
-        text += &format!(
-            "| {} | {} | {:.0} µs | {:.1} KiB | {:.0} % |\n",
-            number + 1,
-            one.streams,
-            one.opening,
-            one.each / 1024.0,
-            one.given_back * 100.0
-        );
-    }
-    let (rate, p50, p99) = streams.beside;
-    text + &format!(
-        "\nnginx, which checks nothing, takes {:.0} µs to open one. Beside them: a revocation of somebody else takes {:.0} µs of CPU more than without streams; {rate:.0} calls/s have a p50 of {p50:.0} and a p99 of {p99:.0} µs.\n\n",
-        streams.nginx, streams.revocation
-    )
-}
+/// The sections of the manual that the whole run writes: those of [`Report::sections`] but for growth,
+/// which has a run of its own with larger stores.
+#[cfg(test)]
+pub(crate) const SECTIONS: [&str; 10] = [
+    "speed-run",
+    "speed-targets",
+    "speed-calls",
+    "speed-features",
+    "speed-idle",
+    "speed-streams",
+    "speed-store",
+    "speed-revocation",
+    "speed-oauth",
+    "speed-start",
+];
 
 /// The least, the middle and the greatest of the rounds.
 pub(crate) struct Spread {
@@ -85,7 +70,7 @@ impl Spread {
         }
     }
 
-    fn show(&self, decimals: usize) -> String {
+    pub(crate) fn show(&self, decimals: usize) -> String {
         let Spread { min, median, max } = self;
         format!("{median:.decimals$} ({min:.decimals$}–{max:.decimals$})")
     }
@@ -101,66 +86,73 @@ pub(crate) const HAPROXY: &str = "HAProxy, ES256 JWT";
 pub(crate) const GATEWAY: &str = "gateway";
 
 impl Report {
-    /// For the manual.
+    /// All of it.
     pub(crate) fn markdown(&self) -> String {
+        self.sections().into_iter().map(|(_, text)| text).collect()
+    }
+
+    /// For the manual: each says of which run it is.
+    pub(crate) fn dated_sections(&self) -> Vec<Section> {
+        let dated = |(name, text): Section| {
+            let text = if text.is_empty() || name == "speed-run" {
+                text
+            } else {
+                format!("Of the run of {}:\n\n{text}", self.date)
+            };
+            (name, text)
+        };
+        let sections = self.sections().into_iter();
+        let sections = sections.filter(|(name, _)| *name != "speed-growth");
+        sections.map(dated).collect()
+    }
+
+    /// In the order in which they are printed; empty where nothing was measured.
+    fn sections(&self) -> Vec<Section> {
+        let own = |text: fn(&Own) -> String| self.own.as_ref().map_or(String::new(), text);
+        let targets = self
+            .own
+            .as_ref()
+            .map(|_| targets::markdown(&self.targets()));
+        let calls = calls("small authenticated `tools/call`", &self.subjects);
+        vec![
+            ("speed-run", self.run()),
+            ("speed-targets", targets.unwrap_or_default()),
+            ("speed-calls", calls + &self.ratios()),
+            ("speed-features", own(|own| features(&own.features))),
+            ("speed-idle", self.memory()),
+            ("speed-streams", own(|own| own.generations.markdown())),
+            ("speed-store", own(|own| own.round_trips.markdown())),
+            (
+                "speed-revocation",
+                own(|own| revocation::markdown(&own.revoked)),
+            ),
+            ("speed-oauth", own(|own| own.flows.markdown())),
+            ("speed-growth", own(|own| growth::markdown(&own.grown))),
+            ("speed-start", own(|own| own.start.markdown())),
+        ]
+    }
+
+    /// When, where, of what and how.
+    fn run(&self) -> String {
         let versions: Vec<String> = self
             .versions
             .iter()
             .map(|(name, version)| format!("{name} {version}"))
             .collect();
-        let mut text = format!(
-            "Measured {} on {}; {}.\n\n",
-            self.date,
-            self.machine,
-            versions.join(", ")
-        );
-        text += &self.warning();
-        if self.features.is_some() {
-            text += &targets::markdown(&self.targets());
-        }
-        text += &calls("small authenticated `tools/call`", &self.subjects);
-        text += &self.ratios();
-        text += &self.features();
-        text += &self.memory();
-        text += &self.generations();
-        text += &self.store();
-        text += &revocation(&self.revoked);
+        let (date, machine, versions) = (&self.date, &self.machine, versions.join(", "));
+        let mut text = format!("Measured {date} on {machine}; {versions}.\n\n");
+        text += &self.busy.markdown();
         for sentence in &self.method {
             text += &format!("- {sentence}\n");
         }
-        text
-    }
-
-    fn warning(&self) -> String {
-        let (programs, host) = self.others;
-        if programs < QUIET && host < QUIET {
-            return String::new();
-        }
-        format!(
-            "**Not quiet**: other programs took {:.0} % of the machine meanwhile and its host kept back {:.0} %. Compare the ratios; do not quote the times.\n\n",
-            programs * 100.0,
-            host * 100.0
-        )
+        text + "\n"
     }
 
     fn targets(&self) -> Vec<targets::Target> {
-        let (features, streams) = (self.features.as_ref(), self.generations.as_ref());
+        let own = self.own.as_ref();
+        let features = own.map(|own| &own.features);
+        let streams = own.map(|own| &own.generations);
         targets::targets(&self.subjects, features, streams)
-    }
-
-    fn features(&self) -> String {
-        let Some(Features { rows, half }) = &self.features else {
-            return String::new();
-        };
-        calls("by feature", rows)
-            + &format!(
-                "At half of what the gateway with everything on carries ({:.0} calls/s): p50 and p99 of the backend alone {:.0} and {:.0} µs, through the gateway {:.0} and {:.0} µs.\n\n",
-                half.rate, half.direct.0, half.direct.1, half.gateway.0, half.gateway.1
-            )
-    }
-
-    fn generations(&self) -> String {
-        self.generations.as_ref().map_or(String::new(), generations)
     }
 
     /// Round by round, so that a change of the machine's speed between rounds does not show.
@@ -216,25 +208,6 @@ impl Report {
         text + "\n"
     }
 
-    fn store(&self) -> String {
-        let Some(trips) = &self.round_trips else {
-            return String::new();
-        };
-        let verdict = if trips.none_per_call() {
-            "no round trip to the store for a call"
-        } else {
-            "FAILED: calls cause round trips to the store"
-        };
-        format!(
-            "Store (Redis): {verdict}. {} calls in {:.1} s, while Redis ran {}; in {:.1} s without calls it ran {}.\n\n",
-            trips.calls,
-            trips.busy_for.as_secs_f64(),
-            commands(&trips.busy),
-            trips.idle_for.as_secs_f64(),
-            commands(&trips.idle),
-        )
-    }
-
     fn samples(&self, name: &str) -> Option<&Vec<Sample>> {
         self.subjects
             .iter()
@@ -259,49 +232,50 @@ impl Report {
                 })
             })
             .collect();
-        let round_trips = self.round_trips.as_ref().map(|trips| {
-            json!({
-                "calls": trips.calls,
-                "busy_seconds": trips.busy_for.as_secs_f64(),
-                "busy_commands": trips.busy,
-                "idle_seconds": trips.idle_for.as_secs_f64(),
-                "idle_commands": trips.idle,
-                "none_per_call": trips.none_per_call(),
-            })
-        });
-        let revoked: Vec<Value> = self
-            .revoked
-            .iter()
-            .map(|revoked| {
-                let ended: Vec<f64> = revoked.ended.iter().map(Duration::as_secs_f64).collect();
-                json!({
-                    "way": revoked.way,
-                    "streams": revoked.streams,
-                    "acknowledged_seconds": revoked.acknowledged.as_secs_f64(),
-                    "refused_seconds": revoked.refused.as_secs_f64(),
-                    "ended_seconds": ended,
-                })
-            })
-            .collect();
         let versions: serde_json::Map<String, Value> = self
             .versions
             .iter()
             .map(|(name, version)| ((*name).to_owned(), json!(version)))
             .collect();
+        let own = |json: fn(&Own) -> Value| self.own.as_ref().map(json);
         json!({
             "date": self.date,
             "machine": self.machine,
             "versions": versions,
             "method": self.method,
+            "others": self.busy.json(),
             "subjects": subjects,
             "streams": streams,
             "targets": targets::json(&self.targets()),
-            "features": self.features.as_ref().map(|features| rows(&features.rows)),
-            "store": round_trips,
-            "revocation": revoked,
-            "others": {"programs": self.others.0, "host": self.others.1},
+            "features": own(|own| rows(&own.features.rows).into()),
+            "half_load": own(|own| own.features.half.json()),
+            "generations": own(|own| own.generations.json()),
+            "store": own(|own| own.round_trips.json()),
+            "revocation": own(|own| revocation::json(&own.revoked)),
+            "oauth": own(|own| own.flows.json()),
+            "growth": own(|own| growth::json(&own.grown)),
+            "start": own(|own| own.start.json()),
+            "figures": self.figures().iter().map(Figure::json).collect::<Vec<_>>(),
         })
     }
+
+    /// What is compared with another run besides the rows.
+    fn figures(&self) -> Vec<Figure> {
+        let Some(own) = &self.own else {
+            return Vec::new();
+        };
+        let mut figures = own.generations.figures();
+        figures.extend(own.features.half.figures());
+        figures.extend(revocation::figures(&own.revoked));
+        figures.extend(own.flows.figures());
+        figures.extend(growth::figures(&own.grown));
+        figures.extend(own.start.figures());
+        figures
+    }
+}
+
+fn features(features: &Features) -> String {
+    calls("by feature", &features.rows) + &features.half.markdown()
 }
 
 /// What calls took.
@@ -332,53 +306,6 @@ fn calls(what: &str, rows: &[(&'static str, Vec<Sample>)]) -> String {
     text + "\n"
 }
 
-/// From revocation to last byte.
-pub(crate) fn revocation(revoked: &[Revoked]) -> String {
-    let Some(first) = revoked.first() else {
-        return String::new();
-    };
-    let mut text = format!(
-        "| revoked, with {} streams on two replicas and one Redis | acknowledged | last byte of a stream: median | 99 % | of the last | first call refused at the other replica |\n|---|---|---|---|---|---|\n",
-        first.streams
-    );
-    for revoked in revoked {
-        let millis = |time: Duration| format!("{:.0} ms", time.as_secs_f64() * 1e3);
-        text += &format!(
-            "| {} | {} | {} | {} | {} | {} |\n",
-            revoked.way,
-            millis(revoked.acknowledged),
-            millis(revoked.percentile(0.5)),
-            millis(revoked.percentile(0.99)),
-            millis(revoked.percentile(1.0)),
-            millis(revoked.refused),
-        );
-    }
-    text + "\nTimes count from the moment the request is sent. Every stream ended with its last chunk; streams of another person on both replicas went on.\n\n"
-}
-
-/// What floods cost.
-pub(crate) fn floods(floods: &[Flooded]) -> String {
-    let mut text = "| flood | connections | answered or closed | memory before | during | after | per 1,000 | good client p50, p99: calm | during | missed |\n|---|---|---|---|---|---|---|---|---|---|\n".to_owned();
-    for flooded in floods {
-        let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
-        let millis = |(p50, p99): (f64, f64)| format!("{:.2}, {:.2} ms", p50 / 1e3, p99 / 1e3);
-        text += &format!(
-            "| {} | {} | {} | {} | {} | {} | {:.1} MB | {} | {} | {} |\n",
-            flooded.name,
-            flooded.connections,
-            flooded.answered,
-            megabytes(flooded.before),
-            megabytes(flooded.during),
-            megabytes(flooded.after),
-            flooded.per_thousand() / 1e6,
-            millis(flooded.calm),
-            millis(flooded.under),
-            flooded.misses().join(", "),
-        );
-    }
-    text
-}
-
 fn rows(rows: &[(&'static str, Vec<Sample>)]) -> Vec<Value> {
     let row = |(name, samples): &(&str, Vec<Sample>)| {
         let round = |sample: &Sample| json!({"busy": figures(&sample.busy), "alone": figures(&sample.alone)});
@@ -405,17 +332,6 @@ fn figures(figures: &Figures) -> Value {
         "proxy_busy": figures.proxy_busy,
         "reconnections": figures.reconnections,
     })
-}
-
-fn commands(counts: &std::collections::BTreeMap<String, u64>) -> String {
-    if counts.is_empty() {
-        return "no command".to_owned();
-    }
-    let shown: Vec<String> = counts
-        .iter()
-        .map(|(name, count)| format!("{count} {}", name.to_uppercase()))
-        .collect();
-    shown.join(", ")
 }
 
 #[cfg(test)]

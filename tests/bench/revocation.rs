@@ -6,15 +6,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 use tests::gateway::Owner;
 use tests::oauth::OAuthClient;
-use tests::program::{self, binary};
 use tests::redis::Redis;
 use tests::{http, mcp};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::figure::Figure;
 use crate::gateways::{Gateway, Setup};
 use crate::placement::Placement;
 use crate::programs;
@@ -65,8 +66,8 @@ impl RevocationScope {
     const fn name(self) -> &'static str {
         match self {
             Self::Token => "the client, one grant at `/revoke`",
-            Self::Client => "`gateway grants revoke --client`, 10 grants",
-            Self::Person => "`gateway grants revoke --user`, 10 grants",
+            Self::Client => "`gateway grants revoke --client ID`, 10 grants",
+            Self::Person => "`gateway grants revoke --user NAME`, 10 grants",
         }
     }
 
@@ -76,6 +77,64 @@ impl RevocationScope {
             Self::Client | Self::Person => GRANTS,
         }
     }
+}
+
+/// From revocation to last byte.
+pub(crate) fn markdown(revoked: &[Revoked]) -> String {
+    let Some(first) = revoked.first() else {
+        return String::new();
+    };
+    let mut text = format!(
+        "| revoked, with {} streams on two replicas and one Redis | acknowledged | last byte of a stream: median | 99 % | of the last | first call refused at the other replica |\n|---|---|---|---|---|---|\n",
+        first.streams
+    );
+    for revoked in revoked {
+        let millis = |time: Duration| format!("{:.0} ms", time.as_secs_f64() * 1e3);
+        text += &format!(
+            "| {} | {} | {} | {} | {} | {} |\n",
+            revoked.way,
+            millis(revoked.acknowledged),
+            millis(revoked.percentile(0.5)),
+            millis(revoked.percentile(0.99)),
+            millis(revoked.percentile(1.0)),
+            millis(revoked.refused),
+        );
+    }
+    text + "\nTimes count from the moment the request is sent. Every stream ended with its last chunk; streams of another person on both replicas went on.\n\n"
+}
+
+/// For machines.
+pub(crate) fn json(revoked: &[Revoked]) -> Value {
+    let one = |revoked: &Revoked| {
+        let ended: Vec<f64> = revoked.ended.iter().map(Duration::as_secs_f64).collect();
+        json!({
+            "way": revoked.way,
+            "streams": revoked.streams,
+            "acknowledged_seconds": revoked.acknowledged.as_secs_f64(),
+            "refused_seconds": revoked.refused.as_secs_f64(),
+            "ended_seconds": ended,
+        })
+    };
+    revoked.iter().map(one).collect()
+}
+
+/// For the comparison with another run.
+pub(crate) fn figures(revoked: &[Revoked]) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    for one in revoked {
+        let last = one.percentile(1.0).as_secs_f64() * 1e3;
+        let refused = one.refused.as_secs_f64() * 1e3;
+        let way = one.way;
+        figures.push(Figure::duration(
+            format!("{way}: last byte of the last stream"),
+            last,
+        ));
+        figures.push(Figure::duration(
+            format!("{way}: refused at the other replica"),
+            refused,
+        ));
+    }
+    figures
 }
 
 struct Rig<'a> {
@@ -93,17 +152,11 @@ pub(crate) async fn measure(
 ) -> Result<Vec<Revoked>> {
     let redis = Redis::start().await?;
     let light = programs::light_backend(folder, placement.rest.as_deref()).await?;
+    let proxies = placement.proxies.as_deref();
     let setup = |name, replica_of| Setup {
-        name,
-        folder,
-        processors: placement.proxies.as_deref(),
-        threads,
         store: Some(redis.url()),
         replica_of,
-        backends: vec![("/", light.address)],
-        more: "",
-        policy: None,
-        under: Vec::new(),
+        ..Setup::new(name, folder, proxies, threads, light.address)
     };
     let first = Gateway::start(setup("replica-1", None)).await?;
     let shared = Some(("replica-1", first.listening.address));
@@ -118,7 +171,8 @@ pub(crate) async fn measure(
         name: "bob".into(),
         password: "a second correct horse".into(),
     };
-    rig.command(&["users", "add", "bob"], &bob.password).await?;
+    let add = ["users", "add", "bob"];
+    rig.first.command(&add, &bob.password).await?;
     let mut revoked = Vec::new();
     for way in RevocationScope::ALL {
         revoked.push(rig.revoke(way, &bob, count).await?);
@@ -171,11 +225,8 @@ impl Rig<'_> {
                 let reply = client.revoke(&tokens[0]).await?;
                 ensure!(reply.status == 200, "{}", reply.text);
             }
-            RevocationScope::Client => {
-                self.ask(&serde_json::json!({"client": client.client_id}))
-                    .await?
-            }
-            RevocationScope::Person => self.ask(&serde_json::json!({"user": "alice"})).await?,
+            RevocationScope::Client => self.ask(&json!({"client": client.client_id})).await?,
+            RevocationScope::Person => self.ask(&json!({"user": "alice"})).await?,
         }
         let acknowledged = start.elapsed();
         let mut ended = Vec::new();
@@ -221,21 +272,13 @@ impl Rig<'_> {
     }
 
     /// The request that the command makes, without the time that its process takes to start.
-    async fn ask(&self, what: &serde_json::Value) -> Result<()> {
+    async fn ask(&self, what: &Value) -> Result<()> {
         let request = http::client()
             .post(format!("http://{}/v1/grants/revoke", self.first.admin))
             .bearer_auth(self.first.admin_token()?)
             .json(what);
         let reply = http::send(request).await?;
         ensure!(reply.status == 200, "{}", reply.text);
-        Ok(())
-    }
-
-    async fn command(&self, words: &[&str], input: &str) -> Result<()> {
-        let config = self.first.file("gateway.toml").display().to_string();
-        let words = [words, &["--config", &config]].concat();
-        let (code, _, errors) = program::run(&binary("gateway"), &words, input).await?;
-        ensure!(code == 0, "{words:?} ended with {code}: {errors}");
         Ok(())
     }
 }
@@ -264,7 +307,7 @@ async fn refusal(
     let client = http::client();
     let url = format!("http://{replica}/mcp");
     while start.elapsed() < LONGEST {
-        let call = mcp::call(1, "search", &serde_json::json!({"query": "x"}));
+        let call = mcp::call(1, "search", &json!({"query": "x"}));
         let request = client
             .post(&url)
             .header("Host", &host)

@@ -45,6 +45,14 @@ pub(crate) struct Plan<'a> {
     pub(crate) now: u64,
 }
 
+impl<'a> Plan<'a> {
+    /// Of a gateway in front of this backend.
+    pub(crate) fn setup(&self, name: &'a str, backend: SocketAddr) -> Setup<'a> {
+        let proxies = self.placement.proxies.as_deref();
+        Setup::new(name, self.folder, proxies, self.threads, backend)
+    }
+}
+
 impl<'a> Rig<'a> {
     /// Start everything, and make sure that whoever is to check tokens checks them.
     pub(crate) async fn start(plan: &Plan<'a>) -> Result<Self> {
@@ -141,6 +149,7 @@ impl<'a> Rig<'a> {
                 call: call("/mcp", address, &self.jwt, None),
                 proxy,
                 backend,
+                connections: None,
             });
         }
         let haproxy = &self.subjects[2];
@@ -152,22 +161,9 @@ impl<'a> Rig<'a> {
     }
 
     async fn add_gateway(&mut self, plan: &Plan<'a>) -> Result<()> {
-        let gateway = Gateway::start(Setup {
-            name: "gateway",
-            folder: plan.folder,
-            processors: plan.placement.proxies.as_deref(),
-            threads: plan.threads,
-            store: None,
-            replica_of: None,
-            backends: vec![
-                ("/", self.light.address),
-                (DOCUMENTS, self.documents.address),
-            ],
-            more: "",
-            policy: None,
-            under: Vec::new(),
-        })
-        .await?;
+        let mut setup = plan.setup("gateway", self.light.address);
+        setup.backends.push((DOCUMENTS, self.documents.address));
+        let gateway = Gateway::start(setup).await?;
         let token = gateway.token("/").await?;
         let address = gateway.listening.address;
         let subject = Subject {
@@ -176,6 +172,7 @@ impl<'a> Rig<'a> {
             call: call("/mcp", address, &token, None),
             proxy: Some(gateway.listening.id()?),
             backend: self.light.id()?,
+            connections: None,
         };
         let foreign = call("/mcp", address, &self.jwt, None);
         subject
@@ -212,6 +209,7 @@ impl<'a> Rig<'a> {
                 call: call(&path, address, &token, Some(&session)),
                 proxy,
                 backend,
+                connections: None,
             });
         }
         Ok(())

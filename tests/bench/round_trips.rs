@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -41,6 +42,46 @@ impl RoundTrips {
     pub(crate) fn none_per_call(&self) -> bool {
         self.added() < self.calls as f64 / 100.0
     }
+
+    /// A paragraph.
+    pub(crate) fn markdown(&self) -> String {
+        let verdict = if self.none_per_call() {
+            "no round trip to the store for a call"
+        } else {
+            "FAILED: calls cause round trips to the store"
+        };
+        format!(
+            "Store (Redis): {verdict}. {} calls in {:.1} s, while Redis ran {}; in {:.1} s without calls it ran {}.\n\n",
+            self.calls,
+            self.busy_for.as_secs_f64(),
+            shown(&self.busy),
+            self.idle_for.as_secs_f64(),
+            shown(&self.idle),
+        )
+    }
+
+    /// For machines.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "calls": self.calls,
+            "busy_seconds": self.busy_for.as_secs_f64(),
+            "busy_commands": self.busy,
+            "idle_seconds": self.idle_for.as_secs_f64(),
+            "idle_commands": self.idle,
+            "none_per_call": self.none_per_call(),
+        })
+    }
+}
+
+fn shown(counts: &Commands) -> String {
+    if counts.is_empty() {
+        return "no command".to_owned();
+    }
+    let shown: Vec<String> = counts
+        .iter()
+        .map(|(name, count)| format!("{count} {}", name.to_uppercase()))
+        .collect();
+    shown.join(", ")
 }
 
 /// Watch Redis at `port`, first while nothing is asked of `subject`, then under load.

@@ -21,6 +21,8 @@ pub(crate) struct Subject {
     pub(crate) proxy: Option<u32>,
     /// The process of the backend.
     pub(crate) backend: u32,
+    /// Connections under load, where they are not those of the run.
+    pub(crate) connections: Option<usize>,
 }
 
 /// How much each subject is asked in a round.
@@ -76,8 +78,12 @@ impl Figures {
 impl Subject {
     /// One round.
     pub(crate) async fn measure(&self, loads: Loads) -> Result<Sample> {
+        let busy = Bounds {
+            connections: self.connections.unwrap_or(loads.busy.connections),
+            ..loads.busy
+        };
         Ok(Sample {
-            busy: self.run(loads.busy).await?,
+            busy: self.run(busy).await?,
             alone: self.run(loads.alone).await?,
         })
     }
