@@ -221,6 +221,13 @@ test("a link of the operator's lets a person in with a passkey, and the password
       await page.getByRole("button", { name: "Add a passkey" }).click();
       await page.getByText("This device has a passkey of yours already").waitFor();
     }, [gateway.origin]);
+    // Lost: the owner takes it off at /admin.
+    await withPage({ javaScriptEnabled: false }, async (page) => {
+      await page.goto(`${gateway.origin}/admin/people`);
+      await logIn(page);
+      await page.getByRole("button", { name: "Remove: the passkey “Phone”, of frank" }).click();
+      await page.getByText("frank does not log in with that passkey any more").waitFor();
+    }, [gateway.origin]);
   } finally {
     await gateway.stop();
   }
