@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use crate::config::reader::Reader;
-use crate::config::settings::{SecretText, settings};
+use crate::config::settings::{SecretTexts, settings};
 use crate::config::values;
 use gateway_core::client::keys::{KeySet, KeySource};
 use gateway_core::client::{Client, ClientAuthentication, ClientId, Registration, registration};
@@ -65,8 +65,8 @@ settings! {
         /// `private_key_jwt`.
         method: String = "none", values::text;
         /// The SHA-256 of its secret in hexadecimal: `openssl rand -hex 32` makes a secret, `printf %s
-        /// SECRET | sha256sum` the hash.
-        secret_hash: SecretText, values::text;
+        /// SECRET | sha256sum` the hash. A list of two, while the secret is changed: both are taken.
+        secret_hash: SecretTexts, values::text;
         /// A file that holds the secret itself, of 32 characters or more.
         secret_file: Option<String>, values::file;
         /// For `private_key_jwt`: its public keys, a JWK Set in JSON.
@@ -222,12 +222,14 @@ fn authentication(
         return None;
     }
     match method {
-        "client_secret_basic" => Some(ClientAuthentication::ClientSecretBasic {
-            secret: client_secret(reader, table, keys)?,
-        }),
-        "client_secret_post" => Some(ClientAuthentication::ClientSecretPost {
-            secret: client_secret(reader, table, keys)?,
-        }),
+        "client_secret_basic" => {
+            let (secret, second) = client_secrets(reader, table, keys)?;
+            Some(ClientAuthentication::ClientSecretBasic { secret, second })
+        }
+        "client_secret_post" => {
+            let (secret, second) = client_secrets(reader, table, keys)?;
+            Some(ClientAuthentication::ClientSecretPost { secret, second })
+        }
         "private_key_jwt" => Some(ClientAuthentication::PrivateKeyJwt {
             keys: client_keys(reader, table, keys)?,
         }),
@@ -235,16 +237,34 @@ fn authentication(
     }
 }
 
-/// What is wrong with a secret is told without it.
-fn client_secret(reader: &mut Reader<'_>, table: &str, keys: &ClientKeys) -> Option<SecretHash> {
-    let file = format!("{table}.secret_file");
-    if let Some(text) = &keys.secret_hash.0 {
-        let read = SecretHash::from_hex(text);
-        if read.is_none() {
-            let sentence = "is no SHA-256 in 64 hexadecimal digits";
-            reader.wrong(&format!("{table}.secret_hash"), sentence);
-        }
-        return read;
+/// The secret of a client, and the second one while it is changed. What is wrong with one is told
+/// without it.
+fn client_secrets(
+    reader: &mut Reader<'_>,
+    table: &str,
+    keys: &ClientKeys,
+) -> Option<(SecretHash, Option<SecretHash>)> {
+    let (hash, file) = (
+        format!("{table}.secret_hash"),
+        format!("{table}.secret_file"),
+    );
+    if reader.is_written(&hash) {
+        let hashes: Option<Vec<_>> = keys
+            .secret_hash
+            .0
+            .iter()
+            .map(|text| SecretHash::from_hex(text))
+            .collect();
+        let sentence = match hashes.as_deref() {
+            Some([one]) => return Some((one.clone(), None)),
+            Some([one, other]) if one == other => "holds the same hash twice",
+            Some([one, other]) => return Some((one.clone(), Some(other.clone()))),
+            Some([]) => "holds no hash",
+            Some(_) => "holds more than two: the one in use and the one that replaces it",
+            None => "is no SHA-256 in 64 hexadecimal digits",
+        };
+        reader.wrong(&hash, sentence);
+        return None;
     }
     let secret = reader.secret(("", None), (&file, keys.secret_file.as_deref()))?;
     if secret.len() < SHORTEST_SECRET {
@@ -252,7 +272,7 @@ fn client_secret(reader: &mut Reader<'_>, table: &str, keys: &ClientKeys) -> Opt
         reader.wrong(&file, &sentence);
         return None;
     }
-    Some(Secret::presented(secret).hash())
+    Some((Secret::presented(secret).hash(), None))
 }
 
 fn client_keys(reader: &mut Reader<'_>, table: &str, keys: &ClientKeys) -> Option<KeySource> {
@@ -347,11 +367,13 @@ mod tests {
                 "private_key_jwt"
             ]
         );
-        let ClientAuthentication::ClientSecretBasic { secret } = &clients[1].authentication else {
+        let ClientAuthentication::ClientSecretBasic { secret, .. } = &clients[1].authentication
+        else {
             panic!("{:?}", clients[1]);
         };
         assert!(secret.matches(&Secret::presented("secret")));
-        let ClientAuthentication::ClientSecretPost { secret } = &clients[2].authentication else {
+        let ClientAuthentication::ClientSecretPost { secret, .. } = &clients[2].authentication
+        else {
             panic!("{:?}", clients[2]);
         };
         assert!(secret.matches(&Secret::presented("0123456789abcdef0123456789abcdef")));
@@ -360,6 +382,44 @@ mod tests {
                 .iter()
                 .all(|c| c.registration == Registration::PreRegistered)
         );
+    }
+
+    #[test]
+    fn two_secrets_are_taken_while_one_is_changed_and_never_more() {
+        let other = HASH.replace('2', "3");
+        let client = |hashes: &str| {
+            read(&format!(
+                "[[client]]\nid = \"b\"\nname = \"B\"\nredirect_uris = [\"https://b.example/cb\"]\nmethod = \"client_secret_basic\"\nsecret_hash = [{hashes}]\n"
+            ))
+        };
+        let config = client(&format!("\"{HASH}\", \"{other}\"")).unwrap();
+        let ClientAuthentication::ClientSecretBasic { secret, second } =
+            &config.clients[0].authentication
+        else {
+            panic!("{:?}", config.clients[0]);
+        };
+        assert_eq!(Some(secret), SecretHash::from_hex(HASH).as_ref());
+        assert_eq!(second, &SecretHash::from_hex(&other));
+        for (hashes, said) in [
+            (String::new(), "holds no hash"),
+            (format!("\"{HASH}\", \"hunter2\""), "is no SHA-256"),
+            (
+                format!("\"{HASH}\", \"{HASH}\""),
+                "holds the same hash twice",
+            ),
+            (
+                format!("\"{HASH}\", \"{other}\", \"{}\"", HASH.replace('2', "4")),
+                "holds more than two",
+            ),
+        ] {
+            let problems = client(&hashes).unwrap_err();
+            let said = format!("`client.0.secret_hash` {said}");
+            assert!(problems.contains(&said), "{said}\n{problems}");
+            assert!(
+                !problems.contains("hunter2") && !problems.contains(HASH),
+                "{problems}"
+            );
+        }
     }
 
     #[test]

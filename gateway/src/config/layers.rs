@@ -235,7 +235,7 @@ impl Layers {
 
     fn set_text(&mut self, path: &str, value: &str, origin: Origin) {
         let raw = match self.schema.find(path).map(|key| key.kind) {
-            Some(Kind::List | Kind::SecretList) => Raw::List(
+            Some(Kind::List | Kind::Secrets | Kind::SecretList) => Raw::List(
                 value
                     .split(',')
                     .map(|part| part.trim().to_owned())

@@ -34,7 +34,7 @@ pub fn printed(layers: &Layers) -> Vec<(String, String, Origin)> {
 
 fn masked(kind: Kind, raw: &Raw) -> String {
     match (kind, raw) {
-        (Kind::Secret, _) => "********".to_owned(),
+        (Kind::Secret | Kind::Secrets, _) => "********".to_owned(),
         (Kind::SecretMap, Raw::Map(pairs)) => pairs
             .iter()
             .map(|(name, _)| format!("{name}=********"))

@@ -13,6 +13,8 @@ pub enum Kind {
     Map,
     /// Text that is never printed.
     Secret,
+    /// A list of texts that are never printed.
+    Secrets,
     /// A table of texts that are never printed.
     SecretMap,
     /// A list of `NAME` or `NAME=VALUE`, the values of which are never printed.

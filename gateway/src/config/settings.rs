@@ -64,6 +64,18 @@ impl Setting<String> for SecretText {
     }
 }
 
+/// A list of texts that are never printed; one text is a list of one.
+#[derive(Clone)]
+pub(super) struct SecretTexts(pub(super) Vec<String>);
+
+impl Setting<String> for SecretTexts {
+    const KIND: Kind = Kind::Secrets;
+
+    fn read(reader: &mut Reader<'_>, path: &str, parse: Parse<String>) -> Self {
+        Self(reader.list(path, parse))
+    }
+}
+
 /// A program and its arguments, byte for byte.
 #[derive(Clone)]
 pub(super) struct Words(pub(super) Vec<String>);

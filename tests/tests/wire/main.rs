@@ -61,6 +61,7 @@ mod restart;
 mod revisions;
 mod revoke;
 mod scopes;
+mod secret_rotation;
 mod services;
 mod setup;
 mod sse;

@@ -60,11 +60,17 @@ pub enum ClientAuthentication {
     ClientSecretBasic {
         /// Of the secret that was issued.
         secret: SecretHash,
+        /// Of another one that is taken as well, while the client changes from one to the other.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        second: Option<SecretHash>,
     },
     /// `client_secret_post`.
     ClientSecretPost {
         /// Of the secret that was issued.
         secret: SecretHash,
+        /// Of another one that is taken as well, while the client changes from one to the other.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        second: Option<SecretHash>,
     },
     /// `private_key_jwt`.
     PrivateKeyJwt {
@@ -113,9 +119,15 @@ impl ClientAuthentication {
         match (self, presented) {
             (Self::None | Self::NoneOrPrivateKeyJwt { .. }, Credential::None) => true,
             (
-                Self::ClientSecretBasic { secret } | Self::ClientSecretPost { secret },
+                Self::ClientSecretBasic { secret, second }
+                | Self::ClientSecretPost { secret, second },
                 Credential::Basic(presented) | Credential::Post(presented),
-            ) => secret.matches(presented),
+            ) => {
+                // Both are compared whatever the first comparison gave.
+                let is_first = secret.matches(presented);
+                let second = second.as_ref();
+                is_first | second.is_some_and(|second| second.matches(presented))
+            }
             _ => false,
         }
     }

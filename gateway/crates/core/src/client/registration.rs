@@ -167,8 +167,14 @@ impl AcceptedMetadata {
     pub fn into_confidential_client(self, id: ClientId, secret: &Secret, now: Timestamp) -> Client {
         let secret = secret.hash();
         let authentication = match self.method {
-            Method::ClientSecretPost => ClientAuthentication::ClientSecretPost { secret },
-            _ => ClientAuthentication::ClientSecretBasic { secret },
+            Method::ClientSecretPost => ClientAuthentication::ClientSecretPost {
+                secret,
+                second: None,
+            },
+            _ => ClientAuthentication::ClientSecretBasic {
+                secret,
+                second: None,
+            },
         };
         self.into_client(id, authentication, now)
     }

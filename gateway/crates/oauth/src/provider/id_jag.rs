@@ -293,6 +293,7 @@ mod tests {
     fn secret() -> ClientAuthentication {
         ClientAuthentication::ClientSecretPost {
             secret: Secret::presented("s").hash(),
+            second: None,
         }
     }
 
