@@ -23,6 +23,9 @@ settings! {
         directory: String = "https://acme-v02.api.letsencrypt.org/directory", directory;
         /// Addresses that the ACME server may write to.
         contact: Vec<String>, contact;
+        /// How the ACME server is shown that the name leads here: `http-01`, an answer at port 80. Others
+        /// are not offered.
+        challenge: AcmeChallenge = "http-01", challenge;
         /// A certificate in PEM by which the ACME server is known, instead of the authorities of this
         /// machine: for one of your own.
         directory_ca_file: Option<PathBuf>, values::path;
@@ -37,6 +40,13 @@ settings! {
         /// Default: port 80 beside each address of `listen` with port 443.
         plain_listen: Vec<SocketAddr>, public_address;
     }
+}
+
+/// The one way in which an ACME server is shown that a name leads here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AcmeChallenge {
+    /// A file at port 80 (RFC 8555 §8.3).
+    Http01,
 }
 
 /// How https is served.
@@ -92,6 +102,8 @@ impl TlsKeys {
     ) -> Option<CertificateSource> {
         match (self.acme, &self.certificate_file, &self.key_file) {
             (true, None, None) => {
+                // Answered at `tls.plain_listen`; there is no other one to choose.
+                let AcmeChallenge::Http01 = self.challenge;
                 let name = certifiable(issuer?.host());
                 if let Err(sentence) = &name {
                     reader.conflict("public_url", sentence);
@@ -151,6 +163,18 @@ fn directory(text: &str) -> Result<String, String> {
     match url::Url::parse(text) {
         Ok(url) if url.scheme() == "https" && url.has_host() => Ok(text.to_owned()),
         _ => Err("is no https URL of an ACME server's directory".to_owned()),
+    }
+}
+
+fn challenge(text: &str) -> Result<AcmeChallenge, String> {
+    match text {
+        "http-01" => Ok(AcmeChallenge::Http01),
+        "tls-alpn-01" | "dns-01" => Err(
+            "is not offered here: write `http-01`, which the ACME server looks for at port 80, or give \
+             tls.certificate_file and tls.key_file of a program that knows the other one"
+                .to_owned(),
+        ),
+        _ => Err("must be `http-01`".to_owned()),
     }
 }
 

@@ -303,3 +303,32 @@ async fn a_file_that_a_key_names_and_that_is_not_there_is_told_once() -> Result<
     }
     Ok(())
 }
+
+/// One key more than is needed today, so that nobody's file means something else when there are two.
+#[tokio::test]
+async fn the_challenge_of_acme_is_the_one_that_is_offered() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let with = |challenge: &str| {
+        format!(
+            "public_url = \"https://mcp.example.com\"\nlisten = [\"0.0.0.0:443\"]\n[tls]\nacme = true\nchallenge = \"{challenge}\"\n[[backend]]\nurl = \"http://127.0.0.1:9\"\n"
+        )
+    };
+    let (code, told) = check(folder.path(), &with("http-01")).await?;
+    assert_eq!(code, 0, "{told}");
+    for (challenge, said) in [
+        (
+            "tls-alpn-01",
+            "`tls.challenge` is not offered here: write `http-01`",
+        ),
+        (
+            "dns-01",
+            "`tls.challenge` is not offered here: write `http-01`",
+        ),
+        ("http", "`tls.challenge` must be `http-01`"),
+    ] {
+        let (code, told) = check(folder.path(), &with(challenge)).await?;
+        assert_eq!(code, 64, "{told}");
+        assert!(told.contains(said), "{said}\n{told}");
+    }
+    Ok(())
+}
