@@ -44,25 +44,69 @@ pub fn get(authority: &str) -> Vec<u8> {
     block
 }
 
-/// One more line of a head, with a name of its own (RFC 7541 §6.2.2).
+/// One more line of a head, with a name of its own.
 pub fn header(name: &str, value: &str) -> Vec<u8> {
-    let mut block = vec![0x00];
-    for text in [name, value] {
-        // A length in a prefix of seven bits, and what is more of it in sevens (§5.1).
-        match text.len().checked_sub(127) {
-            None => block.push(u8::try_from(text.len()).expect("it is less than 127")),
-            Some(mut rest) => {
-                block.push(127);
-                while rest >= 128 {
-                    block.push(u8::try_from(rest % 128 + 128).expect("it is less than 256"));
-                    rest /= 128;
-                }
-                block.push(u8::try_from(rest).expect("it is less than 128"));
-            }
+    head(&[(name.into(), value.into())])
+}
+
+/// A head of these fields in this order, as HPACK has it (RFC 7541, literal without indexing), whatever
+/// they are.
+pub fn head(fields: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            length(&mut block, text.len());
+            block.extend(text);
         }
-        block.extend(text.bytes());
     }
     block
+}
+
+/// A length in a prefix of seven bits (RFC 7541 §5.1).
+fn length(block: &mut Vec<u8>, length: usize) {
+    const PREFIX: usize = 127;
+    if length < PREFIX {
+        block.push(length as u8);
+        return;
+    }
+    block.push(PREFIX as u8);
+    let mut rest = length - PREFIX;
+    while rest >= 128 {
+        block.push((rest % 128) as u8 | 128);
+        rest /= 128;
+    }
+    block.push(rest as u8);
+}
+
+/// The status in the head of an answer, which stands first: an entry of the static table, or a literal of
+/// it, plain or in Huffman's code (RFC 7541, appendices A and B).
+pub fn status(block: &[u8]) -> Option<u16> {
+    const STATIC: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
+    let (first, rest) = block.split_first()?;
+    if let Some(at) = first.checked_sub(0x88) {
+        return STATIC.get(usize::from(at)).copied();
+    }
+    let (length, text) = rest.split_first()?;
+    let text = text.get(..usize::from(length & 0x7f))?;
+    if length & 0x80 == 0 {
+        return std::str::from_utf8(text).ok()?.parse().ok();
+    }
+    let mut bits = text
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |at| (byte >> at) & 1));
+    let mut take = |count: usize| (0..count).try_fold(0, |all, _| Some((all << 1) | bits.next()?));
+    let mut status = 0;
+    for _ in 0..3 {
+        // 0 to 2 have five bits, the others six.
+        let five: u8 = take(5)?;
+        let digit = match five {
+            0..=2 => five,
+            _ => ((five << 1) | take(1)?) - 0b01_1001 + 3,
+        };
+        status = status * 10 + u16::from(digit);
+    }
+    Some(status)
 }
 
 /// Begins a connection.
@@ -74,6 +118,14 @@ pub async fn begin(socket: &mut (impl AsyncWrite + Unpin)) -> Result<()> {
 
 /// Reads one frame: its type, its stream and its payload.
 pub async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Result<(u8, u32, Vec<u8>)> {
+    let (kind, _, stream, payload) = read_with_flags(socket).await?;
+    Ok((kind, stream, payload))
+}
+
+/// The same with its flags behind its type.
+pub async fn read_with_flags(
+    socket: &mut (impl AsyncRead + Unpin),
+) -> Result<(u8, u8, u32, Vec<u8>)> {
     let mut head = [0; 9];
     socket.read_exact(&mut head).await.context("no frame")?;
     let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
@@ -83,5 +135,27 @@ pub async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Result<(u8, u32, Vec
         .read_exact(&mut payload)
         .await
         .context("half a frame")?;
-    Ok((head[3], stream, payload))
+    Ok((head[3], head[4], stream, payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_however_it_is_written() {
+        for (block, expected) in [
+            (&[0x88][..], Some(200)),
+            (&[0x8d], Some(404)),
+            (&[0x48, 0x03, b'4', b'3', b'1'], Some(431)),
+            // RFC 7541, C.6.1: 302.
+            (&[0x48, 0x82, 0x64, 0x02], Some(302)),
+            // 401 and 503.
+            (&[0x48, 0x82, 0x68, 0x01], Some(401)),
+            (&[0x48, 0x83, 0x6c, 0x0c, 0xff], Some(503)),
+            (&[0x00], None),
+        ] {
+            assert_eq!(status(block), expected, "{block:x?}");
+        }
+    }
 }

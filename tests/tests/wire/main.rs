@@ -25,6 +25,7 @@ mod hostile_framing;
 mod hostile_sessions;
 mod hostile_tokens;
 mod http2_floods;
+mod http2_heads;
 mod identity;
 mod introspect;
 mod lane;
