@@ -63,14 +63,15 @@ fn try_listen(address: SocketAddr, key: &str, flag: &str) -> anyhow::Result<()> 
 }
 
 /// Serves until SIGTERM or SIGINT. `lane`: whether the short road is open; `admin_token`: what the
-/// operator's commands must show; `tls`: the certificate, where https is served; `stop`: whether we were
-/// told to end before.
+/// operator's commands must show; `tls`: the certificate, where https is served; `stream_probe`: what
+/// opens the stream of `tunnel::probe`; `stop`: whether we were told to end before.
 pub fn serve(
     config: &Config,
     app: App,
     lane: bool,
     admin_token: Option<SecretHash>,
     tls: Option<&Tls>,
+    stream_probe: Option<SecretHash>,
     stop: StopRequest,
 ) {
     open_files::raise();
@@ -91,7 +92,11 @@ pub fn serve(
     let last_use = app.authorization_server.last_use.clone();
     let lookout = app.lookout.clone();
     let metrics = app.metrics.clone();
-    let proxy = Proxy::new(settings(config, lane), dependencies(app));
+    let settings = Settings {
+        stream_probe,
+        ..settings(config, lane)
+    };
+    let proxy = Proxy::new(settings, dependencies(app));
     authorization_server
         .owner_pages
         .set(Box::new(AdminPages::new(
@@ -179,6 +184,7 @@ fn settings(config: &Config, lane: bool) -> Settings {
         keep_alive: config.timeouts.keepalive,
         lane,
         h2c: config.general.h2c,
+        stream_probe: None,
         streams_outlast_tokens: config.refresh.map(|_| LONGEST_STREAM),
         timeouts: Timeouts {
             head: config.timeouts.header,

@@ -10,6 +10,7 @@
 //! Owns: the program and its URL. Not: what is done with the URL (`cli::serve`).
 
 pub mod kind;
+pub mod probe;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Stdio;

@@ -652,6 +652,8 @@ fn stream(
 ) -> Response {
     let (sender, mut receiver) = tokio::sync::mpsc::channel::<Bytes>(16);
     let legacy = asked.path == "/sse";
+    // What the gateway opens itself, where there is a tunnel.
+    let is_probe = asked.path == "/stream-probe";
     if fault == Some(Fault::StreamCompressed) {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
@@ -664,7 +666,7 @@ fn stream(
         let mut first = true;
         while let Ok(Ok(Some(mut chunk))) = tokio::time::timeout(patience, upstream.chunk()).await {
             let hold = match fault {
-                Some(Fault::FirstEventHeldBack) => legacy,
+                Some(Fault::FirstEventHeldBack) => legacy || is_probe,
                 Some(Fault::LaterEventsHeldBack) => legacy && !first,
                 _ => false,
             };

@@ -26,6 +26,7 @@ use crate::tls::Tls;
 use crate::tls::acme::{self, Following};
 use crate::tls::certificate::Certificate;
 use crate::tls::files;
+use crate::tunnel::probe::StreamProbe;
 use crate::tunnel::{self, Tunnel, TunnelKind};
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Clock;
@@ -211,9 +212,24 @@ fn start(
     reload::follow(runtime.handle(), reloading)?;
     let admin_token = admin_token.map(|token| token.hash());
     let is_lost = Arc::new(AtomicBool::new(false));
+    let probe = tunnel
+        .as_ref()
+        .and_then(|_| StreamProbe::new(&config.issuer, &mut OsRng));
+    let probe_secret = probe.as_ref().map(StreamProbe::secret);
+    if let Some(probe) = probe {
+        probe.start(runtime.handle());
+    }
     let tunnel =
         tunnel.map(|tunnel| tunnel.keep(runtime.handle(), stop.subscribe(), Arc::clone(&is_lost)));
-    server::serve(config, app, lane, admin_token, tls.as_ref(), request);
+    server::serve(
+        config,
+        app,
+        lane,
+        admin_token,
+        tls.as_ref(),
+        probe_secret,
+        request,
+    );
     journal.close();
     stop.send_replace(true);
     if let Some(tunnel) = tunnel {

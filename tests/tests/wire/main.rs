@@ -73,6 +73,7 @@ mod token;
 mod tools;
 mod translation;
 mod tunnel;
+mod tunnel_streams;
 mod unreadable;
 mod unsafe_environment;
 mod upstream_rules;

@@ -31,8 +31,10 @@ mod target;
 mod trust;
 
 pub use self::check::Check;
+pub use self::checks::streams::FirstEvent;
 pub use self::finding::{Finding, Report, Verdict};
 pub use self::options::{Login, Options};
 pub use self::probes::examine;
+pub use self::probes::first_event::first_event;
 pub use self::target::{Target, TargetError};
 pub use self::trust::TrustError;

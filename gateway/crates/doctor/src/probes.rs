@@ -6,6 +6,7 @@ mod authorization_request;
 mod challenge;
 mod discovery;
 mod examination;
+pub(super) mod first_event;
 mod network;
 mod refresh;
 mod registration;

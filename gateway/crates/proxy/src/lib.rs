@@ -64,6 +64,7 @@ mod serve;
 mod sessions;
 mod settings;
 mod state;
+mod stream_probe;
 mod streams;
 mod tasks;
 #[cfg(test)]
@@ -85,6 +86,7 @@ pub use self::accept::PublicListeners;
 pub use self::drain::Drain;
 pub use self::settings::{Bound, InFlight, Settings, Timeouts};
 pub use self::state::Dependencies;
+pub use self::stream_probe::STREAM_PROBE_PATH;
 pub use self::streams::{StreamView, Streams};
 pub use self::tls::ServedCertificate;
 

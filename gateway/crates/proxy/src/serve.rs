@@ -27,7 +27,7 @@ use super::request::RequestHead;
 use super::routes::{BackendRoute, Route, Target};
 use super::settings::Settings;
 use super::state::ProxyState;
-use super::{body, framing, response_writer};
+use super::{body, framing, response_writer, stream_probe};
 use gateway_core::protocol::web::{Request, Response};
 use gateway_oauth::endpoint::MatchedEndpoint;
 
@@ -71,6 +71,10 @@ impl Service {
                 return refuse(state, session, context, &rejection, None).await;
             }
         };
+        if let Some(_place) = state.stream_probe.place(target.path, session.req_header()) {
+            // Boxed: it happens hardly ever.
+            return Box::pin(stream_probe::serve(session, &state.draining)).await;
+        }
         match state.routes.route(&session.req_header().method, target) {
             Route::Endpoint(matched) => {
                 serve_endpoint(state, session, context, matched, &target).await

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use gateway_core::protocol::resource::Issuer;
 use gateway_core::protocol::web_origin::AllowedOrigins;
+use gateway_core::secret::SecretHash;
 use gateway_upstream::IdentityHeaders;
 
 /// What the operator decides about the proxy.
@@ -40,6 +41,9 @@ pub struct Settings {
     /// How long a stream may go on after the token that opened it has ended, where clients get
     /// new tokens by refreshing. Revocation ends it at once all the same.
     pub streams_outlast_tokens: Option<Duration>,
+    /// What opens the stream by which the gateway asks at its public URL whether events come through;
+    /// without it nobody can.
+    pub stream_probe: Option<SecretHash>,
     /// The bounds on what a client may take its time for.
     pub timeouts: Timeouts,
 }

@@ -15,6 +15,7 @@ use super::mounted_backend::MountedBackend;
 use super::routes::Routes;
 use super::sessions::Sessions;
 use super::settings::Settings;
+use super::stream_probe::StreamProbe;
 use super::streams::Streams;
 use super::tasks::Tasks;
 use super::tool_list_filter::FilterDependencies;
@@ -70,6 +71,7 @@ pub(super) struct ProxyState {
     pub(super) sessions: Sessions,
     pub(super) backend_tokens: BackendTokens,
     pub(super) streams: Streams,
+    pub(super) stream_probe: StreamProbe,
     pub(super) draining: Draining,
     pub(super) legacy_outboxes: Arc<LegacyOutboxes>,
     pub(super) tasks: Tasks,
@@ -111,6 +113,7 @@ impl ProxyState {
             ),
             backend_tokens: BackendTokens::new(keys),
             streams: Streams::default(),
+            stream_probe: StreamProbe::new(settings.stream_probe.clone()),
             lane_requests: metrics.lane_requests.with([]),
             draining: Draining::default(),
             legacy_outboxes: Arc::default(),

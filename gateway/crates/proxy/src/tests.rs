@@ -119,6 +119,7 @@ impl Fixture {
             streams_outlast_tokens: None,
             keep_alive: Duration::from_millis(150),
             h2c: false,
+            stream_probe: None,
             timeouts: Timeouts {
                 head: Duration::from_millis(600),
                 body: Duration::from_millis(600),

@@ -18,6 +18,17 @@ const LATE: Duration = Duration::from_secs(1);
 /// Boxes on the way forget connections that are silent for longer.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// How the first event of a stream came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstEvent {
+    /// While the stream was open, so long after it was asked for.
+    Came(Duration),
+    /// Not within the seconds after which an app has given up: something holds events back.
+    HeldBack,
+    /// There was no stream: why, in words.
+    NoStream(String),
+}
+
 /// The older transport, as it was tried with the token.
 #[derive(Clone, Debug)]
 pub(crate) struct SseTrial {
@@ -124,6 +135,14 @@ fn first_event(recording: &Recording) -> Finding {
         ),
         None => Finding::fail(check, format!("no event came within {} s", EVENT.as_secs()))
             .seen(format!("{} pieces came", recording.arrivals.len() - 1)),
+    }
+}
+
+/// The first event of a stream of any kind. One that was held back comes late, with the end of its stream.
+pub(crate) fn first_arrival(recording: &Recording) -> FirstEvent {
+    match recording.events.first() {
+        Some((at, _)) if *at < EVENT => FirstEvent::Came(*at),
+        _ => FirstEvent::HeldBack,
     }
 }
 
@@ -267,6 +286,18 @@ mod tests {
         ] {
             assert_eq!(unwell(recording, posted), [(check, Verdict::Fail)]);
         }
+    }
+
+    #[test]
+    fn an_event_that_comes_with_the_end_of_its_stream_was_held_back() {
+        assert_eq!(
+            first_arrival(&opened(20, "/messages")),
+            FirstEvent::Came(ms(20))
+        );
+        let held_back = opened(10_003, "/messages");
+        assert_eq!(first_arrival(&held_back), FirstEvent::HeldBack);
+        let silent = Recording::default();
+        assert_eq!(first_arrival(&silent), FirstEvent::HeldBack);
     }
 
     #[test]
