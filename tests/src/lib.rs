@@ -11,6 +11,7 @@
 //! | [`scripted_mcp`] | the MCP server that the recorder plays when a test scripts nothing |
 //! | [`scripted_revisions`] | the same, of one revision family of MCP alone |
 //! | [`browser`] | pages, forms and cookies; never follows a redirect by itself |
+//! | [`clock`] | a clock of a gateway's own, which a test puts ahead |
 //! | [`fault_proxy`] | a reverse proxy in front of a healthy gateway, with one fault at a time |
 //! | [`desktop_client`] | a home folder for a desktop client, and a browser that somebody sits at |
 //! | [`identity_provider`] | identity providers of other make, and a person who logs in at one |
@@ -39,6 +40,7 @@
 
 pub mod authenticator;
 pub mod browser;
+pub mod clock;
 pub mod desktop_client;
 pub mod documents;
 pub mod fake_llm;

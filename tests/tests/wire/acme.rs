@@ -297,7 +297,7 @@ async fn it_is_renewed_at_two_thirds_of_its_life_while_it_is_served() -> Result<
 /// What puts a program's clock ahead of ours.
 pub(crate) fn clock_ahead(days: u32) -> Vec<(String, String)> {
     let variables = [
-        ("LD_PRELOAD", fake_time()),
+        ("LD_PRELOAD", tests::clock::library()),
         ("FAKETIME", format!("+{days}d")),
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
         ("DONT_FAKE_MONOTONIC", "1".to_owned()),
@@ -305,16 +305,6 @@ pub(crate) fn clock_ahead(days: u32) -> Vec<(String, String)> {
     variables
         .map(|(name, value)| (name.to_owned(), value))
         .into()
-}
-
-/// Where Debian puts the library that changes a program's clock.
-fn fake_time() -> String {
-    let folders = std::fs::read_dir("/usr/lib").expect("there is one");
-    let library = |entry: std::fs::DirEntry| entry.path().join("faketime/libfaketimeMT.so.1");
-    let mut found = folders.filter_map(|entry| entry.ok().map(library));
-    let found = found.find(|path| path.exists());
-    let found = found.expect("faketime is installed; tests/run does it");
-    found.display().to_string()
 }
 
 #[tokio::test]

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::browser::{Browser, Page};
+use tests::clock::Clock;
 use tests::fixture::{Fixture, StoreKind};
-use tests::gateway::{Gateway, Owner};
+use tests::gateway::{Gateway, Owner, Setup};
 use tests::http::{self, Reply};
 use tests::mcp::{initialize, message, response, send};
 use tests::operator::done;
@@ -19,6 +20,15 @@ const APP: &str = "[[client]]\nid = \"headless\"\nname = \"Headless\"\nredirect_
 async fn fixture(store: StoreKind, more: &str) -> Result<Fixture> {
     let tables = format!("{APP}{more}");
     Fixture::with(store, |setup| setup.more(&tables)).await
+}
+
+/// The same with a clock that the test puts ahead.
+async fn fixture_by(clock: &Clock, store: StoreKind) -> Result<Fixture> {
+    Fixture::with(store, |setup| Setup {
+        environment: clock.environment(),
+        ..setup.more(APP)
+    })
+    .await
 }
 
 async fn begin(gateway: &Gateway, more: &[(&str, &str)]) -> Result<Reply> {
@@ -213,6 +223,47 @@ async fn what_a_person_denies_the_app_hears_and_another_app_gets_nothing() -> Re
         (reply.status, reply.error().as_str()),
         (400, "access_denied")
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_code_ends_after_ten_minutes_answered_or_not() -> Result<()> {
+    for store in [StoreKind::Embedded, StoreKind::Redis] {
+        let clock = Clock::new()?;
+        let fixture = fixture_by(&clock, store).await?;
+        let gateway = &fixture.gateway;
+        let (waiting, allowed) = (asked(gateway).await?, asked(gateway).await?);
+        let mut browser = Browser::default();
+        let page = consent(&mut browser, &allowed, &fixture.owner).await?;
+        browser.answer(&page, "Allow").await?;
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        clock.put_ahead(minutes(9))?;
+        let reply = poll(gateway, &waiting.device_code).await?;
+        assert_eq!(
+            (reply.status, reply.error().as_str()),
+            (400, "authorization_pending")
+        );
+        // What was allowed and not fetched is no more than what nobody answered.
+        clock.put_ahead(minutes(11))?;
+        for code in [&waiting, &allowed] {
+            let reply = poll(gateway, &code.device_code).await?;
+            assert_eq!(
+                (reply.status, reply.error().as_str()),
+                (400, "expired_token"),
+                "{}",
+                reply.text
+            );
+        }
+        let page = enter(&mut browser, &waiting.place, &waiting.user_code).await?;
+        let words = page.words();
+        assert!(words.contains("No app waits with this code"), "{words}");
+        let grants = done(gateway, &["grants", "ls", "--json"], "").await?.json();
+        assert_eq!(grants["grants"], json!([]), "{grants}");
+        // The app asks anew, and goes on.
+        let again = asked(gateway).await?;
+        let reply = poll(gateway, &again.device_code).await?;
+        assert_eq!(reply.error(), "authorization_pending");
+    }
     Ok(())
 }
 

@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use tests::clock::Clock;
 use tests::fixture::{Fixture, StoreKind};
-use tests::gateway::Gateway;
+use tests::gateway::{Gateway, Setup};
 use tests::http;
 use tests::mcp::{self, initialize};
 use tests::operator::{command, done};
+use tests::scripted_mcp::MCP_STREAM;
+use tests::sse::EventStream;
 
 use super::{
     at_tokens, command_offline, create, exchange, last_reason, listed, make, refusal, status, url,
@@ -100,6 +103,96 @@ async fn without_its_store_known_tokens_go_on_and_strangers_cost_no_look() -> Re
     ] {
         assert_eq!(status(gateway, token).await?, 401, "{reason}");
         assert_eq!(last_reason(gateway), reason);
+    }
+    Ok(())
+}
+
+/// The minute is that of the manual; nobody waits for it.
+#[tokio::test]
+async fn a_known_token_goes_on_for_a_minute_without_the_store_and_then_waits_for_it() -> Result<()>
+{
+    let clock = Clock::new()?;
+    let mut fixture = Fixture::with(StoreKind::Redis, |setup| Setup {
+        environment: clock.environment(),
+        ..setup
+    })
+    .await?;
+    let token = create(&fixture.gateway, &["--read-only"]).await?;
+    assert_eq!(status(&fixture.gateway, &token).await?, 200);
+    fixture.redis.as_mut().context("no Redis")?.kill().await?;
+    for ahead in [0, 30, 50] {
+        clock.put_ahead(Duration::from_secs(ahead))?;
+        let status = status(&fixture.gateway, &token).await?;
+        assert_eq!(status, 200, "after {ahead} s");
+    }
+    for ahead in [70, 3600] {
+        clock.put_ahead(Duration::from_secs(ahead))?;
+        let reply = mcp::send(&fixture.url("/mcp"), &token, &initialize()).await?;
+        // Never 401, which would make an app forget a token that is good.
+        assert_eq!(reply.status, 503, "after {ahead} s: {}", reply.text);
+        assert!(!reply.header("retry-after").is_empty(), "{reply:?}");
+        assert_eq!(reply.header("www-authenticate"), "");
+        assert_eq!(reply.json()["reason"], last_reason(&fixture.gateway));
+    }
+    // With the store it is what it was.
+    fixture
+        .redis
+        .as_mut()
+        .context("no Redis")?
+        .restart()
+        .await?;
+    let start = Instant::now();
+    while status(&fixture.gateway, &token).await? != 200 {
+        let log = || fixture.gateway.log().join("\n");
+        assert!(start.elapsed() < Duration::from_secs(20), "{}", log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_revoked_token_ends_its_streams_on_both_replicas_within_five_seconds() -> Result<()> {
+    let fixture = Fixture::on(StoreKind::Redis).await?;
+    let replica = fixture.replica(|setup| setup).await?;
+    let host = fixture.gateway.issuer();
+    let host = host.trim_start_matches("http://").to_owned();
+    let revoked = create(&fixture.gateway, &["--everything"]).await?;
+    let ls = done(&fixture.gateway, &["token", "ls", "--json"], "").await?;
+    let grant = ls.json()["grants"][0]["id"].as_str().map(str::to_owned);
+    let grant = grant.context("no grant")?;
+    let other = create(&fixture.gateway, &["--everything"]).await?;
+    let open = async |gateway: &Gateway, token: &str| {
+        let request = http::client().get(gateway.url("/mcp")).bearer_auth(token);
+        let request = request.header("Accept", "text/event-stream");
+        EventStream::open(request.header("Host", &host)).await
+    };
+    let mut ending = Vec::new();
+    let mut staying = Vec::new();
+    for gateway in [&fixture.gateway, &replica] {
+        ending.push(open(gateway, &revoked).await?);
+        staying.push(open(gateway, &other).await?);
+    }
+    fixture
+        .backend
+        .await_streams(4, Duration::from_secs(5))
+        .await?;
+    done(&fixture.gateway, &["token", "rm", &grant], "").await?;
+    let start = Instant::now();
+    for stream in &mut ending {
+        let is_proper = stream.end(Duration::from_secs(5)).await?;
+        assert!(is_proper, "it broke off");
+    }
+    assert!(start.elapsed() < Duration::from_secs(5));
+    // The backend is told, and another token's streams go on.
+    fixture
+        .backend
+        .await_streams(2, Duration::from_secs(5))
+        .await?;
+    fixture
+        .backend
+        .push(MCP_STREAM, "event: message\ndata: here\n\n");
+    for stream in &mut staying {
+        assert_eq!(stream.event(Duration::from_secs(5)).await?.1, "here");
     }
     Ok(())
 }
