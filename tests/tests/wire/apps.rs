@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tests::fixture::Fixture;
 use tests::http::{self, Reply, ask, get};
 use tests::mcp;
-use tests::oauth::{Authorization, OAuthClient};
+use tests::oauth::{Authorization, Callback, OAuthClient};
 use tests::recorder::Answer;
 use tests::scripted_mcp;
 
@@ -35,6 +35,16 @@ async fn sign_in(
     request: &Authorization,
 ) -> Result<String> {
     let callback = client.allow(request, &fixture.owner).await?;
+    redeem_as_sent(fixture, client, request, &callback).await
+}
+
+/// From the answer that a client is sent back with to its token.
+async fn redeem_as_sent(
+    fixture: &Fixture,
+    client: &OAuthClient,
+    request: &Authorization,
+    callback: &Callback,
+) -> Result<String> {
     assert_eq!(
         callback.parameter("iss"),
         Some(fixture.gateway.issuer()),

@@ -10,6 +10,7 @@ mod id_jag;
 mod id_jag_ends;
 mod leaving;
 mod linking;
+mod presets;
 
 use std::time::Duration;
 
@@ -23,17 +24,22 @@ use tests::mcp::{initialize, send};
 use tests::oauth::OAuthClient;
 use tests::operator;
 
-const BUTTON: &str = "Log in with Example Inc.";
+pub(crate) const BUTTON: &str = "Log in with Example Inc.";
 
 /// A gateway whose people come from a provider.
-struct ProviderFixture {
-    fixture: Fixture,
+pub(crate) struct ProviderFixture {
+    pub(crate) fixture: Fixture,
     provider: IdentityProvider,
 }
 
 impl ProviderFixture {
     /// `login`: what stands in the `[[login]]` besides the usual; `more`: other tables.
-    async fn start(store: StoreKind, client: &str, login: &str, more: &str) -> Result<Self> {
+    pub(crate) async fn start(
+        store: StoreKind,
+        client: &str,
+        login: &str,
+        more: &str,
+    ) -> Result<Self> {
         Self::with(store, client, login, more, |provider| provider).await
     }
 
@@ -200,7 +206,7 @@ fn url(text: &str) -> url::Url {
     text.parse().expect("a URL")
 }
 
-const DOMAIN: &str = "allow = [\"*@example.com\"]";
+pub(crate) const DOMAIN: &str = "allow = [\"*@example.com\"]";
 
 async fn a_first_login_makes_the_person_and_a_second_one_is_the_same(
     store: StoreKind,

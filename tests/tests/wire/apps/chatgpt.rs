@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use tests::fixture::Fixture;
+use anyhow::{Context, Result};
+use tests::fixture::{Fixture, StoreKind};
 use tests::http;
+use tests::identity_provider::Person;
 use tests::mcp;
-use tests::oauth::Authorization;
+use tests::oauth::{Authorization, Callback};
+use tests::operator;
 use tests::recorder::{Answer, Step};
 use tests::scripted_mcp;
 
 use super::{
-    by_document, challenged, lists, modern, server_metadata, sign_in, uses_tools, without_discovery,
+    by_document, challenged, lists, modern, redeem_as_sent, server_metadata, sign_in, uses_tools,
+    without_discovery,
 };
+use crate::providers::{BUTTON, DOMAIN, ProviderFixture};
 
 const ID: &str = "https://chatgpt.com/oauth/client.json";
 const REDIRECT: &str = "https://chatgpt.com/connector_platform_oauth_redirect";
@@ -74,6 +78,42 @@ async fn chatgpt_connects_naming_the_origin_as_resource_and_calls_a_tool() -> Re
         (400, super::TOO_OLD)
     );
     uses_tools(&fixture.url("/mcp"), &token).await
+}
+
+/// The same with a person of a company's provider, who has no password here.
+#[tokio::test]
+async fn chatgpt_connects_through_the_button_of_an_identity_provider() -> Result<()> {
+    let world = ProviderFixture::start(StoreKind::Embedded, "rs256", DOMAIN, "").await?;
+    let fixture = &world.fixture;
+    without_discovery(fixture);
+    let client = by_document(fixture, ID, REDIRECT);
+    let asked = request(fixture);
+    let mut bob = Person::default();
+    let login = bob.here.visit(&asked.url()).await?;
+    let consent = bob.log_in(&login, BUTTON, "bob").await?;
+    assert!(consent.words().contains("ChatGPT"), "{}", consent.words());
+    let answered = bob.here.answer(&consent, "Allow").await?;
+    let url = answered.location().with_context(|| answered.words())?;
+    assert!(url.as_str().starts_with(REDIRECT), "sent to {url}");
+    let token = redeem_as_sent(fixture, &client, &asked, &Callback { url }).await?;
+    assert_eq!(
+        modern(fixture, &token, "server/discover").await?.status,
+        400
+    );
+    uses_tools(&fixture.url("/mcp"), &token).await?;
+    let seen = fixture.backend.requests();
+    let seen = seen.last().context("the backend saw nothing")?;
+    assert_eq!(seen.header("x-forwarded-user"), Some("bob@example.com"));
+    // What was allowed ends with the person.
+    operator::done(
+        &fixture.gateway,
+        &["users", "disable", "bob@example.com"],
+        "",
+    )
+    .await?;
+    let reply = mcp::send(&fixture.url("/mcp"), &token, &mcp::initialize()).await?;
+    assert_eq!(reply.status, 401, "{}", reply.text);
+    Ok(())
 }
 
 #[tokio::test]
