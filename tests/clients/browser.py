@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 
-from person import Person
+from person import owner
 
 PATIENCE = 30
 
@@ -49,7 +49,7 @@ def main(log, arguments):
     for stream in (0, 1, 2):
         os.dup2(null, stream)
     try:
-        landed = Person(os.environ["OWNER_NAME"], os.environ["OWNER_PASSWORD"]).approve(url)
+        landed = owner().approve(url)
         note(log, "landed", landed.split("?")[0])
         note(log, "delivered", deliver(landed))
     except Exception as error:

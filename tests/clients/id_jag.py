@@ -32,6 +32,10 @@ class Memory:
 
 
 async def assertion(audience, resource):
+    kept = os.environ.get("KEPT")
+    if kept and os.path.exists(kept):
+        return open(kept).read()
+    scope = {"scope": os.environ["SCOPE"]} if "SCOPE" in os.environ else {}
     async with httpx2.AsyncClient() as http:
         said = await http.post(f"{IDP}/test/id_token", json={"login": "bob"})
         exchanged = await http.post(
@@ -45,9 +49,13 @@ async def assertion(audience, resource):
                 "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
                 "client_id": "app",
                 "client_secret": "a secret of the provider & its % client",
+                **scope,
             },
         )
-        return exchanged.json()["access_token"]
+        text = exchanged.json()["access_token"]
+    if kept:
+        open(kept, "w").write(text)
+    return text
 
 
 async def drive():
@@ -63,7 +71,9 @@ async def drive():
     async with httpx2.AsyncClient(auth=auth) as http:
         async with Client(streamable_http_client(URL, http_client=http)) as client:
             listed = await client.list_tools()
-            await client.call_tool("look", {"at": "this"})
+            result = await client.call_tool(os.environ.get("TOOL", "look"), {"at": "this"})
+            if result.is_error:
+                raise RuntimeError(result.content[0].text)
             return {"tools": sorted(tool.name for tool in listed.tools)}
 
 

@@ -53,10 +53,12 @@ class Forms(HTMLParser):
 
 class Person:
     """Someone who knows the owner's name and password and answers `Allow`: to what the page
-    offers first, or to the `tools` alone that are named here."""
+    offers first, or to the `tools` alone that are named here. With a `provider` they log in there,
+    by its button on the login page, and allow the gateway what it asks there."""
 
-    def __init__(self, name, password, answer="allow", tools=None):
+    def __init__(self, name, password, answer="allow", tools=None, provider=None):
         self.name, self.password, self.answer, self.tools = name, password, answer, tools
+        self.provider = urlsplit(provider)[:2] if provider else None
         self.cookies = {}
 
     def approve(self, url):
@@ -67,7 +69,7 @@ class Person:
             status, location, html = self._request(method, url, body)
             if status in (301, 302, 303):
                 url = urljoin(url, location)
-                if urlsplit(url)[:2] != origin:
+                if urlsplit(url)[:2] not in (origin, self.provider):
                     return url
                 method, body = "GET", None
             elif status == 200 and (waiting := GOES_ON.search(html)):
@@ -81,7 +83,12 @@ class Person:
         raise RuntimeError(f"still on a page of the gateway after {MAX_PAGES} steps: {url.split('?')[0]}")
 
     def _answer(self, url, html):
+        if urlsplit(url)[:2] == self.provider:
+            return self._at_provider(url, html)
         for form in Forms(html).forms:
+            if self.provider and form["action"].startswith("/login/"):
+                fields = [(f["name"], f["value"]) for f in form["fields"] if f["name"]]
+                return form["method"], urljoin(url, form["action"]), urlencode(fields)
             fields = [(f["name"], f["value"]) for f in form["fields"] if f["name"]]
             secret = [f["name"] for f in form["fields"] if f["type"] == "password"]
             press = form["buttons"][0] if form["buttons"] else None
@@ -106,6 +113,13 @@ class Person:
             return form["method"], urljoin(url, form["action"]), urlencode(fields)
         raise RuntimeError(f"no login form and no `{self.answer}` button on {url.split('?')[0]}: {html[:600]}")
 
+    def _at_provider(self, url, html):
+        """Its login form, then its question whether the gateway may know who it is."""
+        form = Forms(html).forms[0]
+        typed = {"text": self.name, "password": self.password}
+        fields = [(f["name"], typed.get(f["type"], f["value"])) for f in form["fields"] if f["name"]]
+        return form["method"], urljoin(url, form["action"]), urlencode(fields)
+
     def _request(self, method, url, body):
         parts = urlsplit(url)
         if body is not None and method == "GET":
@@ -113,8 +127,10 @@ class Person:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(parts.hostname, parts.port, timeout=30)
         headers = {"Accept": "text/html", "User-Agent": "a-person/1"}
-        if self.cookies:
-            headers["Cookie"] = "; ".join(f"{k}={v}" for k, v in self.cookies.items())
+        # The two have a host in common here, and cookies that are not each other's.
+        cookies = self.cookies.setdefault(parts.netloc, {})
+        if cookies:
+            headers["Cookie"] = "; ".join(f"{k}={v}" for k, v in cookies.items())
         if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             headers["Origin"] = f"{parts.scheme}://{parts.netloc}"
@@ -124,19 +140,20 @@ class Person:
         for line in response.headers.get_all("Set-Cookie") or []:
             name, _, value = line.split(";")[0].strip().partition("=")
             if value and "max-age=0" not in line.lower():
-                self.cookies[name] = value
+                cookies[name] = value
             else:
-                self.cookies.pop(name, None)
+                cookies.pop(name, None)
         connection.close()
         return response.status, response.headers.get("Location"), html
 
 
 def owner():
     """The person that the environment describes; CHOSEN names tools. ALLOW_EVERYTHING and
-    ALLOW_READING choose that."""
+    ALLOW_READING choose that. PROVIDER is the issuer at which they log in."""
     chosen = os.environ.get("CHOSEN")
     tools = chosen.split(",") if chosen else None
-    return Person(os.environ["OWNER_NAME"], os.environ["OWNER_PASSWORD"], tools=tools)
+    name, password = os.environ["OWNER_NAME"], os.environ["OWNER_PASSWORD"]
+    return Person(name, password, tools=tools, provider=os.environ.get("PROVIDER"))
 
 
 if __name__ == "__main__":

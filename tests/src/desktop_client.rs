@@ -42,6 +42,7 @@ const QUIET: [(&str, &str); 8] = [
 pub struct DesktopClient {
     folder: TempDir,
     answer: Answer,
+    provider: Option<String>,
     environment: Vec<(String, String)>,
 }
 
@@ -73,6 +74,7 @@ impl DesktopClient {
         let desktop = DesktopClient {
             folder: tempfile::Builder::new().prefix("desk").tempdir()?,
             answer: Answer::Offered,
+            provider: None,
             environment: Vec::new(),
         };
         std::fs::create_dir(desktop.home())?;
@@ -85,6 +87,12 @@ impl DesktopClient {
     pub fn answers(&mut self, owner: &Owner, answer: Answer) -> Result<()> {
         self.answer = answer;
         self.seat(Some(owner))
+    }
+
+    /// Somebody else sits here, who logs in at an identity provider under this name.
+    pub fn logs_in_at(&mut self, issuer: &str, person: &Owner) -> Result<()> {
+        self.provider = Some(issuer.to_owned());
+        self.seat(Some(person))
     }
 
     /// What the owner answers, as `tests/clients/person.py` is told it: a variable, set or not.
@@ -284,8 +292,11 @@ impl DesktopClient {
 
     fn seat(&self, owner: Option<&Owner>) -> Result<()> {
         let who = owner.map(|owner| {
+            let provider = self.provider.as_ref();
+            let provider =
+                provider.map_or_else(String::new, |issuer| format!("PROVIDER='{issuer}'"));
             format!(
-                "OWNER_NAME='{}' OWNER_PASSWORD='{}' {} ",
+                "OWNER_NAME='{}' OWNER_PASSWORD='{}' {} {provider} ",
                 owner.name,
                 owner.password,
                 self.answer()

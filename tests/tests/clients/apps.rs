@@ -288,7 +288,7 @@ pub(crate) fn codex() -> PathBuf {
 }
 
 /// Claude Code. Its client id is the address of a document that cannot be fetched here.
-struct ClaudeCode;
+pub(crate) struct ClaudeCode;
 
 impl App for ClaudeCode {
     const NAME: &'static str = "Claude Code";
@@ -351,7 +351,7 @@ impl App for ClaudeCode {
 
 /// Codex, by way of the server that its editors' extensions talk to. Its client id is the address
 /// of a document that cannot be fetched here.
-struct Codex;
+pub(crate) struct Codex;
 
 impl App for Codex {
     const NAME: &'static str = "Codex";

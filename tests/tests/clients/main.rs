@@ -10,3 +10,4 @@ mod held;
 mod organisation;
 mod pages;
 mod sdks;
+mod through_provider;

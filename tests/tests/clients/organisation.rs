@@ -27,6 +27,18 @@ name = "Other"
 redirect_uris = []
 method = "client_secret_basic"
 secret_hash = "123f2e8d348628c601dbe371aab264bb1cb23bbe7a13f10afd7081fed5aa547e"
+
+[scope.look]
+words = "Look things up"
+read_only = true
+
+[scope.erase]
+words = "Delete things for good"
+tools = ["erase"]
+
+[scope.echo]
+words = "Say things again"
+tools = ["echo"]
 "#;
 
 /// The tools that a driver sees, or why it sees none.
@@ -70,7 +82,7 @@ async fn is_connected_by_its_provider(interpreter: &str, script: &'static str) -
         setup.more(&format!(
             "[[login]]\nname = \"corp\"\nissuer = \"{issuer}\"\nclient_id = \"rs256\"\n\
              client_secret = \"{SECRET}\"\nallow = [\"bob@example.com\"]\n\
-             id_jag = {{ clients = [\"helper\", \"other\"], scopes = [\"mcp\"] }}\n{CLIENTS}"
+             id_jag = {{ clients = [\"helper\", \"other\"], scopes = [\"look\", \"echo\"] }}\n{CLIENTS}"
         ))
     });
     let fixture = fixture.await?;
@@ -82,13 +94,38 @@ async fn is_connected_by_its_provider(interpreter: &str, script: &'static str) -
 
     let driver = (workspace().join("tests/.work").join(interpreter), script);
     let url = fixture.url("/mcp");
+    // What a scope would cover that the app has not is listed, so that it can ask for it.
+    let all = json!(["echo", "erase", "look"]);
     let seen = drive(&driver, &url, &issuer, &[]).await?;
-    assert_eq!(seen["tools"], json!(["echo", "erase", "look"]), "{seen}");
+    assert_eq!(seen["tools"], all, "{seen}");
     for wrong in [("AUDIENCE", "https://other.example"), ("CLIENT", "other")] {
         let seen = drive(&driver, &url, &issuer, &[wrong]).await?;
         let error = seen["error"].as_str().unwrap_or_default();
         assert!(error.contains("assertion"), "{wrong:?}: {seen}");
     }
+
+    // An assertion is good once, for whoever has it.
+    let folder = tempfile::tempdir()?;
+    let kept = folder.path().join("assertion").display().to_string();
+    let again = [("KEPT", kept.as_str())];
+    let seen = drive(&driver, &url, &issuer, &again).await?;
+    assert_eq!(seen["tools"], all, "{seen}");
+    let seen = drive(&driver, &url, &issuer, &again).await?;
+    let error = seen["error"].as_str().unwrap_or_default();
+    assert!(error.contains("assertion"), "{seen}");
+
+    // One that names more gives no more than the operator lists, and one that names nothing of that
+    // gives nothing.
+    let wider = ("SCOPE", "look erase");
+    let seen = drive(&driver, &url, &issuer, &[wider]).await?;
+    assert_eq!(seen["tools"], all, "{seen}");
+    for wrong in [&[wider, ("TOOL", "erase")][..], &[("SCOPE", "erase")]] {
+        let seen = drive(&driver, &url, &issuer, wrong).await?;
+        assert!(seen["error"].is_string(), "{wrong:?}: {seen}");
+    }
+    let calls = fixture.backend.requests().into_iter();
+    let mut called = calls.filter(|call| call.json()["method"] == "tools/call");
+    assert!(called.all(|call| call.json()["params"]["name"] == "look"));
     Ok(())
 }
 

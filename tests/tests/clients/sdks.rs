@@ -16,7 +16,7 @@ use crate::drive::SHOWN;
 
 /// One SDK's driver: interpreter and script.
 #[derive(Clone, Copy)]
-enum Sdk {
+pub(crate) enum Sdk {
     PythonV1,
     PythonV2,
     TypeScriptV1,
@@ -68,7 +68,7 @@ async fn drive(sdk: Sdk, arguments: &[&str], owner: Option<&Owner>) -> Result<Va
 }
 
 /// The same with more in its environment.
-async fn drive_with(
+pub(crate) async fn drive_with(
     sdk: Sdk,
     arguments: &[&str],
     owner: Option<&Owner>,
