@@ -20,11 +20,14 @@ const LOOKS = [
 
 let browser;
 
-export async function openBrowser() {
+export const openBrowser = () => openBrowserWith([]);
+
+/** The same with more arguments for Chromium. */
+export async function openBrowserWith(more) {
   mkdirSync(SHOTS, { recursive: true });
   browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", ...more],
   });
 }
 
