@@ -11,6 +11,7 @@
 //! | [`operator_api`] | what that API is asked and answers, shared by server and commands |
 //! | [`tls`] | the certificate of the public listener |
 //! | [`tunnel`] | a program that gives this machine a public URL |
+//! | [`service_manager`] | sockets that systemd opened, and what it is told |
 //! | [`keys`], [`environment`], [`supervisor`] | keys on disk, what endangers a set-up, processes that are started beside |
 //! | [`program_output`], [`stop`] | what such processes print, and the signals at which all ends |
 //!
@@ -28,6 +29,7 @@ pub mod keys;
 pub mod operator_api;
 pub mod program_output;
 pub mod server;
+pub mod service_manager;
 pub mod stop;
 pub mod supervisor;
 pub mod tls;

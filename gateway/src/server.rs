@@ -3,17 +3,21 @@
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora::server::{
+    ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
+};
 use pingora::services::listening::Service;
 
 use crate::admin::{Admin, AdminPages, FrontDoor};
 use crate::app::App;
 use crate::config::{Config, Limits};
+use crate::service_manager::{Notifier, ServiceManager, Sockets};
 use crate::stop::{StopRequest, StopSignals};
 use crate::tls::Tls;
 use gateway_core::clock::Clock;
@@ -30,22 +34,37 @@ const LAST_MOMENT: u64 = 1;
 /// How long the shutdown waits for the store to take when grants were used last.
 const WRITING_DOWN: Duration = Duration::from_secs(2);
 
-/// Tries every address once, so that one in use is a clear error instead of a panic of a thread.
-pub fn can_listen(config: &Config) -> anyhow::Result<()> {
-    for address in &config.general.listen {
-        try_listen(*address, "listen", "--listen")?;
+/// What else the shutdown takes: the last moment twice, and what runs beside.
+const ENDING: Duration = Duration::from_secs(7);
+
+/// How often it is looked whether the public listener takes connections.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Tries every address once, so that one in use is a clear error instead of a panic of a thread. Those
+/// of `sockets` are open already, and the configuration has to name each of them.
+pub fn can_listen(config: &Config, sockets: &Sockets) -> anyhow::Result<()> {
+    let addresses = addresses(config);
+    sockets
+        .check(&addresses)
+        .map_err(|sentence| anyhow::anyhow!(sentence))?;
+    for (key, address) in addresses {
+        if !sockets.listens_at(address) {
+            try_listen(address, key)?;
+        }
     }
-    for address in config.tls.iter().flat_map(|tls| &tls.plain) {
-        try_listen(*address, "tls.plain_listen", "GATEWAY__TLS__PLAIN_LISTEN")?;
-    }
-    try_listen(
-        config.general.admin_listen,
-        "admin_listen",
-        "--admin-listen",
-    )
+    Ok(())
 }
 
-fn try_listen(address: SocketAddr, key: &str, flag: &str) -> anyhow::Result<()> {
+/// Where the configuration listens, each with its key.
+fn addresses(config: &Config) -> Vec<(&'static str, SocketAddr)> {
+    let listen = config.general.listen.iter().map(|at| ("listen", *at));
+    let plain = config.tls.iter().flat_map(|tls| &tls.plain);
+    let plain = plain.map(|at| ("tls.plain_listen", *at));
+    let admin = ("admin_listen", config.general.admin_listen);
+    listen.chain(plain).chain([admin]).collect()
+}
+
+fn try_listen(address: SocketAddr, key: &str) -> anyhow::Result<()> {
     let Err(error) = TcpListener::bind(address) else {
         return Ok(());
     };
@@ -59,21 +78,38 @@ fn try_listen(address: SocketAddr, key: &str, flag: &str) -> anyhow::Result<()> 
         ErrorKind::PermissionDenied => "this user may not use that port: name one above 1023",
         _ => "name another address",
     };
+    let flag = match key {
+        "listen" => "--listen",
+        "admin_listen" => "--admin-listen",
+        _ => "GATEWAY__TLS__PLAIN_LISTEN",
+    };
     anyhow::bail!("can't listen on {address}: {error}; {remedy}, with `{key}` or {flag}")
 }
 
-/// Serves until SIGTERM or SIGINT. `lane`: whether the short road is open; `admin_token`: what the
-/// operator's commands must show; `tls`: the certificate, where https is served; `stream_probe`: what
-/// opens the stream of `tunnel::probe`; `stop`: whether we were told to end before.
-pub fn serve(
-    config: &Config,
-    app: App,
-    lane: bool,
-    admin_token: Option<SecretHash>,
-    tls: Option<&Tls>,
-    stream_probe: Option<SecretHash>,
-    stop: StopRequest,
-) {
+/// What [`serve`] is told beside the configuration.
+#[derive(Debug)]
+pub struct ServeOptions {
+    /// Whether the short road is open.
+    pub lane: bool,
+    /// What the operator's commands must show.
+    pub admin_token: Option<SecretHash>,
+    /// What opens the stream of `tunnel::probe`.
+    pub stream_probe: Option<SecretHash>,
+    /// Whether we were told to end before.
+    pub stop: StopRequest,
+    /// Who opened some of the sockets, and is told how the gateway stands.
+    pub manager: ServiceManager,
+}
+
+/// Serves until SIGTERM or SIGINT. `tls`: the certificate, where https is served.
+pub fn serve(config: &Config, app: App, tls: Option<&Tls>, options: ServeOptions) {
+    let ServeOptions {
+        lane,
+        admin_token,
+        stream_probe,
+        stop,
+        manager,
+    } = options;
     open_files::raise();
     let mut server = Server::new_with_opt_and_conf(
         None,
@@ -116,6 +152,8 @@ pub fn serve(
         certificate: tls.map(|tls| Arc::clone(&tls.status)),
         keys_dir: config.keys_dir.clone(),
     };
+    let mut open = manager.sockets.into_listeners();
+    let admin_socket = open.remove(&config.general.admin_listen);
     let addresses = Addresses {
         served: config.general.listen.clone(),
         certificate: tls.map(|tls| Arc::clone(&tls.served)),
@@ -123,13 +161,18 @@ pub fn serve(
             .tls
             .as_ref()
             .map_or_else(Vec::new, |tls| tls.plain.clone()),
+        open,
     };
-    let public = proxy.listeners(&server.configuration, &addresses);
+    let public = proxy.listeners(&server.configuration, addresses);
     let mut loopback = Service::new("admin".to_owned(), admin);
     loopback.threads = Some(1);
     loopback.add_tcp(&config.general.admin_listen.to_string());
     server.add_service(public);
-    server.add_service(loopback);
+    server.add_service(AdminListener {
+        service: loopback,
+        address: config.general.admin_listen,
+        socket: admin_socket,
+    });
     log::info!(event = "serving", public_url = config.issuer.as_str(); "serving");
     server.run(RunArgs {
         shutdown_signal: Box::new(Farewell {
@@ -138,8 +181,45 @@ pub fn serve(
             grace: config.timeouts.shutdown,
             last_use,
             clock,
+            front: FrontDoor::new(&config.general.listen),
+            public_url: config.issuer.as_str().to_owned(),
+            notifier: manager.notifier,
         }),
     });
+}
+
+/// Pingora's service of the admin listener, on a socket that may be open already.
+struct AdminListener {
+    service: Service<Admin>,
+    address: SocketAddr,
+    socket: Option<TcpListener>,
+}
+
+#[async_trait]
+impl pingora::services::Service for AdminListener {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+    ) {
+        if let (Some(fds), Some(socket)) = (&fds, self.socket.take()) {
+            // Pingora looks there before it opens one, and owns it then.
+            fds.lock()
+                .add(self.address.to_string(), socket.into_raw_fd());
+        }
+        self.service
+            .start_service(fds, shutdown, listeners_per_fd)
+            .await;
+    }
+
+    fn name(&self) -> &str {
+        self.service.name()
+    }
+
+    fn threads(&self) -> Option<usize> {
+        self.service.threads()
+    }
 }
 
 /// Whether plain requests for MCP are served on the lane, by this value of `GATEWAY_LANE`: they are,
@@ -246,6 +326,9 @@ struct Farewell {
     grace: Duration,
     last_use: Arc<LastUse>,
     clock: Clock,
+    front: FrontDoor,
+    public_url: String,
+    notifier: Notifier,
 }
 
 impl Farewell {
@@ -253,6 +336,15 @@ impl Farewell {
     async fn write_down(&self) {
         let written = self.last_use.write_all(self.clock.now());
         let _ = tokio::time::timeout(WRITING_DOWN, written).await;
+    }
+
+    /// Tells the service manager once connections are taken, and goes on for ever.
+    async fn announce(&self) {
+        while self.notifier.is_listened_to() && !self.front.is_open().await {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        self.notifier.serving(&self.public_url);
+        std::future::pending().await
     }
 }
 
@@ -263,8 +355,12 @@ impl ShutdownSignalWatch for Farewell {
         tokio::select! {
             () = stop_signal() => {}
             () = stop.made() => {}
+            () = self.announce() => {}
         }
-        log::info!(event = "shutdown_started", running = self.drain.running(); "shutdown started");
+        let running = self.drain.running();
+        log::info!(event = "shutdown_started", running = running; "shutdown started");
+        self.notifier
+            .stopping(running, self.grace + WRITING_DOWN + ENDING);
         tokio::select! {
             left = self.drain.finish(self.grace) => {
                 log::info!(event = "shutdown_drained", left = left; "shutdown drained");

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use crate::cli::configuration::Configuration;
 use crate::config;
+use crate::service_manager::Notifier;
 use gateway_core::audit::{Event, Record};
 use gateway_core::policy::PolicyHandle;
 use gateway_core::reason::Reason;
@@ -27,6 +28,8 @@ pub(super) struct Reloading {
     pub(super) journal: Journal,
     /// Has the certificate read anew, where one is served.
     pub(super) certificate: Option<Arc<Notify>>,
+    /// Told when it begins and ends.
+    pub(super) notifier: Notifier,
 }
 
 /// Listens from now on. Without a certificate, a policy and a file in which one could come to be named,
@@ -37,6 +40,7 @@ pub(super) fn follow(runtime: &Handle, reloading: Reloading) -> anyhow::Result<(
         policy,
         journal,
         certificate,
+        notifier,
     } = reloading;
     let has_policy = configuration.config.is_some() || policy.current().is_some();
     if !has_policy && certificate.is_none() {
@@ -46,6 +50,7 @@ pub(super) fn follow(runtime: &Handle, reloading: Reloading) -> anyhow::Result<(
     let mut hangups = signal(SignalKind::hangup())?;
     runtime.spawn(async move {
         while hangups.recv().await.is_some() {
+            notifier.reloading();
             if let Some(certificate) = &certificate {
                 certificate.notify_one();
             }
@@ -58,6 +63,7 @@ pub(super) fn follow(runtime: &Handle, reloading: Reloading) -> anyhow::Result<(
             });
             // That the audit log can't be written is known and told elsewhere.
             let _ = journal.append(&record);
+            notifier.reloaded();
         }
     });
     Ok(())

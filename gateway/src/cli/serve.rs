@@ -20,6 +20,8 @@ use crate::config::{self, CertificateSource, Config};
 use crate::environment;
 use crate::keys;
 use crate::server;
+use crate::server::ServeOptions;
+use crate::service_manager::ServiceManager;
 use crate::stop::StopRequest;
 use crate::supervisor::{self, Program};
 use crate::tls::Tls;
@@ -68,10 +70,17 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
+    let manager = match ServiceManager::from_environment() {
+        Ok(manager) => manager,
+        Err(sentence) => {
+            eprintln!("error: {sentence}");
+            return ExitCode::from(USAGE);
+        }
+    };
     let logging = logging::start(config.log.format, config.log.level);
     let served = match tunnel {
-        None => start(&configuration, &config, lane, None),
-        Some(kind) => open_tunnel(kind, &config).and_then(|opened| {
+        None => start(&configuration, &config, lane, None, manager),
+        Some(kind) => open_tunnel(kind, &config, &manager).and_then(|opened| {
             let Some(opened) = opened else {
                 return Ok(());
             };
@@ -80,7 +89,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
                 let problems = problems.iter().map(ToString::to_string);
                 anyhow::anyhow!(problems.collect::<Vec<_>>().join("\n"))
             })?;
-            start(&configuration, &config, lane, Some(opened))
+            start(&configuration, &config, lane, Some(opened), manager)
         }),
     };
     match served {
@@ -102,14 +111,18 @@ struct OpenTunnel {
 }
 
 /// Opens one; `None` where we were told to end before it was open.
-fn open_tunnel(kind: Option<TunnelKind>, config: &Config) -> anyhow::Result<Option<OpenTunnel>> {
+fn open_tunnel(
+    kind: Option<TunnelKind>,
+    config: &Config,
+    manager: &ServiceManager,
+) -> anyhow::Result<Option<OpenTunnel>> {
     // What would keep the gateway from starting is found before anybody is told of a URL.
     anyhow::ensure!(
         config.tls.is_none(),
         "--tunnel leads plain HTTP here, and [tls] is on: take one of them"
     );
     let port = tunnel::reached_port(&config.general.listen)?;
-    server::can_listen(config)?;
+    server::can_listen(config, &manager.sockets)?;
     let runtime = background()?;
     let mut stop = StopRequest::listen(runtime.handle())?;
     let opened = runtime.block_on(async {
@@ -144,8 +157,9 @@ fn start(
     config: &Config,
     lane: bool,
     opened: Option<OpenTunnel>,
+    manager: ServiceManager,
 ) -> anyhow::Result<()> {
-    server::can_listen(config)?;
+    server::can_listen(config, &manager.sockets)?;
     let certificate = certificate(config)?;
     let keys = keys::open(&config.keys_dir, &mut OsRng)?;
     let keys_created = keys.created;
@@ -208,6 +222,7 @@ fn start(
         policy: app.policy.clone(),
         journal: journal.clone(),
         certificate: tls.is_some().then_some(hangup),
+        notifier: manager.notifier.clone(),
     };
     reload::follow(runtime.handle(), reloading)?;
     let admin_token = admin_token.map(|token| token.hash());
@@ -221,15 +236,14 @@ fn start(
     }
     let tunnel =
         tunnel.map(|tunnel| tunnel.keep(runtime.handle(), stop.subscribe(), Arc::clone(&is_lost)));
-    server::serve(
-        config,
-        app,
+    let options = ServeOptions {
         lane,
         admin_token,
-        tls.as_ref(),
-        probe_secret,
-        request,
-    );
+        stream_probe: probe_secret,
+        stop: request,
+        manager,
+    };
+    server::serve(config, app, tls.as_ref(), options);
     journal.close();
     stop.send_replace(true);
     if let Some(tunnel) = tunnel {

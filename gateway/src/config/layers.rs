@@ -9,6 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::schema::{Kind, Schema};
 
+/// Where systemd says to a service in which folder its credentials are (systemd.exec(5)).
+pub(super) const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -87,6 +90,7 @@ pub struct Layers {
     /// What could not be read.
     pub problems: Vec<Problem>,
     is_unread: bool,
+    credentials: Option<String>,
 }
 
 impl Layers {
@@ -97,12 +101,18 @@ impl Layers {
             values: BTreeMap::new(),
             problems: Vec::new(),
             is_unread: false,
+            credentials: None,
         }
     }
 
     /// The keys that are taken.
     pub(super) const fn schema(&self) -> &'static Schema {
         self.schema
+    }
+
+    /// The folder of the credentials that systemd gives to a service, where there are some.
+    pub(super) fn credentials(&self) -> Option<&str> {
+        self.credentials.as_deref()
     }
 
     /// The value at a path and where it was written.
@@ -173,10 +183,14 @@ impl Layers {
         self.table("", table.get_ref(), &lines);
     }
 
-    /// Reads the variables that are ours: `GATEWAY__SECTION__KEY`, and for the common ones
-    /// `GATEWAY_KEY`. Call after the file.
+    /// Reads the variables that are ours: `GATEWAY__SECTION__KEY`, for the common ones `GATEWAY_KEY`, and
+    /// the folder of systemd's credentials. Call after the file.
     pub fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
         for (name, value) in variables {
+            if name == CREDENTIALS_DIRECTORY && !value.is_empty() {
+                self.credentials = Some(value);
+                continue;
+            }
             let path = match name.as_str() {
                 "GATEWAY_PUBLIC_URL" => "public_url".to_owned(),
                 _ => match name.strip_prefix("GATEWAY__") {

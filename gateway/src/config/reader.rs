@@ -3,9 +3,21 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::config::layers::{Layers, Origin, Problem, Raw};
+use crate::config::layers::{CREDENTIALS_DIRECTORY, Layers, Origin, Problem, Raw};
 use crate::config::settings::Parse;
 use crate::config::values;
+
+/// The name of the credential that a key for a file is written with: `${CREDENTIALS_DIRECTORY}/NAME`.
+fn credential<'a>(path: &str, text: &'a str) -> Option<&'a str> {
+    if !path.ends_with("_file") {
+        return None;
+    }
+    let rest = text.strip_prefix('$')?;
+    let rest = rest
+        .strip_prefix(CREDENTIALS_DIRECTORY)
+        .or_else(|| rest.strip_prefix("{CREDENTIALS_DIRECTORY}"))?;
+    rest.strip_prefix('/')
+}
 
 /// Reads the layers.
 pub(super) struct Reader<'a> {
@@ -40,7 +52,13 @@ impl<'a> Reader<'a> {
     /// The scalar at a path, or its default; `None` where there is neither.
     pub(super) fn text(&mut self, path: &str) -> Option<String> {
         match self.layers.value(path) {
-            Some((Raw::Scalar(text), _)) if !text.is_empty() => Some(text.clone()),
+            Some((Raw::Scalar(text), _)) if !text.is_empty() => {
+                let text = text.clone();
+                match credential(path, &text) {
+                    Some(name) => self.credential(path, name),
+                    None => Some(text),
+                }
+            }
             Some((Raw::Scalar(_), _)) | None => {
                 let default = self.default(path);
                 (!default.is_empty()).then(|| default.to_owned())
@@ -50,6 +68,20 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// The file of a credential that systemd gives to the service.
+    fn credential(&mut self, path: &str, name: &str) -> Option<String> {
+        let Some(folder) = self.layers.credentials() else {
+            let sentence = format!(
+                "is a credential of systemd's, and {CREDENTIALS_DIRECTORY} is not set: it is set for a \
+                 service with LoadCredential=. A command beside the service needs no configuration \
+                 file: give it the service's state folder, --store file:DIR"
+            );
+            self.wrong(path, &sentence);
+            return None;
+        };
+        Some(format!("{folder}/{name}"))
     }
 
     pub(super) fn parsed<T>(&mut self, path: &str, parse: Parse<T>) -> Option<T> {
@@ -181,5 +213,44 @@ impl<'a> Reader<'a> {
             origin,
             sentence: format!("`{path}` {sentence}"),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::SCHEMA;
+
+    #[test]
+    fn a_credential_of_systemd_is_a_file_of_its_folder() {
+        for file in [
+            "${CREDENTIALS_DIRECTORY}/redis",
+            "$CREDENTIALS_DIRECTORY/redis",
+        ] {
+            let mut layers = Layers::new(&SCHEMA);
+            let text = format!("title = \"{file}\"\n[store]\npassword_file = \"{file}\"\n");
+            layers.file(Path::new("gateway.toml"), &text);
+            let mut reader = Reader::new(&layers);
+            assert_eq!(reader.text("store.password_file"), None, "{file}");
+            let problem = reader.problems[0].to_string();
+            assert!(
+                problem.contains("CREDENTIALS_DIRECTORY is not set"),
+                "{problem}"
+            );
+            // Other keys are no files.
+            assert_eq!(reader.text("title").as_deref(), Some(file));
+
+            let variable = (
+                "CREDENTIALS_DIRECTORY".to_owned(),
+                "/run/credentials/x".to_owned(),
+            );
+            layers.environment([variable].into_iter());
+            let mut reader = Reader::new(&layers);
+            let found = reader.text("store.password_file");
+            assert_eq!(found.as_deref(), Some("/run/credentials/x/redis"));
+            assert!(reader.problems.is_empty());
+        }
     }
 }

@@ -63,6 +63,7 @@ mod revisions;
 mod revoke;
 mod scopes;
 mod secret_rotation;
+mod service_manager;
 mod services;
 mod setup;
 mod sse;

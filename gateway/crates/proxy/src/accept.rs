@@ -6,8 +6,10 @@
 //! the machine has no file left (ENFILE) it tries again at once, which takes a whole processor, and
 //! what it sets up for a TLS handshake costs every connection 11 KB.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,11 +41,21 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 pub struct PublicListeners {
     listener: Arc<Listener>,
     ports: Vec<(SocketAddr, Port)>,
+    open: BTreeMap<SocketAddr, std::net::TcpListener>,
 }
 
 impl PublicListeners {
-    pub(super) const fn new(listener: Arc<Listener>, ports: Vec<(SocketAddr, Port)>) -> Self {
-        Self { listener, ports }
+    /// Those at these addresses, on the sockets that are `open` already where there are some.
+    pub(super) const fn new(
+        listener: Arc<Listener>,
+        ports: Vec<(SocketAddr, Port)>,
+        open: BTreeMap<SocketAddr, std::net::TcpListener>,
+    ) -> Self {
+        Self {
+            listener,
+            ports,
+            open,
+        }
     }
 }
 
@@ -59,8 +71,13 @@ impl Service for PublicListeners {
         for (address, port) in &self.ports {
             let listener = Arc::clone(&self.listener);
             let (address, port, shutdown) = (*address, port.clone(), shutdown.clone());
+            let inherited = self.open.remove(&address);
             listeners.spawn(async move {
-                match open(address).await {
+                let opened = match inherited {
+                    Some(socket) => take_over(socket),
+                    None => open(address).await,
+                };
+                match opened {
                     Ok(socket) => keep(socket, &listener, &port, shutdown).await,
                     Err(error) => {
                         log::error!(event = "listen_failed"; "can't listen on {address}: {error}");
@@ -81,6 +98,12 @@ impl Service for PublicListeners {
     fn name(&self) -> &str {
         "public"
     }
+}
+
+/// A socket that listens already. To listen once more gives it the backlog that we want.
+fn take_over(socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    let socket = std::net::TcpStream::from(OwnedFd::from(socket));
+    TcpSocket::from_std_stream(socket).listen(BACKLOG)
 }
 
 async fn open(address: SocketAddr) -> io::Result<TcpListener> {

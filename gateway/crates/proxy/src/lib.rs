@@ -77,7 +77,8 @@ mod transport;
 mod upstream_head;
 mod watchdog;
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use pingora::server::configuration::ServerConf;
@@ -97,7 +98,7 @@ use self::serve::Service;
 use self::state::ProxyState;
 
 /// Where connections are taken.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Addresses {
     /// Where clients and browsers are served.
     pub served: Vec<SocketAddr>,
@@ -105,6 +106,8 @@ pub struct Addresses {
     pub certificate: Option<Arc<ServedCertificate>>,
     /// Where plain HTTP is led to them.
     pub plain: Vec<SocketAddr>,
+    /// Sockets that listen at some of them already, and do not block.
+    pub open: BTreeMap<SocketAddr, TcpListener>,
 }
 
 /// The proxy, ready to be given to listeners.
@@ -129,14 +132,15 @@ impl Proxy {
     }
 
     /// The service that takes connections at these addresses.
-    pub fn listeners(&self, conf: &Arc<ServerConf>, addresses: &Addresses) -> PublicListeners {
+    pub fn listeners(&self, conf: &Arc<ServerConf>, addresses: Addresses) -> PublicListeners {
         let port = match &addresses.certificate {
             Some(certificate) => Port::Https(tls::acceptor(certificate)),
             None => Port::Http,
         };
         let served = addresses.served.iter().map(|at| (*at, port.clone()));
         let plain = addresses.plain.iter().map(|at| (*at, Port::Redirect));
-        PublicListeners::new(Arc::new(self.listener(conf)), served.chain(plain).collect())
+        let ports = served.chain(plain).collect();
+        PublicListeners::new(Arc::new(self.listener(conf)), ports, addresses.open)
     }
 
     fn listener(&self, conf: &Arc<ServerConf>) -> Listener {
