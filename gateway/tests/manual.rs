@@ -1,5 +1,5 @@
 //! What the manual says of keys, reasons and facts is what the program says. To bring it up to date:
-//! `UPDATE_MANUAL=1 cargo test -p gateway --test manual`.
+//! `UPDATE_MANUAL=1 cargo test -p gateway --test manual`. And what the files of `conf` name is there.
 
 // Helpers of tests, outside of the test functions that the lint knows.
 #![allow(clippy::unwrap_used)]
@@ -50,7 +50,9 @@ fn every_file_in_conf_is_a_working_configuration() {
     // Files that a configuration names are found from where the gateway is started.
     std::env::set_current_dir(root()).unwrap();
     let mut seen = 0;
-    for entry in fs::read_dir(root().join("conf")).unwrap() {
+    let folders = ["conf", "conf/systemd"];
+    let files = folders.map(|folder| fs::read_dir(root().join(folder)).unwrap());
+    for entry in files.into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|ending| ending != "toml") {
             continue;
@@ -62,7 +64,7 @@ fn every_file_in_conf_is_a_working_configuration() {
         }
         seen += 1;
     }
-    assert!(seen >= 2);
+    assert!(seen >= 4);
 }
 
 #[test]
@@ -83,4 +85,76 @@ fn every_policy_in_conf_is_a_working_policy() {
         seen += 1;
     }
     assert!(seen >= 5);
+}
+
+/// What the Debian package installs, as pairs of file and place.
+fn packaged() -> Vec<(String, String)> {
+    let manifest = fs::read_to_string(root().join("gateway/Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let package = &manifest["package"]["metadata"]["deb"];
+    let assets = package["assets"].as_array().unwrap().iter();
+    let text = |value: &toml::Value| value.as_str().unwrap().to_owned();
+    let pairs = assets.map(|asset| (text(&asset[0]), text(&asset[1])));
+    let mut pairs: Vec<_> = pairs.collect();
+    for script in ["postinst", "prerm", "postrm"] {
+        let folder = text(&package["maintainer-scripts"]);
+        pairs.push((format!("{folder}/{script}"), "DEBIAN/".to_owned()));
+    }
+    pairs.push((text(&package["license-file"][0]), String::new()));
+    pairs
+}
+
+#[test]
+fn every_file_of_the_debian_package_is_there() {
+    let packaged = packaged();
+    assert!(packaged.len() > 10);
+    for (file, _) in &packaged {
+        // What is compiled is there when the package is made.
+        if file.starts_with("target/release/") {
+            continue;
+        }
+        let path = root().join("gateway").join(file);
+        let found = match file.split_once('*') {
+            None => path.is_file(),
+            Some((_, ending)) => {
+                let entries = fs::read_dir(path.parent().unwrap()).unwrap();
+                let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+                names.into_iter().any(|name| name.ends_with(ending))
+            }
+        };
+        assert!(found, "{file} is not there");
+    }
+}
+
+#[test]
+fn what_unit_and_configuration_name_is_installed_by_the_package() {
+    let read = |name: &str| fs::read_to_string(root().join("conf/systemd").join(name)).unwrap();
+    let texts = read("cupcake-gateway.service") + &read("gateway.toml");
+    let places: Vec<String> = packaged()
+        .into_iter()
+        .map(|(file, place)| match place.strip_suffix('/') {
+            Some(folder) if !file.ends_with('*') => {
+                format!("/{folder}/{}", file.rsplit('/').next().unwrap())
+            }
+            Some(folder) => format!("/{folder}"),
+            None => format!("/{place}"),
+        })
+        .collect();
+    let ends = |c: char| c.is_whitespace() || "\"':,;".contains(c);
+    let named = texts
+        .split(ends)
+        .map(|word| word.trim_start_matches("file://"));
+    let named: Vec<&str> = named
+        .filter(|word| word.starts_with("/usr/") || word.starts_with("/etc/"))
+        // Where the unit itself may stand, and a page of the documents.
+        .filter(|word| !word.ends_with(".service"))
+        .collect();
+    assert!(named.len() >= 3, "{named:?}");
+    for name in named {
+        let is_placed = |place: &String| name == place || name.starts_with(&format!("{place}/"));
+        assert!(
+            places.iter().any(is_placed),
+            "{name} is in no package: {places:?}"
+        );
+    }
 }
