@@ -49,4 +49,21 @@ else
     export GATEWAY__BACKEND__0__PAGES=/documents/
 fi
 
+# What the profiles put beside the gateway. Nobody else reaches it by these networks.
+profiles=",${COMPOSE_PROFILES:-},"
+case $profiles in
+    *,tls,*)
+        case ${GATEWAY_PUBLIC_URL:-} in
+            https://*) ;;
+            *) fail "The profile \`tls\` is for an https URL: GATEWAY_PUBLIC_URL=https://mcp.example.com, and it is ${GATEWAY_PUBLIC_URL:-empty}" ;;
+        esac
+        # Limits and logs go by the address that Caddy names.
+        export GATEWAY__TRUSTED_PROXIES="${GATEWAY__TRUSTED_PROXIES:-172.16.0.0/12,192.168.0.0/16,10.0.0.0/8}"
+        ;;
+esac
+case $profiles in
+    # Prometheus asks the admin listener, which no port is published of.
+    *,observability,*) export GATEWAY__ADMIN_LISTEN=0.0.0.0:9090 ;;
+esac
+
 exec gateway serve

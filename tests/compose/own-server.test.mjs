@@ -70,10 +70,10 @@ test("conf/other-project.yml: a server of another compose project", { skip }, as
   it.down();
 });
 
-test("conf/caddy.yml: https in front, and the addresses that Caddy names", { skip }, async (context) => {
+test("the profile tls: https in front, and the addresses that Caddy names", { skip }, async (context) => {
   caddy();
-  const variables = { GATEWAY_PUBLIC_URL: "https://localhost", CADDY_LISTEN: "127.0.0.1" };
-  const it = await started(context, variables, ["documents"], [], ["conf/caddy.yml"]);
+  const variables = { GATEWAY_PUBLIC_URL: "https://localhost", CADDY_LISTEN: "127.0.0.1", COMPOSE_PROFILES: "default,tls" };
+  const it = await started(context, variables);
   await it.answers();
   await it.setUp();
   const authority = join(folder, "authority.pem");
@@ -83,6 +83,28 @@ test("conf/caddy.yml: https in front, and the addresses that Caddy names", { ski
   const client = { interpreter: process.execPath, storage: join(folder, "caddy.json"), environment: trusting };
   assert.deepEqual(it.drive({ ...client, script: "ts_v1.mjs" }).tools, ["fetch", "search"]);
   assert.deepEqual(it.drive({ ...client, script: "ts_v1.mjs", path: "/sse", phase: "again" }).tools, ["fetch", "search"]);
+  it.down();
+  // Switched on by a flag the gateway would not know of it, and take Caddy for everybody.
+  const flagged = await started(context, { ...variables, COMPOSE_PROFILES: "" }, ["tls"]);
+  await flagged.says(/COMPOSE_PROFILES=default,tls, not by --profile/, "caddy");
+});
+
+test("the profile observability: Prometheus and Grafana, and an admin listener for them", { skip }, async (context) => {
+  const it = await stack({ COMPOSE_PROFILES: "default,observability" });
+  context.after(() => it.down());
+  // What it stands for; the images of the two are too large to be fetched for a test.
+  const services = it.compose("config", "--services").split("\n");
+  for (const service of ["prometheus", "grafana"]) assert.ok(services.includes(service), service);
+  it.compose("up", "-d", "gateway");
+  await it.answers();
+  await it.isHealthy("gateway");
+  const [{ NetworkSettings }] = JSON.parse(execFileSync("docker", ["inspect", it.container("gateway")], { encoding: "utf8" }));
+  const network = Object.keys(NetworkSettings.Networks).find((name) => name.endsWith("_watching"));
+  const ask = 'exec 3<>/dev/tcp/gateway/9090 && printf "GET /metrics HTTP/1.1\\r\\nHost: gateway\\r\\nConnection: close\\r\\n\\r\\n" >&3 && cat <&3';
+  const scraped = execFileSync("docker", ["run", "--rm", "--network", network, "debian:bookworm-slim", "bash", "-c", ask], { encoding: "utf8" });
+  assert.match(scraped, /^gateway_build_info/m);
+  // No port of it is published.
+  assert.deepEqual(Object.entries(NetworkSettings.Ports).filter(([, at]) => at).map(([port]) => port), ["8080/tcp"]);
 });
 
 test("GATEWAY_CONFIG_FILE: several backends and a policy beside it, reloaded without a rebuild", { skip }, async (context) => {
@@ -135,6 +157,7 @@ test("what is wrong is said in the first lines of the gateway's log", { skip }, 
   writeFileSync(join(folder, "closed.toml"), "");
   const cases = [
     [{ BACKEND_URL: "http://localhost:3001" }, /names this container itself.*host\.docker\.internal/],
+    [{ COMPOSE_PROFILES: "default,tls" }, /The profile `tls` is for an https URL/],
     [{ BACKEND_URL: "not a url" }, /environment GATEWAY__BACKEND__0__URL: /],
     [{ BACKEND_URL: bakeryUrl, STDIO_COMMAND: "true" }, /both set/],
     [{ GATEWAY_CONFIG_FILE: join(open, "nothing-here.toml") }, /there is no such file on the host/],

@@ -78,8 +78,10 @@ async fn promtool_finds_nothing_wrong() -> Result<()> {
     let scrape = Scrape::take(&fixture.gateway).await?;
     promtool(&["check", "metrics"], &scrape.text).await?;
     let file = |name: &str| workspace().join("conf/prometheus").join(name);
-    let (config, rules) = (file("prometheus.yml"), file("alerts.yml"));
-    promtool(&["check", "config", &config.display().to_string()], "").await?;
+    let rules = file("alerts.yml");
+    for config in [file("prometheus.yml"), file("compose.yml")] {
+        promtool(&["check", "config", &config.display().to_string()], "").await?;
+    }
     promtool(&["check", "rules", &rules.display().to_string()], "").await
 }
 
@@ -110,6 +112,30 @@ tests:
     let path = folder.path().join("test.yml");
     std::fs::write(&path, test)?;
     promtool(&["test", "rules", &path.display().to_string()], "").await
+}
+
+/// Of the profile `observability`: what is mounted into the two programs, and how they find each other.
+#[test]
+fn what_docker_compose_gives_to_prometheus_and_grafana_is_there() -> Result<()> {
+    let compose = std::fs::read_to_string(workspace().join("docker-compose.yml"))?;
+    let mounted = compose
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- ./"));
+    let folders: Vec<&str> = mounted.filter_map(|line| line.split(':').next()).collect();
+    for folder in ["conf/prometheus", "conf/grafana"] {
+        assert!(folders.contains(&folder), "{folders:?}");
+    }
+    assert!(compose.contains("--config.file=/etc/prometheus/compose.yml"));
+    assert!(
+        compose.contains("/etc/dashboards/gateway.json") && conf("grafana/gateway.json").is_ok()
+    );
+    assert!(
+        conf("grafana/provisioning/datasources/prometheus.yml")?.contains("http://prometheus:9090")
+    );
+    assert!(
+        conf("grafana/provisioning/dashboards/gateway.yml")?.contains("path: /etc/dashboards\n")
+    );
+    Ok(())
 }
 
 #[test]
