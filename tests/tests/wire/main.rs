@@ -28,6 +28,7 @@ mod http2_floods;
 mod http2_heads;
 mod identity;
 mod introspect;
+mod kubernetes;
 mod lane;
 mod legacy;
 mod limited;
