@@ -27,6 +27,7 @@ use gateway_store::journal::{self, Journal};
 use gateway_store::{
     LastUse, Metered, OpenError, Records, RevocationView, Store, StoreEpoch, StoreError,
 };
+use gateway_traces::Traces;
 use gateway_upstream::{Backend, Catalogue, Connections, Lookout, PageReader, ProtocolSupport};
 
 /// How long a start waits for a store that is not up yet, as in a compose file.
@@ -62,6 +63,8 @@ pub struct App {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
+    /// What is traced.
+    pub traces: Traces,
 }
 
 /// Why the gateway can't start.
@@ -147,6 +150,9 @@ impl App {
         ));
         let lookout = Lookout::follow(&catalogue, runtime);
         let signing = Arc::new(keys.signing.with_approvers(config.approvers.clone()));
+        let traces = config.traces.clone().map_or_else(Traces::off, |settings| {
+            Traces::start(settings, clock, &metrics, runtime)
+        });
         let last_use = LastUse::follow(records.clone(), longest_rest(config), clock, runtime);
         let policy = PolicyHandle::new(config.policy.clone());
         let private_hosts = &config.registration.private_hosts;
@@ -192,6 +198,7 @@ impl App {
             policy,
             clock,
             metrics,
+            traces,
         })
     }
 }

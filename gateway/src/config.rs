@@ -25,6 +25,7 @@ mod stdio;
 mod store;
 mod tls;
 mod tokens;
+mod traces;
 mod units;
 mod values;
 
@@ -72,6 +73,7 @@ use self::services::ServiceKeys;
 use self::store::{StoreKeys, state_folder};
 use self::tls::TlsKeys;
 use self::tokens::TokenKeys;
+use self::traces::TraceKeys;
 
 /// Every key, table by table, in the order of the documentation.
 pub static SCHEMA: Schema = Schema(&[
@@ -85,6 +87,7 @@ pub static SCHEMA: Schema = Schema(&[
     IdJagKeys::KEYS,
     Clients::KEYS,
     AuditKeys::KEYS,
+    TraceKeys::KEYS,
     Identity::KEYS,
     Limits::KEYS,
     Timeouts::KEYS,
@@ -141,6 +144,8 @@ pub struct Config {
     pub providers: Vec<Provider>,
     /// `[audit]`; `None` switches it off.
     pub audit: Option<journal::Settings>,
+    /// `[traces]`; `None`: nothing is traced.
+    pub traces: Option<gateway_traces::Settings>,
     /// `[[client]]`
     pub clients: Vec<Client>,
     /// What clients get for themselves, in the name of a `[[service]]`.
@@ -182,6 +187,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let refresh = tokens.lifetimes(access_ttl, reader);
     let personal = tokens.personal(reader);
     let audit = AuditKeys::read(reader, "audit").settings(store.as_ref(), reader);
+    let traces = TraceKeys::read(reader, "traces").settings(reader);
     let state = state_folder(store.as_ref());
     let backends = backends::backends(reader, &state);
     let registration = Clients::read(reader, "clients");
@@ -234,6 +240,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         owner,
         providers,
         audit,
+        traces,
         clients,
         services,
         service_names: named,

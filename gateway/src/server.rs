@@ -315,6 +315,7 @@ fn dependencies(app: App) -> Dependencies {
         protocols: app.protocols,
         connections: app.connections,
         metrics: app.metrics,
+        traces: app.traces,
     }
 }
 

@@ -24,6 +24,7 @@
 //! | [`injector`] | a proxy that puts a token into the requests of a client that cannot |
 //! | [`mcp`] | MCP calls over Streamable HTTP and over HTTP+SSE |
 //! | [`metrics`] | what a gateway says at `/metrics`, number by number |
+//! | [`traces`] | a collector of traces, and what it was sent as OpenTelemetry's own package reads it |
 //! | [`fake_llm`] | a scripted language model, for clients that call tools only when one asks |
 //! | [`sse`] | an event stream read event by event, comments included |
 //! | [`raw`] | bytes on a socket, for requests that no library would send |
@@ -69,4 +70,5 @@ pub mod sdk;
 pub mod server;
 pub mod sse;
 pub mod tls;
+pub mod traces;
 pub mod verifier;

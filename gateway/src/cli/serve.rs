@@ -208,7 +208,7 @@ fn start(
         app.backends.clone(),
         Arc::clone(&app.lookout),
     ));
-    let journal = app.journal.clone();
+    let (journal, traces) = (app.journal.clone(), app.traces.clone());
     let hangup = Arc::new(Notify::new());
     let tls = follow_certificate(
         config,
@@ -245,6 +245,7 @@ fn start(
     };
     server::serve(config, app, tls.as_ref(), options);
     journal.close();
+    runtime.block_on(traces.finish());
     stop.send_replace(true);
     if let Some(tunnel) = tunnel {
         // It is ended before the runtime that could.

@@ -73,6 +73,7 @@ mod stdio;
 mod tls;
 mod token;
 mod tools;
+mod traces;
 mod translation;
 mod tunnel;
 mod tunnel_streams;

@@ -163,6 +163,10 @@ metrics! {
         = "Records that wait for the writer of the audit log; it takes 16,384 of each log.";
     audit_failing: GaugeFamily "gateway_audit_failing" []
         = "1 while the audit log can't be written.";
+    spans_exported: CounterFamily "gateway_trace_spans_exported_total" []
+        = "Spans that the collector of traces took.";
+    spans_dropped: CounterFamily "gateway_trace_spans_dropped_total" ["reason"]
+        = "Spans that were dropped: `queue_full` where the collector is slower than the calls, `export_failed` where it did not take them, `rejected` where it did not want them.";
     cache: CounterFamily "gateway_cache_lookups_total" ["cache" "result"]
         = "Questions to what is remembered: `hit` or `miss`.";
     connections: GaugeFamily "gateway_connections_open" []

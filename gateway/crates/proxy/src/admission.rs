@@ -29,7 +29,7 @@ use super::sessions::Sessions;
 use super::state::ProxyState;
 use super::tasks::{TaskOwner, Tasks};
 use super::watchdog::RequestWatchdog;
-use super::{policy_input, tool_states};
+use super::{policy_input, tool_states, trace};
 use gateway_core::clock::Clock;
 use gateway_core::grants::personal::PersonalToken;
 use gateway_core::policy::rules::{RequestedAction, Rules};
@@ -72,6 +72,7 @@ pub(super) async fn confirm(
     last: &mut LastToken,
 ) -> Result<ConfirmedRequest, Rejection> {
     context.endpoint = Cow::Borrowed(route.endpoint.as_str());
+    context.routed(|| Cow::Owned(route.path()));
     if let Some(query) = route.target.query
         && PersonalToken::may_stand_in(query)
     {
@@ -127,6 +128,11 @@ pub(super) async fn admit(
         Some(body) => read_calls(state, head, &mut confirmed, body).await?,
         None => (Vec::new(), None),
     };
+    if let (Some(trace), Some(body)) = (&context.trace, &confirmed.request.body)
+        && let Some(parent) = trace::message_context(&body.messages)
+    {
+        trace.message_context(parent);
+    }
     context.asks_for(head.method, &calls);
     let waits_for_events = head.method == Method::GET || calls.iter().any(Call::listens);
     let decision = decide(&state.catalogue, state.clock, context, &confirmed, calls);

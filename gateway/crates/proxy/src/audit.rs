@@ -13,6 +13,7 @@ use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
 use super::request::McpBody;
 use super::routes::BackendRoute;
+use super::trace;
 use gateway_core::audit::{Event, Facts, Labelled, Record, Sent};
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::Permit;
@@ -86,9 +87,12 @@ impl AdmissionLog {
                 permitted.record(*body, labels)
             }
             AdmissionEvent::Refused {
-                rejection, peer, ..
+                rejection,
+                peer,
+                status,
+                ..
             } => {
-                self.refuse(rejection, context, mounted);
+                self.refuse(rejection, *status, context, mounted);
                 let rule = rejection.rule();
                 let record = refused(rejection, &rule, backend, context, *peer, labels);
                 if context.user.is_empty() {
@@ -116,6 +120,11 @@ impl AdmissionLog {
         let (mounted, now) = (route.mounted, Instant::now());
         let metrics = &mounted.metrics;
         let is_listed = |tool: &str| self.is_listed(mounted, context, tool);
+        if let Some(trace) = &context.trace {
+            let revision = context.protocol_version.as_deref();
+            trace::asks(trace, mounted, calls, revision, is_listed);
+            trace.asked();
+        }
         let allowed = mounted.allowed(route.endpoint);
         let exchange = metrics.allow(allowed, calls, is_listed, now);
         metrics.decided(context.confirming + now.duration_since(begun), body);
@@ -126,17 +135,24 @@ impl AdmissionLog {
     fn refuse(
         &self,
         rejection: &Rejection,
+        status: u16,
         context: &RequestContext,
         mounted: Option<&MountedBackend>,
     ) {
         if let Some(limit) = rejection.limit() {
             self.metrics.limits_reached.with([limit]).increment();
         }
-        let reason = rejection.reason();
+        let (reason, is_fault) = (rejection.reason(), rejection.is_fault());
         if context.exchange.is_some() {
-            return context.failed(reason);
+            return context.failed(reason, status, is_fault);
         }
-        let decision = Decision::refused(Some(reason), rejection.is_fault());
+        let decision = Decision::refused(Some(reason), is_fault);
+        if let (Some(trace), Some(mounted)) = (&context.trace, mounted) {
+            let is_listed = |tool: &str| self.is_listed(mounted, context, tool);
+            let revision = context.protocol_version.as_deref();
+            trace::asks(trace, mounted, rejection.calls(), revision, is_listed);
+        }
+        context.came_to_nothing(decision.outcome(), reason, status, is_fault);
         let backend = mounted.map_or("", |mounted| &mounted.backend.mount.name);
         let labels = [
             &*context.endpoint,
@@ -183,7 +199,8 @@ impl AdmissionEvent<'_> {
             level,
             event = "refused", reason = reason.code(), hint = reason.remedy(), status = status, rule = rejection.rule(),
             backend = backend, user = context.user, client = context.client, grant = context.grant, call = context.call,
-            method = method.as_str(), path = logged_path(target), peer = peer.to_string(), request_id = context.id;
+            method = method.as_str(), path = logged_path(target), peer = peer.to_string(), request_id = context.id,
+            trace_id = context.trace_id();
             "{rejection}"
         );
     }

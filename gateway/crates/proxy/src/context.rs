@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::cors::{Origin, origin};
 use super::drain::Running;
@@ -16,6 +16,7 @@ use gateway_core::access_token::Claims;
 use gateway_core::audit::Sent;
 use gateway_core::reason::Reason;
 use gateway_metrics::{Ended, ExchangeMeter};
+use gateway_traces::{Ending, Propagated, RequestTrace, Traces};
 use mcp_protocol::calls::Call;
 
 /// What is known about a request for the log.
@@ -44,6 +45,8 @@ pub(super) struct RequestContext {
     pub(super) confirming: Duration,
     /// Counts what becomes of it, once it is allowed.
     pub(super) exchange: Option<ExchangeMeter>,
+    /// What is noted for its spans, where requests are traced.
+    pub(super) trace: Option<Box<RequestTrace>>,
     _running: Running,
 }
 
@@ -66,7 +69,37 @@ impl RequestContext {
             endpoint: Cow::Borrowed("none"),
             confirming: Duration::ZERO,
             exchange: None,
+            trace: None,
             _running: running,
+        }
+    }
+
+    /// Begins its trace, where requests are traced.
+    #[inline]
+    pub(super) fn trace(
+        &mut self,
+        traces: &Traces,
+        method: &Method,
+        headers: &HeaderMap,
+        version: Version,
+    ) {
+        self.trace = traces.begin(method, headers, version, &self.id, self.started);
+    }
+
+    /// The trace that it belongs to, for the log.
+    pub(super) fn trace_id(&self) -> Option<String> {
+        self.trace.as_ref().map(|trace| trace.trace_id())
+    }
+
+    /// What a backend is told of its trace in place of what the client said.
+    pub(super) fn propagated(&self) -> Option<Propagated> {
+        self.trace.as_ref()?.propagated()
+    }
+
+    /// Where it goes, as spans call it.
+    pub(super) fn routed(&self, route: impl FnOnce() -> Cow<'static, str>) {
+        if let Some(trace) = &self.trace {
+            trace.routed(route());
         }
     }
 
@@ -87,12 +120,18 @@ impl RequestContext {
         claims.user_name.clone_into(&mut self.user_name);
         claims.groups.clone_into(&mut self.groups);
         self.scope = claims.scope.to_string();
+        if let Some(trace) = &self.trace {
+            trace.trust();
+        }
     }
 
-    /// The head of the backend's answer came.
-    pub(super) fn answered(&self) {
+    /// The head of the backend's answer came; with its status, where it is one answer that goes on.
+    pub(super) fn answered(&self, status: Option<u16>) {
         if let Some(exchange) = &self.exchange {
             exchange.answered(Instant::now());
+        }
+        if let Some(trace) = &self.trace {
+            trace.answered(status);
         }
     }
 
@@ -110,22 +149,50 @@ impl RequestContext {
         }
     }
 
-    /// The answer is over, by what the log calls it.
-    pub(super) fn ended(&self, outcome: &'static str) {
+    /// The answer is over, by what the log calls it, with the status that it had.
+    pub(super) fn ended(&self, outcome: &'static str, status: u16) {
         if let Some(exchange) = &self.exchange {
             exchange.ended(match outcome {
                 "done" => Ended::Done,
                 other => Ended::By(other),
             });
         }
+        if let Some(trace) = &self.trace {
+            trace.ended(Ending {
+                outcome,
+                reason: None,
+                status: Some(status),
+                is_fault: false,
+            });
+        }
     }
 
-    /// The exchange came to nothing, or its answer is broken off.
-    pub(super) fn failed(&self, reason: Reason) {
+    /// The exchange came to nothing, or its answer is broken off; `status` is what the client was answered
+    /// with, and `is_fault` whether the gateway or a backend is at fault.
+    pub(super) fn failed(&self, reason: Reason, status: u16, is_fault: bool) {
         if let Some(exchange) = &self.exchange {
             exchange.ended(match reason {
                 Reason::GrantRevoked | Reason::TokenExpired => Ended::By(reason.code()),
                 reason => Ended::Failed(reason),
+            });
+        }
+        self.came_to_nothing("failed", reason, status, is_fault);
+    }
+
+    /// The same for its trace alone, whether or not it was allowed.
+    pub(super) fn came_to_nothing(
+        &self,
+        outcome: &'static str,
+        reason: Reason,
+        status: u16,
+        is_fault: bool,
+    ) {
+        if let Some(trace) = &self.trace {
+            trace.ended(Ending {
+                outcome,
+                reason: Some(reason.code()),
+                status: Some(status),
+                is_fault,
             });
         }
     }

@@ -58,11 +58,12 @@ pub(super) async fn exchange(
         admitted.waits_for_events
     ));
     let mut watch = ExchangeWatch::new(revoked, leaving);
-    let (request, reached) = ask(state, session, mounted, &mut admitted, &mut watch).await?;
+    let (request, reached) =
+        ask(state, session, context, mounted, &mut admitted, &mut watch).await?;
     let (mut connection, target) = (reached.connection, reached.target);
     let head = connection.read_head().await;
     let head = head.map_err(|failure| Rejection::Upstream(failure, None))?;
-    context.answered();
+    context.answered(Some(head.status.as_u16()));
     let (policy, token) = (&state.policy, admitted.permit.token());
     let is_restricted = policy_input::cuts_lists(policy, &state.catalogue, token, mounted);
     let upstream = UpstreamAnswer::from(head);
@@ -127,6 +128,7 @@ pub(super) async fn exchange(
 async fn ask(
     state: &ProxyState,
     session: &mut ServerSession,
+    context: &RequestContext,
     mounted: &MountedBackend,
     admitted: &mut Admitted,
     watch: &mut ExchangeWatch<'_>,
@@ -136,7 +138,7 @@ async fn ask(
         request.insert_header(request::NAME, name)?;
     }
     // Boxed: a stream, which is done with it, need not have room for it.
-    let reached = Box::pin(reach(state, mounted, &request, admitted));
+    let reached = Box::pin(reach(state, context, mounted, &request, admitted));
     let reached = watch.before_answer(session, reached).await?;
     let reached =
         reached.inspect_err(|rejection| distrust(&state.catalogue, mounted, rejection))?;
@@ -260,11 +262,12 @@ pub(super) fn bound_session(
 /// Sends what nobody waits for an answer to: the backend takes it or does not.
 pub(super) async fn send_unanswered(
     state: &ProxyState,
+    context: &RequestContext,
     request: &RequestHeader,
     mounted: &MountedBackend,
     admitted: &Admitted,
 ) {
-    if let Ok(reached) = reach(state, mounted, request, admitted).await {
+    if let Ok(reached) = reach(state, context, mounted, request, admitted).await {
         reached.connection.abandon().await;
     }
 }
@@ -272,6 +275,7 @@ pub(super) async fn send_unanswered(
 /// A connection on which the backend has answered with the head of a final response.
 async fn reach(
     state: &ProxyState,
+    context: &RequestContext,
     mounted: &MountedBackend,
     request: &RequestHeader,
     admitted: &Admitted,
@@ -280,6 +284,7 @@ async fn reach(
     let token = state
         .backend_tokens
         .get(mounted, permit, state.clock.now())?;
+    let trace = context.propagated();
     let head = |target: &str| {
         upstream_head::build(&UpstreamHead {
             method: &request.method,
@@ -291,6 +296,7 @@ async fn reach(
             identity: &state.settings.identity_headers,
             claims: permit.token().claims(),
             token: token.as_deref().map(BackendToken::as_str),
+            trace: trace.as_ref(),
         })
     };
     let request = Request {

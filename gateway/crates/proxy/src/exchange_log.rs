@@ -23,11 +23,11 @@ impl ExchangeLog<'_> {
     /// It is over.
     pub(super) fn ended(&self, outcome: &'static str) {
         let context = self.context;
-        context.ended(outcome);
+        context.ended(outcome, self.status);
         log::info!(
             event = "exchanged", outcome = outcome, status = self.status, backend = self.backend(),
             user = context.user, client = context.client, grant = context.grant, token = self.token(), call = context.call,
-            ms = u64::try_from(context.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = context.id;
+            ms = u64::try_from(context.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = context.id, trace_id = context.trace_id();
             "exchange with a backend"
         );
     }
@@ -36,11 +36,11 @@ impl ExchangeLog<'_> {
     pub(super) fn failed(&self, failure: &Failure) {
         let reason = Reason::UpstreamFailed;
         let context = self.context;
-        context.failed(reason);
+        context.failed(reason, self.status, true);
         log::warn!(
             event = "exchange_failed", reason = reason.code(), hint = reason.remedy(), status = self.status,
             backend = self.backend(), user = context.user, client = context.client, grant = context.grant,
-            call = context.call, request_id = context.id;
+            call = context.call, request_id = context.id, trace_id = context.trace_id();
             "{failure}"
         );
     }
@@ -49,12 +49,12 @@ impl ExchangeLog<'_> {
     pub(super) fn cut(&self, full: Full) {
         let reason = Reason::InFlightFull;
         let context = self.context;
-        context.failed(reason);
+        context.failed(reason, self.status, true);
         self.mounted.metrics.limit_reached(full.setting());
         log::warn!(
             event = "answer_cut", reason = reason.code(), hint = reason.remedy(), limit = full.setting(),
             backend = self.backend(), user = context.user, client = context.client, grant = context.grant,
-            call = context.call, request_id = context.id;
+            call = context.call, request_id = context.id, trace_id = context.trace_id();
             "an answer was broken off: {}", reason.sentence()
         );
     }

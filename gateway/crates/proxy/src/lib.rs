@@ -73,6 +73,7 @@ mod tls;
 mod tool_list_cut;
 mod tool_list_filter;
 mod tool_states;
+mod trace;
 mod transport;
 mod upstream_head;
 mod watchdog;

@@ -158,6 +158,16 @@ pub(super) struct BackendRoute<'a> {
 }
 
 impl BackendRoute<'_> {
+    /// The path that its backend's endpoint has here, as the operator's configuration makes it.
+    pub(super) fn path(self) -> String {
+        let mount = &self.mounted.backend.mount;
+        match self.endpoint {
+            McpEndpoint::Mcp => mount.mcp_path(),
+            McpEndpoint::Sse => mount.sse_path(),
+            McpEndpoint::Messages => mount.messages_path(),
+        }
+    }
+
     /// The same, for as long as somebody has it.
     pub(super) fn to_owned(self) -> OwnedRoute {
         OwnedRoute {

@@ -1,6 +1,7 @@
 //! One request from its head to its answer: framing, route, then an endpoint of our own or
 //! admission and exchange. Refusals become answers here, and are told here.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -58,6 +59,8 @@ impl Service {
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         let state = &self.state;
+        let head = session.req_header();
+        context.trace(&state.traces, &head.method, &head.headers, head.version);
         if let Err(what) = framing::check(session) {
             session.set_keepalive(None);
             let rejection = Rejection::Ambiguous(what);
@@ -99,6 +102,8 @@ impl Service {
             let name = route.mounted.backend.mount.name.as_str();
             let labels = ["preflight", name, "allowed", ""];
             state.metrics.requests.with(labels).increment();
+            context.routed(|| Cow::Owned(route.path()));
+            context.ended("done", response.status().as_u16());
             return response_writer::write(session, response).await;
         }
         let outcome = match self.admit(session, context, route).await {
@@ -196,7 +201,7 @@ impl Service {
         let told = async {
             match plan {
                 TranslationPlan::Through if !admitted.permit.calls().is_empty() => {
-                    exchange::send_unanswered(state, head, mounted, &admitted).await;
+                    exchange::send_unanswered(state, context, head, mounted, &admitted).await;
                 }
                 TranslationPlan::Stateless(_) => {
                     if let Rejection::Refused(call) = &rejection {
@@ -223,6 +228,7 @@ async fn serve_endpoint(
     target: &Target<'_>,
 ) -> pingora::Result<()> {
     context.endpoint = matched.endpoint.name().into();
+    context.routed(|| context.endpoint.clone());
     let head = session.req_header();
     let mut request = Request {
         method: head.method.clone(),
@@ -253,6 +259,7 @@ async fn serve_endpoint(
     };
     // Boxed, so that streams, which never get here, need not have room for it.
     let response = Box::pin(state.server.answer(matched, &request)).await;
+    context.ended("done", response.status().as_u16());
     response_writer::write(session, response).await
 }
 

@@ -27,6 +27,7 @@ use gateway_metrics::{Counter, Metrics};
 use gateway_oauth::AuthorizationServer;
 use gateway_store::RevocationView;
 use gateway_store::journal::Journal;
+use gateway_traces::Traces;
 use gateway_upstream::{Backend, Catalogue, Connections, ProtocolSupport};
 
 /// What the proxy works with.
@@ -54,6 +55,8 @@ pub struct Dependencies {
     pub connections: Arc<Connections>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What is traced.
+    pub traces: Traces,
 }
 
 /// Everything that a request needs, shared by all of them.
@@ -80,6 +83,7 @@ pub(super) struct ProxyState {
     /// Requests that the lane has taken.
     pub(super) lane_requests: Counter,
     pub(super) metrics: Metrics,
+    pub(super) traces: Traces,
 }
 
 impl ProxyState {
@@ -97,6 +101,7 @@ impl ProxyState {
             protocols,
             connections,
             metrics,
+            traces,
         } = dependencies;
         let mounted_backends = backends.iter().zip(&protocols).map(|(backend, protocols)| {
             let scopes = &server.settings.scopes;
@@ -132,6 +137,7 @@ impl ProxyState {
             connections,
             settings,
             metrics,
+            traces,
         }
     }
 }

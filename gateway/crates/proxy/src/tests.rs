@@ -152,6 +152,7 @@ impl Fixture {
                 backends,
                 connections,
                 metrics: Default::default(),
+                traces: Default::default(),
             },
         );
         let address = serve(&edge).await;

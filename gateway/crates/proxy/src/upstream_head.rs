@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 
 use gateway_core::access_token::Claims;
+use gateway_traces::Propagated;
 use gateway_upstream::{Backend, IdentityHeaders};
 
 /// Never forwarded: hop-by-hop (RFC 9110 §7.6.1), credentials for the gateway itself, what only a
@@ -66,6 +67,8 @@ pub(super) struct UpstreamHead<'a> {
     pub(super) claims: &'a Claims,
     /// The token that says so, where the backend is to have one.
     pub(super) token: Option<&'a str>,
+    /// What it is told of the trace, in place of what the client said.
+    pub(super) trace: Option<&'a Propagated>,
 }
 
 /// Spells the head out. `None` if a value of ours is no header value, which a login name with
@@ -125,6 +128,10 @@ fn ours(input: &UpstreamHead<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
         ours.push((HeaderName::from_static("mcp-session-id"), value));
     }
     ours.extend(input.backend.headers.iter().cloned());
+    if let Some(trace) = input.trace {
+        let headers = trace.headers();
+        ours.extend(headers.map(|(name, value)| (name, value.clone())));
+    }
     // Last, so that nothing above can stand in for them.
     let identity = input.identity;
     for (name, value) in [
@@ -170,6 +177,9 @@ fn explicit_accept(method: &Method, headers: &HeaderMap) -> Option<&'static str>
 }
 
 fn is_dropped(name: &HeaderName, input: &UpstreamHead<'_>) -> bool {
+    if input.trace.is_some() && Propagated::NAMES.contains(name) {
+        return true;
+    }
     let name = name.as_str();
     is_never_forwarded(name)
         || is_named_by_connection(name, input.client_headers)

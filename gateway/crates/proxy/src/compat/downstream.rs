@@ -199,7 +199,7 @@ impl Downstream<'_> {
         if let Some(origin) = self.origin {
             allow_reading(response.headers_mut(), origin);
         }
-        self.context.answered();
+        self.context.answered(None);
         self.context.sent(response.body().len());
         response_writer::write(session, response).await?;
         self.log("done", status);
@@ -207,7 +207,7 @@ impl Downstream<'_> {
     }
 
     async fn begin(&self, session: &mut ServerSession) -> Result<(), ProxyError> {
-        self.context.answered();
+        self.context.answered(None);
         let mut ours = ResponseHeader::build(StatusCode::OK, Some(8))?;
         let events = HeaderValue::from_static("text/event-stream");
         ours.insert_header(CONTENT_TYPE, events)?;
@@ -281,11 +281,11 @@ impl Downstream<'_> {
 
     fn log(&self, outcome: &'static str, status: u16) {
         let context = self.context;
-        context.ended(outcome);
+        context.ended(outcome, status);
         log::info!(
             event = "exchanged", outcome = outcome, status = status, translated = self.plan, backend = self.mounted.backend.mount.name,
             user = context.user, client = context.client, grant = context.grant, call = context.call,
-            ms = u64::try_from(context.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = context.id;
+            ms = u64::try_from(context.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = context.id, trace_id = context.trace_id();
             "translated exchange with a backend"
         );
     }

@@ -19,6 +19,7 @@ use crate::state::ProxyState;
 use crate::upstream_head::{self, UpstreamHead};
 use gateway_core::access_token::BackendToken;
 use gateway_core::policy::{AccessToken, Delegation, Permit, Refused};
+use gateway_traces::Propagated;
 use gateway_upstream::{
     Backend, Connection, Connections, Failure, IdentityHeaders, Pooling, Request, RequestError,
 };
@@ -100,6 +101,12 @@ impl UpstreamClient {
             if !is_form {
                 headers.append(name.clone(), value.clone());
             }
+        }
+        if let Some(trace) = context.propagated() {
+            for name in Propagated::NAMES {
+                headers.remove(name);
+            }
+            headers.extend(trace.headers().map(|(name, value)| (name, value.clone())));
         }
         Ok(Arc::new(Self {
             standing: StandingContext::new(
@@ -216,6 +223,8 @@ impl UpstreamClient {
                 identity: &self.identity,
                 claims: self.token().claims(),
                 token: self.token.as_deref().map(BackendToken::as_str),
+                // It stands among the client's headers.
+                trace: None,
             })
         };
         let request = Request {

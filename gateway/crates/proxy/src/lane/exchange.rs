@@ -172,6 +172,7 @@ impl LaneExchange {
         let Stage::Admitted(admitted) = &self.stage else {
             return None;
         };
+        let trace = self.context.propagated();
         let head = UpstreamHead {
             method: &self.request.method,
             target: &admitted.target,
@@ -182,6 +183,7 @@ impl LaneExchange {
             identity: &self.road.service.state.settings.identity_headers,
             claims: admitted.permit.token().claims(),
             token: self.token.as_deref().map(BackendToken::as_str),
+            trace: trace.as_ref(),
         };
         upstream_head::each(&head, |name, value| {
             out.header(name.as_str(), value.as_bytes());
@@ -210,7 +212,7 @@ impl LaneExchange {
             }
             Redirect::Elsewhere => return Err(Rejection::UpstreamRedirects),
         }
-        self.context.answered();
+        self.context.answered(Some(head.status().as_u16()));
         let token = admitted.permit.token();
         let is_restricted =
             policy_input::cuts_lists(&state.policy, &state.catalogue, token, route.mounted);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use gateway_lane::{self as lane, Head, HeadDecision};
+use http::Version;
 
 use super::backends::Backends;
 use super::exchange::{LaneExchange, Request};
@@ -93,6 +94,7 @@ impl gateway_lane::Service for LaneService {
         }
 
         let mut context = RequestContext::new(state.draining.enter());
+        context.trace(&state.traces, request.method, &headers, Version::HTTP_11);
         context.comes_from(request, &state.settings);
         let mut confirmed = admission::confirm(state, &mut context, request, route, last).await;
         if let Ok(waiting) = &confirmed

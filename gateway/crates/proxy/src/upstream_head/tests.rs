@@ -62,6 +62,7 @@ fn input<'a>(
     identity: &'a IdentityHeaders,
 ) -> UpstreamHead<'a> {
     UpstreamHead {
+        trace: None,
         method: &Method::POST,
         target: "/mcp?x=1",
         client_headers,
@@ -278,6 +279,41 @@ fn everything_else_goes_on_unchanged() {
     for (name, value) in lines {
         assert_eq!(head.headers[name], value);
     }
+}
+
+#[test]
+fn where_the_gateway_has_a_trace_the_backend_is_told_of_it_alone() {
+    let claims = claims();
+    let mut headers = HeaderMap::new();
+    headers.append("traceparent", HeaderValue::from_static("00-x"));
+    headers.append("tracestate", HeaderValue::from_static("a=1"));
+    let collector = gateway_traces::Endpoint::new("http://127.0.0.1:9", Vec::new()).unwrap();
+    let settings = gateway_traces::Settings {
+        endpoint: collector,
+        sample: 0.0,
+        ignore_parent: false,
+        service_name: "test".to_owned(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let clock = gateway_core::clock::Clock;
+    let metrics = gateway_metrics::Metrics::new();
+    let traces = gateway_traces::Traces::start(settings, clock, &metrics, runtime.handle());
+    let begun = std::time::Instant::now();
+    let version = http::Version::HTTP_11;
+    // What the client said is no context, so it goes no further.
+    let trace = traces.begin(&Method::POST, &headers, version, "1", begun);
+    let told = trace.and_then(|trace| trace.propagated()).unwrap();
+    let (backend, identity) = (backend(), IdentityHeaders::default());
+    let input = UpstreamHead {
+        trace: Some(&told),
+        ..input(&claims, &headers, &backend, &identity)
+    };
+    let sent = super::headers(&input).unwrap();
+    assert_eq!(sent.get_all("traceparent").iter().count(), 1);
+    assert!(sent["traceparent"].to_str().unwrap().ends_with("-00"));
+    assert!(!sent.contains_key("tracestate"));
 }
 
 #[test]
