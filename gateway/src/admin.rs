@@ -84,7 +84,7 @@ impl ServeHttp for Admin {
         match (&request.method, request.uri.path()) {
             (&Method::GET | &Method::HEAD, "/healthz" | "/livez") => self.healthy().await,
             (&Method::GET | &Method::HEAD, "/readyz") => self.ready().await,
-            (&Method::GET, "/metrics") => self.metrics(),
+            (&Method::GET, "/metrics") => self.metrics().await,
             // Boxed: probes need not have room for it.
             (_, path) if path.starts_with("/v1/") => {
                 let token = self.token.as_ref();
@@ -198,13 +198,16 @@ impl Admin {
     }
 
     /// The state of this moment in Prometheus' text format.
-    fn metrics(&self) -> Response<Vec<u8>> {
+    async fn metrics(&self) -> Response<Vec<u8>> {
         let now = self.server.clock.now();
+        let sizes = timeout(PATIENCE, self.server.records.store().sizes()).await;
+        let sizes = sizes.ok().and_then(Result::ok);
         self.proxy.measure();
         let measured = measurement::Measured {
             metrics: &self.metrics,
             lookout: &self.lookout,
             journal: &self.server.journal,
+            sizes: sizes.as_ref(),
             revocations_age: self.revocations.age(now),
             certificate: self.certificate.as_deref(),
         };

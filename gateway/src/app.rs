@@ -225,6 +225,7 @@ async fn opened(
         }
     }
     gateway_store::keep_swept(&store, clock, runtime);
+    gateway_store::keep_indexed(&records, clock, runtime);
     let revocations = RevocationView::follow(store, clock, runtime);
     first_reading(&url, &revocations, clock).await?;
     Ok((records.with_view(revocations.clone()), revocations))

@@ -5,7 +5,7 @@ use gateway_core::client::{Client, ClientId};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
 use gateway_oauth::AuthorizationServer;
-use gateway_store::{Key, StoreError};
+use gateway_store::{GrantsOf, Key, StoreError};
 
 /// A user by id, or by login name. An id comes first: a login name may look like somebody's, and
 /// must not stand for them.
@@ -19,6 +19,9 @@ pub(super) async fn user_id(
         return Ok(UserId::of_service(&text.to_lowercase()));
     }
     if UserId::looks_like(text) {
+        if let Some(id) = id_of_granting_user(server, text, now).await? {
+            return Ok(id);
+        }
         let everybody = records.all_users(now).await?;
         let mut users = everybody.entries.into_iter();
         if let Some(user) = users.find(|user| user.id.as_str() == text) {
@@ -31,6 +34,27 @@ pub(super) async fn user_id(
     }
     let user = records.user(text, now).await?;
     Ok(user.ok_or_else(|| no_user(text))?.id)
+}
+
+/// The same by id, of somebody who granted something: a grant names them, and nobody else's record is
+/// read.
+async fn id_of_granting_user(
+    server: &AuthorizationServer,
+    id: &str,
+    now: Timestamp,
+) -> Result<Option<UserId>, StoreError> {
+    let (records, id) = (&server.records, UserId::new(id));
+    let of = GrantsOf {
+        user: Some(&id),
+        client: None,
+    };
+    let granted = records.grants(of, None, 1, now).await?;
+    let Some(grant) = granted.entries.first() else {
+        return Ok(None);
+    };
+    let user = records.user(&grant.user_name, now).await;
+    let user = records.unless_unreadable(&Key::user(&grant.user_name), user)?;
+    Ok(user.filter(|user| user.id == id).map(|user| user.id))
 }
 
 /// The name of a client, where it is known, can be read and has one.

@@ -8,6 +8,7 @@ use crate::tls::CertificateStatus;
 use gateway_core::open_files;
 use gateway_metrics::Metrics;
 use gateway_store::journal::Journal;
+use gateway_store::{Sizes, Table};
 use gateway_upstream::{Lookout, Observation};
 
 /// What is looked at.
@@ -15,6 +16,8 @@ pub(super) struct Measured<'a> {
     pub(super) metrics: &'a Metrics,
     pub(super) lookout: &'a Lookout,
     pub(super) journal: &'a Journal,
+    /// Where the store said it.
+    pub(super) sizes: Option<&'a Sizes>,
     pub(super) revocations_age: Duration,
     pub(super) certificate: Option<&'a CertificateStatus>,
 }
@@ -32,6 +35,7 @@ impl Measured<'_> {
             metrics.certificate_end.set([], ends);
         }
         self.backends();
+        self.store();
         self.audit_log();
         process(metrics);
     }
@@ -48,6 +52,15 @@ impl Measured<'_> {
                 self.metrics.backend_tools.with([name]).set(tools);
             }
         }
+    }
+
+    fn store(&self) {
+        let Some(sizes) = self.sizes else { return };
+        let records = &self.metrics.store_records;
+        for (table, size) in Table::ALL.iter().zip(sizes.tables) {
+            records.with([table.name()]).set(size);
+        }
+        records.with(["revocation"]).set(sizes.revocations);
     }
 
     fn audit_log(&self) {

@@ -27,6 +27,7 @@ mod hostile_tokens;
 mod http2_floods;
 mod http2_heads;
 mod identity;
+mod indexes;
 mod introspect;
 mod kubernetes;
 mod lane;

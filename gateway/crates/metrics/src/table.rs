@@ -155,6 +155,8 @@ metrics! {
         = "What the store took.";
     store_errors: CounterFamily "gateway_store_errors_total" ["operation" "reason"]
         = "Operations of the store that failed. `conflict`: somebody else changed it first, and it is done again.";
+    store_records: GaugeFamily "gateway_store_records" ["table"]
+        = "Records in the store by table, expired ones that were not swept yet among them, when it last answered. Strangers add to `client` (apps that registered themselves), `once` (what waits for an answer, and marks of what was used) and `setting`; each goes at its end.";
     audit_records: CounterFamily "gateway_audit_records_total" ["log"]
         = "Records that were written to the audit log.";
     audit_lost: CounterFamily "gateway_audit_records_lost_total" ["log"]

@@ -3,6 +3,8 @@
 
 mod answers;
 mod certificates;
+mod indexes;
+mod lifetimes;
 mod people;
 mod records;
 mod revocations;
@@ -28,16 +30,18 @@ pub(super) async fn every_promise<F: Future<Output = Arc<dyn Store>>>(open: impl
     replacement_has_one_winner(&open().await).await;
     a_code_is_taken_once(&open().await).await;
     a_taken_value_stays_taken_until_its_time(open().await.as_ref()).await;
+    lifetimes::one_is_made_longer_and_never_shorter(open().await.as_ref()).await;
     lists_come_in_pages(open().await.as_ref()).await;
     counts_have_windows(&open().await).await;
     revocations::come_once_and_in_order(open().await.as_ref()).await;
     revocations::one_is_hinted_at(&open().await).await;
     the_epoch_is_stable(&open().await).await;
-    a_sweep_removes_what_expired_and_nothing_else(open().await.as_ref()).await;
+    lifetimes::a_sweep_removes_what_expired_and_nothing_else(open().await.as_ref()).await;
     odd_keys_and_values_are_kept(open().await.as_ref()).await;
     answers::all(&open).await;
     records::all(&open).await;
     certificates::all(&open).await;
+    indexes::all(&open).await;
     super::records::kept_tools::tests::a_choice_is_kept_with_its_grant(&open().await).await;
 }
 
@@ -400,46 +404,6 @@ async fn the_epoch_is_stable(store: &Arc<dyn Store>) {
     assert_eq!(store.epoch(&later).await.unwrap(), epochs[0]);
     store.sweep(at(1_000_000)).await.unwrap();
     assert_eq!(store.epoch(&later).await.unwrap(), epochs[0]);
-}
-
-async fn a_sweep_removes_what_expired_and_nothing_else(store: &dyn Store) {
-    let at = moments();
-    let table = Table::Once;
-    for number in 0..1200 {
-        let key = format!("{number}");
-        let expires = if number % 2 == 0 { at(10) } else { at(100) };
-        store
-            .put(&Key::in_table(table, &key), b"1", Some(expires))
-            .await
-            .unwrap();
-    }
-    store
-        .put(&Key::in_table(table, "kept"), b"1", Some(at(10)))
-        .await
-        .unwrap();
-    store
-        .put(&Key::in_table(table, "kept"), b"1", None)
-        .await
-        .unwrap();
-    store
-        .put(&Key::in_table(table, "later"), b"1", Some(at(10)))
-        .await
-        .unwrap();
-    store
-        .put(&Key::in_table(table, "later"), b"1", Some(at(100)))
-        .await
-        .unwrap();
-    store.sweep(at(10)).await.unwrap();
-    // What was swept is gone even for a clock that went back.
-    assert_eq!(
-        store.get(&Key::in_table(table, "0"), at(0)).await.unwrap(),
-        None
-    );
-    let left = store.list(table, None, 10_000, at(0)).await.unwrap();
-    assert_eq!(left.len(), 602);
-    store.sweep(at(100)).await.unwrap();
-    let left = store.list(table, None, 10_000, at(0)).await.unwrap();
-    assert_eq!(left, [("kept".to_owned(), b"1".to_vec())]);
 }
 
 async fn odd_keys_and_values_are_kept(store: &dyn Store) {

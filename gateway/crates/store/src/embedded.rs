@@ -13,42 +13,40 @@
 //! promise stays a [`StoreError`] until the gateway is restarted.
 
 mod disk;
+mod indexes;
+mod sweep;
 mod tables;
+mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _};
+use redb::{Database, ReadTransaction, ReadableDatabase as _};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use self::disk::Opener;
-use self::tables::{Batch, Change, Snapshot};
+use self::tables::{Batch, Snapshot};
+use self::writer::{Condition, Writer};
 use crate::epoch::StoreEpoch;
 use crate::error::{Corrupt, OpenError, StoreError};
-use crate::key::{CountKey, Key, Table};
+use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::{Inserted, Store, TakeOutcome};
+use crate::store::{Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 
 /// Writes that may wait for the writer; more than that is overload and refused.
 const QUEUE: usize = 1024;
-/// Writes in one commit.
-const BATCH: usize = 256;
 /// Reads at one time; a disk that hangs must not eat the runtime's blocking threads.
 const READERS: usize = 16;
 /// What a caller waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A commit that takes longer is said in the log.
-const SLOW: Duration = Duration::from_secs(1);
-/// How long writes are refused after the disk was full.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// The embedded store. Dropping it finishes what was queued and closes the file.
 #[derive(Debug)]
@@ -214,133 +212,6 @@ fn from_redb(what: &str, fault: &redb::Error) -> StoreError {
     }
 }
 
-/// The one who writes.
-struct Writer {
-    shared: Arc<Shared>,
-    jobs: Receiver<Job>,
-    opener: Opener,
-    condition: Condition,
-}
-
-/// What the writer thinks of the disk.
-enum Condition {
-    Sound,
-    /// It was full or read-only at that moment.
-    Full(Instant),
-    /// It can't be trusted in this life.
-    Lost,
-}
-
-impl Writer {
-    fn run(mut self) {
-        while let Ok(first) = self.jobs.recv() {
-            let waiting = self.jobs.try_iter().take(BATCH - 1);
-            let batch: Vec<Job> = std::iter::once(first).chain(waiting).collect();
-            if !self.is_ready() {
-                // Dropping a job tells its caller of the fault.
-                continue;
-            }
-            let writes = batch.len();
-            let mut acknowledgements = Vec::with_capacity(writes);
-            let begun = Instant::now();
-            let committed = self.commit(batch, &mut acknowledgements);
-            let took = begun.elapsed();
-            if took > SLOW {
-                log::warn!(
-                    event = "store_slow", ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX), writes = writes,
-                    hint = "the disk, or the machine, was busy with something else";
-                    "a commit took long"
-                );
-            }
-            match committed {
-                Ok(()) => acknowledgements.into_iter().for_each(|tell| tell()),
-                Err(fault) => self.distrust(&fault),
-            }
-        }
-        *self.shared.fault.lock() = away("the store is closed");
-        *self.shared.database.write() = None;
-    }
-
-    /// Applies the jobs and makes them durable. On a fault none of them is to be acknowledged.
-    fn commit(
-        &self,
-        jobs: Vec<Job>,
-        acknowledgements: &mut Vec<Acknowledge>,
-    ) -> Result<(), redb::Error> {
-        let mut transaction = match self.shared.database.read().as_ref() {
-            Some(database) => database.begin_write()?,
-            None => return Err(redb::Error::DatabaseClosed),
-        };
-        let mut batch = Batch::new(&transaction);
-        for Job(apply) in jobs {
-            acknowledgements.push(apply(&mut batch)?);
-        }
-        match batch.change() {
-            Change::None => transaction.abort()?,
-            Change::Counts => {
-                // Nobody is harmed by a forgotten count, but a flood of guesses could keep the
-                // disk busy. The next durable commit keeps these too.
-                transaction
-                    .set_durability(Durability::None)
-                    .map_err(|error| redb::Error::Corrupted(error.to_string()))?;
-                transaction.commit()?;
-            }
-            Change::Values => transaction.commit()?,
-        }
-        Ok(())
-    }
-
-    /// Whether a commit may be tried; opens the file anew if it had to be closed.
-    fn is_ready(&mut self) -> bool {
-        match self.condition {
-            Condition::Sound => true,
-            Condition::Lost => false,
-            Condition::Full(since) if since.elapsed() < PAUSE => false,
-            Condition::Full(_) => {
-                let open = self.shared.database.read().is_some() || self.reopen();
-                if open {
-                    self.condition = Condition::Sound;
-                    log::info!(event = "store_writes_again"; "the store takes writes again");
-                } else {
-                    self.condition = Condition::Full(Instant::now());
-                }
-                open
-            }
-        }
-    }
-
-    /// After a failed commit: nothing of it was acknowledged, and the open file is given up.
-    fn distrust(&mut self, fault: &redb::Error) {
-        *self.shared.fault.lock() = failed(fault);
-        *self.shared.database.write() = None;
-        if disk::is_full(fault) {
-            log::error!(event = "store_full"; "the store can't write: {fault}; trying again every second");
-            self.reopen();
-            self.condition = Condition::Full(Instant::now());
-        } else {
-            log::error!(
-                event = "store_lost",
-                hint = "check the disk, then restart the gateway";
-                "the store can't be trusted any more: {fault}"
-            );
-            self.condition = Condition::Lost;
-        }
-    }
-
-    fn reopen(&self) -> bool {
-        match self.opener.open() {
-            Ok(database) => {
-                *self.shared.database.write() = Some(database);
-                true
-            }
-            Err(error) => {
-                *self.shared.fault.lock() = StoreError::Away(error.to_string());
-                false
-            }
-        }
-    }
-}
-
 #[async_trait]
 impl Store for Embedded {
     async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError> {
@@ -415,6 +286,47 @@ impl Store for Embedded {
         let after = after.map(str::to_owned);
         self.read(move |snapshot| snapshot.list(table, after.as_deref(), limit, now))
             .await
+    }
+
+    async fn list_index(
+        &self,
+        index: &Index,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let (of, after) = (index.clone(), after.map(str::to_owned));
+        let found = self
+            .read(move |snapshot| snapshot.list_index(&of, after.as_deref(), limit, now))
+            .await?;
+        if !found.missing.is_empty() {
+            // Whoever reads a list has it also where the disk is full.
+            let (of, missing) = (index.clone(), found.missing);
+            let _ = self
+                .write(move |batch| batch.forget_missing(&of, &missing))
+                .await;
+        }
+        Ok(found.entries)
+    }
+
+    async fn enter(&self, keys: &[Key]) -> Result<usize, StoreError> {
+        let keys = keys.to_vec();
+        self.write(move |batch| batch.enter(&keys)).await
+    }
+
+    async fn extend(
+        &self,
+        key: &Key,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let key = key.clone();
+        self.write(move |batch| batch.extend(&key, until, now))
+            .await
+    }
+
+    async fn sizes(&self) -> Result<Sizes, StoreError> {
+        self.read(Snapshot::sizes).await
     }
 
     async fn count(

@@ -1,5 +1,5 @@
-//! Under which names things are kept. Owns: tables, the kinds of keys, keys. The constructors of a
-//! [`Key`] stand beside the record that it is for (`records`).
+//! Under which names things are kept. Owns: tables, the kinds of keys, keys, indexes. The constructors
+//! of a [`Key`] stand beside the record that it is for (`records`).
 
 use std::fmt;
 
@@ -108,6 +108,10 @@ pub enum KeyKind {
     OrderLease,
     /// The answer to a challenge of an ACME server.
     AcmeChallenge,
+    /// Since when indexes are kept, and when they were last compared with the tables.
+    IndexMark,
+    /// Whose turn it is to compare them.
+    IndexWalk,
 }
 
 impl KeyKind {
@@ -129,8 +133,10 @@ impl KeyKind {
             | Self::UserCode
             | Self::ServiceGrant
             | Self::OrderLease
-            | Self::AcmeChallenge => Table::Once,
+            | Self::AcmeChallenge
+            | Self::IndexWalk => Table::Once,
             Self::Setup
+            | Self::IndexMark
             | Self::Identity
             | Self::Passkey
             | Self::SigningKey
@@ -175,7 +181,44 @@ impl fmt::Display for KeyKind {
             Self::FailedOrders => "failed orders of a certificate",
             Self::OrderLease => "order of a certificate",
             Self::AcmeChallenge => "answer to an ACME server",
+            Self::IndexMark => "mark of the indexes",
+            Self::IndexWalk => "walk of the indexes",
         })
+    }
+}
+
+/// Which records of a table belong to somebody: their keys, in order, kept beside the table so that
+/// finding them costs what is found. What is written to disk and to Redis is made of its table and its
+/// name, which therefore never change.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Index {
+    table: Table,
+    name: String,
+}
+
+impl Index {
+    pub(crate) fn new(table: Table, name: impl Into<String>) -> Self {
+        Self {
+            table,
+            name: name.into(),
+        }
+    }
+
+    /// Whose records it names.
+    pub const fn table(&self) -> Table {
+        self.table
+    }
+
+    /// Its name among the indexes of its table.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The table alone.
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Index({})", self.table.name())
     }
 }
 
@@ -185,6 +228,7 @@ impl fmt::Display for KeyKind {
 pub struct Key {
     kind: KeyKind,
     name: String,
+    indexes: Vec<String>,
 }
 
 impl Key {
@@ -192,7 +236,16 @@ impl Key {
         Self {
             kind,
             name: name.into(),
+            indexes: Vec::new(),
         }
+    }
+
+    /// The same key, whose record is entered in these indexes of its table with every write.
+    #[must_use]
+    pub(crate) fn indexed(mut self, indexes: impl IntoIterator<Item = Index>) -> Self {
+        let indexes = indexes.into_iter();
+        self.indexes = indexes.map(|index| index.name).collect();
+        self
     }
 
     /// A key of any text, for tests of the promises.
@@ -223,6 +276,11 @@ impl Key {
     /// Its name in its table.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The names of the indexes of its table in which a write enters its record.
+    pub fn indexes(&self) -> &[String] {
+        &self.indexes
     }
 }
 

@@ -28,6 +28,7 @@ mod contract;
 mod embedded;
 mod epoch;
 mod error;
+mod index_keeper;
 pub mod journal;
 mod key;
 mod last_use;
@@ -51,7 +52,8 @@ use tokio::runtime::Handle;
 pub use self::embedded::Embedded;
 pub use self::epoch::StoreEpoch;
 pub use self::error::{Corrupt, OpenError, StoreError, unless_conflict};
-pub use self::key::{CountKey, Key, KeyKind, Table};
+pub use self::index_keeper::keep_indexed;
+pub use self::key::{CountKey, Index, Key, KeyKind, Table};
 pub use self::last_use::LastUse;
 pub use self::memory::Memory;
 pub use self::metered::Metered;
@@ -64,7 +66,7 @@ pub use self::records::{
 pub use self::redis::Redis;
 pub use self::revocation::{Cursor, Revocation, Revoked};
 pub use self::revocation_view::RevocationView;
-pub use self::store::{Examined, Inserted, Store, TakeOutcome};
+pub use self::store::{Examined, Inserted, Sizes, Store, TakeOutcome};
 pub use self::url::{RedisUrl, StoreUrl, StoreUrlError};
 
 use gateway_core::clock::Clock;

@@ -1,7 +1,8 @@
 //! The store that forgets at exit: for `memory:` and for tests. Owns the plainest statement of
 //! what each promise of [`Store`] means.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,9 +11,9 @@ use tokio::sync::Notify;
 
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
-use crate::key::{CountKey, Key, Table};
+use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::{Inserted, Store, TakeOutcome};
+use crate::store::{Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 
 /// Everything in one place, in memory, under one lock.
@@ -26,6 +27,7 @@ pub struct Memory {
 struct State {
     epoch: Option<StoreEpoch>,
     tables: HashMap<Table, BTreeMap<String, Entry>>,
+    indexes: HashMap<Index, BTreeSet<String>>,
     counts: HashMap<CountKey, Window>,
     revocations: BTreeMap<u64, Revocation>,
     last_revocation: u64,
@@ -36,6 +38,8 @@ struct Entry {
     value: Vec<u8>,
     expires: Option<Timestamp>,
     used: bool,
+    /// The names of the indexes that it is in.
+    indexes: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -68,12 +72,57 @@ impl State {
     }
 
     fn set(&mut self, key: &Key, value: &[u8], expires: Option<Timestamp>) {
+        self.remove(key.table(), key.name());
         let entry = Entry {
             value: value.to_vec(),
             expires,
             used: false,
+            indexes: Vec::new(),
         };
         self.table(key.table()).insert(key.name().to_owned(), entry);
+        self.enter(key);
+    }
+
+    /// Enters an entry in the indexes of its key and takes it out of all others; `true` if it was not in all
+    /// of them before.
+    fn enter(&mut self, key: &Key) -> bool {
+        let (table, name) = (key.table(), key.name());
+        let Some(entry) = self.table(table).get_mut(name) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut entry.indexes, key.indexes().to_vec());
+        let left: Vec<_> = before
+            .iter()
+            .filter(|of| !key.indexes().contains(of))
+            .collect();
+        for index in left {
+            self.leave(Index::new(table, index.as_str()), name);
+        }
+        let mut is_new = false;
+        for index in key.indexes() {
+            let keys = self.indexes.entry(Index::new(table, index.as_str()));
+            is_new |= keys.or_default().insert(name.to_owned());
+        }
+        is_new
+    }
+
+    fn leave(&mut self, index: Index, name: &str) {
+        if let Some(keys) = self.indexes.get_mut(&index) {
+            keys.remove(name);
+            if keys.is_empty() {
+                self.indexes.remove(&index);
+            }
+        }
+    }
+
+    fn remove(&mut self, table: Table, name: &str) -> bool {
+        let Some(entry) = self.table(table).remove(name) else {
+            return false;
+        };
+        for index in entry.indexes {
+            self.leave(Index::new(table, index), name);
+        }
+        true
     }
 }
 
@@ -127,10 +176,13 @@ impl Store for Memory {
             Some(entry) if entry.value == seen => {
                 entry.value = value.to_vec();
                 entry.expires = expires;
-                Ok(())
             }
-            _ => Err(StoreError::Conflict(key.kind())),
+            _ => return Err(StoreError::Conflict(key.kind())),
         }
+        if !key.indexes().is_empty() {
+            state.enter(key);
+        }
+        Ok(())
     }
 
     async fn take(&self, key: &Key, now: Timestamp) -> Result<TakeOutcome, StoreError> {
@@ -145,12 +197,7 @@ impl Store for Memory {
     }
 
     async fn remove(&self, key: &Key) -> Result<bool, StoreError> {
-        Ok(self
-            .state
-            .lock()
-            .table(key.table())
-            .remove(key.name())
-            .is_some())
+        Ok(self.state.lock().remove(key.table(), key.name()))
     }
 
     async fn list(
@@ -171,6 +218,62 @@ impl Store for Memory {
             .map(|(key, entry)| (key.clone(), entry.value.clone()))
             .collect();
         Ok(page)
+    }
+
+    async fn list_index(
+        &self,
+        index: &Index,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let state = self.state.lock();
+        let (Some(keys), Some(table)) =
+            (state.indexes.get(index), state.tables.get(&index.table()))
+        else {
+            return Ok(Vec::new());
+        };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let found = keys.range::<str, _>((from, Bound::Unbounded));
+        let page = found
+            .filter_map(|key| Some((key, table.get(key)?)))
+            .filter(|(_, entry)| entry.is_live(now))
+            .take(limit)
+            .map(|(key, entry)| (key.clone(), entry.value.clone()))
+            .collect();
+        Ok(page)
+    }
+
+    async fn enter(&self, keys: &[Key]) -> Result<usize, StoreError> {
+        let mut state = self.state.lock();
+        let mut entered = 0;
+        for key in keys {
+            entered += usize::from(state.enter(key));
+        }
+        Ok(entered)
+    }
+
+    async fn extend(
+        &self,
+        key: &Key,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut state = self.state.lock();
+        let Some(entry) = state.live(key, now) else {
+            return Ok(false);
+        };
+        entry.expires = entry.expires.map(|expires| expires.max(until));
+        Ok(true)
+    }
+
+    async fn sizes(&self) -> Result<Sizes, StoreError> {
+        let state = self.state.lock();
+        let size = |table| state.tables.get(&table).map_or(0, BTreeMap::len);
+        Ok(Sizes {
+            tables: Table::ALL.map(size),
+            revocations: state.revocations.len(),
+        })
     }
 
     async fn count(
@@ -227,8 +330,13 @@ impl Store for Memory {
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut state = self.state.lock();
-        for entries in state.tables.values_mut() {
-            entries.retain(|_, entry| entry.is_live(now));
+        for table in Table::ALL {
+            let entries = state.table(table).iter();
+            let expired = entries.filter(|(_, entry)| !entry.is_live(now));
+            let expired: Vec<String> = expired.map(|(key, _)| key.clone()).collect();
+            for key in expired {
+                state.remove(table, &key);
+            }
         }
         state.counts.retain(|_, window| now < window.ends);
         state

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
-use crate::key::{CountKey, Key, Table};
+use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::{Examined, Inserted, Store, TakeOutcome};
+use crate::store::{Examined, Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_metrics::{CounterFamily, Histogram, Metrics};
 
@@ -33,6 +33,10 @@ enum Operation {
     Take,
     Remove,
     List,
+    ListIndex,
+    Enter,
+    Extend,
+    Sizes,
     Count,
     Revoke,
     Revocations,
@@ -41,7 +45,7 @@ enum Operation {
 }
 
 /// Their names, in the same order.
-const OPERATIONS: [&str; 13] = [
+const OPERATIONS: [&str; 17] = [
     "epoch",
     "get",
     "put",
@@ -50,6 +54,10 @@ const OPERATIONS: [&str; 13] = [
     "take",
     "remove",
     "list",
+    "list_index",
+    "enter",
+    "extend",
+    "sizes",
     "count",
     "revoke",
     "revocations",
@@ -150,6 +158,39 @@ impl Store for Metered {
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         let work = self.store.list(table, after, limit, now);
         self.measure(Operation::List, work).await
+    }
+
+    async fn list_index(
+        &self,
+        index: &Index,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let work = self.store.list_index(index, after, limit, now);
+        self.measure(Operation::ListIndex, work).await
+    }
+
+    async fn enter(&self, keys: &[Key]) -> Result<usize, StoreError> {
+        self.measure(Operation::Enter, self.store.enter(keys)).await
+    }
+
+    async fn extend(
+        &self,
+        key: &Key,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let work = self.store.extend(key, until, now);
+        self.measure(Operation::Extend, work).await
+    }
+
+    async fn sizes(&self) -> Result<Sizes, StoreError> {
+        self.measure(Operation::Sizes, self.store.sizes()).await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
     }
 
     async fn count(

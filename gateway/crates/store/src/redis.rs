@@ -5,8 +5,9 @@
 //!
 //! | key | type | what |
 //! |---|---|---|
-//! | `{prefix}:{table}:{key}` | hash | `value`, `expires` in milliseconds, `used` |
+//! | `{prefix}:{table}:{key}` | hash | `value`, `expires` in milliseconds, `used`, `indexes` |
 //! | `{prefix}:keys:{table}` | sorted set | the keys of a table, in order |
+//! | `{prefix}:index:{table}:{index}` | sorted set | the keys of an index, in order; it ends with the last of them |
 //! | `{prefix}:expiry` | sorted set | `{table}:{key}` by when it expires |
 //! | `{prefix}:count:{key}` | hash | `count`, `ends` |
 //! | `{prefix}:revocations` | sorted set | `{end}:{id}` by number; at 0 the seal |
@@ -39,29 +40,25 @@
 
 mod connection;
 mod examine;
+mod names;
+mod scripts;
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{Cmd, FromRedisValue, Script, ScriptInvocation};
+use redis::{Cmd, FromRedisValue, ScriptInvocation};
 use tokio::runtime::Handle;
 
 use self::connection::{Request, SharedConnection};
+use self::names::{in_expiry, index_names};
+use self::scripts::{COUNT, ENTER, EPOCH, LIST, REVOKE, SWEEP, VALUES};
 use crate::epoch::StoreEpoch;
 use crate::error::{Corrupt, OpenError, StoreError};
-use crate::key::{CountKey, Key, Table};
+use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::{Examined, Inserted, Store, TakeOutcome};
+use crate::store::{Examined, Inserted, Sizes, Store, TakeOutcome};
 use crate::url::RedisUrl;
 use gateway_core::clock::Timestamp;
-
-static VALUES: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/values.lua")));
-static LIST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/list.lua")));
-static COUNT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/count.lua")));
-static EPOCH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/epoch.lua")));
-static REVOKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/revoke.lua")));
-static SWEEP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/sweep.lua")));
 
 /// How long after its time Redis itself drops a value.
 const BACKSTOP: Duration = Duration::from_secs(3600);
@@ -100,19 +97,38 @@ impl Redis {
         })
     }
 
-    /// The name in Redis of something that the store has once.
-    fn name(&self, name: &str) -> String {
-        format!("{}:{name}", self.prefix)
-    }
-
-    /// The name in Redis of a record.
-    fn record(&self, key: &Key) -> String {
-        self.name(&in_expiry(key))
-    }
-
-    /// The name in Redis of the sorted set of a table's keys.
-    fn keys_of(&self, table: Table) -> String {
-        self.name(&format!("keys:{}", table.name()))
+    /// A page of a table, or of an index of it.
+    async fn page(
+        &self,
+        table: Table,
+        index: Option<&Index>,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let (keys, what) = match index {
+            Some(index) => (
+                format!("{}{}", self.indexes_of(table), index.name()),
+                "index",
+            ),
+            None => (self.keys_of(table), "table"),
+        };
+        let start = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
+        let mut script = LIST.prepare_invoke();
+        script
+            .key(keys)
+            .arg(self.name(&format!("{}:", table.name())))
+            .arg(start)
+            .arg(limit)
+            .arg(now.millis())
+            .arg(what);
+        let flat: Vec<Vec<u8>> = self.script(script).await?;
+        let mut page = Vec::with_capacity(flat.len() / 2);
+        let mut flat = flat.into_iter();
+        while let (Some(key), Some(value)) = (flat.next(), flat.next()) {
+            page.push((String::from_utf8(key).map_err(|_| strange())?, value));
+        }
+        Ok(page)
     }
 
     async fn command<T: FromRedisValue + Send + 'static>(
@@ -136,11 +152,16 @@ impl Redis {
             .map(Timestamp::millis)
             .filter(|millis| *millis < FAR);
         let backstop = expires.unwrap_or_default() + millis(BACKSTOP);
+        let indexes = self.indexes_of(key.table());
         let mut script = VALUES.prepare_invoke();
         script
             .key(self.record(key))
             .key(self.keys_of(key.table()))
-            .key(self.name("expiry"))
+            .key(self.name("expiry"));
+        for name in key.indexes() {
+            script.key(format!("{indexes}{name}"));
+        }
+        script
             .arg(operation.name)
             .arg(key.name())
             .arg(in_expiry(key))
@@ -148,7 +169,9 @@ impl Redis {
             .arg(operation.value)
             .arg(expires.map_or_else(String::new, |millis| millis.to_string()))
             .arg(backstop)
-            .arg(operation.seen);
+            .arg(operation.seen)
+            .arg(indexes)
+            .arg(index_names(key));
         let answer = self.script(script).await;
         let mut answer: Vec<Vec<u8>> = answer.map_err(|error| error.of_record(key.kind()))?;
         let value = (answer.len() > 1).then(|| answer.swap_remove(1));
@@ -168,11 +191,6 @@ enum Outcome {
     Missed,
     Fresh(Vec<u8>),
     Present(Vec<u8>),
-}
-
-/// How a record is named among what expires.
-fn in_expiry(key: &Key) -> String {
-    format!("{}:{}", key.table().name(), key.name())
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -300,21 +318,69 @@ impl Store for Redis {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let start = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
-        let mut script = LIST.prepare_invoke();
-        script
-            .key(self.keys_of(table))
-            .arg(self.name(&format!("{}:", table.name())))
-            .arg(start)
-            .arg(limit)
-            .arg(now.millis());
-        let flat: Vec<Vec<u8>> = self.script(script).await?;
-        let mut page = Vec::with_capacity(flat.len() / 2);
-        let mut flat = flat.into_iter();
-        while let (Some(key), Some(value)) = (flat.next(), flat.next()) {
-            page.push((String::from_utf8(key).map_err(|_| strange())?, value));
+        self.page(table, None, after, limit, now).await
+    }
+
+    async fn list_index(
+        &self,
+        index: &Index,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.page(index.table(), Some(index), after, limit, now)
+            .await
+    }
+
+    async fn enter(&self, keys: &[Key]) -> Result<usize, StoreError> {
+        let Some(first) = keys.first() else {
+            return Ok(0);
+        };
+        let mut script = ENTER.prepare_invoke();
+        script.arg(self.indexes_of(first.table()));
+        for key in keys {
+            script
+                .key(self.record(key))
+                .arg(key.name())
+                .arg(index_names(key));
         }
-        Ok(page)
+        self.script(script).await
+    }
+
+    async fn extend(
+        &self,
+        key: &Key,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let operation = Operation {
+            name: "extend",
+            now: Some(now),
+            expires: Some(until),
+            ..Operation::default()
+        };
+        match self.value(key, operation).await? {
+            Outcome::Done => Ok(true),
+            Outcome::Missed => Ok(false),
+            _ => Err(strange()),
+        }
+    }
+
+    async fn sizes(&self) -> Result<Sizes, StoreError> {
+        let mut sizes = Sizes::default();
+        for (size, table) in sizes.tables.iter_mut().zip(Table::ALL) {
+            let mut command = redis::cmd("ZCARD");
+            command.arg(self.keys_of(table));
+            *size = self.command(command).await?;
+        }
+        let mut command = redis::cmd("ZCARD");
+        command.arg(self.name("revocations:ends"));
+        sizes.revocations = self.command(command).await?;
+        Ok(sizes)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     async fn count(

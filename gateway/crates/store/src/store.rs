@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
-use crate::key::{CountKey, Key, Table};
+use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, Revocation};
 use gateway_core::clock::Timestamp;
 
@@ -40,8 +40,21 @@ pub struct Examined {
     pub unsafe_settings: Vec<String>,
 }
 
+/// How many entries there are, those among them that have expired and were not swept yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Of each table, in the order of [`Table::ALL`].
+    pub tables: [usize; Table::ALL.len()],
+    /// Of the list of revocations.
+    pub revocations: usize,
+}
+
 /// The promises. Every write is durable before it is acknowledged. `now` decides what has expired;
 /// an expired value is never returned, whether or not it was swept.
+///
+/// A write enters its record in the indexes of its key ([`Key::indexes`]) and takes it out of all others,
+/// in the same step; one that is removed or swept leaves them all. An index may still name what is not
+/// there, where an earlier version removed it: nobody is told of that, and it is taken out when it is met.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
     /// The epoch: `candidate` if the store is new, else the one it has.
@@ -68,7 +81,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     ) -> Result<Inserted, StoreError>;
 
     /// Sets the value and its time if the present one is `seen`; [`StoreError::Conflict`] if it is
-    /// another, or none. A value that was taken stays taken.
+    /// another, or none. A value that was taken stays taken, and, if its key has no indexes here, in those
+    /// that it was in.
     async fn replace(
         &self,
         key: &Key,
@@ -95,6 +109,33 @@ pub trait Store: fmt::Debug + Send + Sync {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+
+    /// The same of what an index names.
+    async fn list_index(
+        &self,
+        index: &Index,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+
+    /// Enters those of these records that are there in the indexes of their keys, and in no others, and
+    /// leaves the records as they are. All keys are of one table and have indexes. How many were not in all
+    /// of theirs before.
+    async fn enter(&self, keys: &[Key]) -> Result<usize, StoreError>;
+
+    /// Keeps a value until a later time, if it would expire before it; the value stays as it is. `false`
+    /// if there is none.
+    async fn extend(&self, key: &Key, until: Timestamp, now: Timestamp)
+    -> Result<bool, StoreError>;
+
+    /// How much is kept. Costs the same however much that is.
+    async fn sizes(&self) -> Result<Sizes, StoreError>;
+
+    /// Whether other gateways may use the store at the same time, of another version among them.
+    fn is_shared(&self) -> bool {
+        false
+    }
 
     /// Counts one event under a key and returns how many there were in the current window, this
     /// one included. Windows start with their first event. A crash may lose counts.

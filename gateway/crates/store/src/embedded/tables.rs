@@ -5,14 +5,15 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use redb::{
-    Database, Error, ReadTransaction, ReadableDatabase as _, ReadableTable, TableDefinition,
-    TableError, WriteTransaction,
+    Database, Error, ReadTransaction, ReadableDatabase as _, ReadableTable,
+    ReadableTableMetadata as _, TableDefinition, TableError, WriteTransaction,
 };
 
+use super::indexes;
 use crate::epoch::StoreEpoch;
 use crate::key::{CountKey, Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::{Inserted, TakeOutcome};
+use crate::store::{Inserted, Sizes, TakeOutcome};
 use gateway_core::clock::Timestamp;
 
 /// The layout that this code reads and writes.
@@ -24,22 +25,21 @@ type Entry = (bool, u64, &'static [u8]);
 /// Single values about the store itself.
 const STORE: TableDefinition<&str, &[u8]> = TableDefinition::new("store");
 /// What expires: when (milliseconds), the table, the key.
-const EXPIRY: TableDefinition<(u64, &str, &str), ()> = TableDefinition::new("expiry");
+pub(super) const EXPIRY: TableDefinition<(u64, &str, &str), ()> = TableDefinition::new("expiry");
 /// Events counted, and when their window ends (milliseconds).
-const COUNTS: TableDefinition<&str, (u64, u64)> = TableDefinition::new("count");
+pub(super) const COUNTS: TableDefinition<&str, (u64, u64)> = TableDefinition::new("count");
 /// Revocations by number: the id, and when to forget it (milliseconds).
-const REVOCATIONS: TableDefinition<u64, (&str, u64)> = TableDefinition::new("revocation");
+pub(super) const REVOCATIONS: TableDefinition<u64, (&str, u64)> =
+    TableDefinition::new("revocation");
 
 const NEVER: u64 = u64::MAX;
-/// Entries that one step of a sweep removes, so that it does not hold up a batch.
-const SWEEP: usize = 500;
 /// Revocations in one page.
 const PAGE: usize = 10_000;
 /// A store that took a write within this time takes writes.
 const PROOF: Duration = Duration::from_secs(1);
 
 /// The table of the file that keeps a [`Table`].
-const fn entries(table: Table) -> TableDefinition<'static, &'static str, Entry> {
+pub(super) const fn entries(table: Table) -> TableDefinition<'static, &'static str, Entry> {
     TableDefinition::new(match table {
         Table::Client => "value.client",
         Table::User => "value.user",
@@ -51,10 +51,12 @@ const fn entries(table: Table) -> TableDefinition<'static, &'static str, Entry> 
     })
 }
 
-/// Makes the tables of a new file; refuses a file of another layout.
+/// Makes the tables of a new file, and those that an earlier version did not make; refuses a file of
+/// another layout.
 pub(super) fn prepare(database: &Database) -> Result<(), String> {
     match layout(database) {
-        Ok(Some(found)) if found == LAYOUT => return Ok(()),
+        Ok(Some(found)) if found == LAYOUT && indexes::are_prepared(database) => return Ok(()),
+        Ok(Some(found)) if found == LAYOUT => {}
         Ok(Some(found)) => {
             return Err(format!(
                 "it has layout {}, this version reads layout {}",
@@ -73,6 +75,7 @@ pub(super) fn prepare(database: &Database) -> Result<(), String> {
         transaction.open_table(EXPIRY)?;
         transaction.open_table(COUNTS)?;
         transaction.open_table(REVOCATIONS)?;
+        indexes::prepare(&transaction)?;
         transaction.open_table(STORE)?.insert("layout", LAYOUT)?;
         transaction.commit()?;
         Ok(())
@@ -130,6 +133,15 @@ impl Snapshot {
         Ok(page)
     }
 
+    pub(super) fn sizes(&self) -> Result<Sizes, Error> {
+        let mut sizes = Sizes::default();
+        for (size, table) in sizes.tables.iter_mut().zip(Table::ALL) {
+            *size = number(self.0.open_table(entries(table))?.len()?);
+        }
+        sizes.revocations = number(self.0.open_table(REVOCATIONS)?.len()?);
+        Ok(sizes)
+    }
+
     pub(super) fn revocations(
         &self,
         after: Cursor,
@@ -166,37 +178,8 @@ pub(super) enum Change {
 
 /// Writes on their way into one commit.
 pub(super) struct Batch<'t> {
-    transaction: &'t WriteTransaction,
-    change: Change,
-}
-
-/// What one step of a sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct SweepStep {
-    /// Whether the next step may find more.
-    pub(super) may_have_more: bool,
-    /// Rows that name nothing that this version keeps.
-    pub(super) unknown: usize,
-}
-
-/// What a row of the index of times is about.
-enum Expired {
-    Count,
-    Revocation(u64),
-    Entry(Table),
-}
-
-impl Expired {
-    fn parse(table: &str, key: &str) -> Option<Self> {
-        match table {
-            "count" => Some(Self::Count),
-            "revocation" => key.parse().ok().map(Self::Revocation),
-            name => {
-                let mut tables = Table::ALL.into_iter();
-                tables.find(|table| table.name() == name).map(Self::Entry)
-            }
-        }
-    }
+    pub(super) transaction: &'t WriteTransaction,
+    pub(super) change: Change,
 }
 
 /// An entry as it was found, alive or not.
@@ -235,6 +218,7 @@ impl<'t> Batch<'t> {
         value: &[u8],
         expires: Option<Timestamp>,
     ) -> Result<(), Error> {
+        self.leave_indexes(key.table(), key.name())?;
         self.set(key, value, expires, false)
     }
 
@@ -248,7 +232,7 @@ impl<'t> Batch<'t> {
         if let Some(found) = self.live(key, now)? {
             return Ok(Inserted::Exists(found.value));
         }
-        self.set(key, value, expires, false)?;
+        self.put(key, value, expires)?;
         Ok(Inserted::New)
     }
 
@@ -291,7 +275,23 @@ impl<'t> Batch<'t> {
         self.transaction
             .open_table(entries(key.table()))?
             .remove(key.name())?;
+        self.leave_indexes(key.table(), key.name())?;
         self.forget_expiry(found.expires, key.table().name(), key.name())?;
+        Ok(true)
+    }
+
+    pub(super) fn extend(
+        &mut self,
+        key: &Key,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let Some(found) = self.live(key, now)? else {
+            return Ok(false);
+        };
+        if found.expires < until.millis() {
+            self.set(key, &found.value, Some(until), found.used)?;
+        }
         Ok(true)
     }
 
@@ -334,48 +334,6 @@ impl<'t> Batch<'t> {
             .open_table(REVOCATIONS)?
             .insert(number, (revocation.id.as_str(), expires))?;
         self.note_expiry(expires, "revocation", &number.to_string())
-    }
-
-    /// Removes some of what has expired.
-    pub(super) fn sweep(&mut self, now: Timestamp) -> Result<SweepStep, Error> {
-        let mut swept = SweepStep::default();
-        let mut expired = Vec::new();
-        {
-            let index = self.transaction.open_table(EXPIRY)?;
-            let end = now.millis().saturating_add(1);
-            for row in index.range(..(end, "", ""))? {
-                let (key, _) = row?;
-                let (at, table, key) = key.value();
-                match Expired::parse(table, key) {
-                    Some(what) => expired.push((at, table.to_owned(), key.to_owned(), what)),
-                    // It stays: a later version may know it. Nothing else waits for it.
-                    None => swept.unknown += 1,
-                }
-                if expired.len() == SWEEP {
-                    swept.may_have_more = true;
-                    break;
-                }
-            }
-        }
-        for (at, table, key, what) in expired {
-            self.change = Change::Values;
-            self.forget_expiry(at, &table, &key)?;
-            match what {
-                Expired::Count => {
-                    let mut counts = self.transaction.open_table(COUNTS)?;
-                    counts.remove(key.as_str())?;
-                }
-                Expired::Revocation(number) => {
-                    let mut revocations = self.transaction.open_table(REVOCATIONS)?;
-                    revocations.remove(&number)?;
-                }
-                Expired::Entry(table) => {
-                    let mut table = self.transaction.open_table(entries(table))?;
-                    table.remove(key.as_str())?;
-                }
-            }
-        }
-        Ok(swept)
     }
 
     pub(super) fn ping(&mut self, now: Timestamp) -> Result<(), Error> {
@@ -423,6 +381,9 @@ impl<'t> Batch<'t> {
             .open_table(entries(key.table()))?
             .insert(key.name(), (used, expires, value))?
             .map(|entry| entry.value().1);
+        if !key.indexes().is_empty() {
+            self.enter_indexes(key.table(), key.name(), key.indexes())?;
+        }
         if before == Some(expires) {
             return Ok(());
         }
@@ -452,7 +413,7 @@ impl<'t> Batch<'t> {
             .try_for_each(|(table, key)| self.note_expiry(at.millis(), table, key))
     }
 
-    fn forget_expiry(&self, at: u64, table: &str, key: &str) -> Result<(), Error> {
+    pub(super) fn forget_expiry(&self, at: u64, table: &str, key: &str) -> Result<(), Error> {
         if at != NEVER {
             let mut index = self.transaction.open_table(EXPIRY)?;
             index.remove((at, table, key))?;
@@ -468,6 +429,10 @@ fn parse_epoch(bytes: &[u8]) -> Result<StoreEpoch, Error> {
 fn parse_number(bytes: &[u8]) -> Result<u64, Error> {
     let bytes = bytes.try_into().map_err(|_| damaged("a number"))?;
     Ok(u64::from_be_bytes(bytes))
+}
+
+fn number(rows: u64) -> usize {
+    usize::try_from(rows).unwrap_or(usize::MAX)
 }
 
 fn damaged(what: &str) -> Error {

@@ -7,11 +7,13 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, Read as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use self::disk::Disk;
+use super::writer::PAUSE;
 use super::*;
 use crate::contract;
 use gateway_core::clock::Clock;
@@ -381,4 +383,35 @@ async fn what_is_no_store_is_refused_and_left_alone() {
     drop(other);
     let refused = Embedded::open(&folder.0).unwrap_err();
     assert!(refused.to_string().contains("layout 9"), "{refused}");
+}
+
+/// A version from before there were indexes takes its row away and nothing else.
+#[tokio::test]
+async fn what_an_earlier_version_removed_is_taken_out_of_indexes_when_it_is_met() {
+    let folder = Folder::new();
+    let store = Embedded::open(&folder.0).unwrap();
+    let now = Clock.now();
+    let index = Index::new(Table::Grant, "user:a");
+    for name in ["1", "2"] {
+        let key = Key::in_table(Table::Grant, name).indexed([index.clone()]);
+        store.put(&key, b"1", None).await.unwrap();
+    }
+    let removing = store.write(|batch| {
+        batch.change = tables::Change::Values;
+        let mut table = batch
+            .transaction
+            .open_table(tables::entries(Table::Grant))?;
+        table.remove("1")?;
+        Ok(())
+    });
+    removing.await.unwrap();
+    let missing = async || {
+        let of = index.clone();
+        let read = store.read(move |snapshot| snapshot.list_index(&of, None, 9, now));
+        read.await.unwrap().missing
+    };
+    assert_eq!(missing().await, ["1"]);
+    let found = store.list_index(&index, None, 9, now).await.unwrap();
+    assert_eq!(found, [("2".to_owned(), b"1".to_vec())]);
+    assert!(missing().await.is_empty());
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::encoding::{Record, decode, decode_value, encode, refuse_newer};
+use super::indexes::ExclusiveIndexes;
 use super::kept_tools::KeptTools;
 use super::left_out::LeftOut;
 use crate::error::{StoreError, unless_conflict};
@@ -25,6 +26,7 @@ pub struct Records {
     pub(super) view: Option<Arc<RevocationView>>,
     pub(super) kept_tools: Arc<KeptTools>,
     pub(super) left_out: Arc<LeftOut>,
+    pub(super) indexes: Arc<ExclusiveIndexes>,
     /// How long revocations take until they count here.
     pub(crate) effect: Option<Histogram>,
 }
@@ -32,11 +34,17 @@ pub struct Records {
 impl Records {
     /// Records in `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
+        Self::over(store, Arc::default())
+    }
+
+    /// The same, of whose indexes something is known.
+    pub(crate) fn over(store: Arc<dyn Store>, indexes: Arc<ExclusiveIndexes>) -> Self {
         Self {
             store,
             view: None,
             kept_tools: Arc::default(),
             left_out: Arc::default(),
+            indexes,
             effect: None,
         }
     }

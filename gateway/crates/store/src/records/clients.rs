@@ -3,7 +3,7 @@
 use super::access::Records;
 use super::encoding::{Record, decode, encode};
 use super::page::Page;
-use crate::error::{StoreError, unless_conflict};
+use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
 use crate::store::Inserted;
 use gateway_core::client::{Allowed, Client, ClientId};
@@ -62,20 +62,15 @@ impl Records {
             .await
     }
 
-    /// Keeps the stored record of a client, whatever it says, until a later time. Not there: nothing
-    /// is done.
+    /// Keeps the stored record of a client, whatever it says, until a later time than it is kept until now.
+    /// Not there: nothing is done.
     pub async fn extend_client(
         &self,
         id: &ClientId,
         until: Timestamp,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let key = Key::client(id);
-        if let Some(value) = self.store.get(&key, now).await? {
-            let extended = self.store.replace(&key, &value, &value, Some(until), now);
-            // Another writer in between has set a later time itself.
-            unless_conflict(extended.await)?;
-        }
+        self.store.extend(&Key::client(id), until, now).await?;
         Ok(())
     }
 

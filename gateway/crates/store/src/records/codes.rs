@@ -7,7 +7,7 @@ use super::encoding::{Record, decode, encode};
 use super::grants::GrantsOf;
 use super::page::Readable;
 use crate::error::StoreError;
-use crate::key::{Key, KeyKind};
+use crate::key::{Key, KeyKind, Table};
 use crate::store::{Inserted, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::authorization_code::AuthorizationCode;
@@ -69,7 +69,8 @@ impl Records {
         keep_until: Timestamp,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let (key, value) = (Key::code(hash), encode(code));
+        let key = Key::code(hash).owned_by(&code.user, &code.client);
+        let value = encode(code);
         let inserted = self.store.insert(&key, &value, Some(keep_until), now);
         Ok(inserted.await? == Inserted::New)
     }
@@ -83,6 +84,7 @@ impl Records {
         let open = |code: &AuthorizationCode| {
             of.includes(&code.user, &code.client) && now < code.expires + IN_FLIGHT
         };
-        self.readable(KeyKind::Code, now, open).await
+        let (kind, source) = (KeyKind::Code, self.source(Table::Code, of, now).await?);
+        self.readable_from(&source, kind, "", now, open).await
     }
 }

@@ -6,7 +6,7 @@ use super::access::Records;
 use super::encoding::{Record, decode, encode};
 use super::page::{Page, Readable};
 use crate::error::StoreError;
-use crate::key::{Key, KeyKind};
+use crate::key::{Key, KeyKind, Table};
 use crate::revocation::Revocation;
 use crate::store::Inserted;
 use gateway_core::access_token::LEEWAY;
@@ -49,20 +49,25 @@ impl Key {
     pub fn grant(id: &GrantId) -> Self {
         Self::new(KeyKind::Grant, id.as_str())
     }
+
+    /// The same, to write it: whose it is, too.
+    fn of_grant(grant: &Grant) -> Self {
+        Self::grant(&grant.id).owned_by(&grant.user, &grant.client)
+    }
 }
 
 impl Records {
     /// Keeps a new grant until its last token ends. One that is there already is changed by
     /// [`Records::replace_grant`] only: refresh tokens depend on it.
     pub async fn put_grant(&self, grant: &Grant) -> Result<(), StoreError> {
-        let (key, value) = (Key::grant(&grant.id), encode(grant));
+        let (key, value) = (Key::of_grant(grant), encode(grant));
         let until = Some(remembered_until(grant));
         self.store.put(&key, &value, until).await
     }
 
     /// Keeps a new grant until it ends, unless there is one of its id; `false` then.
     pub async fn add_grant(&self, grant: &Grant, now: Timestamp) -> Result<bool, StoreError> {
-        let (key, value) = (Key::grant(&grant.id), encode(grant));
+        let (key, value) = (Key::of_grant(grant), encode(grant));
         let until = Some(remembered_until(grant));
         let inserted = self.store.insert(&key, &value, until, now).await?;
         Ok(inserted == Inserted::New)
@@ -96,7 +101,7 @@ impl Records {
         grant: &Grant,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (key, value) = (Key::grant(&kept.grant.id), encode(grant));
+        let (key, value) = (Key::of_grant(grant), encode(grant));
         let until = Some(remembered_until(grant));
         self.store
             .replace(&key, &kept.seen, &value, until, now)
@@ -139,7 +144,8 @@ impl Records {
             let revoked = self.view().is_some_and(|view| view.revokes_grant(grant));
             of.includes(&grant.user, &grant.client) && now < grant.expires && !revoked
         };
-        self.page(KeyKind::Grant, after, limit, now, live).await
+        let (kind, source) = (KeyKind::Grant, self.source(Table::Grant, of, now).await?);
+        self.page_from(&source, kind, after, limit, now, live).await
     }
 
     /// Every grant that a token may still name, also where it was cut off.
@@ -150,7 +156,8 @@ impl Records {
     ) -> Result<Readable<Grant>, StoreError> {
         let named =
             |grant: &Grant| of.includes(&grant.user, &grant.client) && now < grant.expires + LEEWAY;
-        self.readable(KeyKind::Grant, now, named).await
+        let (kind, source) = (KeyKind::Grant, self.source(Table::Grant, of, now).await?);
+        self.readable_from(&source, kind, "", now, named).await
     }
 }
 

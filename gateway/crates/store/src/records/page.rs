@@ -1,17 +1,26 @@
 //! Lists of what is kept, a page at a time. A record that can't be read costs a list itself and nothing
 //! else: it is left out and told of (`left_out`).
 //!
-//! There is no index: a filter reads the whole table, in pages. That is for pages that a user opens
-//! and commands that an operator types, never for a call.
+//! What belongs to a user or a client is read from an index (`indexes`). Where there is none, a filter
+//! reads the whole table, in pages. That is for pages that a user opens and commands that an operator
+//! types, never for a call.
 
 use super::access::Records;
 use super::encoding::{Record, decode};
 use crate::error::StoreError;
-use crate::key::{Key, KeyKind};
+use crate::key::{Index, Key, KeyKind, Table};
 use gateway_core::clock::Timestamp;
 
 /// Records read in one round trip at most.
 const READ: usize = 500;
+
+/// Where a list is read from.
+pub(super) enum Source {
+    /// All of a table.
+    Table(Table),
+    /// What an index names.
+    Index(Index),
+}
 
 /// Part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +57,19 @@ impl Records {
         }
     }
 
+    async fn read(
+        &self,
+        source: &Source,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        match source {
+            Source::Table(table) => self.store.list(*table, after, limit, now).await,
+            Source::Index(index) => self.store.list_index(index, after, limit, now).await,
+        }
+    }
+
     /// All records of one kind that `includes` takes and that can be read.
     pub(super) async fn readable<T: Record>(
         &self,
@@ -55,12 +77,27 @@ impl Records {
         now: Timestamp,
         includes: impl Fn(&T) -> bool + Send,
     ) -> Result<Readable<T>, StoreError> {
-        self.readable_under(kind, "", now, includes).await
+        let source = Source::Table(kind.table());
+        self.readable_from(&source, kind, "", now, includes).await
     }
 
     /// The same, of a kind that shares its table with others: the names of its records begin with `under`.
     pub(super) async fn readable_under<T: Record>(
         &self,
+        kind: KeyKind,
+        under: &str,
+        now: Timestamp,
+        includes: impl Fn(&T) -> bool + Send,
+    ) -> Result<Readable<T>, StoreError> {
+        let source = Source::Table(kind.table());
+        self.readable_from(&source, kind, under, now, includes)
+            .await
+    }
+
+    /// The same, from where `source` says.
+    pub(super) async fn readable_from<T: Record>(
+        &self,
+        source: &Source,
         kind: KeyKind,
         under: &str,
         now: Timestamp,
@@ -72,8 +109,7 @@ impl Records {
         };
         let mut after = Some(under.to_owned()).filter(|under| !under.is_empty());
         loop {
-            let read = self.store.list(kind.table(), after.as_deref(), READ, now);
-            let read = read.await?;
+            let read = self.read(source, after.as_deref(), READ, now).await?;
             let is_last = read.len() < READ;
             for (key, value) in read {
                 if !key.starts_with(under) {
@@ -104,13 +140,27 @@ impl Records {
         now: Timestamp,
         includes: impl Fn(&T) -> bool + Send,
     ) -> Result<Page<T>, StoreError> {
+        let source = Source::Table(kind.table());
+        self.page_from(&source, kind, after, limit, now, includes)
+            .await
+    }
+
+    /// The same, from where `source` says.
+    pub(super) async fn page_from<T: Record>(
+        &self,
+        source: &Source,
+        kind: KeyKind,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+        includes: impl Fn(&T) -> bool + Send,
+    ) -> Result<Page<T>, StoreError> {
         let mut after = after.map(str::to_owned);
         let mut entries = Vec::new();
         // Mostly all are taken, and one more tells whether there are more.
         let mut size = limit.saturating_add(1).min(READ);
         loop {
-            let read = self.store.list(kind.table(), after.as_deref(), size, now);
-            let read = read.await?;
+            let read = self.read(source, after.as_deref(), size, now).await?;
             let is_last = read.len() < size;
             size = READ;
             for (key, value) in read {

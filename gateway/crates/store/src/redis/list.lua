@@ -1,7 +1,7 @@
--- A page of a table in key order: key, value, key, value. What is no record but stands where one
--- should costs the page nothing else: its value is empty, which no record can be.
--- KEYS: the table's keys in order. ARGV: what the names of values start with, where to begin,
--- how many, now.
+-- A page of a table, or of an index of it, in key order: key, value, key, value. What is no record but
+-- stands where one should costs the page nothing else: its value is empty, which no record can be.
+-- KEYS: the keys of the table or the index in order. ARGV: what the names of values start with, where
+-- to begin, how many, now, "index" for an index: it loses the keys of what is not there.
 local start, limit, now = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local page = {}
 while #page < 2 * limit do
@@ -19,6 +19,8 @@ while #page < 2 * limit do
     if live and #page < 2 * limit then
       page[#page + 1] = key
       page[#page + 1] = found[1]
+    elseif not found[1] and ARGV[5] == 'index' then
+      redis.pcall('ZREM', KEYS[1], key)
     end
   end
   start = '(' .. keys[#keys]

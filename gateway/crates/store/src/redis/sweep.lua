@@ -5,7 +5,9 @@ for _, name in ipairs(due) do
   local table_name, key = string.match(name, '^([^:]*):(.*)$')
   -- What no gateway noted names nothing.
   if table_name then
-    redis.call('DEL', ARGV[3] .. ':' .. name)
+    local record = ARGV[3] .. ':' .. name
+    leave_indexes(record, ARGV[3] .. ':index:' .. table_name .. ':', key)
+    redis.call('DEL', record)
     redis.call('ZREM', ARGV[3] .. ':keys:' .. table_name, key)
   end
   redis.call('ZREM', KEYS[1], name)

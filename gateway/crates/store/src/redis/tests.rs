@@ -544,3 +544,40 @@ async fn a_revocation_reaches_another_replica_at_once_even_after_an_outage() {
         recovery(here.as_ref()).await;
     }
 }
+
+/// A version from before there were indexes takes its keys away and nothing else; and an index goes with
+/// the last of what it names, also where no gateway is left to sweep.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_earlier_version_removed_is_taken_out_of_indexes_when_it_is_met() {
+    let server = Server::start(&[]);
+    let store = open(&server.url());
+    let now = Clock.now();
+    let index = Index::new(Table::Grant, "user:a");
+    let until = Some(now + Duration::from_secs(60));
+    for name in ["1", "2"] {
+        let key = Key::in_table(Table::Grant, name).indexed([index.clone()]);
+        store.put(&key, b"1", until).await.unwrap();
+    }
+    server.operate(&["DEL", "gateway:grant:1"]);
+    server.operate(&["ZREM", "gateway:keys:grant", "1"]);
+    let ask = async |words: &[&str]| {
+        let client = redis::Client::open(server.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query_async::<i64>(&mut connection).await.unwrap()
+    };
+    let named = ["ZCARD", "gateway:index:grant:user:a"];
+    assert_eq!(ask(&named).await, 2);
+    let found = store.list_index(&index, None, 9, now).await.unwrap();
+    assert_eq!(found, [("2".to_owned(), b"1".to_vec())]);
+    assert_eq!(ask(&named).await, 1);
+    let left = ask(&["PTTL", "gateway:index:grant:user:a"]).await;
+    let record = ask(&["PTTL", "gateway:grant:2"]).await;
+    assert!(
+        (0..=5_000).contains(&(left - record).abs()),
+        "{left} {record}"
+    );
+    store.sweep(now + Duration::from_secs(60)).await.unwrap();
+    assert_eq!(ask(&["EXISTS", "gateway:index:grant:user:a"]).await, 0);
+}

@@ -1,9 +1,11 @@
 -- One value, in one step that nobody can come between.
--- KEYS: the value (a hash), the table's keys in order, what expires.
+-- KEYS: the value (a hash), the table's keys in order, what expires, the indexes of the key.
 -- ARGV: operation, key, its name among what expires, now, value, expires ("" = never),
---       when Redis itself may drop it, the value seen before.
+--       when Redis itself may drop it, the value seen before, what the names of indexes begin with,
+--       the names of those indexes as a JSON array ("" = none).
 local operation, key, name, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local value, expires, backstop, seen = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local sets, indexes = ARGV[9], ARGV[10]
 
 local function live()
   local found = redis.call('HMGET', KEYS[1], 'value', 'expires', 'used')
@@ -12,15 +14,10 @@ local function live()
   -- No record ends like that: its value is empty, which no record can be.
   if found[2] and not ends then return { value = '', used = found[3] } end
   if ends and now >= ends then return nil end
-  return { value = found[1], used = found[3] }
+  return { value = found[1], used = found[3], ends = ends }
 end
 
--- HSET comes first: a server that is out of memory refuses a script only at its first write, and
--- only if that write is one that grows.
-local function set(used)
-  redis.call('HSET', KEYS[1], 'value', value)
-  if not used then redis.call('HDEL', KEYS[1], 'used') end
-  redis.call('ZADD', KEYS[2], 0, key)
+local function keep()
   if expires == '' then
     redis.call('HDEL', KEYS[1], 'expires')
     redis.call('PERSIST', KEYS[1])
@@ -32,18 +29,31 @@ local function set(used)
   end
 end
 
+-- HSET comes first: a server that is out of memory refuses a script only at its first write, and
+-- only if that write is one that grows.
+local function set(present)
+  redis.call('HSET', KEYS[1], 'value', value)
+  if not present then redis.call('HDEL', KEYS[1], 'used') end
+  if not present or indexes ~= '' then
+    place_in_indexes(KEYS[1], sets, key, indexes)
+  end
+  redis.call('ZADD', KEYS[2], 0, key)
+  keep()
+  enter_indexes(KEYS[1], sets, key)
+end
+
 if operation == 'put' then
-  set(false)
+  set(nil)
   return { 'done' }
 elseif operation == 'insert' then
   local found = live()
   if found then return { 'exists', found.value } end
-  set(false)
+  set(nil)
   return { 'new' }
 elseif operation == 'replace' then
   local found = live()
   if not found or found.value ~= seen then return { 'other' } end
-  set(found.used)
+  set(found)
   return { 'done' }
 elseif operation == 'take' then
   local found = live()
@@ -51,7 +61,16 @@ elseif operation == 'take' then
   if found.used then return { 'again', found.value } end
   redis.call('HSET', KEYS[1], 'used', '1')
   return { 'fresh', found.value }
+elseif operation == 'extend' then
+  local found = live()
+  if not found then return { 'unknown' } end
+  if found.ends and (expires == '' or tonumber(expires) > found.ends) then
+    keep()
+    enter_indexes(KEYS[1], sets, key)
+  end
+  return { 'done' }
 elseif operation == 'remove' then
+  leave_indexes(KEYS[1], sets, key)
   redis.call('ZREM', KEYS[2], key)
   redis.call('ZREM', KEYS[3], name)
   if redis.call('DEL', KEYS[1]) == 0 then return { 'unknown' } end

@@ -1,0 +1,147 @@
+//! The thread that writes. Owns: gathering writes into commits, what happens after a fault of the disk.
+//! Not: what a write is.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use redb::Durability;
+
+use super::disk::{self, Opener};
+use super::tables::{Batch, Change};
+use super::{Acknowledge, Job, Shared, away, failed};
+use crate::error::StoreError;
+
+/// Writes in one commit.
+const BATCH: usize = 256;
+/// A commit that takes longer is said in the log.
+const SLOW: Duration = Duration::from_secs(1);
+/// How long writes are refused after the disk was full.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
+
+/// The one who writes.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) jobs: Receiver<Job>,
+    pub(super) opener: Opener,
+    pub(super) condition: Condition,
+}
+
+/// What the writer thinks of the disk.
+pub(super) enum Condition {
+    Sound,
+    /// It was full or read-only at that moment.
+    Full(Instant),
+    /// It can't be trusted in this life.
+    Lost,
+}
+
+impl Writer {
+    pub(super) fn run(mut self) {
+        while let Ok(first) = self.jobs.recv() {
+            let waiting = self.jobs.try_iter().take(BATCH - 1);
+            let batch: Vec<Job> = std::iter::once(first).chain(waiting).collect();
+            if !self.is_ready() {
+                // Dropping a job tells its caller of the fault.
+                continue;
+            }
+            let writes = batch.len();
+            let mut acknowledgements = Vec::with_capacity(writes);
+            let begun = Instant::now();
+            let committed = self.commit(batch, &mut acknowledgements);
+            let took = begun.elapsed();
+            if took > SLOW {
+                log::warn!(
+                    event = "store_slow", ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX), writes = writes,
+                    hint = "the disk, or the machine, was busy with something else";
+                    "a commit took long"
+                );
+            }
+            match committed {
+                Ok(()) => acknowledgements.into_iter().for_each(|tell| tell()),
+                Err(fault) => self.distrust(&fault),
+            }
+        }
+        *self.shared.fault.lock() = away("the store is closed");
+        *self.shared.database.write() = None;
+    }
+
+    /// Applies the jobs and makes them durable. On a fault none of them is to be acknowledged.
+    fn commit(
+        &self,
+        jobs: Vec<Job>,
+        acknowledgements: &mut Vec<Acknowledge>,
+    ) -> Result<(), redb::Error> {
+        let mut transaction = match self.shared.database.read().as_ref() {
+            Some(database) => database.begin_write()?,
+            None => return Err(redb::Error::DatabaseClosed),
+        };
+        let mut batch = Batch::new(&transaction);
+        for Job(apply) in jobs {
+            acknowledgements.push(apply(&mut batch)?);
+        }
+        match batch.change() {
+            Change::None => transaction.abort()?,
+            Change::Counts => {
+                // Nobody is harmed by a forgotten count, but a flood of guesses could keep the
+                // disk busy. The next durable commit keeps these too.
+                transaction
+                    .set_durability(Durability::None)
+                    .map_err(|error| redb::Error::Corrupted(error.to_string()))?;
+                transaction.commit()?;
+            }
+            Change::Values => transaction.commit()?,
+        }
+        Ok(())
+    }
+
+    /// Whether a commit may be tried; opens the file anew if it had to be closed.
+    fn is_ready(&mut self) -> bool {
+        match self.condition {
+            Condition::Sound => true,
+            Condition::Lost => false,
+            Condition::Full(since) if since.elapsed() < PAUSE => false,
+            Condition::Full(_) => {
+                let open = self.shared.database.read().is_some() || self.reopen();
+                if open {
+                    self.condition = Condition::Sound;
+                    log::info!(event = "store_writes_again"; "the store takes writes again");
+                } else {
+                    self.condition = Condition::Full(Instant::now());
+                }
+                open
+            }
+        }
+    }
+
+    /// After a failed commit: nothing of it was acknowledged, and the open file is given up.
+    fn distrust(&mut self, fault: &redb::Error) {
+        *self.shared.fault.lock() = failed(fault);
+        *self.shared.database.write() = None;
+        if disk::is_full(fault) {
+            log::error!(event = "store_full"; "the store can't write: {fault}; trying again every second");
+            self.reopen();
+            self.condition = Condition::Full(Instant::now());
+        } else {
+            log::error!(
+                event = "store_lost",
+                hint = "check the disk, then restart the gateway";
+                "the store can't be trusted any more: {fault}"
+            );
+            self.condition = Condition::Lost;
+        }
+    }
+
+    fn reopen(&self) -> bool {
+        match self.opener.open() {
+            Ok(database) => {
+                *self.shared.database.write() = Some(database);
+                true
+            }
+            Err(error) => {
+                *self.shared.fault.lock() = StoreError::Away(error.to_string());
+                false
+            }
+        }
+    }
+}
