@@ -270,6 +270,7 @@ fn settings(config: &Config) -> Settings {
         device_apps: config.registration.device,
         document_hosts: config.registration.metadata_hosts.clone(),
         registrations_per_hour: config.limits.registrations_per_hour,
+        unused_clients_for: config.registration.unused_for,
         password_login: config.general.password_login,
         owner_name: config.owner.as_ref().map(|owner| owner.name.clone()),
     }

@@ -2,18 +2,24 @@
 //! registers (`[[client]]`).
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::config::reader::Reader;
 use crate::config::settings::{SecretTexts, settings};
-use crate::config::values;
+use crate::config::{units, values};
 use gateway_core::client::keys::{KeySet, KeySource};
-use gateway_core::client::{Client, ClientAuthentication, ClientId, Registration, registration};
+use gateway_core::client::{
+    Client, ClientAuthentication, ClientId, REMEMBERED, Registration, registration,
+};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::redirect_uri::{PrivateUseSchemes, RedirectUri};
 use gateway_core::secret::{Secret, SecretHash};
 use gateway_oauth::device::DeviceApps;
+
+/// People find time for the consent page within it.
+const SHORTEST_UNUSED: Duration = Duration::from_secs(3600);
 
 /// A secret that is guessed once in 2^128 tries has no fewer characters than this.
 const SHORTEST_SECRET: usize = 32;
@@ -36,6 +42,9 @@ settings! {
         /// Private-use schemes of native apps that may be redirect URIs, besides `cursor`, `grokbot`,
         /// `vscode`, `vscode-insiders` and reverse-domain ones.
         pub redirect_schemes: Vec<String>, values::scheme;
+        /// How long a client that registered itself is kept while nobody has allowed it anything, from 1h
+        /// to 90d. One that comes later is told to register again.
+        pub unused_for: Duration = "24h", unused_for;
     }
 }
 
@@ -75,6 +84,15 @@ settings! {
         jwks_file: Option<String>, values::file;
         /// The https URL that they are fetched from.
         jwks_uri: Option<String>, values::text;
+    }
+}
+
+fn unused_for(text: &str) -> Result<Duration, String> {
+    let time = units::duration(text)?;
+    if (SHORTEST_UNUSED..=REMEMBERED).contains(&time) {
+        Ok(time)
+    } else {
+        Err("must be between 1h and 90d".to_owned())
     }
 }
 

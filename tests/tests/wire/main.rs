@@ -80,6 +80,7 @@ mod tunnel;
 mod tunnel_streams;
 mod unreadable;
 mod unsafe_environment;
+mod unused_clients;
 mod upstream_rules;
 mod waiting;
 mod well_known;

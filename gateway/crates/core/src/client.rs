@@ -20,8 +20,8 @@ use crate::secret::{Secret, SecretHash};
 
 pub use self::fingerprint::{Allowed, Change, Fingerprint};
 
-/// How long a client is remembered after it was last registered or allowed something. Apps keep
-/// the client id that they once got for as long as the connection exists.
+/// How long a client is remembered after it was last allowed something. Apps keep the client id that
+/// they once got for as long as the connection exists.
 pub const REMEMBERED: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// A client identifier.

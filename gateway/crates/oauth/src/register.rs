@@ -11,11 +11,12 @@ use serde_json::{Map, Value, json};
 
 use crate::audited::audited;
 use crate::error_response::{self, store_fault};
+use crate::request_limit::RequestLimit;
 use crate::server::AuthorizationServer;
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::keys::KeySource;
 use gateway_core::client::registration::{AcceptedMetadata, RegistrationError};
-use gateway_core::client::{Client, ClientId, REMEMBERED};
+use gateway_core::client::{Client, ClientId};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::has_media_type;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
@@ -25,6 +26,10 @@ use gateway_core::secret::{Secret, identifier};
 use gateway_store::{CountKey, StoreError};
 
 const WINDOW: Duration = Duration::from_secs(3600);
+
+/// New registrations from all addresses in [`WINDOW`]: with `clients.unused_for` it bounds what strangers
+/// can make the store keep.
+const IN_ALL: u64 = 10_000;
 
 /// `POST /register`.
 pub(super) async fn answer(
@@ -90,8 +95,8 @@ async fn register(
     if let Some(client) = server.records.client(&id, now).await.map_err(store_fault)? {
         within_limit(server, request.peer, RegistrationKind::Repeated, now).await?;
         // Its record stays as it is: a later version may have written it, and one that the operator
-        // removed at this moment stays removed.
-        let until = now + REMEMBERED.max(server.settings.longest_grant(&client));
+        // removed at this moment stays removed. One that somebody allowed something is kept for longer.
+        let until = now + server.settings.unused_clients_for;
         let extended = server.records.extend_client(&client.id, until, now);
         extended.await.map_err(store_fault)?;
         return Ok(Registered {
@@ -147,31 +152,41 @@ enum RegistrationKind {
 /// Registering the same again adds nothing to the store, so it may happen more often.
 const REPEATED: u64 = 10;
 
-/// Counts a registration against its address.
+/// Counts a registration against its address, and a new one against all.
 async fn within_limit(
     server: &AuthorizationServer,
     peer: IpAddr,
     kind: RegistrationKind,
     now: Timestamp,
 ) -> Result<(), OAuthError> {
-    let limit = server.settings.registrations_per_hour;
-    let network = network(peer);
-    let (key, limit) = match kind {
-        RegistrationKind::New => (CountKey::registrations(&network), limit),
-        RegistrationKind::Repeated => (
-            CountKey::repeated_registrations(&network),
-            limit.saturating_mul(REPEATED),
-        ),
+    let (records, network) = (&server.records, network(peer));
+    let per_network = server.settings.registrations_per_hour;
+    let limited = match kind {
+        RegistrationKind::New => {
+            let limit = RequestLimit {
+                per_network,
+                in_all: IN_ALL.max(per_network),
+                window: WINDOW,
+            };
+            let from = CountKey::registrations(&network);
+            let all = CountKey::all_registrations();
+            limit.count(records, &from, &all, now).await
+        }
+        RegistrationKind::Repeated => {
+            let key = CountKey::repeated_registrations(&network);
+            let count = records.count(&key, WINDOW, now).await;
+            let most = per_network.saturating_mul(REPEATED);
+            count.map(|count| (count > most).then_some(Reason::RateLimited))
+        }
     };
-    let count = server
-        .records
-        .count(&key, WINDOW, now)
-        .await
-        .map_err(store_fault)?;
-    if count > limit {
-        return Err(OAuthError::new(ErrorCode::SlowDown, Reason::RateLimited));
+    match limited.map_err(store_fault)? {
+        Some(Reason::Overloaded) => {
+            let cause = "too many clients register themselves";
+            Err(OAuthError::fault(Reason::Overloaded, cause))
+        }
+        Some(reason) => Err(OAuthError::new(ErrorCode::SlowDown, reason)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// What one sender holds: an IPv4 address, or the /64 of an IPv6 one.
@@ -192,7 +207,7 @@ async fn keep(
 ) -> Result<Client, StoreError> {
     server
         .records
-        .register_client(client, now + REMEMBERED, now)
+        .register_client(client, now + server.settings.unused_clients_for, now)
         .await
 }
 

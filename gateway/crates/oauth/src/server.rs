@@ -66,6 +66,8 @@ pub struct Settings {
     pub document_hosts: Vec<String>,
     /// How many registrations one address may make in an hour.
     pub registrations_per_hour: u64,
+    /// How long a client that registered itself is kept while nobody has allowed it anything.
+    pub unused_clients_for: Duration,
     /// How long a personal token may last; `None`: there are none.
     pub personal: Option<Duration>,
     /// Whether everybody may log in with a password; else the owner of the configuration alone.

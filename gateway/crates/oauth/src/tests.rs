@@ -71,6 +71,7 @@ pub(crate) fn server() -> AuthorizationServer {
             device_apps: crate::device::DeviceApps::Verified,
             document_hosts: Vec::new(),
             registrations_per_hour: 5,
+            unused_clients_for: Duration::from_secs(86_400),
             personal: Some(Duration::from_secs(90 * 86_400)),
             password_login: true,
             owner_name: None,

@@ -286,6 +286,7 @@ fn authorization_server(
             device_apps: gateway_oauth::device::DeviceApps::Verified,
             document_hosts: Vec::new(),
             registrations_per_hour: 100,
+            unused_clients_for: Duration::from_secs(86_400),
             personal: Some(Duration::from_secs(90 * 86_400)),
             password_login: true,
             owner_name: None,

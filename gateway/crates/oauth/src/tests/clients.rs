@@ -91,25 +91,26 @@ async fn a_registration_says_what_was_registered() {
 async fn a_client_lives_ninety_days_from_its_last_approval() {
     let server = server();
     let client = public_client(&server, "App").await;
-    let day = |n: u64| NOW + Duration::from_secs(n * 24 * 3600);
-    code(&server, &client, day(80)).await;
-    let id = gateway_core::client::ClientId::new(client);
-    assert!(
-        server
-            .records
-            .client(&id, day(169))
-            .await
-            .unwrap()
-            .is_some()
-    );
-    assert!(
-        server
-            .records
-            .client(&id, day(171))
-            .await
-            .unwrap()
-            .is_none()
-    );
+    let hour = |n: u64| super::NOW + Duration::from_secs(n * 3600);
+    let (day, approved) = (24, 23);
+    code(&server, &client, hour(approved)).await;
+    let id = ClientId::new(client);
+    let is_known = async |now| server.records.client(&id, now).await.unwrap().is_some();
+    assert!(is_known(hour(approved + 90 * day - 1)).await);
+    // Registering the same again takes nothing of it.
+    public_client(&server, "App").await;
+    assert!(is_known(hour(approved + 90 * day - 1)).await);
+    assert!(!is_known(hour(approved + 90 * day + 1)).await);
+}
+
+#[tokio::test]
+async fn a_client_that_nobody_allowed_anything_lives_for_the_configured_time() {
+    let server = server();
+    let id = ClientId::new(public_client(&server, "App").await);
+    let hour = |n: u64| super::NOW + Duration::from_secs(n * 3600);
+    let is_known = async |now| server.records.client(&id, now).await.unwrap().is_some();
+    assert!(is_known(hour(23)).await);
+    assert!(!is_known(hour(24)).await);
 }
 
 const NOW: Timestamp = Timestamp::from_secs(1_000);

@@ -250,6 +250,7 @@ async fn a_refresh_or_access_token_of_any_age_ends_its_grant_whatever_the_hint_s
     let server = refreshing();
     let client = public_client(&server, "App").await;
     let other = public_client(&server, "Other").await;
+    connect(&server, &other, NOW).await;
     for (which, hint) in [
         ("newest", ""),
         ("newest", "&token_type_hint=access_token"),

@@ -15,6 +15,11 @@ impl CountKey {
         Self::new(format!("registrations/{network}"))
     }
 
+    /// Of all new registrations.
+    pub fn all_registrations() -> Self {
+        Self::new("registrations")
+    }
+
     /// Of registrations from a network of what is registered already.
     pub fn repeated_registrations(network: &str) -> Self {
         Self::new(format!("registrations-again/{network}"))
