@@ -44,7 +44,7 @@ settings! {
         pub redirect_schemes: Vec<String>, values::scheme;
         /// How long a client that registered itself is kept while nobody has allowed it anything, from 1h
         /// to 90d. One that comes later is told to register again.
-        pub unused_for: Duration = "24h", unused_for;
+        pub unused_for: Duration = "72h", unused_for;
     }
 }
 
