@@ -5,7 +5,7 @@
 mod api;
 mod clients;
 mod failure;
-mod front_door;
+pub(crate) mod front_door;
 mod grants;
 mod guard;
 mod lookup;

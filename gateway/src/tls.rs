@@ -10,6 +10,7 @@ pub mod acme;
 pub mod certificate;
 pub mod files;
 mod notice;
+pub mod settings;
 mod status;
 
 use std::sync::Arc;

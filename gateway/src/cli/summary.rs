@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use crate::app::App;
 use crate::config::{CertificateSource, Config};
-use crate::tls::acme::AcmeSettings;
 use crate::tls::certificate::Certificate;
+use crate::tls::settings::AcmeSettings;
 use crate::tunnel::Tunnel;
 use gateway_core::policy::{Coverage, Operation, ScopeTable, ScopedTools};
 use gateway_core::protocol::scope::Scope;

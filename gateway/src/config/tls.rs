@@ -3,13 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::General;
-use crate::config::general::public_address;
+use crate::config::general::{General, public_address};
 use crate::config::reader::Reader;
 use crate::config::settings::settings;
 use crate::config::values;
-use crate::tls::acme::AcmeSettings;
-use crate::tls::files::CertificateFiles;
+use crate::tls::settings::{AcmeSettings, CertificateFiles};
 use gateway_core::protocol::resource::Issuer;
 
 settings! {

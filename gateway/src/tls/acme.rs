@@ -12,19 +12,4 @@ mod follow;
 mod order;
 mod plan;
 
-use std::path::PathBuf;
-
 pub use self::follow::{Following, follow};
-
-/// What an operator decides about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AcmeSettings {
-    /// Where the ACME server says what it offers.
-    pub directory: String,
-    /// Whom it may write to, as `mailto:` URIs.
-    pub contact: Vec<String>,
-    /// The authority by which the ACME server is known, instead of those of this machine.
-    pub directory_ca: Option<PathBuf>,
-    /// The host name that the certificate is for.
-    pub name: String,
-}

@@ -13,19 +13,11 @@ use tokio::sync::Notify;
 use super::Tls;
 use super::certificate::{Certificate, CertificateFault};
 use super::notice::{self, Notice};
+use super::settings::CertificateFiles;
 use crate::config::{CertificateSource, Config};
 
 /// How often it is looked whether the files changed.
 const LOOKED: Duration = Duration::from_secs(5);
-
-/// Where certificate and key are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFiles {
-    /// The chain in PEM, the server's own certificate first.
-    pub certificate: PathBuf,
-    /// Its key in PEM.
-    pub key: PathBuf,
-}
 
 /// Why the files can't be served.
 #[derive(Debug, thiserror::Error)]

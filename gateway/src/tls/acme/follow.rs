@@ -12,14 +12,14 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::AcmeSettings;
 use super::order::{OrderFault, Ordered, Orders};
 use super::plan::{self, Present, Step};
-use crate::admin::FrontDoor;
+use crate::admin::front_door::FrontDoor;
 use crate::tls::Tls;
 use crate::tls::certificate::Certificate;
 use crate::tls::files::remind;
 use crate::tls::notice::Notice;
+use crate::tls::settings::AcmeSettings;
 
 /// How often the store is looked into for what another replica ordered.
 const LOOKED: Duration = Duration::from_secs(30);

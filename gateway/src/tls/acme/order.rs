@@ -12,7 +12,7 @@ use instant_acme::{
 };
 use rand::rngs::OsRng;
 
-use super::AcmeSettings;
+use crate::tls::settings::AcmeSettings;
 
 /// How long a server may take to look at the challenge, and then to make the certificate.
 const PATIENCE: Duration = Duration::from_secs(60);
