@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::super::page::{Forms, Frame, Page};
-use super::{AdminFrame, NextPage, PressForm, moment, shown};
+use super::frame::{AdminFrame, NextPage, PressForm, moment, shown};
 
 /// A grant, as the operator sees it.
 #[derive(Clone, Debug)]

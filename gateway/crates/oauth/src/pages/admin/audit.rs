@@ -3,8 +3,8 @@
 use askama::Template;
 
 use super::super::page::{Forms, Frame, Page};
+use super::frame::{AdminFrame, moment, shown};
 use super::sparkline::bars;
-use super::{AdminFrame, moment, shown};
 
 /// What is looked for, as it was typed. Empty: whatever there is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use askama::Template;
 
 use super::super::page::{Forms, Frame, Page};
-use super::{AdminFrame, State, shown};
+use super::frame::{AdminFrame, shown};
+use super::overview::State;
 
 /// A backend.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::super::page::{Forms, Frame, Page};
-use super::{AdminFrame, shown};
+use super::frame::{AdminFrame, shown};
 
 /// How one thing stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

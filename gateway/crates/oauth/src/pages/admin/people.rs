@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::super::page::{Forms, Frame, Page};
-use super::{AdminFrame, NextPage, PressForm, moment, shown};
+use super::frame::{AdminFrame, NextPage, PressForm, moment, shown};
 
 /// Somebody, as the operator sees them.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use askama::Template;
 
 use super::super::page::{Forms, Frame, Page};
 use super::super::text::exact;
-use super::{AdminFrame, shown};
+use super::frame::{AdminFrame, shown};
 
 /// The longest statement that is shown, in bytes.
 const LONGEST_LINE: usize = 2000;
