@@ -16,7 +16,9 @@ use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
 use gateway_store::{KeptGrant, KeyKind, StoreError, unless_conflict};
 
-use super::{SubmittedForm, cards, pressed, show};
+use super::cards;
+use super::form::{SubmittedForm, pressed};
+use super::view::show;
 
 /// How often a refresh may move the grant on between our reading and our writing.
 const ATTEMPTS: usize = 8;

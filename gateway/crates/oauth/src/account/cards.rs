@@ -24,7 +24,7 @@ use gateway_core::protocol::scope::OFFLINE_ACCESS;
 use gateway_store::{GrantsOf, Key, StoreError};
 use gateway_upstream::ToolListing;
 
-use super::Sealer;
+use super::form::Sealer;
 
 /// The most grants that one page shows.
 const MOST_SHOWN: usize = 200;

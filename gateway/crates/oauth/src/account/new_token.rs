@@ -83,7 +83,7 @@ impl NewTokenRequest {
             .read(&server.settings, request)
             .ok_or_else(|| refuse(Reason::CrossSiteForm))?;
         let shown = form.field("shown");
-        let bound = super::bound(browser, session, &[&mount.name, shown]);
+        let bound = super::form::bound(browser, session, &[&mount.name, shown]);
         let purpose = Purpose::MakeToken;
         let sealed = form.field("seal");
         let nonce = match form_token::unseal(&server.tags, purpose, &bound, sealed, now) {

@@ -7,7 +7,7 @@
 
 use rand::rngs::OsRng;
 
-use super::{Sealer, SubmittedForm, pressed, user_of};
+use super::form::{Sealer, SubmittedForm, pressed, user_of};
 use crate::audited::audited;
 use crate::browser::{self, BrowserName};
 use crate::error_page::{self, Refused};

@@ -11,7 +11,9 @@ use gateway_core::audit::{Event, Record};
 use gateway_core::client::ClientId;
 use gateway_core::protocol::web::{Request, Response};
 
-use super::{cards, pressed, show};
+use super::cards;
+use super::form::pressed;
+use super::view::show;
 
 /// `POST /account/readmit`.
 pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {

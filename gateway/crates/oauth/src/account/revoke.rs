@@ -20,7 +20,9 @@ use gateway_core::grants::{GrantId, UserId};
 use gateway_core::protocol::web::{Request, Response};
 use gateway_store::{GrantsOf, StoreError};
 
-use super::{SubmittedForm, cards, pressed, show};
+use super::cards;
+use super::form::{SubmittedForm, pressed};
+use super::view::show;
 
 /// For so long a button that is pressed again says the same.
 const DOUBLE: Duration = Duration::from_secs(60);

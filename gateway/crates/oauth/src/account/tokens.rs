@@ -12,8 +12,9 @@ use std::time::Duration;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
+use super::form::{Sealer, bound, pressed};
 use super::new_token::{self, NewTokenRequest};
-use super::{Sealer, cards, pressed, revoke};
+use super::{cards, revoke};
 use crate::audited::audited;
 use crate::browser::{self, BrowserName};
 use crate::error_page::{self, Refused};
@@ -281,7 +282,7 @@ pub(super) fn seal(
     fields: [&str; 2],
     now: Timestamp,
 ) -> String {
-    let bound = super::bound(browser, session, &fields);
+    let bound = bound(browser, session, &fields);
     let purpose = Purpose::MakeToken;
     crate::form_token::seal(&server.tags, purpose, &bound, now, &mut OsRng)
 }

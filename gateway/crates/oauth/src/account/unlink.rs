@@ -12,7 +12,8 @@ use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::web::{Request, Response};
 use gateway_store::User;
 
-use super::{pressed, provider_words, show, user_of};
+use super::form::{pressed, user_of};
+use super::view::{provider_words, show};
 
 /// `POST /account/unlink`.
 pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {

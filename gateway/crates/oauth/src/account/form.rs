@@ -1,0 +1,113 @@
+//! The forms of a person's pages: their seals, and how one is read that came back.
+
+use http::StatusCode;
+use rand::rngs::OsRng;
+
+use crate::browser::{self, Cookie};
+use crate::error_page::{self, Refused};
+use crate::form_token::{self, Purpose, SealError};
+use crate::pages::Goal;
+use crate::provider;
+use crate::server::AuthorizationServer;
+use crate::{login, session};
+use gateway_core::browser_session::BrowserSession;
+use gateway_core::clock::Timestamp;
+use gateway_core::protocol::web::Request;
+use gateway_core::reason::Reason;
+use gateway_store::{FormPage, Key, StoreError, User};
+
+/// Seals the forms of one page: for this browser and this person.
+#[derive(Clone, Copy)]
+pub(super) struct Sealer<'a> {
+    pub(super) server: &'a AuthorizationServer,
+    pub(super) browser: &'a str,
+    pub(super) session: &'a BrowserSession,
+    pub(super) now: Timestamp,
+}
+
+impl Sealer<'_> {
+    /// A seal over the fields of a form.
+    pub(super) fn seal(&self, purpose: Purpose, fields: &[&str]) -> String {
+        let bound = bound(self.browser, self.session, fields);
+        form_token::seal(&self.server.tags, purpose, &bound, self.now, &mut OsRng)
+    }
+
+    /// A seal of the form that adds an account at a provider.
+    pub(super) fn link_seal(&self, provider: &str) -> String {
+        let bound = provider::link_bound(self.browser, &self.session.user, provider);
+        form_token::seal(
+            &self.server.tags,
+            Purpose::Link,
+            &bound,
+            self.now,
+            &mut OsRng,
+        )
+    }
+}
+
+/// A form of the page, from the person and the browser that it was made for.
+pub(super) struct SubmittedForm {
+    pub(super) session: BrowserSession,
+    pub(super) fields: Vec<String>,
+    /// When the page was made; `None`: so long ago that the form is not taken.
+    pub(super) made: Option<Timestamp>,
+    /// Names this one rendering of the form.
+    pub(super) form: Key,
+}
+
+/// Reads a form with these fields, and their seal in `seal`.
+pub(super) async fn pressed(
+    server: &AuthorizationServer,
+    request: &Request,
+    purpose: Purpose,
+    names: &[&'static str],
+    now: Timestamp,
+) -> Result<SubmittedForm, Refused> {
+    let form = browser::posted_form(server, request)?;
+    let Some((_, session)) = session::current_session(server, request, now).await? else {
+        return Err(login::page_after_session(server, request, Goal::Account).into());
+    };
+    let fields: Vec<&str> = names.iter().map(|name| form.field(name)).collect();
+    let browser = Cookie::Browser
+        .read(&server.settings, request)
+        .unwrap_or_default();
+    let bound = bound(browser, &session, &fields);
+    let unsealed = form_token::unseal(&server.tags, purpose, &bound, form.field("seal"), now);
+    let (made, nonce) = match unsealed {
+        Ok(unsealed) => (Some(unsealed.made), unsealed.nonce),
+        Err(SealError::Expired) => (None, String::new()),
+        Err(SealError::Broken) => {
+            let reason = Reason::CrossSiteForm;
+            error_page::log("form_refused", request, reason);
+            let status = StatusCode::FORBIDDEN;
+            return Err(error_page::page(server, request, status, reason, None).into());
+        }
+    };
+    let fields = fields.into_iter().map(str::to_owned).collect();
+    Ok(SubmittedForm {
+        session,
+        fields,
+        made,
+        form: Key::form_answer(FormPage::Account, &nonce),
+    })
+}
+
+/// The person of a session, as they are now.
+pub(super) async fn user_of(
+    server: &AuthorizationServer,
+    session: &BrowserSession,
+    now: Timestamp,
+) -> Result<Option<User>, StoreError> {
+    let user = server.records.user(&session.user_name, now).await?;
+    Ok(user.filter(|user| user.id == session.user))
+}
+
+pub(super) fn bound<'a>(
+    browser: &'a str,
+    session: &'a BrowserSession,
+    fields: &[&'a str],
+) -> Vec<&'a [u8]> {
+    let who = [browser.as_bytes(), session.user.as_str().as_bytes()];
+    let fields = fields.iter().map(|field| field.as_bytes());
+    who.into_iter().chain(fields).collect()
+}

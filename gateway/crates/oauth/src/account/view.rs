@@ -1,0 +1,129 @@
+//! The page `/account` as things stand.
+
+use http::StatusCode;
+
+use super::cards;
+use super::form::Sealer;
+use crate::audited::audited;
+use crate::browser::{self, BrowserName};
+use crate::error_page::{self, Refused};
+use crate::form_token::Purpose;
+use crate::pages::{
+    self, Account, AccountNotice, LinkForm, LinkedAccount, Logins, PasskeysLine, UnlinkForm,
+};
+use crate::provider::{Provider, find_provider, has_another_way_in};
+use crate::server::AuthorizationServer;
+use crate::session;
+use gateway_core::audit::{Event, Record};
+use gateway_core::browser_session::BrowserSession;
+use gateway_core::protocol::web::{Request, Response};
+use gateway_store::{Identity, User};
+
+/// The page as things stand, with what came of a button.
+pub(super) async fn show(
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    notice: Option<AccountNotice>,
+) -> Result<Response, Refused> {
+    let now = server.clock.now();
+    let refused = notice.as_ref().and_then(AccountNotice::reason);
+    let browser = BrowserName::from_request(server, request);
+    let sealer = Sealer {
+        server,
+        browser: &browser.value,
+        session,
+        now,
+    };
+    let (apps, is_cut) = cards::load(sealer).await?;
+    let user = server.records.user(&session.user_name, now).await?;
+    let withheld = user.as_ref().map_or(&[][..], |user| &user.withheld);
+    let withheld = cards::withheld(sealer, withheld).await?;
+    let status = notice
+        .as_ref()
+        .map_or(StatusCode::OK, AccountNotice::status);
+    let page = Account {
+        frame: browser::frame(server, request),
+        user_name: &session.user_name,
+        now,
+        notice,
+        apps,
+        is_cut,
+        log_out_seal: &session::log_out_seal(server, &browser, session, now),
+        logins: logins(sealer, user.as_ref()),
+        has_tokens: server.settings.personal.is_some(),
+        withheld,
+    }
+    .page();
+    let mut response = pages::respond(status, page, server.settings.issuer.is_https());
+    browser.keep(server, &mut response);
+    if let Some(reason) = refused {
+        error_page::log("account_refused", request, reason);
+        let record = Record {
+            user: Some(session.user.as_str().to_owned()),
+            ..Record::refused(Event::Page, reason, status.is_server_error())
+        };
+        response = audited(response, record);
+    }
+    Ok(response)
+}
+
+/// How the person logs in, and with which providers a person of this gateway's own may besides.
+fn logins<'a>(sealer: Sealer<'a>, user: Option<&'a User>) -> Logins<'a> {
+    let providers = sealer.server.providers.all();
+    let Some(user) = user else {
+        return Logins::default();
+    };
+    let accounts = user.identities.iter();
+    let accounts = accounts.map(|identity| {
+        let address = identity.address.as_ref();
+        let address = address.map(|address| address.text.as_str());
+        LinkedAccount {
+            provider: provider_words(sealer.server, identity),
+            name: address
+                .or(identity.name.as_deref())
+                .unwrap_or(&identity.subject),
+            is_current: sealer.session.provider.as_deref() == Some(&identity.provider),
+            unlink: has_another_way_in(sealer.server, user, identity).then(|| UnlinkForm {
+                issuer: &identity.issuer,
+                subject: &identity.subject,
+                seal: sealer.seal(Purpose::Unlink, &[&identity.issuer, &identity.subject]),
+            }),
+        }
+    });
+    let is_linked = |provider: &&Provider| {
+        let mut identities = user.identities.iter();
+        let of = |identity| find_provider(&sealer.server.providers, identity);
+        !identities.any(|identity| of(identity).is_some_and(|of| of.name == provider.name))
+    };
+    let links = providers.iter().filter(is_linked).map(|provider| LinkForm {
+        name: &provider.name,
+        words: &provider.words,
+        seal: sealer.link_seal(&provider.name),
+    });
+    let is_local = sealer.server.is_local(user);
+    Logins {
+        passkeys: passkeys_line(sealer.server, user),
+        has_password: user.password().is_some(),
+        accounts: accounts.collect(),
+        links: links.filter(|_| is_local).collect(),
+    }
+}
+
+fn passkeys_line(server: &AuthorizationServer, user: &User) -> PasskeysLine {
+    match (server.passkeys.count(user), server.passkeys.unavailable()) {
+        _ if !server.is_local(user) => PasskeysLine::None,
+        (0, Some(why)) => PasskeysLine::Unavailable(pages::unavailable_words(why)),
+        (0, None) => PasskeysLine::Possible,
+        (count, _) => PasskeysLine::Some(count),
+    }
+}
+
+/// What people know the provider of an account by.
+pub(super) fn provider_words<'a>(
+    server: &'a AuthorizationServer,
+    identity: &'a Identity,
+) -> &'a str {
+    let provider = find_provider(&server.providers, identity);
+    provider.map_or(identity.provider.as_str(), |it| it.words.as_str())
+}
