@@ -1,106 +1,20 @@
 //! What the pages have in common when they talk with a browser: cookies, forms that come back,
 //! and the raw authorization request that travels in them.
 
-use std::time::Duration;
+pub(crate) mod cookie;
 
-use http::header::{HeaderName, HeaderValue, ORIGIN, SET_COOKIE};
+use http::header::{HeaderName, HeaderValue, ORIGIN};
 use http::{HeaderMap, StatusCode};
-use rand::rngs::OsRng;
+
+pub(crate) use self::cookie::{BrowserName, Cookie};
 
 use crate::error_page::{self, Refused};
 use crate::pages::Frame;
-use crate::server::{AuthorizationServer, Settings};
+use crate::server::AuthorizationServer;
 use gateway_core::grants::Tools;
 use gateway_core::protocol::form::{Form, has_media_type};
-use gateway_core::protocol::web::{Request, Response};
+use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
-use gateway_core::secret::Secret;
-
-/// The cookies that the gateway sets. All are `HttpOnly`, `SameSite=Lax`, for the whole origin.
-/// With https they are `Secure` and carry the `__Host-` prefix, so that no other host and no
-/// plain connection can plant one. `Lax`, because the person arrives from the app's site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cookie {
-    /// Names a browser to which nobody has logged in yet; what the seals of its forms bind.
-    Browser,
-    /// A login.
-    Session,
-    /// Says that somebody has logged in with this browser before.
-    Device,
-}
-
-impl Cookie {
-    const fn name(self, https: bool) -> &'static str {
-        match (self, https) {
-            (Self::Browser, true) => "__Host-browser",
-            (Self::Browser, false) => "browser",
-            (Self::Session, true) => "__Host-session",
-            (Self::Session, false) => "session",
-            (Self::Device, true) => "__Host-device",
-            (Self::Device, false) => "device",
-        }
-    }
-
-    /// Its value in a request; a value that no cookie of ours has is as good as none.
-    pub(super) fn read<'r>(self, settings: &Settings, request: &'r Request) -> Option<&'r str> {
-        request
-            .cookie(self.name(settings.issuer.is_https()))
-            .filter(|value| (22..=256).contains(&value.len()))
-    }
-
-    /// Sets it. Without `lifetime` it ends with the browser.
-    pub(super) fn set(
-        self,
-        settings: &Settings,
-        response: &mut Response,
-        value: &str,
-        lifetime: Option<Duration>,
-    ) {
-        let https = settings.issuer.is_https();
-        let name = self.name(https);
-        let secure = if https { "; Secure" } else { "" };
-        let age = lifetime.map_or_else(String::new, |age| format!("; Max-Age={}", age.as_secs()));
-        let line = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{age}");
-        if let Ok(line) = HeaderValue::from_str(&line) {
-            response.headers_mut().append(SET_COOKIE, line);
-        }
-    }
-
-    /// Removes it from the browser.
-    pub(super) fn clear(self, settings: &Settings, response: &mut Response) {
-        self.set(settings, response, "", Some(Duration::ZERO));
-    }
-}
-
-/// The name of the asking browser: the one it sent, or a new one that the response must set.
-pub(super) struct BrowserName {
-    /// The cookie's value.
-    pub value: String,
-    is_new: bool,
-}
-
-impl BrowserName {
-    /// Reads or draws it.
-    pub(super) fn from_request(server: &AuthorizationServer, request: &Request) -> Self {
-        match Cookie::Browser.read(&server.settings, request) {
-            Some(value) => Self {
-                value: value.to_owned(),
-                is_new: false,
-            },
-            None => Self {
-                value: Secret::draw(&mut OsRng).reveal().to_owned(),
-                is_new: true,
-            },
-        }
-    }
-
-    /// Puts a new name onto the response.
-    pub(super) fn keep(&self, server: &AuthorizationServer, response: &mut Response) {
-        if self.is_new {
-            Cookie::Browser.set(&server.settings, response, &self.value, None);
-        }
-    }
-}
 
 /// What every page shows around its content.
 pub(super) fn frame<'a>(server: &'a AuthorizationServer, request: &'a Request) -> Frame<'a> {

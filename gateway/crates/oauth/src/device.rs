@@ -7,11 +7,13 @@
 //! (`gateway_core::grants::device`).
 
 mod answer;
+pub(crate) mod apps;
 mod ask;
 mod page;
 mod typed;
 
 pub(crate) use self::answer::{allow, deny, done};
+pub use self::apps::DeviceApps;
 pub(super) use self::ask::ask;
 pub(super) use self::page::{page, submit};
 pub(crate) use self::typed::type_code;
@@ -20,36 +22,11 @@ use crate::authorize::request::{AuthorizationFlow, AuthorizationRequest, Authori
 use crate::clients::{self, NotFound};
 use crate::error_response;
 use crate::server::AuthorizationServer;
-use gateway_core::client::{Client, Registration};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
 use gateway_core::secret::SecretHash;
-
-/// Which apps may ask from another machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceApps {
-    /// None.
-    Off,
-    /// Those that somebody vouches for: the operator, or the site that describes them. Whether it is they
-    /// who ask is another question (`AuthorizationRequest::is_proved`).
-    Verified,
-    /// All, also those that registered themselves.
-    All,
-}
-
-impl DeviceApps {
-    /// Whether this app may.
-    pub fn include(self, client: &Client) -> bool {
-        match self {
-            _ if !client.may_ask_from_elsewhere => false,
-            Self::Off => false,
-            Self::Verified => client.registration != Registration::SelfRegistered,
-            Self::All => true,
-        }
-    }
-}
 
 /// The request that a raw query of `/authorize` names, if it is one of a device: the query is judged anew
 /// wherever it comes from, as that of any other app. It may have been answered since.

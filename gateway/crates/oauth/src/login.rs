@@ -19,9 +19,9 @@ use crate::form_token::{self, Purpose, SealError};
 use crate::identity::{LoginName, Password, people};
 use crate::known_device_cookie;
 use crate::login_limit::Attempt;
-use crate::pages::{self, Goal, Login, LoginProblem, Ownerless, PasskeyForm, ProviderButton};
-use crate::passkey;
-use crate::provider::Provider;
+use crate::pages::{self, Goal, Login, LoginProblem, Ownerless, ProviderButton};
+use crate::passkey::{form, login as passkey_login};
+use crate::provider::settings::Provider;
 use crate::server::AuthorizationServer;
 use crate::session::{current_session, open_session};
 use gateway_core::audit::{Event, Record};
@@ -76,7 +76,7 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
     let now = server.clock.now();
     let form = browser::posted_form(server, request)?;
     if !form.field("credential").is_empty() {
-        return passkey::log_in(server, request, &form, now).await;
+        return passkey_login::log_in(server, request, &form, now).await;
     }
     let fields = Fields::from_form(server, &form);
     check_seal(server, request, &fields, now)?;
@@ -381,7 +381,7 @@ fn show(
     let ceremony = server.passkeys.begin_login();
     let passkey_seal = ceremony.as_ref().map(|ceremony| {
         let (purpose, about) = (Purpose::PasskeyLogin, sealed.as_ref());
-        passkey::seal(server, purpose, &browser.value, about, ceremony, now)
+        form::seal(server, purpose, &browser.value, about, ceremony, now)
     });
     let page = Login {
         frame: browser::frame(server, request),
@@ -390,7 +390,7 @@ fn show(
         name: typed.unwrap_or_default(),
         problem,
         providers: &buttons,
-        passkey: PasskeyForm::new(ceremony.as_ref(), passkey_seal.as_deref()),
+        passkey: form::fields(ceremony.as_ref(), passkey_seal.as_deref()),
         with_password: settings.password_login || asks_for_password(request, typed),
     }
     .page();

@@ -5,13 +5,14 @@
 //! and what their buttons do, which is the operator's API: the program gives that ([`OwnerPages`]), as
 //! it stands above this crate.
 
-use std::fmt;
-use std::sync::{Arc, OnceLock};
+pub(crate) mod visit;
+
 use std::time::Duration;
 
-use async_trait::async_trait;
 use http::{Method, StatusCode};
 use rand::rngs::OsRng;
+
+pub use self::visit::{OwnerPages, OwnerPagesHandle, OwnerVisit};
 
 use crate::browser::{self, BrowserName, PostedForm};
 use crate::error_page::{self, Refused};
@@ -20,7 +21,6 @@ use crate::login;
 use crate::pages::{self, Frame, Goal, Page};
 use crate::server::AuthorizationServer;
 use crate::session;
-use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
@@ -28,42 +28,6 @@ use gateway_store::{FormPage, Key};
 
 /// For so long a button that is pressed again says the same.
 const DOUBLE: Duration = Duration::from_secs(60);
-
-/// Answers what the owner asks under `/admin`.
-#[async_trait]
-pub trait OwnerPages: Send + Sync {
-    /// The answer to one request.
-    async fn answer(&self, visit: &OwnerVisit<'_>) -> Response;
-}
-
-/// Where the pages are put once, at the start.
-#[derive(Clone, Default)]
-pub struct OwnerPagesHandle(Arc<OnceLock<Box<dyn OwnerPages>>>);
-
-impl OwnerPagesHandle {
-    /// Puts them there; those that are there stay.
-    pub fn set(&self, pages: Box<dyn OwnerPages>) {
-        let _ = self.0.set(pages);
-    }
-}
-
-impl fmt::Debug for OwnerPagesHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OwnerPagesHandle")
-    }
-}
-
-/// One request of the owner's, logged in in this browser.
-pub struct OwnerVisit<'a> {
-    /// What the pages answer from.
-    pub server: &'a AuthorizationServer,
-    /// What is asked.
-    pub request: &'a Request,
-    /// The time that it is answered for.
-    pub now: Timestamp,
-    session: BrowserSession,
-    browser: BrowserName,
-}
 
 /// A form of one of the pages, from the person and the browser that it was made for.
 pub struct OwnerPress {

@@ -11,6 +11,7 @@ mod consent;
 mod device;
 mod home;
 mod login;
+mod moment;
 mod page;
 mod passkeys;
 mod refusal;
@@ -34,7 +35,6 @@ pub use self::device::{DeviceDone, DeviceForm, DeviceProblem};
 pub use self::home::{Home, MountUrls};
 pub use self::login::{Goal, Login, LoginProblem, Ownerless, ProviderButton};
 pub use self::page::{Frame, Page, respond};
-pub(crate) use self::passkeys::unavailable_words;
 pub use self::passkeys::{
     OwnPasskey, PasskeyForm, PasskeyNotice, PasskeysLine, PasskeysPage, PasswordForm,
 };

@@ -16,12 +16,13 @@ mod failure;
 mod github;
 mod id_jag;
 mod id_token;
-mod membership;
+pub(crate) mod membership;
 mod metadata;
 mod openid;
 mod person;
+pub(crate) mod providers;
 mod renewal;
-mod settings;
+pub(crate) mod settings;
 mod start;
 mod state;
 mod tenant;
@@ -30,64 +31,24 @@ mod unlink;
 pub(crate) use self::failure::{Failure, is_absence, is_fault};
 pub(crate) use self::id_jag::{IdJag, may_be_given, read_id_jag};
 pub(crate) use self::membership::{Membership, find_provider, membership};
+pub use self::providers::Providers;
 pub(crate) use self::renewal::renewed_standing;
 pub use self::settings::{
     Authentication, Flavour, GitHub, IdJagRules, OnLeave, OpenId, Protocol, Provider, WellKnown,
 };
 pub(crate) use self::start::link_bound;
+pub(crate) use self::unlink::has_another_way_in;
 pub use self::unlink::{Unlinked, unlink};
-pub(crate) use self::unlink::{has_account_that_lets_in, has_another_way_in};
-
-use std::time::Duration;
 
 use http::{Method, StatusCode};
 
 use self::client_key::ClientKey;
 use crate::cacheable_response;
 use crate::endpoint::Endpoint;
-use crate::fetch::{Documents, Fetcher, Limits};
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-
-/// The providers, and how they are asked.
-#[derive(Debug)]
-pub struct Providers {
-    all: Vec<Provider>,
-    fetch: Documents,
-}
-
-/// What one request to a provider may cost: its answer may hold some thousand groups.
-const LIMITS: Limits = Limits {
-    total: Duration::from_secs(5),
-    body: 512 * 1024,
-};
-
-impl Providers {
-    /// Providers, in the order of the login page. What the operator wrote is trusted to be where it
-    /// says; what a provider says, to be public.
-    pub fn new(all: Vec<Provider>) -> Self {
-        let written: Vec<_> = all.iter().flat_map(Provider::origins).collect();
-        let hosts = written.iter().filter_map(|url| url.host_str());
-        let plain = written.iter().filter(|url| url.scheme() == "http");
-        let plain = plain.map(|url| url.origin().ascii_serialization());
-        let fetcher = Fetcher::new(LIMITS, hosts.map(str::to_owned)).with_plain_origins(plain);
-        Self {
-            fetch: Documents::new(fetcher),
-            all,
-        }
-    }
-
-    /// In the order of the login page.
-    pub fn all(&self) -> &[Provider] {
-        &self.all
-    }
-
-    fn named(&self, name: &str) -> Option<&Provider> {
-        self.all.iter().find(|provider| provider.name == name)
-    }
-}
 
 /// What people know the provider of this name by, if it is configured.
 pub(crate) fn words_of<'s>(server: &'s AuthorizationServer, name: &str) -> Option<&'s str> {
@@ -132,10 +93,4 @@ fn keys(server: &AuthorizationServer, provider: &Provider, request: &Request) ->
 
 fn not_found() -> Response {
     web::text(StatusCode::NOT_FOUND, Reason::NotFound.sentence())
-}
-
-/// Where the provider sends the browser back to.
-fn callback_url(server: &AuthorizationServer, provider: &Provider) -> String {
-    let path = format!("/login/{}/callback", provider.name);
-    server.settings.issuer.join(&path)
 }

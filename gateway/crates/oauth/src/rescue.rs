@@ -19,8 +19,8 @@ use crate::error_page::{self, Refused};
 use crate::form_token::{Purpose, SealError};
 use crate::identity::people;
 use crate::login;
-use crate::pages::{self, PasskeyForm, RescueForm, RescueProblem};
-use crate::passkey::{self, NotMade};
+use crate::pages::{self, RescueForm, RescueProblem};
+use crate::passkey::{self, NotMade, Unavailable};
 use crate::server::AuthorizationServer;
 use crate::setup::{self, BETWEEN_LOOKS, LOOKS, SetAnswer};
 use gateway_core::audit::{Event, Record};
@@ -304,8 +304,8 @@ fn show(
         secret,
         user_name: &user.name,
         with_password: ways.password,
-        passkey: PasskeyForm::new(ceremony.as_ref(), seal.as_deref()),
-        unavailable: passkeys.unavailable(),
+        passkey: passkey::form::fields(ceremony.as_ref(), seal.as_deref()),
+        unavailable: passkeys.unavailable().map(Unavailable::words),
         problem,
     }
     .page();

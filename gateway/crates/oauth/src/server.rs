@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::device::DeviceApps;
+use crate::device::apps::DeviceApps;
 use crate::fetch::Documents;
 use crate::identity::{Passwords, Setup};
-use crate::owner::OwnerPagesHandle;
-use crate::passkey::Passkeys;
-use crate::provider::Providers;
+use crate::owner::visit::OwnerPagesHandle;
+use crate::passkey::site::Passkeys;
+use crate::provider::providers::Providers;
 use gateway_core::access_token::Keys;
 use gateway_core::client::service::ServiceClient;
 use gateway_core::client::{Client, ClientId};

@@ -13,7 +13,7 @@ use crate::browser::{BrowserName, PostedForm};
 use crate::error_page::{self, Refused};
 use crate::form_token::{Purpose, SealError};
 use crate::identity::{self, LoginName, Password, SetupCode, SetupRefusal};
-use crate::pages::{self, PasskeyForm, SetupForm, SetupProblem};
+use crate::pages::{self, SetupForm, SetupProblem};
 use crate::passkey::{self, NotMade};
 use crate::server::AuthorizationServer;
 use crate::{browser, login, session};
@@ -306,7 +306,7 @@ fn show(
         frame: browser::frame(server, request),
         code: &pages::clean(code, 20),
         name,
-        passkey: PasskeyForm::new(ceremony.as_ref(), seal.as_deref()),
+        passkey: passkey::form::fields(ceremony.as_ref(), seal.as_deref()),
         user: user.as_str(),
         problem,
     }

@@ -12,10 +12,8 @@ use crate::audited::audited;
 use crate::browser::{self, BrowserName};
 use crate::error_page::{self, Refused};
 use crate::form_token::{Purpose, SealError};
-use crate::pages::{
-    self, Goal, OwnPasskey, PasskeyForm, PasskeyNotice, PasskeysPage, PasswordForm,
-};
-use crate::passkey::{self, NewPasskey, NotMade, Removed, has_way_in};
+use crate::pages::{self, Goal, OwnPasskey, PasskeyNotice, PasskeysPage, PasswordForm};
+use crate::passkey::{self, NewPasskey, NotMade, Removed, Unavailable, has_way_in};
 use crate::server::AuthorizationServer;
 use crate::{login, session};
 use gateway_core::audit::{Event, Record};
@@ -232,8 +230,8 @@ async fn show(
             .iter()
             .map(|it| own(sealer, &user, it))
             .collect(),
-        add: PasskeyForm::new(ceremony.as_ref(), seal.as_deref()),
-        unavailable: passkeys.unavailable(),
+        add: passkey::form::fields(ceremony.as_ref(), seal.as_deref()),
+        unavailable: passkeys.unavailable().map(Unavailable::words),
         is_of_provider: !is_local,
         password: password_form(sealer, &user),
         log_out_seal: &session::log_out_seal(server, &browser, session, now),

@@ -113,7 +113,7 @@ fn logins<'a>(sealer: Sealer<'a>, user: Option<&'a User>) -> Logins<'a> {
 fn passkeys_line(server: &AuthorizationServer, user: &User) -> PasskeysLine {
     match (server.passkeys.count(user), server.passkeys.unavailable()) {
         _ if !server.is_local(user) => PasskeysLine::None,
-        (0, Some(why)) => PasskeysLine::Unavailable(pages::unavailable_words(why)),
+        (0, Some(why)) => PasskeysLine::Unavailable(why.words()),
         (0, None) => PasskeysLine::Possible,
         (count, _) => PasskeysLine::Some(count),
     }

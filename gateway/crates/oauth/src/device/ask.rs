@@ -5,13 +5,14 @@ use http::header::HeaderName;
 use rand::rngs::OsRng;
 use serde_json::json;
 
+use super::apps::DeviceApps;
 use crate::client_authentication::{authenticate, form, malformed};
+use crate::discovery;
 use crate::endpoint::Endpoint;
 use crate::error_response::{self, store_fault};
 use crate::register::network;
 use crate::request_limit::RequestLimit;
 use crate::server::AuthorizationServer;
-use crate::{device::DeviceApps, discovery};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::device::{DeviceAuthorization, INTERVAL, LIFETIME, UserCode};
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::apps::DeviceApps;
+use super::typed;
 use crate::browser;
-use crate::device::{DeviceApps, typed};
 use crate::error_page::{self, Refused};
 use crate::login_limit::{self, Limit};
 use crate::pages::{self, DeviceForm, DeviceProblem};

@@ -6,6 +6,7 @@ mod notice;
 use askama::Template;
 use http::StatusCode;
 
+use super::moment::Moment;
 use super::page::{Forms, Frame, Page};
 use super::passkeys::PasskeysLine;
 use super::text::{ago, clean, exact, in_words};
@@ -321,12 +322,6 @@ impl AllowedLine {
     }
 }
 
-/// A moment for people and for programs.
-pub(super) struct Moment {
-    pub(super) words: String,
-    pub(super) exactly: Timestamp,
-}
-
 pub(super) struct ChangedLine<'a> {
     number: usize,
     name: String,
@@ -401,15 +396,6 @@ impl<'a> ConnectionLine<'a> {
                 .collect(),
             is_unknown: connection.is_unknown,
             revoke: &connection.revoke,
-        }
-    }
-}
-
-impl Moment {
-    pub(super) fn before(at: Timestamp, now: Timestamp) -> Self {
-        Self {
-            words: ago(now.since(at)),
-            exactly: at,
         }
     }
 }

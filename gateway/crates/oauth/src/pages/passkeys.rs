@@ -3,10 +3,9 @@
 use askama::Template;
 use http::StatusCode;
 
-use super::account::Moment;
+use super::moment::Moment;
 use super::page::{Forms, Frame, Page};
 use super::text::clean;
-use crate::passkey::{Ceremony, Unavailable};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 use gateway_store::Passkey;
@@ -14,39 +13,16 @@ use gateway_store::Passkey;
 /// What a form carries that a passkey answers.
 #[derive(Clone, Copy, Debug)]
 pub struct PasskeyForm<'a> {
-    pub(super) options: &'a str,
-    pub(super) state: &'a str,
-    pub(super) seal: &'a str,
-}
-
-impl<'a> PasskeyForm<'a> {
-    /// Of a ceremony and its seal, if there is one.
-    pub(crate) fn new(ceremony: Option<&'a Ceremony>, seal: Option<&'a str>) -> Option<Self> {
-        let (ceremony, seal) = (ceremony?, seal?);
-        Some(Self {
-            options: &ceremony.options,
-            state: &ceremony.state,
-            seal,
-        })
-    }
+    /// What the browser is asked, in JSON.
+    pub options: &'a str,
+    /// What its answer is judged by, in JSON.
+    pub state: &'a str,
+    /// Proves that the form comes from this page.
+    pub seal: &'a str,
 }
 
 /// The longest name of a host, in characters (RFC 1035 §2.3.4).
 const LONGEST_HOST: usize = 253;
-
-/// What people are told where passkeys can't work.
-pub(crate) const fn unavailable_words(why: Unavailable) -> &'static str {
-    match why {
-        Unavailable::Number => {
-            "Passkeys belong to a name, and this gateway is reached at a number: browsers refuse \
-             them here. They work once its public_url has a name; on this machine, localhost."
-        }
-        Unavailable::Name => {
-            "Browsers take no passkey for the name that this gateway is reached at. They work once its \
-             public_url has another."
-        }
-    }
-}
 
 /// What `/account` says of passkeys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,8 +53,8 @@ pub struct PasskeysPage<'a> {
     pub passkeys: Vec<OwnPasskey<'a>>,
     /// Adds one; `None`: the person can't have one, or not one more.
     pub add: Option<PasskeyForm<'a>>,
-    /// Why there are no passkeys here, if so.
-    pub unavailable: Option<Unavailable>,
+    /// Why there are no passkeys here, if so, in words for the person.
+    pub unavailable: Option<&'static str>,
     /// Whether the person logs in with an identity provider alone.
     pub is_of_provider: bool,
     /// What the person may do about the password.
@@ -195,7 +171,7 @@ impl PasskeysPage<'_> {
             passkeys: self.passkeys.iter().map(|own| self.line(own)).collect(),
             add: self.add,
             is_full: self.passkeys.len() >= Passkey::MOST,
-            unavailable: self.unavailable.map(unavailable_words),
+            unavailable: self.unavailable,
             is_of_provider: self.is_of_provider,
             password: &self.password,
             log_out_seal: self.log_out_seal,

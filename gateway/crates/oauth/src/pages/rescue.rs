@@ -3,9 +3,8 @@
 use askama::Template;
 
 use super::page::{Forms, Frame, Page};
-use super::passkeys::{PasskeyForm, unavailable_words};
+use super::passkeys::PasskeyForm;
 use super::setup::SetupProblem;
-use crate::passkey::Unavailable;
 use gateway_core::reason::Reason;
 
 /// Asks for a new password or a passkey.
@@ -21,8 +20,8 @@ pub struct RescueForm<'a> {
     pub with_password: bool,
     /// Makes a passkey, where they work.
     pub passkey: Option<PasskeyForm<'a>>,
-    /// Why there are no passkeys here, if so.
-    pub unavailable: Option<Unavailable>,
+    /// Why there are no passkeys here, if so, in words for the person.
+    pub unavailable: Option<&'static str>,
     /// Why the page is shown again.
     pub problem: Option<RescueProblem>,
 }
@@ -45,7 +44,7 @@ impl RescueForm<'_> {
             user_name: self.user_name,
             with_password: self.with_password,
             passkey: self.passkey,
-            unavailable: self.unavailable.map(unavailable_words),
+            unavailable: self.unavailable,
             concerns_password: matches!(self.problem, Some(RescueProblem::Password(_))),
             problem: self.problem.map(|problem| match problem {
                 RescueProblem::Password(problem) => problem.sentence().to_owned(),

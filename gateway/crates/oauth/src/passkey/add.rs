@@ -1,6 +1,7 @@
 //! Adding a passkey to a person.
 
-use super::{PasskeyRefusal, unseal};
+use super::form::unseal;
+use super::refusal::PasskeyRefusal;
 use crate::browser::{Cookie, PostedForm};
 use crate::form_token::{Purpose, SealError, Unsealed};
 use crate::pages;

@@ -13,7 +13,8 @@ use webauthn_rs::prelude::{
 };
 use webauthn_rs_core::proto::{RegisteredExtensions, UserVerificationPolicy};
 
-use super::{PasskeyRefusal, Passkeys};
+use super::refusal::PasskeyRefusal;
+use super::site::Passkeys;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
 use gateway_core::reason::Reason;

@@ -1,6 +1,8 @@
 //! `POST /login` with the answer of a passkey: the browser names nobody, the passkey does.
 
-use super::{Assertion, PasskeyRefusal, unseal};
+use super::ceremony::Assertion;
+use super::form::unseal;
+use super::refusal::PasskeyRefusal;
 use crate::audited::audited;
 use crate::browser::{Cookie, PostedForm};
 use crate::error_page::{self, Refused};

@@ -3,7 +3,7 @@
 
 use rand::RngCore;
 
-use crate::provider::has_account_that_lets_in;
+use crate::provider::membership::has_account_that_lets_in;
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_store::{StoreError, User};

@@ -9,7 +9,6 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::callback_url;
 use super::client_key::ClientKey;
 use super::failure::Failure;
 use super::settings::{Authentication, Provider};
@@ -48,6 +47,12 @@ pub(super) struct Tokens {
     pub(super) refresh_token: Option<String>,
     error: Option<String>,
     error_description: Option<String>,
+}
+
+/// Where the provider sends the browser back to.
+pub(super) fn callback_url(server: &AuthorizationServer, provider: &Provider) -> String {
+    let path = format!("/login/{}/callback", provider.name);
+    server.settings.issuer.join(&path)
 }
 
 /// Exchanges it.

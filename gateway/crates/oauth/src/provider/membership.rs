@@ -1,7 +1,7 @@
 //! What a person's accounts at providers are good for at this moment: whether the person may still
 //! come in, in which groups the person is, and until when that may be said.
 
-use super::Providers;
+use super::providers::Providers;
 use super::settings::Provider;
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
@@ -83,6 +83,15 @@ pub(crate) fn find_provider<'p>(
     let is_its = |provider: &&Provider| provider.is_of(&identity.issuer);
     let named = providers.named(&identity.provider).filter(is_its);
     named.or_else(|| providers.all().iter().find(is_its))
+}
+
+/// Whether a person could log in with an account at a provider, as things are configured.
+pub(crate) fn has_account_that_lets_in(server: &AuthorizationServer, user: &User) -> bool {
+    let lets_in = |account: &Identity| {
+        let provider = find_provider(&server.providers, account);
+        provider.is_some_and(|it| login_rules::judge(&it.allow, &profile(account)).is_ok())
+    };
+    user.identities.iter().any(lets_in)
 }
 
 /// What an account's provider said, for the rules.

@@ -4,9 +4,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use super::Providers;
 use super::failure::Failure;
 use super::id_token::Keys;
+use super::providers::Providers;
 use super::settings::OpenId;
 use super::tenant::is_document_issuer;
 use crate::fetch::FetchError;

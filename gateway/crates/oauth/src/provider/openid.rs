@@ -5,11 +5,11 @@ use rand::rngs::OsRng;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::Providers;
 use super::exchange::{Exchange, Grant, Tokens, exchange};
 use super::failure::Failure;
 use super::id_token::{self, Claims, Expected};
 use super::metadata::Metadata;
+use super::providers::Providers;
 use super::settings::{Flavour, OpenId, Provider};
 use super::start::Pass;
 use crate::fetch::{FetchError, Query};

@@ -6,9 +6,10 @@ use http::StatusCode;
 use rand::rngs::OsRng;
 use url::Url;
 
+use super::exchange::callback_url;
 use super::failure::{Failure, FailureContext};
 use super::settings::{Protocol, Provider};
-use super::{callback_url, github, openid};
+use super::{github, openid};
 use crate::audited::{audited, take_records};
 use crate::browser::{self, BrowserName, Cookie, PostedForm};
 use crate::error_page::{self, Refused};

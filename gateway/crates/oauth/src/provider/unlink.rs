@@ -1,10 +1,8 @@
 //! Taking an account at an identity provider off a person. Never the last way in.
 
-use super::membership::{find_provider, profile};
-use crate::passkey::has_way_in;
+use crate::passkey::remove::has_way_in;
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
-use gateway_core::login_rules;
 use gateway_store::{Identity, StoreError, User};
 
 /// What came of it.
@@ -58,15 +56,6 @@ pub(crate) fn has_another_way_in(
         server,
         &left.without_identity(&account.issuer, &account.subject),
     )
-}
-
-/// Whether a person could log in with an account at a provider, as things are configured.
-pub(crate) fn has_account_that_lets_in(server: &AuthorizationServer, user: &User) -> bool {
-    let lets_in = |account: &Identity| {
-        let provider = find_provider(&server.providers, account);
-        provider.is_some_and(|it| login_rules::judge(&it.allow, &profile(account)).is_ok())
-    };
-    user.identities.iter().any(lets_in)
 }
 
 #[cfg(test)]

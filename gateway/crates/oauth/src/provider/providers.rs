@@ -1,0 +1,44 @@
+//! The providers as a value: what the operator wrote of each, and how they are asked.
+
+use std::time::Duration;
+
+use super::settings::Provider;
+use crate::fetch::{Documents, Fetcher, Limits};
+
+/// The providers, and how they are asked.
+#[derive(Debug)]
+pub struct Providers {
+    all: Vec<Provider>,
+    pub(super) fetch: Documents,
+}
+
+/// What one request to a provider may cost: its answer may hold some thousand groups.
+const LIMITS: Limits = Limits {
+    total: Duration::from_secs(5),
+    body: 512 * 1024,
+};
+
+impl Providers {
+    /// Providers, in the order of the login page. What the operator wrote is trusted to be where it
+    /// says; what a provider says, to be public.
+    pub fn new(all: Vec<Provider>) -> Self {
+        let written: Vec<_> = all.iter().flat_map(Provider::origins).collect();
+        let hosts = written.iter().filter_map(|url| url.host_str());
+        let plain = written.iter().filter(|url| url.scheme() == "http");
+        let plain = plain.map(|url| url.origin().ascii_serialization());
+        let fetcher = Fetcher::new(LIMITS, hosts.map(str::to_owned)).with_plain_origins(plain);
+        Self {
+            fetch: Documents::new(fetcher),
+            all,
+        }
+    }
+
+    /// In the order of the login page.
+    pub fn all(&self) -> &[Provider] {
+        &self.all
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<&Provider> {
+        self.all.iter().find(|provider| provider.name == name)
+    }
+}
