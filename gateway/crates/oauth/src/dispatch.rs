@@ -86,18 +86,13 @@ async fn answer(
     }
 }
 
-/// One match from endpoint to file.
+/// One match from endpoint to file; what belongs together goes on in a function of its own.
 async fn dispatch(
     server: &AuthorizationServer,
     matched: &MatchedEndpoint,
     request: &Request,
     now: Timestamp,
 ) -> Response {
-    let settings = &server.settings;
-    let about = |document: &dyn Fn(&Subject) -> Response| {
-        let subject = matched.subject.as_ref();
-        subject.map_or_else(discovery::absent, document)
-    };
     let submitted = request.method == Method::POST;
     match matched.endpoint {
         Endpoint::Health => web::text(StatusCode::OK, "ok\n"),
@@ -118,32 +113,20 @@ async fn dispatch(
         Endpoint::Setup => setup::page(server, request).await,
         Endpoint::Rescue if submitted => rescue::submit(server, request).await,
         Endpoint::Rescue => rescue::page(server, request).await,
-        Endpoint::Account => account::page(server, request).await,
-        Endpoint::AccountRevoke if submitted => account::revoke(server, request).await,
-        Endpoint::AccountApprove if submitted => account::approve(server, request).await,
-        Endpoint::AccountUnlink if submitted => account::unlink(server, request).await,
-        Endpoint::AccountPasskeys => account::passkeys::page(server, request).await,
-        Endpoint::AccountPasskeysAdd if submitted => account::passkeys::add(server, request).await,
-        Endpoint::AccountPasskeysRemove if submitted => {
-            account::passkeys::remove(server, request).await
-        }
-        Endpoint::AccountPasswordRemove if submitted => {
-            account::passkeys::remove_password(server, request).await
-        }
-        Endpoint::AccountPasskeysAdd
-        | Endpoint::AccountPasskeysRemove
-        | Endpoint::AccountPasswordRemove => web::see_other(Endpoint::AccountPasskeys.path()),
-        Endpoint::AccountTokens => account::tokens(server, request).await,
-        Endpoint::AccountTokensNew if submitted => account::make_token(server, request).await,
-        Endpoint::AccountTokensNew => account::new_token(server, request).await,
-        Endpoint::AccountTokensRevoke if submitted => account::revoke_token(server, request).await,
-        Endpoint::AccountTokensRevoke => web::see_other(Endpoint::AccountTokens.path()),
-        Endpoint::AccountReadmit if submitted => account::readmit(server, request).await,
-        // Reloaded from the address bar after a button was pressed.
-        Endpoint::AccountRevoke
+        Endpoint::Account
+        | Endpoint::AccountRevoke
         | Endpoint::AccountApprove
         | Endpoint::AccountUnlink
-        | Endpoint::AccountReadmit => web::see_other(Endpoint::Account.path()),
+        | Endpoint::AccountReadmit
+        | Endpoint::AccountPasskeys
+        | Endpoint::AccountPasskeysAdd
+        | Endpoint::AccountPasskeysRemove
+        | Endpoint::AccountPasswordRemove
+        | Endpoint::AccountTokens
+        | Endpoint::AccountTokensNew
+        | Endpoint::AccountTokensRevoke => {
+            dispatch_account(server, matched.endpoint, request).await
+        }
         Endpoint::Admin => owner::answer(server, request, now).await,
         Endpoint::BackendPage => match &matched.subject {
             Some(subject) => backend_page::page(server, subject, request, now).await,
@@ -156,6 +139,68 @@ async fn dispatch(
         Endpoint::Register => register::answer(server, request, now).await,
         Endpoint::Revoke => revoke::answer(server, request, now).await,
         Endpoint::Introspect => introspect::answer(server, request, now).await,
+        Endpoint::AuthorizationServerMetadata
+        | Endpoint::ProtectedResourceMetadata
+        | Endpoint::Manifest
+        | Endpoint::WellKnownServerCard
+        | Endpoint::ServerCard
+        | Endpoint::WebKeys
+        | Endpoint::AppsChallenge
+        | Endpoint::SecurityTxt
+        | Endpoint::Robots
+        | Endpoint::Llms
+        | Endpoint::Favicon
+        | Endpoint::Absent => dispatch_document(server, matched, request, now),
+    }
+}
+
+/// `/account` and below.
+async fn dispatch_account(
+    server: &AuthorizationServer,
+    endpoint: Endpoint,
+    request: &Request,
+) -> Response {
+    let submitted = request.method == Method::POST;
+    match endpoint {
+        Endpoint::Account => account::page(server, request).await,
+        Endpoint::AccountRevoke if submitted => account::revoke(server, request).await,
+        Endpoint::AccountApprove if submitted => account::approve(server, request).await,
+        Endpoint::AccountUnlink if submitted => account::unlink(server, request).await,
+        Endpoint::AccountReadmit if submitted => account::readmit(server, request).await,
+        Endpoint::AccountPasskeys => account::passkeys::page(server, request).await,
+        Endpoint::AccountPasskeysAdd if submitted => account::passkeys::add(server, request).await,
+        Endpoint::AccountPasskeysRemove if submitted => {
+            account::passkeys::remove(server, request).await
+        }
+        Endpoint::AccountPasswordRemove if submitted => {
+            account::passkeys::remove_password(server, request).await
+        }
+        Endpoint::AccountTokens => account::tokens(server, request).await,
+        Endpoint::AccountTokensNew if submitted => account::make_token(server, request).await,
+        Endpoint::AccountTokensNew => account::new_token(server, request).await,
+        Endpoint::AccountTokensRevoke if submitted => account::revoke_token(server, request).await,
+        // Reloaded from the address bar after a button was pressed: back to the button's page.
+        Endpoint::AccountPasskeysAdd
+        | Endpoint::AccountPasskeysRemove
+        | Endpoint::AccountPasswordRemove => web::see_other(Endpoint::AccountPasskeys.path()),
+        Endpoint::AccountTokensRevoke => web::see_other(Endpoint::AccountTokens.path()),
+        _ => web::see_other(Endpoint::Account.path()),
+    }
+}
+
+/// What is published for programs and browsers, about the gateway or one of its backends.
+fn dispatch_document(
+    server: &AuthorizationServer,
+    matched: &MatchedEndpoint,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
+    let settings = &server.settings;
+    let about = |document: &dyn Fn(&Subject) -> Response| {
+        let subject = matched.subject.as_ref();
+        subject.map_or_else(discovery::absent, document)
+    };
+    match matched.endpoint {
         Endpoint::AuthorizationServerMetadata => metadata::authorization_server(server, request),
         Endpoint::ProtectedResourceMetadata => about(&|subject| {
             let mount = &subject.mount.name;
@@ -180,7 +225,7 @@ async fn dispatch(
         Endpoint::Robots => discovery::robots(request),
         Endpoint::Llms => discovery::llms(server, request),
         Endpoint::Favicon => discovery::favicon(request),
-        Endpoint::Absent => discovery::absent(),
+        _ => discovery::absent(),
     }
 }
 

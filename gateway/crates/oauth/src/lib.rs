@@ -9,7 +9,7 @@
 //! # Identity providers
 //!
 //! [`provider`] has what is asked of one and what of its answer is believed. What it said of a person
-//! stands in the person's record, with its time; `provider/standing.rs` judges it wherever a session, a
+//! stands in the person's record, with its time; `provider/membership.rs` judges it wherever a session, a
 //! code or a refresh token is used. Groups travel in the access token, which never outlives them.
 //!
 //! Where `id_jag` of one is configured, its word alone connects apps: `provider/id_jag.rs` reads it,
