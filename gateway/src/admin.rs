@@ -35,7 +35,7 @@ pub use self::front_door::FrontDoor;
 pub use self::pages::AdminPages;
 
 use crate::environment;
-use crate::tls::{CertificateStatus, Standing};
+use crate::tls::{CertificateState, CertificateStatus};
 use gateway_core::clock::Timestamp;
 use gateway_core::secret::SecretHash;
 use gateway_metrics::Metrics;
@@ -156,7 +156,7 @@ impl Admin {
             }
         }
         if let Some(certificate) = &self.certificate {
-            let (is_good, line) = certificate_line(&certificate.standing(), now);
+            let (is_good, line) = certificate_line(&certificate.state(), now);
             body.push_str(&line);
             if !is_good {
                 status = StatusCode::SERVICE_UNAVAILABLE;
@@ -217,12 +217,12 @@ impl Admin {
 }
 
 /// Whether clients can connect by what is served, and the line for it.
-fn certificate_line(standing: &Standing, now: Timestamp) -> (bool, String) {
-    let fault = standing.fault.as_deref();
+fn certificate_line(state: &CertificateState, now: Timestamp) -> (bool, String) {
+    let fault = state.fault.as_deref();
     let more = fault.map_or_else(String::new, |fault| {
         format!(", and there is no newer one: {fault}")
     });
-    match &standing.served {
+    match &state.served {
         Some(facts) if now < facts.ends => {
             let days = facts.ends.since(now).as_secs() / 86_400;
             let ends = facts.ends;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use gateway_proxy::ServedCertificate;
 
-pub use self::status::{CertificateStatus, Standing};
+pub use self::status::{CertificateState, CertificateStatus};
 
 /// What is served, and how it stands.
 #[derive(Clone, Debug, Default)]

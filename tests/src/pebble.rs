@@ -198,7 +198,7 @@ fn installed(name: &str) -> Result<PathBuf> {
 }
 
 /// A port that leads to another one, or answers every request with 404.
-pub struct Way {
+pub struct PortForward {
     /// Where it listens.
     pub port: u16,
     leads: watch::Sender<Option<u16>>,
@@ -206,13 +206,13 @@ pub struct Way {
     task: JoinHandle<()>,
 }
 
-impl Drop for Way {
+impl Drop for PortForward {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Way {
+impl PortForward {
     /// Listens, and leads nowhere.
     pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;

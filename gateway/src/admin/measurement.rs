@@ -29,8 +29,8 @@ impl Measured<'_> {
         metrics.build.with([env!("CARGO_PKG_VERSION")]).set(1);
         let age = self.revocations_age.as_secs_f64();
         metrics.revocations_age.set([], age);
-        let standing = self.certificate.map(CertificateStatus::standing);
-        if let Some(facts) = standing.and_then(|standing| standing.served) {
+        let state = self.certificate.map(CertificateStatus::state);
+        if let Some(facts) = state.and_then(|state| state.served) {
             let ends = Duration::from_secs(facts.ends.secs()).as_secs_f64();
             metrics.certificate_end.set([], ends);
         }

@@ -180,12 +180,12 @@ fn start(
         dangers(config, &app, certificate.as_ref()).await;
         owner_of_configuration(config, &app).await?;
         start_programs(config, runtime.handle(), &stop).await?;
-        let shown = summary::Shown {
+        let facts = summary::StartFacts {
             keys_created,
             certificate: certificate.as_ref(),
             tunnel: tunnel.as_ref(),
         };
-        summary::print(config, &app, &shown).await?;
+        summary::print(config, &app, &facts).await?;
         anyhow::Ok(app)
     };
     let started = runtime.block_on(async {

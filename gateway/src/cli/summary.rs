@@ -24,7 +24,7 @@ use gateway_upstream::{Address, Backend, BackendStatus, Lookout, Observation, To
 const PENDING: Duration = Duration::from_secs(3);
 
 /// What is shown beside the configuration.
-pub(super) struct Shown<'a> {
+pub(super) struct StartFacts<'a> {
     /// Whether this start made the keys.
     pub(super) keys_created: bool,
     /// The certificate in files, where https is served with one.
@@ -34,11 +34,15 @@ pub(super) struct Shown<'a> {
 }
 
 /// Prints what is known without asking any backend.
-pub(super) async fn print(config: &Config, app: &App, shown: &Shown<'_>) -> Result<(), StoreError> {
+pub(super) async fn print(
+    config: &Config,
+    app: &App,
+    facts: &StartFacts<'_>,
+) -> Result<(), StoreError> {
     println!("{} {}", config.general.title, env!("CARGO_PKG_VERSION"));
-    print_state(config, shown.keys_created);
-    print_https(config, shown.certificate);
-    if let Some(tunnel) = shown.tunnel {
+    print_state(config, facts.keys_created);
+    print_https(config, facts.certificate);
+    if let Some(tunnel) = facts.tunnel {
         print_tunnel(tunnel);
     }
     print_urls(config);

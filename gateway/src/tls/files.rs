@@ -180,7 +180,7 @@ fn keep(tls: &Tls, fault: &FileFault, is_asked: bool) {
 /// Says in the log what is due of the end of what is served.
 pub(super) fn remind(tls: &Tls, said: &mut Option<(Notice, Timestamp)>) {
     let now = Clock.now();
-    let Some(facts) = tls.status.standing().served else {
+    let Some(facts) = tls.status.state().served else {
         return;
     };
     let Some(notice) = notice::due(&facts, *said, now) else {

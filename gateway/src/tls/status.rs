@@ -6,11 +6,11 @@ use super::certificate::CertificateFacts;
 
 /// How the certificate stands.
 #[derive(Debug, Default)]
-pub struct CertificateStatus(Mutex<Standing>);
+pub struct CertificateStatus(Mutex<CertificateState>);
 
 /// What is known of it at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct CertificateState {
     /// The one that is served, if there is one.
     pub served: Option<CertificateFacts>,
     /// Why there is no newer one, if that failed.
@@ -19,19 +19,19 @@ pub struct Standing {
 
 impl CertificateStatus {
     /// As it is now.
-    pub fn standing(&self) -> Standing {
+    pub fn state(&self) -> CertificateState {
         self.0.lock().clone()
     }
 
     /// This one is served from now on, and nothing is wrong; `true` where that is news.
     pub(super) fn serves(&self, facts: CertificateFacts) -> bool {
-        let now = Standing {
+        let now = CertificateState {
             served: Some(facts),
             fault: None,
         };
-        let mut standing = self.0.lock();
-        let is_news = *standing != now;
-        *standing = now;
+        let mut state = self.0.lock();
+        let is_news = *state != now;
+        *state = now;
         is_news
     }
 
@@ -42,9 +42,9 @@ impl CertificateStatus {
 
     /// No newer one could be had; `true` where that is news.
     pub(super) fn fails(&self, fault: String) -> bool {
-        let mut standing = self.0.lock();
-        let is_news = standing.fault.as_ref() != Some(&fault);
-        standing.fault = Some(fault);
+        let mut state = self.0.lock();
+        let is_news = state.fault.as_ref() != Some(&fault);
+        state.fault = Some(fault);
         is_news
     }
 }
@@ -69,8 +69,8 @@ mod tests {
         assert!(status.fails("a".to_owned()));
         assert!(!status.fails("a".to_owned()));
         assert!(status.recovers());
-        assert_eq!(status.standing().served, Some(facts(2)));
-        assert_eq!(status.standing().fault, None);
+        assert_eq!(status.state().served, Some(facts(2)));
+        assert_eq!(status.state().fault, None);
         assert!(status.fails("a".to_owned()));
         assert!(status.serves(facts(2)));
         assert!(status.serves(facts(3)));

@@ -38,7 +38,7 @@ pub struct IdentityHeaders {
 
 /// What the routes need.
 #[derive(Clone, Debug)]
-pub struct Front {
+pub struct BridgeState {
     /// The servers.
     pub pool: Arc<Pool>,
     /// Names answered to.
@@ -51,7 +51,7 @@ pub struct Front {
     pub numbers: Arc<AtomicU64>,
 }
 
-impl Front {
+impl BridgeState {
     /// For whom a request is, as far as is known.
     pub fn owner(&self, headers: &HeaderMap) -> Owner {
         let Some(identity) = &self.identity else {
@@ -97,12 +97,12 @@ impl Front {
 }
 
 /// The routes; `largest_body` in bytes.
-pub fn router(front: Front, largest_body: usize) -> Router {
-    let hosts = Arc::clone(&front.hosts);
+pub fn router(bridge: BridgeState, largest_body: usize) -> Router {
+    let hosts = Arc::clone(&bridge.hosts);
     Router::new()
         .route("/mcp", any(stateful::any))
         .route("/mcp/", any(stateful::any))
-        .with_state(front)
+        .with_state(bridge)
         .layer(DefaultBodyLimit::max(largest_body))
         .layer(middleware::from_fn_with_state(hosts, only_our_hosts))
         // Asked by address, with whatever Host; tells nothing.

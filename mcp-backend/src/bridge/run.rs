@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::child::CommandSpec;
-use crate::bridge::http::{Front, IdentityHeaders, router};
+use crate::bridge::http::{BridgeState, IdentityHeaders, router};
 use crate::bridge::options::{BridgeOptions, Listen, environment};
 use crate::bridge::pool::Pool;
 use crate::bridge::pool::process_slots::ProcessSlots;
@@ -52,7 +52,7 @@ pub async fn serve(options: BridgeOptions) -> anyhow::Result<()> {
     if !is_private {
         log::warn!(event = "identity_not_believed"; "anybody can reach this address, so nobody is believed to speak for a person: clients without sessions share a process. Where only the gateway can reach it: --trust-identity-headers");
     }
-    let front = Front {
+    let bridge = BridgeState {
         pool: Arc::clone(&pool),
         hosts: Arc::new(Hosts::new(&options.allowed_host)),
         identity: is_private.then(|| IdentityHeaders {
@@ -63,7 +63,7 @@ pub async fn serve(options: BridgeOptions) -> anyhow::Result<()> {
         ending: ending.clone(),
         numbers: Arc::new(AtomicU64::new(1)),
     };
-    let router = router(front, options.largest_body);
+    let router = router(bridge, options.largest_body);
     let served = match &options.listen {
         Listen::Tcp(address) => {
             let listener = TcpListener::bind(address).await.with_context(|| {

@@ -11,7 +11,7 @@ use hyper::Version;
 use tests::gateway::{Gateway, Setup};
 use tests::http;
 use tests::https::HttpsClient;
-use tests::pebble::{Pebble, Way};
+use tests::pebble::{Pebble, PortForward};
 use tests::program::{Program, binary, free_port, run, run_in, signal};
 use tests::recorder::Recorder;
 use tests::redis::Redis;
@@ -127,8 +127,8 @@ fn read_all(folder: &std::path::Path) -> std::io::Result<Vec<u8>> {
 #[tokio::test]
 async fn a_challenge_that_is_not_found_is_told_and_asked_again_when_the_operator_says_so()
 -> Result<()> {
-    let (plain, way) = (free_port(), Way::start().await?);
-    let pebble = Pebble::start(way.port, 0).await?;
+    let (plain, forward) = (free_port(), PortForward::start().await?);
+    let pebble = Pebble::start(forward.port, 0).await?;
     let backend = Recorder::start(scripted_mcp::answer).await?;
     let gateway = Gateway::start(setup(&pebble, plain, &backend)).await?;
     let line = logged(&gateway, "certificate_order_failed", ORDER).await?;
@@ -149,7 +149,7 @@ async fn a_challenge_that_is_not_found_is_told_and_asked_again_when_the_operator
     gateway.restart().await?;
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(pebble.orders(), 1);
-    way.lead(Some(plain));
+    forward.lead(Some(plain));
     hang_up(&gateway).await?;
     served(&gateway, &pebble.root().await?, ORDER).await?;
     assert_eq!(pebble.orders(), 2);
@@ -206,15 +206,15 @@ async fn replica(
 
 #[tokio::test]
 async fn replicas_order_once_whichever_of_them_is_asked_for_the_challenge() -> Result<()> {
-    let (redis, way) = (Redis::start().await?, Way::start().await?);
-    let pebble = Pebble::start(way.port, 0).await?;
+    let (redis, forward) = (Redis::start().await?, PortForward::start().await?);
+    let pebble = Pebble::start(forward.port, 0).await?;
     let backend = Recorder::start(scripted_mcp::answer).await?;
     let keys = tempfile::tempdir()?;
     // The keys are made by whoever comes first, and shared.
     let (first, plain) = replica(&pebble, &redis, &backend, keys.path()).await?;
     drop(first);
     redis.wipe().await?;
-    way.lead(Some(plain));
+    forward.lead(Some(plain));
     let before = pebble.orders();
     let root = pebble.root().await?;
     // Nobody is asked for the challenge before both can be.
@@ -224,13 +224,13 @@ async fn replicas_order_once_whichever_of_them_is_asked_for_the_challenge() -> R
         replica(&pebble, &redis, &backend, keys.path()),
     )?;
     // Nobody can know which of them orders: both are asked in turn until it is done.
-    way.lead(Some(two.1));
+    forward.lead(Some(two.1));
     pebble.thaw().await?;
     let leading = async {
         loop {
-            way.lead(Some(one.1));
+            forward.lead(Some(one.1));
             tokio::time::sleep(Duration::from_millis(50)).await;
-            way.lead(Some(two.1));
+            forward.lead(Some(two.1));
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

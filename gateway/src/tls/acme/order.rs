@@ -72,18 +72,18 @@ impl Orders<'_> {
         loop {
             tries += 1;
             match self.attempt().await {
-                Err(Met::Acme(Error::Api(problem))) if tries < NONCES && is_bad_nonce(&problem) => {
-                }
-                Err(Met::Acme(error)) => {
+                Err(AttemptError::Acme(Error::Api(problem)))
+                    if tries < NONCES && is_bad_nonce(&problem) => {}
+                Err(AttemptError::Acme(error)) => {
                     return Err(self.fault(is_refusal(&error), chain_of(&error)));
                 }
-                Err(Met::Fault(fault)) => return Err(fault),
+                Err(AttemptError::Fault(fault)) => return Err(fault),
                 Ok(ordered) => return Ok(ordered),
             }
         }
     }
 
-    async fn attempt(&self) -> Result<Ordered, Met> {
+    async fn attempt(&self) -> Result<Ordered, AttemptError> {
         let names = [Identifier::Dns(self.settings.name.clone())];
         let new = NewOrder::new(&names);
         let ordered = match self.kept_account().await? {
@@ -115,7 +115,7 @@ impl Orders<'_> {
         Ok(Ordered { chain, key })
     }
 
-    async fn answer_challenges(&self, order: &mut Order) -> Result<(), Met> {
+    async fn answer_challenges(&self, order: &mut Order) -> Result<(), AttemptError> {
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization?;
@@ -139,7 +139,7 @@ impl Orders<'_> {
     }
 
     /// The account that the store has for this server.
-    async fn kept_account(&self) -> Result<Option<Account>, Met> {
+    async fn kept_account(&self) -> Result<Option<Account>, AttemptError> {
         let directory = &self.settings.directory;
         let kept = self.records.acme_account(directory, Clock.now()).await;
         let kept = kept.map_err(OrderFault::Store)?;
@@ -155,7 +155,7 @@ impl Orders<'_> {
     }
 
     /// A new account, which the store has from now on.
-    async fn new_account(&self) -> Result<Account, Met> {
+    async fn new_account(&self) -> Result<Account, AttemptError> {
         let directory = &self.settings.directory;
         let contact: Vec<&str> = self.settings.contact.iter().map(String::as_str).collect();
         let new = NewAccount {
@@ -216,19 +216,19 @@ fn is_refusal(error: &Error) -> bool {
     matches!(error, Error::Api(problem) if problem.status.is_none_or(|status| status < 500))
 }
 
-/// What an attempt met.
-enum Met {
+/// Why an attempt came to nothing.
+enum AttemptError {
     Acme(Error),
     Fault(OrderFault),
 }
 
-impl From<Error> for Met {
+impl From<Error> for AttemptError {
     fn from(error: Error) -> Self {
         Self::Acme(error)
     }
 }
 
-impl From<OrderFault> for Met {
+impl From<OrderFault> for AttemptError {
     fn from(fault: OrderFault) -> Self {
         Self::Fault(fault)
     }

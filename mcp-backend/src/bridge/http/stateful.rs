@@ -18,7 +18,7 @@ use mcp_protocol::{
 use crate::bridge::connection::exchange::ServerMessage;
 use crate::bridge::http::response::{self, Accepts};
 use crate::bridge::http::stateless;
-use crate::bridge::http::{Front, messages};
+use crate::bridge::http::{BridgeState, messages};
 use crate::bridge::session::{MessageOutcome, Session, no_sessions, not_in_sessions};
 use crate::http::too_many_sessions;
 
@@ -27,15 +27,15 @@ const VERSION: &str = "mcp-protocol-version";
 
 /// Any request to the endpoint.
 pub async fn any(
-    State(front): State<Front>,
+    State(bridge): State<BridgeState>,
     method: Method,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     match method {
-        Method::POST => post(front, headers, body).await,
-        Method::GET => get(&front, &headers),
-        Method::DELETE => delete(&front, &headers),
+        Method::POST => post(bridge, headers, body).await,
+        Method::GET => get(&bridge, &headers),
+        Method::DELETE => delete(&bridge, &headers),
         _ => not_allowed(),
     }
 }
@@ -48,7 +48,7 @@ fn not_allowed() -> Response {
         .into_response()
 }
 
-async fn post(front: Front, headers: HeaderMap, body: Bytes) -> Response {
+async fn post(bridge: BridgeState, headers: HeaderMap, body: Bytes) -> Response {
     // A page of another origin can post text, but not JSON, without asking first.
     if !media_type::is_json(&headers) {
         return (
@@ -64,16 +64,16 @@ async fn post(front: Front, headers: HeaderMap, body: Bytes) -> Response {
     if let [message] = &*messages
         && is_stateless(&headers, message)
     {
-        return stateless::post(front, headers, message.clone()).await;
+        return stateless::post(bridge, headers, message.clone()).await;
     }
-    if let Some(refusal) = unknown_version(&front, &headers, &messages) {
+    if let Some(refusal) = unknown_version(&bridge, &headers, &messages) {
         return refusal;
     }
     match &*messages {
         [message] if message.method() == "initialize" && !headers.contains_key(SESSION) => {
-            initialize(front, headers, message.clone()).await
+            initialize(bridge, headers, message.clone()).await
         }
-        _ => in_session(front, headers, messages).await,
+        _ => in_session(bridge, headers, messages).await,
     }
 }
 
@@ -90,14 +90,18 @@ fn is_stateless(headers: &HeaderMap, message: &Message) -> bool {
 }
 
 /// A revision that the server is known not to speak: 2025-06-18 and later, 400.
-fn unknown_version(front: &Front, headers: &HeaderMap, messages: &[Message]) -> Option<Response> {
+fn unknown_version(
+    bridge: &BridgeState,
+    headers: &HeaderMap,
+    messages: &[Message],
+) -> Option<Response> {
     let version = headers.get(VERSION).map(HeaderValue::as_bytes);
     let named = String::from_utf8_lossy(version.unwrap_or_default());
     // `initialize` names it in the body alone.
     let initialize = messages
         .iter()
         .find(|message| message.method() == "initialize");
-    let families = front.pool.known_families();
+    let families = bridge.pool.known_families();
     let error = if families.is_some_and(|known| !known.has(RevisionFamily::Stateful)) {
         initialize.map_or_else(|| not_in_sessions(&named), no_sessions)
     } else if version.is_none() || is_stateful_revision(&named) {
@@ -115,23 +119,23 @@ fn unknown_version(front: &Front, headers: &HeaderMap, messages: &[Message]) -> 
     ))
 }
 
-async fn initialize(front: Front, headers: HeaderMap, message: Message) -> Response {
+async fn initialize(bridge: BridgeState, headers: HeaderMap, message: Message) -> Response {
     let id = message.id().unwrap_or_else(|| Id::number(0));
-    let Some(session) = front.new_session(&headers) else {
+    let Some(session) = bridge.new_session(&headers) else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     let params = message.params();
-    let is_look = front.is_look(
+    let is_look = bridge.is_look(
         &session.owner,
         params.object("clientInfo").as_ref(),
         &params.object("capabilities").unwrap_or_default(),
     );
-    let begun = match front.pool.families().await {
+    let begun = match bridge.pool.families().await {
         Ok(families) if !families.has(RevisionFamily::Stateful) => {
             let error = no_sessions(&message);
             return response::refuse(StatusCode::BAD_REQUEST, Some(&id), &error);
         }
-        Ok(_) => session.begin(&front.pool, &message, is_look).await,
+        Ok(_) => session.begin(&bridge.pool, &message, is_look).await,
         Err(failure) => Err(failure),
     };
     let result = match begun {
@@ -140,7 +144,7 @@ async fn initialize(front: Front, headers: HeaderMap, message: Message) -> Respo
         Err(failure) => return known(&headers, &failure.response(Some(&id))),
     };
     let name = HeaderValue::from_str(&session.id);
-    if !front.pool.admit(Arc::new(session)) {
+    if !bridge.pool.admit(Arc::new(session)) {
         return too_many_sessions();
     }
     let mut response = known(&headers, &Message::result(&id, &result));
@@ -158,8 +162,8 @@ fn known(headers: &HeaderMap, answer: &Message) -> Response {
     }
 }
 
-async fn in_session(front: Front, headers: HeaderMap, messages: Vec<Message>) -> Response {
-    let session = match session(&front, &headers) {
+async fn in_session(bridge: BridgeState, headers: HeaderMap, messages: Vec<Message>) -> Response {
+    let session = match session(&bridge, &headers) {
         Ok(session) => session,
         Err(refusal) => return *refusal,
     };
@@ -208,7 +212,7 @@ async fn array(all: impl StreamExt<Item = ServerMessage>) -> Response {
 }
 
 /// The session that a request names.
-fn session(front: &Front, headers: &HeaderMap) -> Result<Arc<Session>, Box<Response>> {
+fn session(bridge: &BridgeState, headers: &HeaderMap) -> Result<Arc<Session>, Box<Response>> {
     let refuse = |status, text| {
         let error = RpcError::new(code::INVALID_REQUEST, text);
         Box::new(response::refuse(status, None, &error))
@@ -217,14 +221,14 @@ fn session(front: &Front, headers: &HeaderMap) -> Result<Arc<Session>, Box<Respo
         return Err(refuse(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing"));
     };
     let id = id.to_str().unwrap_or_default();
-    front
+    bridge
         .pool
-        .session(id, &front.user_and_client(headers))
+        .session(id, &bridge.user_and_client(headers))
         .ok_or_else(|| refuse(StatusCode::NOT_FOUND, "no such session"))
 }
 
 /// The stream for what belongs to no request.
-fn get(front: &Front, headers: &HeaderMap) -> Response {
+fn get(bridge: &BridgeState, headers: &HeaderMap) -> Response {
     if !headers.contains_key(SESSION) {
         // Of 2026-07-28, or a probe: there is nothing to read without a session.
         return not_allowed();
@@ -232,10 +236,10 @@ fn get(front: &Front, headers: &HeaderMap) -> Response {
     if !Accepts::from_headers(headers).events() {
         return StatusCode::NOT_ACCEPTABLE.into_response();
     }
-    match session(front, headers) {
+    match session(bridge, headers) {
         Ok(session) => {
             let messages = response::received(session.outbox.open());
-            let ending = front.ending.clone().cancelled_owned();
+            let ending = bridge.ending.clone().cancelled_owned();
             response::events(
                 messages
                     .map(|message| response::event(&message))
@@ -246,13 +250,13 @@ fn get(front: &Front, headers: &HeaderMap) -> Response {
     }
 }
 
-fn delete(front: &Front, headers: &HeaderMap) -> Response {
+fn delete(bridge: &BridgeState, headers: &HeaderMap) -> Response {
     if !headers.contains_key(SESSION) {
         return not_allowed();
     }
-    match session(front, headers) {
+    match session(bridge, headers) {
         Ok(session) => {
-            front.pool.end(&session.id);
+            bridge.pool.end(&session.id);
             StatusCode::NO_CONTENT.into_response()
         }
         Err(refusal) => *refusal,

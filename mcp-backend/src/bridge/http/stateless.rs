@@ -12,12 +12,12 @@ use mcp_protocol::{
 use crate::bridge::connection::Asking;
 use crate::bridge::connection::exchange::{Exchange, OnLeave};
 use crate::bridge::failure::{Failure, REMEDY};
-use crate::bridge::http::Front;
+use crate::bridge::http::BridgeState;
 use crate::bridge::http::response::{self, Accepts};
 use crate::bridge::pool::process_slots::Owner;
 
 /// A message of 2026-07-28.
-pub async fn post(front: Front, headers: HeaderMap, message: Message) -> Response {
+pub async fn post(bridge: BridgeState, headers: HeaderMap, message: Message) -> Response {
     let Some(id) = message.id() else {
         // The revision has no notifications from clients over HTTP.
         return StatusCode::ACCEPTED.into_response();
@@ -35,10 +35,10 @@ pub async fn post(front: Front, headers: HeaderMap, message: Message) -> Respons
         let error = RpcError::new(code::HEADER_MISMATCH, &format!("Header mismatch: {why}"));
         return response::refuse(StatusCode::BAD_REQUEST, Some(&id), &error);
     }
-    let owner = front.owner(&headers);
+    let owner = bridge.owner(&headers);
     let info: Option<Object> = serde_json::from_str(caller.client_info().get()).ok();
-    let is_look = front.is_look(&owner, info.as_ref(), &caller.capabilities);
-    match ask(&front, &owner, caller, message, is_look).await {
+    let is_look = bridge.is_look(&owner, info.as_ref(), &caller.capabilities);
+    match ask(&bridge, &owner, caller, message, is_look).await {
         Ok(Some(asked)) => {
             response::respond(
                 response::heard(asked),
@@ -54,21 +54,21 @@ pub async fn post(front: Front, headers: HeaderMap, message: Message) -> Respons
 
 /// Asks the server; `None` if it does not speak the revision.
 async fn ask(
-    front: &Front,
+    bridge: &BridgeState,
     owner: &Owner,
     caller: Caller,
     message: Message,
     is_look: bool,
 ) -> Result<Option<Exchange>, Failure> {
-    let families = front.pool.families().await?;
+    let families = bridge.pool.families().await?;
     if !families.has(RevisionFamily::Stateless) {
         return Ok(None);
     }
     // Where the server has sessions, too, the process for looks has one.
     let server = if is_look && !families.has(RevisionFamily::Stateful) {
-        front.pool.lookout()
+        bridge.pool.lookout()
     } else {
-        front.pool.of_caller(owner, caller)
+        bridge.pool.of_caller(owner, caller)
     };
     let open = server.open_beside().await?;
     let asking = Asking {

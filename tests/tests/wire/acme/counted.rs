@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tests::gateway::Gateway;
-use tests::pebble::{Pebble, Way};
+use tests::pebble::{Pebble, PortForward};
 use tests::program::free_port;
 use tests::recorder::Recorder;
 use tests::redis::Redis;
@@ -14,8 +14,8 @@ use super::{ORDER, clock_ahead, hang_up, logged, ready, served, setup};
 
 #[tokio::test]
 async fn an_operators_word_is_followed_three_times_at_once_and_then_no_more() -> Result<()> {
-    let (plain, way) = (free_port(), Way::start().await?);
-    let pebble = Pebble::start(way.port, 0).await?;
+    let (plain, forward) = (free_port(), PortForward::start().await?);
+    let pebble = Pebble::start(forward.port, 0).await?;
     let backend = Recorder::start(scripted_mcp::answer).await?;
     let gateway = Gateway::start(setup(&pebble, plain, &backend)).await?;
     logged(&gateway, "certificate_order_failed", ORDER).await?;
@@ -38,14 +38,14 @@ async fn an_operators_word_is_followed_three_times_at_once_and_then_no_more() ->
 
 #[tokio::test]
 async fn a_failure_of_a_clock_that_was_ahead_delays_nothing_once_it_is_set_right() -> Result<()> {
-    let (plain, way) = (free_port(), Way::start().await?);
-    let pebble = Pebble::start(way.port, 0).await?;
+    let (plain, forward) = (free_port(), PortForward::start().await?);
+    let pebble = Pebble::start(forward.port, 0).await?;
     let backend = Recorder::start(scripted_mcp::answer).await?;
     let mut ahead = setup(&pebble, plain, &backend);
     ahead.environment = clock_ahead(30);
     let mut gateway = Gateway::start(ahead).await?;
     logged(&gateway, "certificate_order_failed", ORDER).await?;
-    way.lead(Some(plain));
+    forward.lead(Some(plain));
     gateway.setup().environment = Vec::new();
     gateway.restart().await?;
     served(&gateway, &pebble.root().await?, ORDER).await?;
@@ -55,12 +55,12 @@ async fn a_failure_of_a_clock_that_was_ahead_delays_nothing_once_it_is_set_right
 #[tokio::test]
 async fn a_certificate_that_came_is_kept_when_the_store_is_back_and_nothing_is_wrong_then()
 -> Result<()> {
-    let (mut redis, way) = (Redis::start().await?, Way::start().await?);
-    let pebble = Pebble::start(way.port, 0).await?;
+    let (mut redis, forward) = (Redis::start().await?, PortForward::start().await?);
+    let pebble = Pebble::start(forward.port, 0).await?;
     let backend = Recorder::start(scripted_mcp::answer).await?;
     let keys = tempfile::tempdir()?;
     let plain = free_port();
-    way.lead(Some(plain));
+    forward.lead(Some(plain));
     let mut setup = setup(&pebble, plain, &backend);
     setup.store = Some(redis.url());
     setup.hasty = true;
@@ -70,7 +70,7 @@ async fn a_certificate_that_came_is_kept_when_the_store_is_back_and_nothing_is_w
     )];
     let gateway = Gateway::start(setup).await?;
     // The server asks several times at once, and the certificate takes longer than this.
-    way.await_passed().await?;
+    forward.await_passed().await?;
     tokio::time::sleep(Duration::from_millis(150)).await;
     redis.kill().await?;
     let line = logged(&gateway, "certificate_order_failed", ORDER).await?;

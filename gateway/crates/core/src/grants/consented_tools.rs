@@ -13,7 +13,7 @@ use super::{Pin, Tools};
 
 /// A tool as the consent page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offered {
+pub struct PinnedTool {
     /// Its name.
     pub name: String,
     /// Stands for its whole definition.
@@ -24,7 +24,7 @@ pub struct Offered {
 
 /// What was shown, as it travels with a form: short, and in characters that no form encodes. Empty
 /// where nothing was known.
-pub fn spell(shown: Option<&[Offered]>) -> String {
+pub fn spell(shown: Option<&[PinnedTool]>) -> String {
     let Some(shown) = shown else {
         return String::new();
     };
@@ -41,7 +41,7 @@ pub fn spell(shown: Option<&[Offered]>) -> String {
 }
 
 /// Reads what [`spell`] wrote. `None` for anything else.
-pub fn read(spelled: &str) -> Option<Option<Vec<Offered>>> {
+pub fn read(spelled: &str) -> Option<Option<Vec<PinnedTool>>> {
     if spelled.is_empty() {
         return Some(None);
     }
@@ -52,7 +52,7 @@ pub fn read(spelled: &str) -> Option<Option<Vec<Offered>>> {
         let (pin, after) = after.split_first_chunk::<{ Pin::LENGTH }>()?;
         let (length, after) = after.split_first_chunk::<2>()?;
         let (name, after) = after.split_at_checked(u16::from_be_bytes(*length).into())?;
-        shown.push(Offered {
+        shown.push(PinnedTool {
             name: std::str::from_utf8(name).ok()?.to_owned(),
             pin: Pin::new(*pin),
             reads_only: *flag == 1,
@@ -99,8 +99,8 @@ pub enum NotGranted {
 /// was made and now. `is_verified`: somebody vouches for the app.
 pub fn grant(
     choice: &Choice,
-    shown: Option<&[Offered]>,
-    live: Option<&[Offered]>,
+    shown: Option<&[PinnedTool]>,
+    live: Option<&[PinnedTool]>,
     is_verified: bool,
 ) -> Result<Tools, NotGranted> {
     if *choice == Choice::Everything {
@@ -117,13 +117,13 @@ pub fn grant(
         .iter()
         .map(|tool| (tool.name.as_str(), tool.pin))
         .collect();
-    let is_chosen = |tool: &&Offered| match choice {
+    let is_chosen = |tool: &&PinnedTool| match choice {
         Choice::ReadOnly => tool.reads_only,
         Choice::Chosen(names) => names.contains(&tool.name),
         Choice::Today | Choice::Everything => true,
     };
-    let chosen: Vec<&Offered> = shown.iter().filter(is_chosen).collect();
-    let is_changed = |tool: &&&Offered| live.get(tool.name.as_str()) != Some(&tool.pin);
+    let chosen: Vec<&PinnedTool> = shown.iter().filter(is_chosen).collect();
+    let is_changed = |tool: &&&PinnedTool| live.get(tool.name.as_str()) != Some(&tool.pin);
     let changed: BTreeSet<String> = chosen
         .iter()
         .filter(is_changed)
@@ -148,15 +148,15 @@ pub fn grant(
 mod tests {
     use super::*;
 
-    fn tool(name: &str, version: u8, reads_only: bool) -> Offered {
-        Offered {
+    fn tool(name: &str, version: u8, reads_only: bool) -> PinnedTool {
+        PinnedTool {
             name: name.to_owned(),
             pin: Pin::new([version; 8]),
             reads_only,
         }
     }
 
-    fn offer() -> Vec<Offered> {
+    fn offer() -> Vec<PinnedTool> {
         vec![
             tool("fetch", 1, true),
             tool("search", 1, true),
@@ -168,7 +168,7 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn granted(choice: &Choice, live: &[Offered]) -> Result<Vec<String>, NotGranted> {
+    fn granted(choice: &Choice, live: &[PinnedTool]) -> Result<Vec<String>, NotGranted> {
         let tools = grant(choice, Some(&offer()), Some(live), false)?;
         Ok(tools.names().into_iter().map(str::to_owned).collect())
     }
@@ -265,7 +265,7 @@ mod tests {
     fn nothing_and_too_much_are_asked_about_again() {
         let nothing = Choice::Chosen(BTreeSet::new());
         assert_eq!(granted(&nothing, &offer()), Err(NotGranted::Nothing));
-        let many: Vec<Offered> = (0..=Tools::MOST)
+        let many: Vec<PinnedTool> = (0..=Tools::MOST)
             .map(|n| tool(&format!("a_tool_of_some_{n:05}"), 1, true))
             .collect();
         assert_eq!(

@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::tokens::{refused, seal};
 use crate::authorize::consent::problem_shown;
 use crate::authorize::consent::tools::{
-    self, BoxChange, ask_backend, choice, covered_tools, described, offered, shown_tools, spell,
+    self, BoxChange, ask_backend, choice, covered_tools, described, pinned, shown_tools, spell,
     unfit_tools,
 };
 use crate::browser::{self, BrowserName, Cookie, PostedForm};
@@ -19,7 +19,7 @@ use crate::server::AuthorizationServer;
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Tools;
-use gateway_core::grants::consented_tools::{self, Choice, Offered};
+use gateway_core::grants::consented_tools::{self, Choice, PinnedTool};
 use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
@@ -48,7 +48,7 @@ pub(super) struct NewTokenRequest {
     choice: Option<Choice>,
     ticked: BTreeSet<String>,
     /// The tools that the page showed; `None` if it could show none.
-    shown: Option<Vec<Offered>>,
+    shown: Option<Vec<PinnedTool>>,
     /// Tools are looked for, and nothing is made yet.
     find: Option<(String, BoxChange)>,
     /// Names this one rendering of the form; `None`: it was open for too long.
@@ -145,9 +145,9 @@ pub(super) async fn judge(
     let scope = scopes.defaults();
     let live = listing.as_deref().map(|listing| {
         let covered = covered_tools(listing, scopes, &scope);
-        shown_tools(&covered).into_iter().map(offered).collect()
+        shown_tools(&covered).into_iter().map(pinned).collect()
     });
-    let live: Option<Vec<Offered>> = live;
+    let live: Option<Vec<PinnedTool>> = live;
     // No tool is chosen where a browser sends no choice.
     let nothing = Choice::Chosen(BTreeSet::new());
     let choice = asked.choice.as_ref().unwrap_or(&nothing);

@@ -12,7 +12,7 @@ use rand::rngs::OsRng;
 
 use self::answer::{Answer, Decision, bound, refuse};
 use self::tools::{
-    BoxChange, ask_backend, covered_tools, described, in_words, known, offered, shown_tools, spell,
+    BoxChange, ask_backend, covered_tools, described, in_words, known, pinned, shown_tools, spell,
     unfit_tools,
 };
 use crate::audited::audited;
@@ -30,7 +30,7 @@ use gateway_core::browser_session::BrowserSession;
 use gateway_core::client::metadata_document::DocumentUrl;
 use gateway_core::client::{Change, Client};
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::consented_tools::{self, Choice, NotGranted, Offered};
+use gateway_core::grants::consented_tools::{self, Choice, NotGranted, PinnedTool};
 use gateway_core::policy::Scopes;
 use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::scope::Scope;
@@ -340,7 +340,7 @@ async fn allow(
     let scopes = server.settings.scopes.at(&asked.mount().name);
     let covered = listing.map(|listing| covered_tools(listing, scopes, asked.scope()));
     let live = covered.as_deref().map(shown_tools);
-    let live: Option<Vec<Offered>> = live.map(|tools| tools.into_iter().map(offered).collect());
+    let live: Option<Vec<PinnedTool>> = live.map(|tools| tools.into_iter().map(pinned).collect());
     let shown = answer.shown.as_deref();
     match consented_tools::grant(&choice, shown, live.as_deref(), asked.is_proved()) {
         Ok(tools) => {

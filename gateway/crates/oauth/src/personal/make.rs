@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::authorize::consent::tools::{covered_tools, offered, shown_tools};
+use crate::authorize::consent::tools::{covered_tools, pinned, shown_tools};
 use crate::server::AuthorizationServer;
 use crate::token::membership_of;
 use gateway_core::access_token::LEEWAY;
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::consented_tools::{self, Choice, NotGranted, Offered};
+use gateway_core::grants::consented_tools::{self, Choice, NotGranted, PinnedTool};
 use gateway_core::grants::personal::{Personal, PersonalToken};
 use gateway_core::grants::{Grant, Tools, UserId};
 use gateway_core::protocol::resource::Mount;
@@ -204,7 +204,7 @@ pub async fn choose(
     let scope = scopes.defaults();
     let offer = listing.ok().map(|listing| {
         let covered = covered_tools(&listing, scopes, &scope);
-        let offer: Vec<Offered> = shown_tools(&covered).into_iter().map(offered).collect();
+        let offer: Vec<PinnedTool> = shown_tools(&covered).into_iter().map(pinned).collect();
         offer
     });
     if let (Choice::Chosen(names), Some(offer)) = (choice, &offer) {

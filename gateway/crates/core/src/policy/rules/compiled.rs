@@ -38,7 +38,7 @@ use biscuit_auth::builder::{CheckKind, Fact, PolicyKind, Rule};
 
 use self::derivation::Derivation;
 use self::expression::Expression;
-use self::frame::{Frame, Stop};
+use self::frame::{EvaluationError, Frame};
 pub(super) use self::lower::NotCompiled;
 use self::lower::{Query, Uncovered};
 use self::relation::{Atom, Pattern, Relation, Relations};
@@ -84,12 +84,12 @@ pub(super) struct Verdict {
 enum End {
     Holds,
     HoldsNot,
-    Stopped(Stop),
+    Stopped(EvaluationError),
 }
 
-impl From<Stop> for End {
-    fn from(stop: Stop) -> Self {
-        Self::Stopped(stop)
+impl From<EvaluationError> for End {
+    fn from(error: EvaluationError) -> Self {
+        Self::Stopped(error)
     }
 }
 
@@ -146,7 +146,7 @@ impl Compiled {
         self.try_decide(call).ok()
     }
 
-    fn try_decide(&self, call: &Call<'_>) -> Result<Verdict, Stop> {
+    fn try_decide(&self, call: &Call<'_>) -> Result<Verdict, EvaluationError> {
         let mut frame = Frame {
             slots: vec![Value::Null; self.slots],
             steps: MOST_STEPS,
@@ -186,7 +186,7 @@ struct Facts<'f> {
 impl<'f> Facts<'f> {
     /// Every fact that the rules make. All are evaluated: one that can't be refuses the call, whoever
     /// goes by what it makes.
-    fn derive(&mut self, frame: &mut Frame<'f>) -> Result<(), Stop> {
+    fn derive(&mut self, frame: &mut Frame<'f>) -> Result<(), EvaluationError> {
         if self.compiled.rules.is_empty() {
             return Ok(());
         }
@@ -200,7 +200,7 @@ impl<'f> Facts<'f> {
                 if holds(&rule.query.conditions, frame)? {
                     count += 1;
                     if count >= most {
-                        return Flow::Break(Stop::Unsure.into());
+                        return Flow::Break(EvaluationError::Unsure.into());
                     }
                     add(&mut made, &rule.head, frame);
                 }
@@ -208,15 +208,15 @@ impl<'f> Facts<'f> {
             });
             match ended {
                 Flow::Continue(()) => self.derived[rule.of].append(&mut made),
-                Flow::Break(End::Stopped(stop)) => return Err(stop),
+                Flow::Break(End::Stopped(error)) => return Err(error),
                 // Nothing else ends it.
-                Flow::Break(_) => return Err(Stop::Unsure),
+                Flow::Break(_) => return Err(EvaluationError::Unsure),
             }
         }
         Ok(())
     }
 
-    fn check(&self, check: &'f Check, frame: &mut Frame<'f>) -> Result<bool, Stop> {
+    fn check(&self, check: &'f Check, frame: &mut Frame<'f>) -> Result<bool, EvaluationError> {
         for query in &check.queries {
             let is_met = match check.kind {
                 CheckKind::One => self.matches(query, frame)?,
@@ -231,7 +231,7 @@ impl<'f> Facts<'f> {
     }
 
     /// Whether the conditions hold of some facts.
-    fn matches(&self, query: &'f Query, frame: &mut Frame<'f>) -> Result<bool, Stop> {
+    fn matches(&self, query: &'f Query, frame: &mut Frame<'f>) -> Result<bool, EvaluationError> {
         let ended = self.join(&query.body, frame, &mut |frame| {
             if holds(&query.conditions, frame)? {
                 Flow::Break(End::Holds)
@@ -243,7 +243,11 @@ impl<'f> Facts<'f> {
     }
 
     /// Whether there are facts, and the conditions hold of all.
-    fn matches_all(&self, query: &'f Query, frame: &mut Frame<'f>) -> Result<bool, Stop> {
+    fn matches_all(
+        &self,
+        query: &'f Query,
+        frame: &mut Frame<'f>,
+    ) -> Result<bool, EvaluationError> {
         let mut found = false;
         let ended = self.join(&query.body, frame, &mut |frame| {
             found = true;
@@ -301,8 +305,8 @@ fn looked_at(frame: &mut Frame<'_>) -> Flow<End> {
     frame.step().map_or_else(stopped, Flow::Continue)
 }
 
-fn stopped<B>(stop: Stop) -> ControlFlow<End, B> {
-    ControlFlow::Break(stop.into())
+fn stopped<B>(error: EvaluationError) -> ControlFlow<End, B> {
+    ControlFlow::Break(error.into())
 }
 
 /// Whether all conditions hold, one after the other.
@@ -311,19 +315,19 @@ fn holds<'f>(conditions: &'f [Expression], frame: &mut Frame<'f>) -> Flow<End, b
         match condition.holds(frame) {
             Ok(true) => {}
             Ok(false) => return Flow::Continue(false),
-            Err(stop) => return stopped(stop),
+            Err(error) => return stopped(error),
         }
     }
     Flow::Continue(true)
 }
 
 /// `otherwise`: the result of a search that went through everything.
-fn result(ended: Flow<End>, otherwise: bool) -> Result<bool, Stop> {
+fn result(ended: Flow<End>, otherwise: bool) -> Result<bool, EvaluationError> {
     match ended {
         Flow::Continue(()) => Ok(otherwise),
         Flow::Break(End::Holds) => Ok(true),
         Flow::Break(End::HoldsNot) => Ok(false),
-        Flow::Break(End::Stopped(stop)) => Err(stop),
+        Flow::Break(End::Stopped(error)) => Err(error),
     }
 }
 

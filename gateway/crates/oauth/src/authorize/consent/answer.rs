@@ -13,7 +13,7 @@ use crate::form_token::{self, Purpose, SealError, Unsealed};
 use crate::server::AuthorizationServer;
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::consented_tools::{self, Choice, Offered};
+use gateway_core::grants::consented_tools::{self, Choice, PinnedTool};
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
@@ -26,7 +26,7 @@ pub(super) struct Answer {
     pub(super) client_as_shown: String,
     pub(super) decision: Decision,
     /// The tools that the page showed; `None` if it could show none.
-    pub(super) shown: Option<Vec<Offered>>,
+    pub(super) shown: Option<Vec<PinnedTool>>,
     pub(super) ticked: BTreeSet<String>,
     /// Stands for the whole decision.
     said: String,

@@ -9,7 +9,7 @@ use crate::pages::{self, Preset, ScopeLine};
 use crate::server::AuthorizationServer;
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::grants::Tools;
-use gateway_core::grants::consented_tools::{self, Choice, NotGranted, Offered};
+use gateway_core::grants::consented_tools::{self, Choice, NotGranted, PinnedTool};
 use gateway_core::policy::{Coverage, Operation, Scopes};
 use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::scope::{OFFLINE_ACCESS, Scope};
@@ -131,13 +131,13 @@ pub(crate) async fn today(
         .refresh_or_wait(&mount.name, Some(user_name));
     let listing = listing.await?;
     let shown = shown_tools(&covered_tools(&listing, scopes, scope));
-    let today: Vec<Offered> = shown.into_iter().map(offered).collect();
+    let today: Vec<PinnedTool> = shown.into_iter().map(pinned).collect();
     let today = Some(today.as_slice());
     Ok(consented_tools::grant(&Choice::Today, today, today, true)?)
 }
 
-pub(crate) fn offered(tool: &Tool) -> Offered {
-    Offered {
+pub(crate) fn pinned(tool: &Tool) -> PinnedTool {
+    PinnedTool {
         name: tool.name.clone(),
         pin: tool.pin,
         reads_only: tool.annotations.read_only_hint == Some(true),
@@ -146,8 +146,8 @@ pub(crate) fn offered(tool: &Tool) -> Offered {
 
 /// What was shown, as it travels with the form.
 pub(crate) fn spell(tools: Option<&[&Tool]>) -> String {
-    let tools: Option<Vec<Offered>> =
-        tools.map(|tools| tools.iter().map(|tool| offered(tool)).collect());
+    let tools: Option<Vec<PinnedTool>> =
+        tools.map(|tools| tools.iter().map(|tool| pinned(tool)).collect());
     consented_tools::spell(tools.as_deref())
 }
 

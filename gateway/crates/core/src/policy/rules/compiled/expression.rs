@@ -5,7 +5,7 @@ use std::rc::Rc;
 use biscuit_auth::builder::Binary;
 use regex::Regex;
 
-use super::frame::{Frame, Stop};
+use super::frame::{EvaluationError, Frame};
 use super::operators;
 use crate::policy::rules::patterns::{self, NamePattern};
 use crate::policy::rules::value::{Array, Constant, Value};
@@ -50,7 +50,10 @@ pub(super) enum TextTest {
 
 impl Expression {
     /// Its value for what is in the slots.
-    pub(super) fn evaluate<'f>(&'f self, frame: &mut Frame<'f>) -> Result<Value<'f>, Stop> {
+    pub(super) fn evaluate<'f>(
+        &'f self,
+        frame: &mut Frame<'f>,
+    ) -> Result<Value<'f>, EvaluationError> {
         match self {
             Self::Constant(constant) => Ok(Value::from(constant)),
             Self::Slot(slot) => Ok(frame.slots[*slot].clone()),
@@ -86,13 +89,13 @@ impl Expression {
             Self::TryOr(of) => {
                 let instead = of[1].evaluate(frame)?;
                 match of[0].evaluate(frame) {
-                    Err(Stop::Error) => Ok(instead),
+                    Err(EvaluationError::Undefined) => Ok(instead),
                     other => other,
                 }
             }
             Self::Matches(of, pattern) => match of.evaluate(frame)? {
                 Value::Text(text) => Ok(Value::Bool(pattern.is_match(&text))),
-                _ => Err(Stop::Error),
+                _ => Err(EvaluationError::Undefined),
             },
             Self::Text(test, of) => test_text(*test, of, frame),
             Self::NameContains(of) => {
@@ -101,17 +104,17 @@ impl Expression {
             }
             Self::NameMatches(of, pattern) => match of.evaluate(frame)? {
                 Value::Text(name) => told(pattern.matches(&name)),
-                _ => Err(Stop::Error),
+                _ => Err(EvaluationError::Undefined),
             },
-            Self::Fails => Err(Stop::Error),
+            Self::Fails => Err(EvaluationError::Undefined),
         }
     }
 
     /// Whether it holds: it has to be `true` or `false`.
-    pub(super) fn holds<'f>(&'f self, frame: &mut Frame<'f>) -> Result<bool, Stop> {
+    pub(super) fn holds<'f>(&'f self, frame: &mut Frame<'f>) -> Result<bool, EvaluationError> {
         match self.evaluate(frame)? {
             Value::Bool(holds) => Ok(holds),
-            _ => Err(Stop::Error),
+            _ => Err(EvaluationError::Undefined),
         }
     }
 }
@@ -119,19 +122,21 @@ impl Expression {
 fn both<'f>(
     of: &'f [Expression; 2],
     frame: &mut Frame<'f>,
-) -> Result<(Value<'f>, Value<'f>), Stop> {
+) -> Result<(Value<'f>, Value<'f>), EvaluationError> {
     Ok((of[0].evaluate(frame)?, of[1].evaluate(frame)?))
 }
 
-fn told<'f>(result: Result<bool, &'static str>) -> Result<Value<'f>, Stop> {
-    result.map(Value::Bool).map_err(|_| Stop::Error)
+fn told<'f>(result: Result<bool, &'static str>) -> Result<Value<'f>, EvaluationError> {
+    result
+        .map(Value::Bool)
+        .map_err(|_| EvaluationError::Undefined)
 }
 
 fn test_text<'f>(
     test: TextTest,
     of: &'f [Expression; 2],
     frame: &mut Frame<'f>,
-) -> Result<Value<'f>, Stop> {
+) -> Result<Value<'f>, EvaluationError> {
     match (test, both(of, frame)?) {
         (TextTest::Prefix, (Value::Text(text), Value::Text(prefix))) => {
             told(patterns::starts_with(&text, &prefix))
@@ -145,7 +150,7 @@ fn test_text<'f>(
         (TextTest::NameSuffix, (Value::Text(name), Value::Text(suffix))) => {
             told(patterns::name_ends_with(&name, &suffix))
         }
-        _ => Err(Stop::Error),
+        _ => Err(EvaluationError::Undefined),
     }
 }
 
@@ -156,7 +161,7 @@ fn each<'f>(
     slot: usize,
     wanted: bool,
     frame: &mut Frame<'f>,
-) -> Result<Value<'f>, Stop> {
+) -> Result<Value<'f>, EvaluationError> {
     let mut is_wanted = |member: Value<'f>| {
         frame.step()?;
         frame.slots[slot] = member;
@@ -173,17 +178,17 @@ fn each<'f>(
         }
         Value::Set(set) => in_any_order(wanted, set.len(), |at| {
             // A set that was made here is gone after the question.
-            let member = operators::member(set, at).ok_or(Stop::Unsure)?;
+            let member = operators::member(set, at).ok_or(EvaluationError::Unsure)?;
             is_wanted(member)
         }),
         Value::Map(map) => {
             let mut entries = map.entries();
             in_any_order(wanted, map.len(), |_| {
-                let (key, value) = entries.next().ok_or(Stop::Unsure)?;
+                let (key, value) = entries.next().ok_or(EvaluationError::Unsure)?;
                 is_wanted(Value::Array(Array::Entry(Rc::new([key, value]))))
             })
         }
-        _ => Err(Stop::Error),
+        _ => Err(EvaluationError::Undefined),
     }
 }
 
@@ -192,19 +197,19 @@ fn each<'f>(
 fn in_any_order<'f>(
     wanted: bool,
     count: usize,
-    mut is_wanted: impl FnMut(usize) -> Result<bool, Stop>,
-) -> Result<Value<'f>, Stop> {
+    mut is_wanted: impl FnMut(usize) -> Result<bool, EvaluationError>,
+) -> Result<Value<'f>, EvaluationError> {
     let (mut found, mut failed) = (false, false);
     for at in 0..count {
         match is_wanted(at) {
             Ok(is_it) => found |= is_it,
-            Err(Stop::Error) => failed = true,
-            Err(Stop::Unsure) => return Err(Stop::Unsure),
+            Err(EvaluationError::Undefined) => failed = true,
+            Err(EvaluationError::Unsure) => return Err(EvaluationError::Unsure),
         }
     }
     match (found, failed) {
-        (true, true) => Err(Stop::Unsure),
-        (false, true) => Err(Stop::Error),
+        (true, true) => Err(EvaluationError::Unsure),
+        (false, true) => Err(EvaluationError::Undefined),
         (found, false) => Ok(Value::Bool(found == wanted)),
     }
 }

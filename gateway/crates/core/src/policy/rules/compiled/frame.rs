@@ -7,9 +7,9 @@ pub(super) const SLOTS: usize = 16;
 
 /// Why nothing is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(super) enum EvaluationError {
     /// The reference can't evaluate it either.
-    Error,
+    Undefined,
     /// What the reference makes of it is not known here.
     Unsure,
 }
@@ -21,9 +21,9 @@ pub(super) struct Frame<'f> {
 }
 
 impl Frame<'_> {
-    /// Another fact or member was looked at; [`Stop::Unsure`] after too many.
-    pub(super) fn step(&mut self) -> Result<(), Stop> {
-        self.steps = self.steps.checked_sub(1).ok_or(Stop::Unsure)?;
+    /// Another fact or member was looked at; [`EvaluationError::Unsure`] after too many.
+    pub(super) fn step(&mut self) -> Result<(), EvaluationError> {
+        self.steps = self.steps.checked_sub(1).ok_or(EvaluationError::Unsure)?;
         Ok(())
     }
 }

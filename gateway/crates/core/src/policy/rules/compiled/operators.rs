@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use biscuit_auth::builder::Binary;
 
-use super::frame::Stop;
+use super::frame::EvaluationError;
 use crate::policy::rules::patterns;
 use crate::policy::rules::value::{Array, Constant, Value, includes};
 
@@ -13,11 +13,14 @@ pub(super) fn binary<'f>(
     operator: &Binary,
     left: Value<'f>,
     right: Value<'f>,
-) -> Result<Value<'f>, Stop> {
+) -> Result<Value<'f>, EvaluationError> {
     match operator {
-        Binary::Equal => left.equals(&right).map(Value::Bool).ok_or(Stop::Error),
+        Binary::Equal => left
+            .equals(&right)
+            .map(Value::Bool)
+            .ok_or(EvaluationError::Undefined),
         Binary::NotEqual => {
-            let equal = left.equals(&right).ok_or(Stop::Error)?;
+            let equal = left.equals(&right).ok_or(EvaluationError::Undefined)?;
             Ok(Value::Bool(!equal))
         }
         Binary::HeterogeneousEqual => Ok(Value::Bool(left.is(&right))),
@@ -33,11 +36,15 @@ pub(super) fn binary<'f>(
     }
 }
 
-fn compare<'f>(operator: &Binary, left: &Value<'_>, right: &Value<'_>) -> Result<Value<'f>, Stop> {
+fn compare<'f>(
+    operator: &Binary,
+    left: &Value<'_>,
+    right: &Value<'_>,
+) -> Result<Value<'f>, EvaluationError> {
     let order = match (left, right) {
         (Value::Integer(left), Value::Integer(right)) => left.cmp(right),
         (Value::Date(left), Value::Date(right)) => left.cmp(right),
-        _ => return Err(Stop::Error),
+        _ => return Err(EvaluationError::Undefined),
     };
     Ok(Value::Bool(match operator {
         Binary::LessThan => order.is_lt(),
@@ -47,13 +54,17 @@ fn compare<'f>(operator: &Binary, left: &Value<'_>, right: &Value<'_>) -> Result
     }))
 }
 
-fn calculate<'f>(operator: &Binary, left: Value<'f>, right: Value<'f>) -> Result<Value<'f>, Stop> {
+fn calculate<'f>(
+    operator: &Binary,
+    left: Value<'f>,
+    right: Value<'f>,
+) -> Result<Value<'f>, EvaluationError> {
     let (left, right) = match (left, right) {
         (Value::Integer(left), Value::Integer(right)) => (left, right),
         (Value::Text(left), Value::Text(right)) if *operator == Binary::Add => {
             return Ok(Value::Text(Cow::Owned(left.into_owned() + &right)));
         }
-        _ => return Err(Stop::Error),
+        _ => return Err(EvaluationError::Undefined),
     };
     let result = match operator {
         Binary::Add => left.checked_add(right),
@@ -65,16 +76,18 @@ fn calculate<'f>(operator: &Binary, left: Value<'f>, right: Value<'f>) -> Result
         Binary::BitwiseXor => Some(left ^ right),
         _ => None,
     };
-    result.map(Value::Integer).ok_or(Stop::Error)
+    result.map(Value::Integer).ok_or(EvaluationError::Undefined)
 }
 
-fn contains<'f>(whole: &Value<'_>, part: &Value<'_>) -> Result<Value<'f>, Stop> {
+fn contains<'f>(whole: &Value<'_>, part: &Value<'_>) -> Result<Value<'f>, EvaluationError> {
     Ok(Value::Bool(match (whole, part) {
         (Value::Text(whole), Value::Text(part)) => whole.contains(&**part),
-        (Value::Set(_), Value::Null | Value::Array(_) | Value::Map(_)) => return Err(Stop::Error),
+        (Value::Set(_), Value::Null | Value::Array(_) | Value::Map(_)) => {
+            return Err(EvaluationError::Undefined);
+        }
         (Value::Set(_) | Value::Array(_), _) => has(whole, part),
         (Value::Map(map), key) => map.get(key).is_some(),
-        _ => return Err(Stop::Error),
+        _ => return Err(EvaluationError::Undefined),
     }))
 }
 
@@ -89,18 +102,21 @@ fn has(whole: &Value<'_>, part: &Value<'_>) -> bool {
 }
 
 /// `contains` over a name, in all its readings. Of a collection the names that it has.
-pub(super) fn name_contains<'f>(whole: &Value<'_>, part: &Value<'_>) -> Result<Value<'f>, Stop> {
+pub(super) fn name_contains<'f>(
+    whole: &Value<'_>,
+    part: &Value<'_>,
+) -> Result<Value<'f>, EvaluationError> {
     Ok(Value::Bool(match (whole, part) {
         (Value::Text(whole), Value::Text(part)) => {
-            patterns::name_contains(whole, part).map_err(|_| Stop::Error)?
+            patterns::name_contains(whole, part).map_err(|_| EvaluationError::Undefined)?
         }
         (Value::Set(_) | Value::Array(_), part) => has(whole, part),
         (Value::Map(map), Value::Text(_)) => map.get(part).is_some(),
-        _ => return Err(Stop::Error),
+        _ => return Err(EvaluationError::Undefined),
     }))
 }
 
-fn ends_with<'f>(whole: &Value<'_>, end: &Value<'_>) -> Result<Value<'f>, Stop> {
+fn ends_with<'f>(whole: &Value<'_>, end: &Value<'_>) -> Result<Value<'f>, EvaluationError> {
     match (whole, end) {
         (Value::Text(whole), Value::Text(end)) => Ok(Value::Bool(whole.ends_with(&**end))),
         (Value::Array(whole), Value::Array(end)) => {
@@ -111,7 +127,7 @@ fn ends_with<'f>(whole: &Value<'_>, end: &Value<'_>) -> Result<Value<'f>, Stop> 
             };
             Ok(Value::Bool(is_so))
         }
-        _ => Err(Stop::Error),
+        _ => Err(EvaluationError::Undefined),
     }
 }
 
@@ -121,20 +137,24 @@ pub(super) fn array_starts_with(whole: &Array<'_>, start: &Array<'_>) -> bool {
 }
 
 /// Where nothing stands there, `null`.
-fn get<'f>(whole: &Value<'f>, key: &Value<'f>) -> Result<Value<'f>, Stop> {
+fn get<'f>(whole: &Value<'f>, key: &Value<'f>) -> Result<Value<'f>, EvaluationError> {
     let found = match (whole, key) {
         (Value::Array(array), Value::Integer(index)) => usize::try_from(*index)
             .ok()
             .and_then(|index| array.get(index)),
         (Value::Map(map), Value::Integer(_) | Value::Text(_)) => map.get(key),
-        _ => return Err(Stop::Error),
+        _ => return Err(EvaluationError::Undefined),
     };
     Ok(found.unwrap_or(Value::Null))
 }
 
-fn combine<'f>(operator: &Binary, left: &Value<'f>, right: &Value<'f>) -> Result<Value<'f>, Stop> {
+fn combine<'f>(
+    operator: &Binary,
+    left: &Value<'f>,
+    right: &Value<'f>,
+) -> Result<Value<'f>, EvaluationError> {
     let (Value::Set(left), Value::Set(right)) = (left, right) else {
-        return Err(Stop::Error);
+        return Err(EvaluationError::Undefined);
     };
     let is_common = |member: &&Constant| right.contains(member);
     let made: Vec<Constant> = match operator {
@@ -164,7 +184,7 @@ pub(super) fn member<'f>(set: &Cow<'f, [Constant]>, at: usize) -> Option<Value<'
 }
 
 /// Of a text in bytes, of a collection in members.
-pub(super) fn length<'f>(of: &Value<'_>) -> Result<Value<'f>, Stop> {
+pub(super) fn length<'f>(of: &Value<'_>) -> Result<Value<'f>, EvaluationError> {
     let length = match of {
         Value::Text(text) => text.len(),
         Value::Bytes(bytes) => bytes.len(),
@@ -172,12 +192,12 @@ pub(super) fn length<'f>(of: &Value<'_>) -> Result<Value<'f>, Stop> {
         Value::Array(array) => array.len(),
         Value::Map(map) => map.len(),
         Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Date(_) => {
-            return Err(Stop::Error);
+            return Err(EvaluationError::Undefined);
         }
     };
     i64::try_from(length)
         .map(Value::Integer)
-        .map_err(|_| Stop::Unsure)
+        .map_err(|_| EvaluationError::Unsure)
 }
 
 pub(super) const fn type_of(of: &Value<'_>) -> &'static str {
