@@ -322,7 +322,7 @@ async fn what_was_written_without_an_index_is_found(store: &Arc<dyn Store>) {
         let cut = Records::new(Arc::clone(store));
         let mut walk = cut.begin_index_walk(begin).await.unwrap().unwrap();
         assert!(cut.walk_on(&mut walk, begin).await.unwrap());
-        assert_eq!(walk.entered, 500);
+        assert_eq!(walk.entered, 200);
         assert!(!cut.has_complete_indexes(begin).await.unwrap());
     }
     let now = indexed(&records, begin).await;

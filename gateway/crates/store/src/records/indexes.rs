@@ -52,8 +52,8 @@ const BETWEEN_WALKS_IF_UNREADABLE: Duration = Duration::from_secs(3600);
 /// How long a walk is left to whoever began it and is heard of no more.
 const LEASE: Duration = Duration::from_secs(120);
 
-/// Records in one step of a walk.
-const STEP: usize = 500;
+/// Records in one step of a walk: Redis does nothing else meanwhile.
+const STEP: usize = 200;
 
 /// What is indexed.
 const INDEXED: [KeyKind; 2] = [KeyKind::Grant, KeyKind::Code];
