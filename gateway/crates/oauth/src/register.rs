@@ -23,13 +23,21 @@ use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, identifier};
-use gateway_store::{CountKey, StoreError};
+use gateway_store::{CountKey, Records, StoreError};
 
 const WINDOW: Duration = Duration::from_secs(3600);
 
-/// New registrations from all addresses in [`WINDOW`]: with `clients.unused_for` it bounds what strangers
-/// can make the store keep.
+/// New registrations from all addresses in [`WINDOW`]: with `clients.unused_for` and [`RENEWALS`] it bounds
+/// what strangers can make the store keep.
 const IN_ALL: u64 = 10_000;
+
+/// For so many times `clients.unused_for` a client that nobody allows anything is kept at most, however
+/// often it registers again. After that it is a new one.
+const RENEWALS: u32 = 2;
+
+/// So many times what one network may, the /48 of an IPv6 address may that many networks are in: whoever
+/// rents one could else use up what all may.
+const PER_SITE: u64 = 4;
 
 /// `POST /register`.
 pub(super) async fn answer(
@@ -96,7 +104,8 @@ async fn register(
         within_limit(server, request.peer, RegistrationKind::Repeated, now).await?;
         // Its record stays as it is: a later version may have written it, and one that the operator
         // removed at this moment stays removed. One that somebody allowed something is kept for longer.
-        let until = now + server.settings.unused_clients_for;
+        let unused = server.settings.unused_clients_for;
+        let until = (now + unused).min(client.registered + unused * RENEWALS);
         let extended = server.records.extend_client(&client.id, until, now);
         extended.await.map_err(store_fault)?;
         return Ok(Registered {
@@ -168,9 +177,13 @@ async fn within_limit(
                 in_all: IN_ALL.max(per_network),
                 window: WINDOW,
             };
+            let limit_of_site = within_site(records, peer, per_network, now).await;
             let from = CountKey::registrations(&network);
             let all = CountKey::all_registrations();
-            limit.count(records, &from, &all, now).await
+            match limit_of_site {
+                Ok(None) => limit.count(records, &from, &all, now).await,
+                met => met,
+            }
         }
         RegistrationKind::Repeated => {
             let key = CountKey::repeated_registrations(&network);
@@ -186,6 +199,34 @@ async fn within_limit(
         }
         Some(reason) => Err(OAuthError::new(ErrorCode::SlowDown, reason)),
         None => Ok(()),
+    }
+}
+
+/// Counts a new registration against the /48 of its IPv6 address, which is one customer's.
+async fn within_site(
+    records: &Records,
+    peer: IpAddr,
+    per_network: u64,
+    now: Timestamp,
+) -> Result<Option<Reason>, StoreError> {
+    let Some(site) = site(peer) else {
+        return Ok(None);
+    };
+    let count = records
+        .count(&CountKey::registrations(&site), WINDOW, now)
+        .await?;
+    let most = per_network.saturating_mul(PER_SITE);
+    Ok((count > most).then_some(Reason::RateLimited))
+}
+
+/// The /48 of an IPv6 address.
+fn site(address: IpAddr) -> Option<String> {
+    match address.to_canonical() {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => {
+            let [a, b, c, ..] = address.segments();
+            Some(format!("{a:x}:{b:x}:{c:x}::/48"))
+        }
     }
 }
 
@@ -261,5 +302,9 @@ mod tests {
         assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:2:ffff::9"));
         assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
         assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.1");
+        let site = |text: &str| site(text.parse().unwrap());
+        assert_eq!(site("2001:db8:1:2::1"), site("2001:db8:1:ff::1"));
+        assert_ne!(site("2001:db8:1:2::1"), site("2001:db8:2:2::1"));
+        assert_eq!(site("::ffff:192.0.2.1"), None);
     }
 }

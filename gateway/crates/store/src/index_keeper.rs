@@ -20,6 +20,10 @@ const REST: u32 = 4;
 
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
+/// A step that fails is made again so often, with this pause, before the walk is given up.
+const STEP_TRIES: u32 = 5;
+const STEP_PAUSE: Duration = Duration::from_secs(5);
+
 struct IndexKeeper {
     store: Weak<dyn Store>,
     indexes: Arc<ExclusiveIndexes>,
@@ -62,11 +66,19 @@ impl IndexKeeper {
             Ok(None) => return Some(Ok(())),
             Err(error) => return Some(Err(error)),
         };
+        let mut tries = 0;
         loop {
             let step = Instant::now();
             match self.records()?.walk_on(&mut walk, self.clock.now()).await {
-                Ok(true) => sleep((step.elapsed() * REST).min(LONGEST_REST)).await,
+                Ok(true) => {
+                    tries = 0;
+                    sleep((step.elapsed() * REST).min(LONGEST_REST)).await;
+                }
                 Ok(false) => break,
+                Err(_) if tries < STEP_TRIES => {
+                    tries += 1;
+                    sleep(STEP_PAUSE).await;
+                }
                 Err(error) => return Some(Err(error)),
             }
         }

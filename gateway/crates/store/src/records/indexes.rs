@@ -15,7 +15,8 @@
 //!   renewed it for [`LAPSE`]: an earlier version may have run since, and all begins anew.
 //! - What slipped through all the same, such as from one replica that was upgraded late, is found by the
 //!   walk of the next day, and by the next refresh of the grant. Cutting somebody off does not depend on
-//!   it: what is from before the cut is refused by its moment.
+//!   it: what is from before the cut is refused by its moment. That an identity provider's word may not
+//!   bring back what it gave (`withheld`, in gateway-oauth) does: it is noted of the grants that are found.
 //!
 //! A record that says of nobody whose it is keeps the index from counting: it may be anybody's, and whoever
 //! cuts somebody off must hear of it.
@@ -235,8 +236,10 @@ impl Records {
         let (mark, seen) = match inserted {
             Inserted::New => (first, value),
             Inserted::Exists(seen) => {
+                // One that can't be read is left to lapse, and all begins anew.
+                let mark = decode(key.kind(), &seen)?;
                 self.store.extend(&key, until, now).await?;
-                (decode(key.kind(), &seen)?, seen)
+                (mark, seen)
             }
         };
         let is_mine =
@@ -244,7 +247,7 @@ impl Records {
         Ok(is_mine.then(|| walk(Some((mark, seen)))))
     }
 
-    /// Enters what the next page of a walk has. `false` at its end.
+    /// Enters what the next page of a walk has. `false` at its end. After a fault the same page is next.
     pub(crate) async fn walk_on(
         &self,
         walk: &mut IndexWalk,
@@ -257,26 +260,38 @@ impl Records {
         let page = self.store.list(table, after, STEP, now).await?;
         let is_last = page.len() < STEP;
         let mut keys = Vec::with_capacity(page.len());
+        let (mut last, mut unreadable) = (None, 0);
         for (name, value) in page {
             match serde_json::from_slice::<Owners>(&value) {
                 Ok(Owners { user, client }) => {
                     let key = Key::new(*kind, name.as_str());
                     keys.push(key.owned_by(&user, &client));
                 }
-                Err(_) => walk.unreadable += 1,
+                Err(_) => unreadable += 1,
             }
-            walk.after = Some(name);
+            last = Some(name);
         }
-        if !keys.is_empty() {
-            walk.entered += self.store.enter(&keys).await?;
+        let entered = if keys.is_empty() {
+            0
+        } else {
+            self.store.enter(&keys).await?
+        };
+        if walk.mark.is_some() {
+            // The mark too: nobody else may be there to renew it, and a walk may take longer than it lasts.
+            for (key, until) in [
+                (Key::index_walk(), now + LEASE),
+                (Key::index_mark(), now + LAPSE),
+            ] {
+                self.store.extend(&key, until, now).await?;
+            }
         }
+        // Only now, so that a step that failed can be made again.
+        walk.entered += entered;
+        walk.unreadable += unreadable;
+        walk.after = last;
         if is_last {
             walk.kinds += 1;
             walk.after = None;
-        }
-        if walk.mark.is_some() {
-            let (key, until) = (Key::index_walk(), now + LEASE);
-            self.store.extend(&key, until, now).await?;
         }
         Ok(walk.kinds < INDEXED.len())
     }
