@@ -165,9 +165,10 @@ impl Collector {
         if !status.is_success() {
             return Err(Failure::Status(status, pause));
         }
-        let body = body.map_err(|error| unreachable(&*error))?.to_bytes();
-        // One that is no message of OTLP has taken it all the same.
-        let told = ExportTraceServiceResponse::decode(body).ok();
+        // One whose answer breaks off, or is no message of OTLP, has taken it all the same: sent again,
+        // every span would be there twice.
+        let told = body.ok().map(|body| body.to_bytes());
+        let told = told.and_then(|told| ExportTraceServiceResponse::decode(told).ok());
         let rejected = told.and_then(|told| told.partial_success);
         let rejected = rejected.map_or(0, |partial| partial.rejected_spans);
         Ok(u64::try_from(rejected).unwrap_or_default())
