@@ -248,7 +248,13 @@ impl Layers {
     }
 
     fn set_text(&mut self, path: &str, value: &str, origin: Origin) {
-        let raw = match self.schema.find(path).map(|key| key.kind) {
+        let kind = self.schema.find(path).map(|key| key.kind);
+        // A variable that is there and empty gives nothing, as where one text is meant.
+        if matches!(kind, Some(Kind::SecretList)) && value.trim().is_empty() {
+            self.values.remove(path);
+            return;
+        }
+        let raw = match kind {
             Some(Kind::List | Kind::Secrets | Kind::SecretList) => Raw::List(
                 value
                     .split(',')

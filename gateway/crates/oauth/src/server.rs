@@ -165,9 +165,11 @@ impl AuthorizationServer {
     }
 
     /// Whether a person comes through identity providers alone, which then decide whether they may: a way
-    /// in of this gateway's own would outlast their word.
+    /// in of this gateway's own would outlast their word. One that is configured no more has no word.
     pub(crate) fn is_of_provider(&self, user: &User) -> bool {
-        !user.identities.is_empty() && !self.is_local(user)
+        let mut accounts = user.identities.iter();
+        let is_decided = accounts.any(|account| self.providers.of_account(account).is_some());
+        is_decided && !self.is_local(user)
     }
 
     /// A confirmed token with the tools that are kept with its grant, where it does not say them

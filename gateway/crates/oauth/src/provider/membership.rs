@@ -74,15 +74,12 @@ fn judge(
     Ok(membership)
 }
 
-/// The provider of an account, if it is still configured, under whatever name. A name that stands for
-/// another issuer now is another provider.
+/// See [`Providers::of_account`].
 pub(crate) fn find_provider<'p>(
     providers: &'p Providers,
     identity: &Identity,
 ) -> Option<&'p Provider> {
-    let is_its = |provider: &&Provider| provider.is_of(&identity.issuer);
-    let named = providers.named(&identity.provider).filter(is_its);
-    named.or_else(|| providers.all().iter().find(is_its))
+    providers.of_account(identity)
 }
 
 /// Whether a person could log in with an account at a provider, as things are configured.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::settings::Provider;
 use crate::fetch::{Documents, Fetcher, Limits};
+use gateway_store::Identity;
 
 /// The providers, and how they are asked.
 #[derive(Debug)]
@@ -36,6 +37,14 @@ impl Providers {
     /// In the order of the login page.
     pub fn all(&self) -> &[Provider] {
         &self.all
+    }
+
+    /// The provider of an account, if it is still configured, under whatever name. A name that stands for
+    /// another issuer now is another provider.
+    pub(crate) fn of_account(&self, account: &Identity) -> Option<&Provider> {
+        let is_its = |provider: &&Provider| provider.is_of(&account.issuer);
+        let named = self.named(&account.provider).filter(is_its);
+        named.or_else(|| self.all.iter().find(is_its))
     }
 
     pub(super) fn named(&self, name: &str) -> Option<&Provider> {
