@@ -1,7 +1,7 @@
 //! Does what the plan says: serves what the store has, orders what is due, and waits.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gateway_core::clock::{Clock, Timestamp};
@@ -221,14 +221,22 @@ impl Follower {
         };
         log::info!(event = "certificate_ordered", name = settings.name, directory = settings.directory; "a certificate is being ordered");
         let begun = Instant::now();
-        let ordering = timeout(WHOLE, orders.order());
-        let outcome = tokio::select! {
-            outcome = ordering => outcome.unwrap_or_else(|_| Err(orders.overdue(WHOLE))),
-            lost = keep_lease(records, &mut lease) => {
-                // Somebody else orders now, or the store is away.
-                return lost;
+        let outcome = {
+            let ordering = timeout(WHOLE, orders.order());
+            tokio::pin!(ordering);
+            tokio::select! {
+                outcome = &mut ordering => outcome,
+                lost = keep_lease(records, &mut lease) => {
+                    // Somebody else orders now, or the store is away. What the server counts already is
+                    // waited for all the same.
+                    if !orders.is_finalized.load(Ordering::Relaxed) {
+                        return lost;
+                    }
+                    ordering.await
+                }
             }
         };
+        let outcome = outcome.unwrap_or_else(|_| Err(orders.overdue(WHOLE)));
         match outcome.and_then(|ordered| self.judge(ordered)) {
             Ok(kept) => {
                 self.keep(&kept, &mut lease).await?;
