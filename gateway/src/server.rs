@@ -111,17 +111,7 @@ pub fn serve(config: &Config, app: App, tls: Option<&Tls>, options: ServeOptions
         manager,
     } = options;
     open_files::raise();
-    let mut server = Server::new_with_opt_and_conf(
-        None,
-        ServerConf {
-            threads: config.threads,
-            grace_period_seconds: Some(LAST_MOMENT),
-            graceful_shutdown_timeout_seconds: Some(LAST_MOMENT),
-            ..ServerConf::default()
-        },
-    );
-    server.bootstrap();
-
+    let mut server = pingora(config);
     let clock = app.clock;
     let authorization_server = app.authorization_server.clone();
     let revocations = app.revocations.clone();
@@ -186,6 +176,18 @@ pub fn serve(config: &Config, app: App, tls: Option<&Tls>, options: ServeOptions
             notifier: manager.notifier,
         }),
     });
+}
+
+fn pingora(config: &Config) -> Server {
+    let configuration = ServerConf {
+        threads: config.threads,
+        grace_period_seconds: Some(LAST_MOMENT),
+        graceful_shutdown_timeout_seconds: Some(LAST_MOMENT),
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, configuration);
+    server.bootstrap();
+    server
 }
 
 /// Pingora's service of the admin listener, on a socket that may be open already.

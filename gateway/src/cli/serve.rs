@@ -32,6 +32,7 @@ use crate::tunnel::probe::StreamProbe;
 use crate::tunnel::{self, Tunnel, TunnelKind};
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Clock;
+use gateway_core::secret::SecretHash;
 use gateway_oauth::identity::{
     LoginName, PasswordPhc, ensure_owner, forget_former_owner, no_owner,
 };
@@ -152,6 +153,20 @@ fn background() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
+/// What a start that succeeded has made, which lives as long as the process.
+struct Started {
+    app: App,
+    certificate: Option<Certificate>,
+    /// The store's connection and the programs beside us run on it: Pingora makes its own runtimes only
+    /// once it serves.
+    runtime: tokio::runtime::Runtime,
+    tunnel: Option<Tunnel>,
+    /// Ends what runs beside us.
+    stop: watch::Sender<bool>,
+    /// Whether we are told to end.
+    request: StopRequest,
+}
+
 fn start(
     configuration: &Configuration,
     config: &Config,
@@ -164,8 +179,6 @@ fn start(
     let keys = keys::open(&config.keys_dir, &mut OsRng)?;
     let keys_created = keys.created;
     let admin_token = keys::make_admin_token(&config.keys_dir, &mut OsRng)?;
-    // Lives as long as the process: the store's connection and the programs beside us run on it.
-    // Pingora makes its own runtimes only once it serves.
     let (runtime, tunnel, mut request) = match opened {
         Some(OpenTunnel {
             tunnel,
@@ -202,6 +215,35 @@ fn start(
         }
         return Ok(());
     };
+    let started = Started {
+        app,
+        certificate,
+        runtime,
+        tunnel,
+        stop,
+        request,
+    };
+    let admin_token = admin_token.map(|token| token.hash());
+    serve(configuration, config, lane, admin_token, manager, started)
+}
+
+/// Serves until we are told to end, and ends what was started.
+fn serve(
+    configuration: &Configuration,
+    config: &Config,
+    lane: bool,
+    admin_token: Option<SecretHash>,
+    manager: ServiceManager,
+    started: Started,
+) -> anyhow::Result<()> {
+    let Started {
+        app,
+        certificate,
+        runtime,
+        tunnel,
+        stop,
+        request,
+    } = started;
     // Beside all else: nothing waits for a backend.
     runtime.spawn(summary::fill_in(
         config.scopes.clone(),
@@ -225,7 +267,6 @@ fn start(
         notifier: manager.notifier.clone(),
     };
     reload::follow(runtime.handle(), reloading)?;
-    let admin_token = admin_token.map(|token| token.hash());
     let is_lost = Arc::new(AtomicBool::new(false));
     let probe = tunnel
         .as_ref()
