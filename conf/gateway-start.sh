@@ -49,7 +49,7 @@ else
     export GATEWAY__BACKEND__0__PAGES=/documents/
 fi
 
-# What the profiles put beside the gateway. Nobody else reaches it by these networks.
+# What the profiles put beside the gateway.
 profiles=",${COMPOSE_PROFILES:-},"
 case $profiles in
     *,tls,*)
@@ -57,13 +57,14 @@ case $profiles in
             https://*) ;;
             *) fail "The profile \`tls\` is for an https URL: GATEWAY_PUBLIC_URL=https://mcp.example.com, and it is ${GATEWAY_PUBLIC_URL:-empty}" ;;
         esac
-        # Limits and logs go by the address that Caddy names.
-        export GATEWAY__TRUSTED_PROXIES="${GATEWAY__TRUSTED_PROXIES:-172.16.0.0/12,192.168.0.0/16,10.0.0.0/8}"
+        # Limits, logs and rules go by the address that Caddy names. Only the two of them are in that network.
+        if [ "$file" = $folder/compose.toml ]; then export GATEWAY__TRUSTED_PROXIES="$EDGE_SUBNET"; fi
         ;;
 esac
 case $profiles in
-    # Prometheus asks the admin listener, which no port is published of.
-    *,observability,*) export GATEWAY__ADMIN_LISTEN=0.0.0.0:9090 ;;
+    # Prometheus asks the admin listener, which no port is published of. Other containers of this file can
+    # ask for its figures too; its commands want the operator's token.
+    *,observability,*) if [ "$file" = $folder/compose.toml ]; then export GATEWAY__ADMIN_LISTEN=0.0.0.0:9090; fi ;;
 esac
 
 exec gateway serve
