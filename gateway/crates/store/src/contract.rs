@@ -373,6 +373,21 @@ async fn counts_have_windows(store: &Arc<dyn Store>) {
     assert_eq!(count(59, "login:bob").await, 1);
     assert_eq!(count(60, "login:alice").await, 1, "a new window");
     assert_eq!(count(119, "login:alice").await, 2);
+    let early = |millis| {
+        let now = at(60) - Duration::from_millis(millis);
+        let key = CountKey::new("login:alice");
+        async move { store.count(&key, window, now).await.unwrap() }
+    };
+    assert_eq!(
+        early(3).await,
+        3,
+        "what began before the window's first counts in it"
+    );
+    assert_eq!(
+        early(4_000).await,
+        4,
+        "and what another replica's clock says"
+    );
     let before = at(0) - Duration::from_secs(86_400);
     let jumped = store
         .count(&CountKey::new("login:alice"), window, before)

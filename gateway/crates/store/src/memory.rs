@@ -13,7 +13,7 @@ use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::{Inserted, Sizes, Store, TakeOutcome};
+use crate::store::{COUNT_SKEW, Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 
 /// Everything in one place, in memory, under one lock.
@@ -287,8 +287,8 @@ impl Store for Memory {
             count: 0,
             ends: now,
         });
-        // A window that would end later than one begun now stems from a clock that jumped back.
-        if present.ends <= now || present.ends > now + window {
+        // A window that would end much later than one begun now stems from a clock that jumped back.
+        if present.ends <= now || present.ends > now + window + COUNT_SKEW {
             *present = Window {
                 count: 0,
                 ends: now + window,

@@ -56,7 +56,7 @@ use crate::epoch::StoreEpoch;
 use crate::error::{Corrupt, OpenError, StoreError};
 use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::{Examined, Inserted, Sizes, Store, TakeOutcome};
+use crate::store::{COUNT_SKEW, Examined, Inserted, Sizes, Store, TakeOutcome};
 use crate::url::RedisUrl;
 use gateway_core::clock::Timestamp;
 
@@ -394,7 +394,8 @@ impl Store for Redis {
             .key(self.name(&format!("count:{}", key.name())))
             .arg(now.millis())
             .arg((now + window).millis().min(FAR))
-            .arg(millis(window) + millis(BACKSTOP));
+            .arg(millis(window) + millis(BACKSTOP))
+            .arg(millis(COUNT_SKEW));
         self.script(script).await
     }
 

@@ -49,6 +49,10 @@ pub struct Sizes {
     pub revocations: usize,
 }
 
+/// How far before the begin of a window an event may say it is and still counts in it: events of one moment
+/// arrive in any order, and clocks of replicas differ. What is further off stems from a clock that jumped.
+pub(crate) const COUNT_SKEW: Duration = Duration::from_secs(10);
+
 /// The promises. Every write is durable before it is acknowledged. `now` decides what has expired;
 /// an expired value is never returned, whether or not it was swept.
 ///

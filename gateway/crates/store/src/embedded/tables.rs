@@ -13,7 +13,7 @@ use super::indexes;
 use crate::epoch::StoreEpoch;
 use crate::key::{CountKey, Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::{Inserted, Sizes, TakeOutcome};
+use crate::store::{COUNT_SKEW, Inserted, Sizes, TakeOutcome};
 use gateway_core::clock::Timestamp;
 
 /// The layout that this code reads and writes.
@@ -305,8 +305,9 @@ impl<'t> Batch<'t> {
         let mut counts = self.transaction.open_table(COUNTS)?;
         let present = counts.get(key)?.map(|row| row.value());
         let latest = (now + window).millis();
-        // A window that would end later than one begun now stems from a clock that jumped back.
-        let current = present.filter(|(_, ends)| now.millis() < *ends && *ends <= latest);
+        // A window that would end much later than one begun now stems from a clock that jumped back.
+        let bearable = (now + window + COUNT_SKEW).millis();
+        let current = present.filter(|(_, ends)| now.millis() < *ends && *ends <= bearable);
         let (count, ends) = current.unwrap_or((0, latest));
         counts.insert(key, (count + 1, ends))?;
         drop(counts);
