@@ -241,7 +241,10 @@ async fn stays_connected_by_refreshing(sdk: Sdk, transport: &str, store: StoreKi
             let refreshes = report["refreshes"].as_u64().unwrap_or_default();
             let expected = if proactive { 1 } else { 4 };
             assert_eq!(refreshes, expected, "{report}");
-            assert_eq!(report["successors"], 1, "{report}");
+            // A call that comes late, on a busy machine, finds the token that another one has got, and
+            // refreshes with that.
+            let successors = report["successors"].as_u64().unwrap_or_default();
+            assert!((1..expected.max(2)).contains(&successors), "{report}");
             let log = gateway.log();
             let exchanged = |line: &&String| line.contains("a refresh token was exchanged");
             let seen = log.iter().filter(exchanged).count();
