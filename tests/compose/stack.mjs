@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 
 export const root = resolve(import.meta.dirname, "../..");
@@ -103,7 +104,9 @@ function builder() {
       // Links: the files are large, and only read.
       execFileSync("xargs", ["-0", "cp", "-al", "-t", join(context, folder)], { cwd: join(compiled, folder), input: files.join("\0") });
     }
-    writeFileSync(join(context, "Dockerfile"), "FROM rust:1-bookworm\nCOPY . /build/target/release\n");
+    // Cargo knows a library by where its source is, too.
+    const home = process.env.CARGO_HOME ?? join(homedir(), ".cargo");
+    writeFileSync(join(context, "Dockerfile"), `FROM rust:1-bookworm\nENV CARGO_HOME=${home}\nCOPY . /build/target/release\n`);
     execFileSync("docker", ["build", "--quiet", "--tag", BUILDER, context], { env: { ...process.env, DOCKER_BUILDKIT: "0" }, stdio: ["ignore", "ignore", "inherit"] });
   } finally {
     rmSync(context, { recursive: true, force: true });
