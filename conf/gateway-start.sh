@@ -8,6 +8,25 @@ fail() {
     exit 64
 }
 
+# The network in which this container bears a name, as ADDRESS/LENGTH. The kernel's table of routes has the
+# bytes of addresses from the last to the first.
+network_of() {
+    address=$(getent ahostsv4 "$1" | sed -n '1s/ .*//p')
+    [ -n "$address" ] || return 1
+    # shellcheck disable=SC2046 # four numbers
+    set -- $(echo "$address" | tr . ' ')
+    own=$(($4 << 24 | $3 << 16 | $2 << 8 | $1))
+    while read -r _ network gateway _ _ _ _ mask _; do
+        if [ "$gateway" != 00000000 ] || [ "$mask" = 00000000 ]; then continue; fi
+        network=$((0x$network)) mask=$((0x$mask)) length=0
+        if [ $((own & mask)) -ne "$network" ]; then continue; fi
+        while [ "$mask" -gt 0 ]; do length=$((length + (mask & 1))) mask=$((mask >> 1)); done
+        echo "$((network & 255)).$((network >> 8 & 255)).$((network >> 16 & 255)).$((network >> 24 & 255))/$length"
+        return
+    done </proc/net/route
+    return 1
+}
+
 # The folder of GATEWAY_CONFIG_FILE is mounted here whole: files beside it (a policy, secrets) can be
 # named by it, and an editor that replaces the file is followed by `docker compose kill -s HUP gateway`.
 folder=/etc/gateway
@@ -58,7 +77,10 @@ case $profiles in
             *) fail "The profile \`tls\` is for an https URL: GATEWAY_PUBLIC_URL=https://mcp.example.com, and it is ${GATEWAY_PUBLIC_URL:-empty}" ;;
         esac
         # Limits, logs and rules go by the address that Caddy names. Only the two of them are in that network.
-        if [ "$file" = $folder/compose.toml ]; then export GATEWAY__TRUSTED_PROXIES="$EDGE_SUBNET"; fi
+        if [ "$file" = $folder/compose.toml ]; then
+            edge=$(network_of gateway-edge) || fail "The network that Caddy and the gateway have for themselves is not there."
+            export GATEWAY__TRUSTED_PROXIES="$edge"
+        fi
         ;;
 esac
 case $profiles in
