@@ -180,8 +180,9 @@ pub(super) async fn password(
         return Err(Failure::new(Reason::InConfiguration, sentence));
     }
     let password = hashed(server, password).await?;
-    let user = people::set_password(records, &user, &password, request.now).await?;
-    let user = user.ok_or_else(|| no_user(&name))?;
+    let is_meant = |present: &User| present.id == user.id;
+    let set = people::set_password(records, &user.name, is_meant, &password, request.now);
+    let user = set.await?.ok_or_else(|| no_user(&name))?;
     Ok(changed::<SetPassword>(&user, None))
 }
 

@@ -135,8 +135,10 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
         if let Some(used) = take(server, request, &hash, now).await? {
             return sent_again(server, request, &form, &used, now).await;
         }
-        let changed = people::set_password(&server.records, &user, &password, now).await?;
-        let user = changed.ok_or_else(|| wrong(server, request))?;
+        // Another link, or the person themselves, may have set something while this one was hashed.
+        let is_meant = |present: &User| link.fits(present);
+        let changed = people::set_password(&server.records, &user.name, is_meant, &password, now);
+        let user = changed.await?.ok_or_else(|| wrong(server, request))?;
         let opened = setup::open_by(server, request, &user, &SetAnswer::Password, now).await?;
         return Ok(done(request, &user, opened, "a password"));
     }
@@ -144,8 +146,12 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
     if let Some(used) = take(server, request, &hash, now).await? {
         return sent_again(server, request, &form, &used, now).await;
     }
-    let added = passkey::add(server, &user, &passkey, now).await?;
-    let user = added.map_err(|reason| refused(server, request, reason))?;
+    let is_meant = |present: &User| link.fits(present);
+    let added = passkey::add(server, &user, is_meant, &passkey, now).await?;
+    let user = added.map_err(|reason| match reason {
+        Reason::PasskeyUnknown => wrong(server, request),
+        reason => refused(server, request, reason),
+    })?;
     let answer = SetAnswer::Passkey(passkey);
     let opened = setup::open_by(server, request, &user, &answer, now).await?;
     Ok(done(request, &user, opened, "a passkey"))

@@ -92,7 +92,8 @@ async fn answer_add(server: &AuthorizationServer, request: &Request) -> Result<R
         Submission::First | Submission::Again => {}
         Submission::Before => return again(Reason::PageExpired).await,
     }
-    let user = match passkey::add(server, &user, &passkey, now).await? {
+    let is_meant = |present: &User| present.id == user.id;
+    let user = match passkey::add(server, &user, is_meant, &passkey, now).await? {
         Ok(user) => user,
         Err(reason) => return again(reason).await,
     };

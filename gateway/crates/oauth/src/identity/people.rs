@@ -25,16 +25,17 @@ pub async fn add(
     Ok(added.then_some(user))
 }
 
-/// Gives a person another password, which ends their browser sessions. `None` if the person was removed
-/// meanwhile: whoever got the name then is somebody else.
+/// Gives the person of a name another password, which ends their browser sessions. `None` if they are not
+/// whom `is_meant` takes, as they are at that moment: whoever got the name meanwhile is somebody else.
 pub async fn set_password(
     records: &Records,
-    user: &User,
+    name: &str,
+    is_meant: impl Fn(&User) -> bool + Send + Sync,
     password: &PasswordPhc,
     now: Timestamp,
 ) -> Result<Option<User>, StoreError> {
     let change = |present: User| {
-        if present.id != user.id {
+        if !is_meant(&present) {
             return present;
         }
         User {
@@ -42,8 +43,9 @@ pub async fn set_password(
             ..present
         }
     };
-    let changed = records.change_user(&user.name, now, change).await?;
-    Ok(changed.filter(|changed| changed.id == user.id))
+    let changed = records.change_user(name, now, change).await?;
+    // Its salt was drawn for it, so nobody else has this one.
+    Ok(changed.filter(|changed| changed.password() == Some(password.as_str())))
 }
 
 /// Keeps a person out: no login, no token, and the browser sessions of before stay dead whatever
@@ -105,7 +107,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use gateway_store::Memory;
+    use gateway_store::{Memory, RescueLink};
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 
@@ -123,12 +125,40 @@ mod tests {
         .unwrap();
         let [before, after] = ["u_1", "u_2"].map(|id| User::new(UserId::new(id), "dora", "", NOW));
         assert!(records.add_user(&after, NOW).await.unwrap());
-        let set = async |user| set_password(&records, user, &hash, NOW).await.unwrap();
+        let set = async |user: &User| {
+            let is_meant = |present: &User| present.id == user.id;
+            let set = set_password(&records, "dora", is_meant, &hash, NOW);
+            set.await.unwrap()
+        };
         assert_eq!(set(&before).await, None);
         let kept = records.user("dora", NOW).await.unwrap().unwrap();
         assert_eq!(kept.password(), None);
         let changed = set(&after).await.unwrap();
         assert_eq!(changed.password(), Some(hash.as_str()));
+    }
+
+    #[tokio::test]
+    async fn of_two_links_that_are_used_at_once_the_second_sets_nothing() {
+        let records = records();
+        let alice = User::new(UserId::new("u_1"), "alice", "$argon2id$before", NOW);
+        assert!(records.add_user(&alice, NOW).await.unwrap());
+        let links = [RescueLink::new(&alice), RescueLink::new(&alice)];
+        let hash = |salt| {
+            let text = format!(
+                "$argon2id$v=19$m=19456,t=2,p=1${salt}$Q2tvSXJ2QkFLWjN3N0FvZ2N4d2d3QVZzSkNJ"
+            );
+            PasswordPhc::parse(&text).unwrap()
+        };
+        let hashes = [hash("c2FsdHNhbHRzYWx0"), hash("cGVwcGVycGVwcGVy")];
+        let mut set = Vec::new();
+        for (link, hash) in links.iter().zip(&hashes) {
+            let is_meant = |present: &User| link.fits(present);
+            let changed = set_password(&records, "alice", is_meant, hash, NOW).await;
+            set.push(changed.unwrap().is_some());
+        }
+        assert_eq!(set, [true, false]);
+        let kept = records.user("alice", NOW).await.unwrap().unwrap();
+        assert_eq!(kept.password(), Some(hashes[0].as_str()));
     }
 
     #[tokio::test]

@@ -55,11 +55,13 @@ pub(crate) fn registered(
     Ok(NewPasskey { passkey, unsealed })
 }
 
-/// Adds it. The person as they are now; or why it is not theirs. What was added before stays as it is,
-/// and an addition that was cut short is brought to its end.
+/// Adds it, if the person is whom `is_meant` takes, as they are at that moment. The person as they are now; or
+/// why it is not theirs. What was added before stays as it is, and an addition that was cut short is brought
+/// to its end.
 pub(crate) async fn add(
     server: &AuthorizationServer,
     user: &User,
+    is_meant: impl Fn(&User) -> bool + Send + Sync,
     passkey: &Passkey,
     now: Timestamp,
 ) -> Result<Result<User, Reason>, StoreError> {
@@ -70,8 +72,8 @@ pub(crate) async fn add(
         return refused(Reason::PasskeyTaken);
     }
     let change = |present: User| {
-        let fits = present.id == user.id && present.passkeys.len() < Passkey::MOST;
-        if fits && present.passkey(&passkey.id).is_none() {
+        let may_have_it = is_meant(&present) && present.passkeys.len() < Passkey::MOST;
+        if may_have_it && present.passkey(&passkey.id).is_none() {
             present.with_passkey(passkey.clone())
         } else {
             present
@@ -85,6 +87,7 @@ pub(crate) async fn add(
     match changed.passkey(&passkey.id) {
         Some(kept) if kept.is_same(passkey) => {}
         Some(_) => return refused(Reason::PasskeyTaken),
+        None if changed.passkeys.len() < Passkey::MOST => return refused(Reason::PasskeyUnknown),
         None => return refused(Reason::PasskeysFull),
     }
     // The record says so first: a way to somebody who does not have it leads nowhere.
@@ -124,6 +127,22 @@ mod tests {
         }
     }
 
+    fn is(user: &User) -> impl Fn(&User) -> bool + Send + Sync {
+        move |present| present.id == user.id
+    }
+
+    #[tokio::test]
+    async fn who_is_not_meant_any_more_gets_none() {
+        let server = crate::tests::server();
+        let alice = User::new(UserId::new("u_1"), "alice", "", NOW);
+        assert!(server.records.add_user(&alice, NOW).await.unwrap());
+        let nobody = |_: &User| false;
+        let added = add(&server, &alice, nobody, &passkey("a"), NOW).await;
+        assert_eq!(added.unwrap(), Err(Reason::PasskeyUnknown));
+        let kept = server.records.user("alice", NOW).await.unwrap().unwrap();
+        assert!(kept.passkeys.is_empty());
+    }
+
     #[tokio::test]
     async fn what_was_added_is_added_again_and_what_was_cut_short_is_brought_to_its_end() {
         let server = crate::tests::server();
@@ -138,7 +157,9 @@ mod tests {
         let kept = |user: User| user.with_passkey(passkey("a"));
         records.change_user("alice", NOW, kept).await.unwrap();
         assert_eq!(of().await, None);
-        let added = add(&server, &alice, &passkey("a"), NOW).await.unwrap();
+        let added = add(&server, &alice, is(&alice), &passkey("a"), NOW)
+            .await
+            .unwrap();
         assert!(added.is_ok(), "{added:?}");
         assert_eq!(of().await.as_deref(), Some("alice"));
 
@@ -150,16 +171,25 @@ mod tests {
         };
         let change = |user: User| user.with_passkey(used.clone());
         records.change_user("alice", NOW, change).await.unwrap();
-        let added = add(&server, &alice, &passkey("a"), NOW).await.unwrap();
+        let added = add(&server, &alice, is(&alice), &passkey("a"), NOW)
+            .await
+            .unwrap();
         assert_eq!(added.unwrap().passkey("k"), Some(&used));
 
         // Another key under the same id is another passkey, and so is that of another person.
         let taken = Err(Reason::PasskeyTaken);
-        let other = add(&server, &alice, &passkey("b"), NOW).await.unwrap();
+        let other = add(&server, &alice, is(&alice), &passkey("b"), NOW)
+            .await
+            .unwrap();
         assert_eq!(other, taken);
         let bob = User::new(UserId::new("u_2"), "bob", "", NOW);
         assert!(records.add_user(&bob, NOW).await.unwrap());
-        assert_eq!(add(&server, &bob, &passkey("a"), NOW).await.unwrap(), taken);
+        assert_eq!(
+            add(&server, &bob, is(&bob), &passkey("a"), NOW)
+                .await
+                .unwrap(),
+            taken
+        );
         let bob = records.user("bob", NOW).await.unwrap().unwrap();
         assert!(bob.passkeys.is_empty());
         assert_eq!(of().await.as_deref(), Some("alice"));
