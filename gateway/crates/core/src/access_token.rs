@@ -107,6 +107,7 @@ pub fn verify(bearer: &BearerToken, keys: &Keys) -> Result<VerifiedToken, TokenE
         attenuation,
         approvals,
         is_stand_in: false,
+        signing_key: form.root_key_id,
     })
 }
 

@@ -1,7 +1,8 @@
 //! What a revocation names, and how that is written in the store's list.
 //!
 //! A grant or a token is named itself. Of a client or a user everything is revoked that was given
-//! before a moment (*not before*), which needs no list of what there was.
+//! before a moment (*not before*), which needs no list of what there was. Of all tokens those are that were
+//! given within a time, or signed with a key.
 
 use std::fmt;
 
@@ -35,6 +36,11 @@ pub enum Revoked {
     Client(ClientId, Timestamp),
     /// What a user gave before a moment.
     User(UserId, Timestamp),
+    /// What anybody was given from one moment until before another: a store that was restored knows
+    /// nothing of it. In whole seconds, as tokens tell their time.
+    Given(Timestamp, Timestamp),
+    /// What was signed with the signing key of this number.
+    SigningKey(u32),
 }
 
 impl Revoked {
@@ -48,6 +54,9 @@ impl Revoked {
         };
         let client = text.strip_prefix("client:").and_then(moment);
         let user = text.strip_prefix("user:").and_then(moment);
+        if let Some(revoked) = given(text).or_else(|| signing_key(text)) {
+            return revoked;
+        }
         match (client, user) {
             (Some((before, id)), _) => Self::Client(ClientId::new(id), before),
             (_, Some((before, id))) => Self::User(UserId::new(id), before),
@@ -64,8 +73,21 @@ impl fmt::Display for Revoked {
             Self::Token(id) => id.fmt(f),
             Self::Client(id, before) => write!(f, "client:{}:{id}", before.millis()),
             Self::User(id, before) => write!(f, "user:{}:{id}", before.millis()),
+            Self::Given(from, until) => write!(f, "given:{}:{}", from.secs(), until.secs()),
+            Self::SigningKey(number) => write!(f, "signing-key:{number}"),
         }
     }
+}
+
+fn given(text: &str) -> Option<Revoked> {
+    let (from, until) = text.strip_prefix("given:")?.split_once(':')?;
+    let moment = |text: &str| Some(Timestamp::from_secs(text.parse().ok()?));
+    Some(Revoked::Given(moment(from)?, moment(until)?))
+}
+
+fn signing_key(text: &str) -> Option<Revoked> {
+    let number = text.strip_prefix("signing-key:")?;
+    Some(Revoked::SigningKey(number.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -81,6 +103,8 @@ mod tests {
             Revoked::Client(ClientId::new("https://app.example.com:8443/c"), at),
             Revoked::Client(ClientId::new("user:1:x"), at),
             Revoked::User(UserId::new("u_1"), at),
+            Revoked::Given(Timestamp::from_secs(7), Timestamp::from_secs(9)),
+            Revoked::SigningKey(2),
         ] {
             assert_eq!(Revoked::parse(&revoked.to_string()), revoked);
         }

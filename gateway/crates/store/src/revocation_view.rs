@@ -10,8 +10,8 @@
 //! end of its list and given the same numbers again. An entry once seen is kept until its time,
 //! even if the store has lost it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -50,6 +50,10 @@ struct State {
     named: HashMap<String, Timestamp>,
     clients: HashMap<ClientId, NotBefore>,
     users: HashMap<UserId, NotBefore>,
+    /// From when until when what was given is revoked, and when to forget it.
+    given: HashMap<(Timestamp, Timestamp), Timestamp>,
+    /// When to forget that a signing key is revoked, by its number.
+    signing_keys: HashMap<u32, Timestamp>,
     /// By grant.
     amended: HashMap<GrantId, Arc<Amended>>,
     epoch: Option<StoreEpoch>,
@@ -103,6 +107,8 @@ impl State {
             Revoked::User(user, before) => {
                 add_not_before(&mut self.users, user.clone(), *before, until)
             }
+            Revoked::Given(from, before) => self.given.insert((*from, *before), until).is_none(),
+            Revoked::SigningKey(number) => self.signing_keys.insert(*number, until).is_none(),
         };
         is_new.then_some(revoked)
     }
@@ -113,6 +119,17 @@ impl State {
             .into_iter()
             .flatten()
             .any(|moment| moment.concerns(given))
+            || self.is_given_within(given)
+    }
+
+    /// Whether it was given in a time of which the store knows nothing. There hardly ever is one.
+    fn is_given_within(&self, given: Timestamp) -> bool {
+        let mut times = self.given.keys();
+        times.any(|(from, until)| (from.secs()..until.secs()).contains(&given.secs()))
+    }
+
+    fn is_key_revoked(&self, number: Option<u32>) -> bool {
+        number.is_some_and(|number| self.signing_keys.contains_key(&number))
     }
 }
 
@@ -174,14 +191,21 @@ impl RevocationView {
             || state.is_given_before(&grant.user, &grant.client, grant.created)
     }
 
-    /// Whether the token is revoked: itself, one that it was narrowed from, its grant, or all that
-    /// its client or its user was given or gave before a moment. A few look-ups in memory.
+    /// Whether the token is revoked: itself, one that it was narrowed from, its grant, the key that signed
+    /// it, or all that was given within a time, or that its client or its user was given or gave before a
+    /// moment. A few look-ups in memory.
     pub fn revokes(&self, token: &VerifiedToken) -> bool {
         let claims = token.claims();
         let state = self.state.read();
         state.named.contains_key(claims.grant.as_str())
             || token.ids().iter().any(|id| state.named.contains_key(id))
             || state.is_given_before(&claims.user, &claims.client, claims.issued)
+            || state.is_key_revoked(token.signing_key())
+    }
+
+    /// The numbers of the signing keys that are revoked.
+    pub fn revoked_signing_keys(&self) -> BTreeSet<u32> {
+        self.state.read().signing_keys.keys().copied().collect()
     }
 
     /// What the user approved under this grant since its tokens were given, as far as this view
@@ -272,6 +296,8 @@ impl RevocationView {
         state.named.retain(|_, until| now < *until);
         state.clients.retain(|_, moment| now < moment.until);
         state.users.retain(|_, moment| now < moment.until);
+        state.given.retain(|_, until| now < *until);
+        state.signing_keys.retain(|_, until| now < *until);
         state
             .amended
             .retain(|_, amended| Arc::make_mut(amended).retain(now));

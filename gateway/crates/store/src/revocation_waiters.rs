@@ -97,6 +97,10 @@ impl RevocationWaiters {
                 self.slot(&self.tokens, token).notify_waiters();
                 self.attenuated.notify_waiters();
             }
+            // Of whatever grant: each waits under its own.
+            Revoked::Given(..) | Revoked::SigningKey(_) => {
+                self.grants.0.iter().for_each(Notify::notify_waiters);
+            }
         }
     }
 

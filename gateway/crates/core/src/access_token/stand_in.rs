@@ -30,6 +30,7 @@ pub fn stand_in(
         attenuation: Attenuation::default(),
         approvals: Vec::new(),
         is_stand_in: true,
+        signing_key: None,
     })
 }
 
@@ -48,6 +49,7 @@ pub fn as_its_app(grant: &Grant, groups: Vec<String>, issued: Timestamp) -> Veri
         attenuation: Attenuation::default(),
         approvals: Vec::new(),
         is_stand_in: true,
+        signing_key: None,
     }
 }
 

@@ -48,6 +48,7 @@ pub struct VerifiedToken {
     pub(super) attenuation: Attenuation,
     pub(super) approvals: Vec<Approval>,
     pub(super) is_stand_in: bool,
+    pub(super) signing_key: Option<u32>,
 }
 
 impl VerifiedToken {
@@ -60,6 +61,12 @@ impl VerifiedToken {
     /// every token that was narrowed from there.
     pub fn ids(&self) -> &[String] {
         &self.ids
+    }
+
+    /// The number of the key that signed it; `None` for what stands in for a personal token, which nothing
+    /// signed.
+    pub const fn signing_key(&self) -> Option<u32> {
+        self.signing_key
     }
 
     /// What it says.
