@@ -12,13 +12,15 @@
 //! other fault (an fsync that fails may have lost pages that the system believes written) every
 //! promise stays a [`StoreError`] until the gateway is restarted.
 
+mod backup;
 mod disk;
 mod indexes;
+mod restore;
 mod sweep;
 mod tables;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -30,7 +32,9 @@ use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadTransaction, ReadableDatabase as _};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
+pub use self::backup::StoreBackup;
 use self::disk::Opener;
+pub use self::restore::{Connections, PresentStore, RestoreError, RestoredStore};
 use self::tables::{Batch, Snapshot};
 use self::writer::{Condition, Writer};
 use crate::epoch::StoreEpoch;
@@ -80,6 +84,16 @@ impl Embedded {
     /// a crash it verifies the file first.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
         Self::open_with(Opener::file(folder)?)
+    }
+
+    /// Whether there is a store in `folder`.
+    pub fn is_in(folder: &Path) -> bool {
+        Self::file_in(folder).exists()
+    }
+
+    /// The file of the store in `folder`.
+    pub fn file_in(folder: &Path) -> PathBuf {
+        folder.join(disk::FILE)
     }
 
     fn open_with(opener: Opener) -> Result<Self, OpenError> {
@@ -143,6 +157,14 @@ impl Embedded {
         &self,
         look: impl FnOnce(&Snapshot) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.read_snapshot(move |snapshot| look(&snapshot)).await
+    }
+
+    /// The same for whoever keeps the snapshot.
+    async fn read_snapshot<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(Snapshot) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let shared = Arc::clone(&self.shared);
         let readers = Arc::clone(&self.readers);
         let reading = async move {
@@ -152,7 +174,7 @@ impl Embedded {
                 .map_err(|_| away("the store is closed"))?;
             tokio::task::spawn_blocking(move || {
                 let _permit = permit;
-                look(&Snapshot(shared.snapshot()?)).map_err(|error| unreadable(&error))
+                look(Snapshot(shared.snapshot()?)).map_err(|error| unreadable(&error))
             })
             .await
             .map_err(|_| away("a read was cut short"))?
@@ -379,6 +401,10 @@ impl Store for Embedded {
 
     async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
         self.write(move |batch| batch.ping(now)).await
+    }
+
+    async fn backup(&self) -> Result<Option<StoreBackup>, StoreError> {
+        self.begin_backup().await.map(Some)
     }
 }
 

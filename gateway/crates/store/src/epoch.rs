@@ -34,6 +34,12 @@ impl StoreEpoch {
         (now < next).then(|| next.since(now).min(Duration::from_secs(1)))
     }
 
+    /// From `now` until the moments that tokens say are those that they are given at, and not a later one
+    /// ([`Self::dates`]): half a minute after the first use of a store.
+    pub fn dates_truly_in(&self, now: Timestamp) -> Duration {
+        self.counts_from().since(now)
+    }
+
     /// The moment that a token given at `now` says it was given at.
     pub fn dates(&self, now: Timestamp) -> Timestamp {
         now.max(self.counts_from())

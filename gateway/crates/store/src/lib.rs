@@ -23,6 +23,7 @@
 //! proxy ends streams and running calls when it changes. What has to be revoked for what is decided in
 //! `gateway-oauth` (`revoke`, `revoke_all`): one way for clients, users and the operator.
 
+mod backup;
 #[cfg(test)]
 mod contract;
 mod embedded;
@@ -49,7 +50,10 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-pub use self::embedded::Embedded;
+pub use self::backup::{BackupCounts, BackupEntry, BackupHead, BackupRow, BackupValue};
+pub use self::embedded::{
+    Connections, Embedded, PresentStore, RestoreError, RestoredStore, StoreBackup,
+};
 pub use self::epoch::StoreEpoch;
 pub use self::error::{Corrupt, OpenError, StoreError, unless_conflict};
 pub use self::index_keeper::keep_indexed;

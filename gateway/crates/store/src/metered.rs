@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::embedded::StoreBackup;
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Index, Key, Table};
@@ -227,6 +228,10 @@ impl Store for Metered {
 
     async fn examine(&self) -> Examined {
         self.store.examine().await
+    }
+
+    async fn backup(&self) -> Result<Option<StoreBackup>, StoreError> {
+        self.store.backup().await
     }
 
     async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {

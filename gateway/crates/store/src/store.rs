@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::embedded::StoreBackup;
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Index, Key, Table};
@@ -173,6 +174,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// not answer.
     async fn examine(&self) -> Examined {
         Examined::default()
+    }
+
+    /// All that is kept at this moment, to be read at leisure; `None` for a store that is backed up by its
+    /// own means.
+    async fn backup(&self) -> Result<Option<StoreBackup>, StoreError> {
+        Ok(None)
     }
 
     /// Whether the store answers and takes writes.

@@ -12,6 +12,9 @@ use redb::{Builder, Database, DatabaseError};
 use super::tables;
 use crate::error::OpenError;
 
+/// Its name in the state folder.
+pub(super) const FILE: &str = "gateway.redb";
+
 /// Memory for pages of the file. What the gateway keeps is small and mostly read once.
 const CACHE: usize = 16 * 1024 * 1024;
 
@@ -46,7 +49,7 @@ impl Opener {
                 "others may write to the state folder {}", folder.display()
             );
         }
-        let path = folder.join("gateway.redb");
+        let path = folder.join(FILE);
         Ok(Self::over(folder, move || {
             let file = OpenOptions::new()
                 .read(true)

@@ -7,7 +7,8 @@
 use std::ops::Bound;
 
 use redb::{
-    Database, Error, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
+    Database, Error, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _,
+    WriteTransaction,
 };
 
 use super::tables::{Batch, Change, Snapshot, entries};
@@ -18,6 +19,11 @@ use gateway_core::clock::Timestamp;
 const INDEX: TableDefinition<(&str, &str, &str), ()> = TableDefinition::new("index");
 /// In which indexes a record is: the table and the key.
 const INDEXED: TableDefinition<(&str, &str), Vec<&str>> = TableDefinition::new("indexed");
+
+/// Whether a table of the file is one of these.
+pub(super) fn is_known(name: &str) -> bool {
+    [INDEX.name(), INDEXED.name()].contains(&name)
+}
 
 /// Whether a file has the tables.
 pub(super) fn are_prepared(database: &Database) -> bool {
@@ -44,6 +50,14 @@ pub(super) struct IndexPage {
 }
 
 impl Snapshot {
+    /// The indexes that a record is in.
+    pub(super) fn indexes_of(&self, table: Table, key: &str) -> Result<Vec<String>, Error> {
+        let indexed = self.0.open_table(INDEXED)?;
+        let names = indexed.get((table.name(), key))?;
+        let names = names.map(|names| names.value().into_iter().map(str::to_owned).collect());
+        Ok(names.unwrap_or_default())
+    }
+
     pub(super) fn list_index(
         &self,
         index: &Index,

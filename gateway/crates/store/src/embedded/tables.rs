@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use redb::{
     Database, Error, ReadTransaction, ReadableDatabase as _, ReadableTable,
-    ReadableTableMetadata as _, TableDefinition, TableError, WriteTransaction,
+    ReadableTableMetadata as _, TableDefinition, TableError, TableHandle as _, WriteTransaction,
 };
 
 use super::indexes;
+use crate::backup::BackupValue;
 use crate::epoch::StoreEpoch;
 use crate::key::{CountKey, Key, Table};
 use crate::revocation::{Cursor, Revocation};
@@ -23,7 +24,7 @@ const LAYOUT: &[u8] = b"1";
 type Entry = (bool, u64, &'static [u8]);
 
 /// Single values about the store itself.
-const STORE: TableDefinition<&str, &[u8]> = TableDefinition::new("store");
+pub(super) const STORE: TableDefinition<&str, &[u8]> = TableDefinition::new("store");
 /// What expires: when (milliseconds), the table, the key.
 pub(super) const EXPIRY: TableDefinition<(u64, &str, &str), ()> = TableDefinition::new("expiry");
 /// Events counted, and when their window ends (milliseconds).
@@ -32,7 +33,8 @@ pub(super) const COUNTS: TableDefinition<&str, (u64, u64)> = TableDefinition::ne
 pub(super) const REVOCATIONS: TableDefinition<u64, (&str, u64)> =
     TableDefinition::new("revocation");
 
-const NEVER: u64 = u64::MAX;
+/// The time of what never expires.
+pub(super) const NEVER: u64 = u64::MAX;
 /// Revocations in one page.
 const PAGE: usize = 10_000;
 /// A store that took a write within this time takes writes.
@@ -49,6 +51,19 @@ pub(super) const fn entries(table: Table) -> TableDefinition<'static, &'static s
         Table::Once => "value.once",
         Table::Setting => "value.setting",
     })
+}
+
+/// Whether a table of the file is one of these.
+pub(super) fn is_known(name: &str) -> bool {
+    let mut values = Table::ALL.into_iter().map(entries);
+    values.any(|table| table.name() == name)
+        || [
+            STORE.name(),
+            EXPIRY.name(),
+            COUNTS.name(),
+            REVOCATIONS.name(),
+        ]
+        .contains(&name)
 }
 
 /// Makes the tables of a new file, and those that an earlier version did not make; refuses a file of
@@ -99,6 +114,27 @@ impl Snapshot {
         let table = self.0.open_table(STORE)?;
         let found = table.get("birth")?;
         found.map(|bytes| parse_epoch(bytes.value())).transpose()
+    }
+
+    pub(super) fn last_revocation(&self) -> Result<u64, Error> {
+        let table = self.0.open_table(STORE)?;
+        let found = table.get("last_revocation")?;
+        found.map_or(Ok(0), |bytes| parse_number(bytes.value()))
+    }
+
+    /// Of an entry that is there: whether it was taken, when it expires, its value.
+    pub(super) fn entry(
+        &self,
+        table: Table,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<(bool, Option<Timestamp>, BackupValue)>, Error> {
+        let found = self.0.open_table(entries(table))?.get(key)?;
+        Ok(found.and_then(|entry| {
+            let (used, expires, value) = entry.value();
+            let ends = (expires != NEVER).then(|| Timestamp::from_millis(expires));
+            (now.millis() < expires).then(|| (used, ends, BackupValue::new(value)))
+        }))
     }
 
     pub(super) fn value(&self, key: &Key, now: Timestamp) -> Result<Option<Vec<u8>>, Error> {
@@ -394,7 +430,7 @@ impl<'t> Batch<'t> {
         self.note_expiry(expires, key.table().name(), key.name())
     }
 
-    fn note_expiry(&self, at: u64, table: &str, key: &str) -> Result<(), Error> {
+    pub(super) fn note_expiry(&self, at: u64, table: &str, key: &str) -> Result<(), Error> {
         if at != NEVER {
             let mut index = self.transaction.open_table(EXPIRY)?;
             index.insert((at, table, key), ())?;

@@ -34,7 +34,10 @@ pub enum TakenDevice {
 }
 
 /// What the names of requests begin with, in the table that they share.
-const DEVICE: &str = "device:";
+pub(super) const DEVICE: &str = "device:";
+
+/// What the names of the ways to them begin with.
+pub(super) const USER_CODE: &str = "user_code:";
 
 impl Record for DeviceAuthorization {}
 
@@ -47,7 +50,7 @@ impl Key {
     /// Of the way to a request from its user code.
     fn user_code(code: &UserCode) -> Self {
         let hash = code.hash();
-        Self::new(KeyKind::UserCode, format!("user_code:{}", hash.as_str()))
+        Self::new(KeyKind::UserCode, format!("{USER_CODE}{}", hash.as_str()))
     }
 }
 

@@ -57,13 +57,13 @@ pub enum TakenLogin {
 
 impl Record for ProviderLogin {}
 
+/// What their names begin with, in the table that they share.
+pub(super) const LOGIN: &str = "provider/";
+
 impl Key {
     /// Of a login, by the hash of its state.
     fn provider_login(state: &SecretHash) -> Self {
-        Self::new(
-            KeyKind::ProviderLogin,
-            format!("provider/{}", state.as_str()),
-        )
+        Self::new(KeyKind::ProviderLogin, format!("{LOGIN}{}", state.as_str()))
     }
 }
 

@@ -63,10 +63,13 @@ impl RescueLink {
     }
 }
 
+/// What their names begin with, in the table that they share.
+pub(super) const LINK: &str = "rescue/";
+
 impl Key {
     /// Of a link, by the hash of its secret.
     fn rescue_link(secret: &SecretHash) -> Self {
-        Self::new(KeyKind::RescueLink, format!("rescue/{}", secret.as_str()))
+        Self::new(KeyKind::RescueLink, format!("{LINK}{}", secret.as_str()))
     }
 }
 

@@ -1,0 +1,195 @@
+//! Reading all that the embedded store keeps as of one moment, a page at a time, while it is written on.
+//!
+//! Pages come from one snapshot of the file. While it is held, the file keeps the pages that it is made of.
+
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redb::{Error, TableHandle as _};
+
+use super::tables::{self, REVOCATIONS, Snapshot, entries};
+use super::{Embedded, Shared, away, indexes, unreadable};
+use crate::backup::{BackupEntry, BackupHead, BackupRow, BackupValue};
+use crate::error::StoreError;
+use crate::key::Table;
+use gateway_core::clock::Timestamp;
+
+/// What the rows of one page weigh, in bytes.
+const PAGE: usize = 512 * 1024;
+/// What a page waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// All that a store kept at one moment.
+pub struct StoreBackup {
+    shared: Arc<Shared>,
+    snapshot: Arc<Snapshot>,
+    head: BackupHead,
+    position: Position,
+}
+
+impl fmt::Debug for StoreBackup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreBackup")
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the next page begins.
+#[derive(Clone, Debug)]
+enum Position {
+    /// After this key of the table with this number.
+    Entries(usize, Option<String>),
+    /// After the revocation of this number.
+    Revocations(u64),
+}
+
+impl Embedded {
+    /// All that is kept at this moment.
+    pub(super) async fn begin_backup(&self) -> Result<StoreBackup, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let (snapshot, head) = self
+            .read_snapshot(move |snapshot| {
+                let head = snapshot.head()?;
+                Ok((snapshot, head))
+            })
+            .await?;
+        Ok(StoreBackup {
+            shared,
+            snapshot: Arc::new(snapshot),
+            head,
+            position: Position::Entries(0, None),
+        })
+    }
+}
+
+impl StoreBackup {
+    /// What is said before the rows.
+    pub const fn head(&self) -> &BackupHead {
+        &self.head
+    }
+
+    /// The next rows; none after the last. Fails when the file was given up meanwhile, so that what holds
+    /// a snapshot never keeps it from being opened again.
+    pub async fn next(&mut self) -> Result<Vec<BackupRow>, StoreError> {
+        let (shared, snapshot) = (Arc::clone(&self.shared), Arc::clone(&self.snapshot));
+        let position = self.position.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            if shared.database.read().is_none() {
+                return Err(shared.error());
+            }
+            snapshot.rows(position).map_err(|error| unreadable(&error))
+        });
+        let (rows, position) = tokio::time::timeout(PATIENCE, reading)
+            .await
+            .map_err(|_| away("the disk is too slow"))?
+            .map_err(|_| away("a read was cut short"))??;
+        self.position = position;
+        Ok(rows)
+    }
+}
+
+impl Snapshot {
+    pub(super) fn head(&self) -> Result<BackupHead, Error> {
+        let left_out = self
+            .0
+            .list_tables()?
+            .map(|table| table.name().to_owned())
+            .filter(|name| !tables::is_known(name) && !indexes::is_known(name))
+            .collect();
+        Ok(BackupHead {
+            epoch: self.epoch()?,
+            last_revocation: self.last_revocation()?,
+            left_out,
+        })
+    }
+
+    fn rows(&self, mut position: Position) -> Result<(Vec<BackupRow>, Position), Error> {
+        let mut page = Page::default();
+        loop {
+            position = match position {
+                Position::Entries(number, after) => match Table::ALL.get(number) {
+                    Some(table) => match self.entry_rows(*table, after.as_deref(), &mut page)? {
+                        Some(last) => Position::Entries(number, Some(last)),
+                        None => Position::Entries(number + 1, None),
+                    },
+                    None => Position::Revocations(0),
+                },
+                Position::Revocations(after) => {
+                    let last = self.revocation_rows(after, &mut page)?;
+                    return Ok((page.rows, Position::Revocations(last)));
+                }
+            };
+            if page.is_full() {
+                return Ok((page.rows, position));
+            }
+        }
+    }
+
+    /// Adds rows of a table; the last key, if there may be more.
+    fn entry_rows(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        page: &mut Page,
+    ) -> Result<Option<String>, Error> {
+        let records = self.0.open_table(entries(table))?;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for row in records.range::<&str>((from, Bound::Unbounded))? {
+            let (key, entry) = row?;
+            let (used, expires, value) = entry.value();
+            let key = key.value().to_owned();
+            page.add(BackupRow::Entry(BackupEntry {
+                table: table.name().to_owned(),
+                indexes: self.indexes_of(table, &key)?,
+                key: key.clone(),
+                used,
+                expires: (expires != tables::NEVER).then(|| Timestamp::from_millis(expires)),
+                value: BackupValue::new(value),
+            }));
+            if page.is_full() {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Adds revocations; the number of the last.
+    fn revocation_rows(&self, after: u64, page: &mut Page) -> Result<u64, Error> {
+        let mut last = after;
+        let table = self.0.open_table(REVOCATIONS)?;
+        for row in table.range(after.saturating_add(1)..)? {
+            if page.is_full() {
+                break;
+            }
+            let (number, row) = row?;
+            last = number.value();
+            let (id, expires) = row.value();
+            page.add(BackupRow::Revocation {
+                number: last,
+                id: id.to_owned(),
+                expires: Timestamp::from_millis(expires),
+            });
+        }
+        Ok(last)
+    }
+}
+
+#[derive(Default)]
+struct Page {
+    rows: Vec<BackupRow>,
+    weight: usize,
+}
+
+impl Page {
+    fn add(&mut self, row: BackupRow) {
+        self.weight += row.weight();
+        self.rows.push(row);
+    }
+
+    const fn is_full(&self) -> bool {
+        self.weight >= PAGE
+    }
+}
