@@ -13,6 +13,7 @@
 //! | [`tunnel`] | a program that gives this machine a public URL |
 //! | [`service_manager`] | sockets that systemd opened, and what it is told |
 //! | [`keys`], [`environment`], [`supervisor`] | keys on disk, what endangers a set-up, processes that are started beside |
+//! | [`backup`] | what a gateway keeps, with its keys, in one encrypted file |
 //! | [`program_output`], [`stop`] | what such processes print, and the signals at which all ends |
 //!
 //! Owns: everything that is decided once, at the start. Not: what happens to a request. Nobody else
@@ -22,6 +23,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod environment;
