@@ -3,6 +3,7 @@
 //! the token of the keys folder.
 
 mod api;
+mod backups;
 mod clients;
 mod failure;
 pub(crate) mod front_door;
@@ -14,6 +15,7 @@ mod outcome;
 mod pages;
 mod passkeys;
 mod personal_tokens;
+mod process;
 mod request;
 mod streams;
 mod tokens;
@@ -33,6 +35,7 @@ use tokio::time::timeout;
 
 pub use self::front_door::FrontDoor;
 pub use self::pages::AdminPages;
+pub use self::process::Process;
 
 use crate::environment;
 use crate::tls::{CertificateState, CertificateStatus};
@@ -61,8 +64,10 @@ pub struct Admin {
     pub front: FrontDoor,
     /// Looked at by `/readyz`.
     pub keys_dir: PathBuf,
-    /// Measured by `/metrics`; its streams are the operator's to close.
+    /// Measured by `/metrics`.
     pub proxy: Proxy,
+    /// What the operator asks of this process.
+    pub process: Process,
     /// Printed by `/metrics`.
     pub metrics: Metrics,
     /// How the certificate stands, where https is served.
@@ -88,7 +93,7 @@ impl ServeHttp for Admin {
             // Boxed: probes need not have room for it.
             (_, path) if path.starts_with("/v1/") => {
                 let token = self.token.as_ref();
-                let answering = api::answer(&self.server, self.proxy.streams(), token, session);
+                let answering = api::answer(&self.server, &self.process, token, session);
                 Box::pin(answering).await.map(Vec::from)
             }
             _ => text(

@@ -1,6 +1,7 @@
 //! The commands: one file each. Arguments in, exit code out.
 
 mod audit;
+mod backup;
 mod check;
 mod configuration;
 mod doctor;
@@ -12,6 +13,7 @@ mod operator;
 mod policy;
 mod reasons;
 mod reload;
+mod restore;
 mod serve;
 mod summary;
 mod token;
@@ -80,6 +82,10 @@ enum Command {
         #[command(subcommand)]
         command: Box<audit::Command>,
     },
+    /// Write what the gateway keeps, with its keys, into an encrypted file, while it runs or not
+    Backup(backup::Backup),
+    /// Put a backup back; the gateway must not run meanwhile
+    Restore(restore::Restore),
     /// Print every reason code with its meaning and remedy
     Reasons,
 }
@@ -101,6 +107,8 @@ pub fn run() -> ExitCode {
         Command::Explain(explain) => explain::run(&explain),
         Command::Policy { command } => policy::run(&command),
         Command::Audit { command } => audit::run(&command),
+        Command::Backup(backup) => backup::run(&backup),
+        Command::Restore(restore) => restore::run(&restore),
         Command::Reasons => reasons::run(),
     }
 }

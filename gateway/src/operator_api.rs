@@ -10,6 +10,7 @@
 //!
 //! Owns: paths, names and types. Not: what an operation does (`admin`), how it is sent (`cli::operator`).
 
+mod backups;
 mod people;
 mod query;
 mod tokens;
@@ -17,11 +18,14 @@ mod tokens;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use self::backups::{BackupBegun, BackupPage, BackupToMake};
 pub use self::people::{
     AccountToUnlink, AccountView, AppToReadmit, ChangedUser, MadeLink, NamedUser, OneUser,
     PasskeyToRemove, PasskeyView, UserPage, UserToAdd, UserView, UserWithPassword,
 };
-pub use self::query::{GrantsQuery, IdQuery, Limit, PageQuery, Query, QueryError, StreamsQuery};
+pub use self::query::{
+    BackupPageQuery, GrantsQuery, IdQuery, Limit, PageQuery, Query, QueryError, StreamsQuery,
+};
 pub use self::tokens::{CreatedToken, RevokedToken, TokenToCreate, TokenToRevoke, ToolsToGrant};
 
 /// What an operation does to what people may do, which decides what an audit log means for it that
@@ -75,6 +79,11 @@ macro_rules! operations {
             /// The member that no answer of it is without: what has none is of another program.
             pub const fn holds(self) -> &'static str {
                 match self { $(Self::$name => $holds,)+ }
+            }
+
+            /// Whether it is part of another that was written down.
+            pub fn is_written_down_before(self) -> bool {
+                self == Self::ReadBackup
             }
 
             /// The operation at a path.
@@ -142,6 +151,10 @@ operations! {
     CreateToken: "token create", "/v1/tokens/create", Gives, TokenToCreate => CreatedToken, "token";
     /// Revokes one access token with all that was narrowed from it.
     RevokeToken: "token revoke", "/v1/tokens/revoke", Takes, TokenToRevoke => RevokedToken, "revoked";
+    /// Takes a snapshot of an embedded store. All that it holds is about to be given away.
+    BeginBackup: "backup", "/v1/backup", Gives, BackupToMake => BackupBegun, "backup";
+    /// Reads on in one.
+    ReadBackup: "backup", "/v1/backup/page", Reads, BackupPageQuery => BackupPage, "rows";
 }
 
 /// Grants by their ids, or all of a client or a user.

@@ -14,8 +14,9 @@ use pingora::server::{
 };
 use pingora::services::listening::Service;
 
-use crate::admin::{Admin, AdminPages, FrontDoor};
+use crate::admin::{Admin, AdminPages, FrontDoor, Process};
 use crate::app::App;
+use crate::backup::held::HeldBackups;
 use crate::config::{Config, Limits};
 use crate::service_manager::{Notifier, ServiceManager, Sockets};
 use crate::stop::{StopRequest, StopSignals};
@@ -123,11 +124,15 @@ pub fn serve(config: &Config, app: App, tls: Option<&Tls>, options: ServeOptions
         ..settings(config, lane)
     };
     let proxy = Proxy::new(settings, dependencies(app));
+    let process = Process {
+        streams: proxy.streams().clone(),
+        backups: HeldBackups::default(),
+    };
     authorization_server
         .owner_pages
         .set(Box::new(AdminPages::new(
             config.clone(),
-            proxy.streams().clone(),
+            process.clone(),
             revocations.clone(),
             lookout.clone(),
         )));
@@ -137,6 +142,7 @@ pub fn serve(config: &Config, app: App, tls: Option<&Tls>, options: ServeOptions
         lookout,
         front: FrontDoor::new(&config.general.listen),
         proxy: proxy.clone(),
+        process,
         metrics: metrics.clone(),
         token: admin_token,
         certificate: tls.map(|tls| Arc::clone(&tls.status)),

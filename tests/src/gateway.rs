@@ -242,6 +242,18 @@ impl Gateway {
         Ok(())
     }
 
+    /// SIGTERM, and wait for its exit.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.program.terminate(Duration::from_secs(30)).await?;
+        Ok(())
+    }
+
+    /// Start one that was stopped, on the same state and ports.
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.program = launch(&self.setup, &self.folder, self.port, self.admin_port).await?;
+        Ok(())
+    }
+
     /// Kill -9, start again on the same state and ports.
     pub async fn crash_and_restart(&mut self) -> Result<()> {
         self.program.kill().await?;

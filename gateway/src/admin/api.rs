@@ -1,6 +1,6 @@
 //! The server of the operator's API (`crate::operator_api`), for commands and for the pages of `/admin`.
 //! Owns: the phases that all operations pass: who asks, the body, the audit log. Not: what an operation does (`grants`, `clients`, `users`,
-//! `streams`, `tokens`).
+//! `streams`, `tokens`, `backups`).
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::outcome::Done;
+use super::process::Process;
 use super::request::{Origin, Request};
-use super::{clients, grants, guard, passkeys, personal_tokens, streams, tokens, users};
+use super::{backups, clients, grants, guard, passkeys, personal_tokens, streams, tokens, users};
 use crate::operator_api::{Effect, Endpoint, Operation, Query};
 use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::web::{self, Response};
@@ -20,7 +21,6 @@ use gateway_core::reason::Reason;
 use gateway_core::secret::SecretHash;
 use gateway_oauth::AuthorizationServer;
 use gateway_oauth::identity::LoginName;
-use gateway_proxy::Streams;
 use gateway_store::journal::Journal;
 
 /// Says who types the command, as far as the command knows. A note for the log and no proof.
@@ -29,7 +29,7 @@ const OPERATOR: &str = "operator";
 /// Answers a request under `/v1/`. `token`: what it must show.
 pub(super) async fn answer(
     server: &AuthorizationServer,
-    streams: &Streams,
+    process: &Process,
     token: Option<&SecretHash>,
     session: &mut ServerSession,
 ) -> Response {
@@ -58,7 +58,7 @@ pub(super) async fn answer(
     };
     let (effect, now) = (operation.effect(), server.clock.now());
     let done = match Request::read(session, effect, now, origin).await {
-        Ok(request) => attempt.carry_out(server, streams, &request).await,
+        Ok(request) => attempt.carry_out(server, process, &request).await,
         Err(failure) => Err(attempt.refuse(&server.journal, failure)),
     };
     match done {
@@ -71,7 +71,7 @@ pub(super) async fn answer(
 /// answers and records.
 pub(super) struct PageOperator<'a> {
     pub(super) server: &'a AuthorizationServer,
-    pub(super) streams: &'a Streams,
+    pub(super) process: &'a Process,
     /// The login name.
     pub(super) name: &'a str,
     pub(super) origin: Origin,
@@ -107,7 +107,7 @@ impl PageOperator<'_> {
             origin: self.origin.clone(),
         };
         // Boxed: the futures of all operations are one, and a page holds several.
-        let done = Box::pin(attempt.carry_out(self.server, self.streams, &request)).await?;
+        let done = Box::pin(attempt.carry_out(self.server, self.process, &request)).await?;
         serde_json::from_value(done)
             .map_err(|error| Failure::new(Reason::Internal, error.to_string()))
     }
@@ -115,7 +115,7 @@ impl PageOperator<'_> {
 
 async fn run(
     server: &AuthorizationServer,
-    open: &Streams,
+    process: &Process,
     operation: Operation,
     request: &Request,
 ) -> Result<Done, Failure> {
@@ -139,11 +139,13 @@ async fn run(
         Operation::SetPassword => users::password(server, request).await,
         Operation::UnlinkUser => users::unlink(server, request).await,
         Operation::ReadmitApp => users::readmit(server, request).await,
-        Operation::ListStreams => streams::list(server, open, request).await,
-        Operation::CloseStreams => streams::close(server, open, request).await,
+        Operation::ListStreams => streams::list(server, &process.streams, request).await,
+        Operation::CloseStreams => streams::close(server, &process.streams, request).await,
         // Boxed: a backend is asked on the way, and the futures of all operations are one.
         Operation::CreateToken => Box::pin(personal_tokens::create(server, request)).await,
         Operation::RevokeToken => tokens::revoke(server, request).await,
+        Operation::BeginBackup => backups::begin(server, &process.backups, request).await,
+        Operation::ReadBackup => backups::page(&process.backups, request).await,
     }
 }
 
@@ -159,13 +161,13 @@ impl Attempt {
     async fn carry_out(
         &self,
         server: &AuthorizationServer,
-        streams: &Streams,
+        process: &Process,
         request: &Request,
     ) -> Result<Value, Failure> {
         let journal = &server.journal;
         let done = async {
             self.announce(journal, request).await?;
-            run(server, streams, self.operation, request).await
+            run(server, process, self.operation, request).await
         };
         match done.await {
             Ok(done) => self.finish(journal, done).await,
@@ -198,6 +200,9 @@ impl Attempt {
 
     /// Writes down what was done, and gives the answer.
     async fn finish(&self, journal: &Journal, done: Done) -> Result<Value, Failure> {
+        if self.operation.is_written_down_before() {
+            return Ok(done.body);
+        }
         let subject = done.subject;
         let detail = self.describe(&subject.what);
         log::info!(

@@ -26,6 +26,7 @@ use url::form_urlencoded;
 use self::audit_reader::AuditReader;
 use super::api::PageOperator;
 use super::failure::Failure;
+use super::process::Process;
 use super::request::Origin;
 use crate::config::Config;
 use crate::operator_api::{Endpoint, Limit, Query};
@@ -36,7 +37,6 @@ use gateway_core::reason::Reason;
 use gateway_oauth::owner::{OwnerPages, OwnerPress, OwnerVisit};
 use gateway_oauth::pages::Page;
 use gateway_oauth::pages::admin::{AdminFrame, NextPage, Notice, PressForm, Question, Section};
-use gateway_proxy::Streams;
 use gateway_store::RevocationView;
 use gateway_upstream::Lookout;
 
@@ -50,7 +50,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// What the pages answer from, besides the authorization server.
 pub struct AdminPages {
     config: Config,
-    streams: Streams,
+    process: Process,
     revocations: Arc<RevocationView>,
     lookout: Arc<Lookout>,
     audit: Option<AuditReader>,
@@ -63,17 +63,17 @@ impl fmt::Debug for AdminPages {
 }
 
 impl AdminPages {
-    /// The pages of this configuration, streams and backends.
+    /// The pages of this configuration, process and backends.
     pub fn new(
         config: Config,
-        streams: Streams,
+        process: Process,
         revocations: Arc<RevocationView>,
         lookout: Arc<Lookout>,
     ) -> Self {
         Self {
             audit: config.audit.as_ref().map(AuditReader::new),
             config,
-            streams,
+            process,
             revocations,
             lookout,
         }
@@ -220,7 +220,7 @@ impl Desk<'_> {
     fn operator(&self) -> PageOperator<'_> {
         PageOperator {
             server: self.visit.server,
-            streams: &self.pages.streams,
+            process: &self.pages.process,
             name: self.visit.user_name(),
             origin: self.origin(),
         }

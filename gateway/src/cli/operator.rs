@@ -9,6 +9,7 @@ pub(super) mod clients;
 mod failed;
 mod gateway;
 pub(super) mod grants;
+pub(super) mod passphrase;
 pub(super) mod passwords;
 pub(super) mod streams;
 mod table;
@@ -40,7 +41,7 @@ pub(super) struct Common {
 
 /// Which gateway is asked: what it runs with, as far as a command needs it.
 #[derive(Debug, Args)]
-struct Running {
+pub(super) struct Running {
     /// The configuration file that the gateway runs with
     #[arg(long, short, env = "GATEWAY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -53,7 +54,7 @@ struct Running {
 }
 
 impl Running {
-    fn resolve(&self) -> Result<Config, ExitCode> {
+    pub(super) fn resolve(&self) -> Result<Config, ExitCode> {
         let configuration = Configuration {
             config: self.config.clone(),
             admin_listen: self.admin_listen.clone(),
@@ -105,7 +106,12 @@ pub(super) fn run(
         Err(code) => return code,
     };
     let printed = Gateway::from_config(&config).and_then(|gateway| command(&gateway));
-    match printed.and_then(|printed| printed.print(common.json)) {
+    ended(printed.and_then(|printed| printed.print(common.json)))
+}
+
+/// The exit code of a command, which says on stderr why it did nothing.
+pub(super) fn ended(outcome: Result<(), Failed>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {
             eprintln!("error: {}", failed.sentence);
@@ -160,6 +166,12 @@ impl Printed {
         }
         Ok(())
     }
+}
+
+/// `1 person`, `2 people`.
+pub(super) fn things(count: u64, one: &str, more: &str) -> String {
+    let word = if count == 1 { one } else { more };
+    format!("{count} {word}")
 }
 
 /// `1 grant`, `2 grants`. A count that was not told is no count of none.

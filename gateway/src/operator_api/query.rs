@@ -147,6 +147,16 @@ query! {
     }
 }
 
+query! {
+    /// A page of a backup.
+    BackupPageQuery {
+        /// The id of the backup.
+        id: String,
+        /// The number of the page, from 0.
+        page: String,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

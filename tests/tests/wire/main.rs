@@ -9,6 +9,7 @@ mod audit;
 mod audit_flood;
 mod authorize;
 mod backend_pages;
+mod backup;
 mod config;
 mod consent;
 mod declined;

@@ -25,7 +25,7 @@ impl Failed {
         }
     }
 
-    pub(super) fn unavailable(sentence: impl Into<String>) -> Self {
+    pub(in crate::cli) fn unavailable(sentence: impl Into<String>) -> Self {
         Self {
             code: UNAVAILABLE,
             sentence: sentence.into(),

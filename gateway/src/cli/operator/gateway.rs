@@ -44,7 +44,7 @@ pub(in crate::cli) struct Gateway {
 
 impl Gateway {
     /// The one that runs with this configuration.
-    pub(super) fn from_config(config: &Config) -> Result<Self, Failed> {
+    pub(in crate::cli) fn from_config(config: &Config) -> Result<Self, Failed> {
         let token = keys::admin_token(&config.keys_dir).map_err(|error| match error {
             KeysError::Io(path, error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Failed::forbidden(format!(

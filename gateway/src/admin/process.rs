@@ -1,0 +1,13 @@
+//! What belongs to this process alone, and not to what replicas share.
+
+use crate::backup::held::HeldBackups;
+use gateway_proxy::Streams;
+
+/// What operations ask that concern this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Process {
+    /// The event streams that it holds open.
+    pub streams: Streams,
+    /// The backup of it that is being fetched.
+    pub backups: HeldBackups,
+}

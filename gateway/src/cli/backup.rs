@@ -1,0 +1,256 @@
+//! `gateway backup`: what a gateway keeps, with its keys, into one encrypted file, while it runs or not.
+
+use std::fs::File;
+use std::io::{BufWriter, Read as _, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use rand::rngs::OsRng;
+use tokio::runtime::Runtime;
+
+use crate::backup::age::{self, Encryptor};
+use crate::backup::archive::{
+    Embedded as InArchive, FORMAT, Head, Line, PROGRAM, StoreKind, Totals, Writer,
+};
+use crate::backup::keys_folder;
+use crate::backup::staging::StagedFile;
+use crate::cli::operator::passphrase::PassphraseSource;
+use crate::cli::operator::{Failed, Gateway, Running, ended, things};
+use crate::config::Config;
+use crate::operator_api::{BackupPageQuery, BackupToMake, BeginBackup, ReadBackup};
+use gateway_core::clock::{Clock, Timestamp};
+use gateway_store::{BackupRow, Embedded, OpenError, Store as _, StoreBackup, StoreUrl};
+
+/// What `gateway backup` is told.
+#[derive(Debug, Args)]
+pub(super) struct Backup {
+    /// The file to write, readable by its owner alone. A backup that is there is replaced once the new one is
+    /// whole
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    passphrase: PassphraseSource,
+    #[command(flatten)]
+    running: Running,
+}
+
+pub(super) fn run(backup: &Backup) -> ExitCode {
+    let config = match backup.running.resolve() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    ended(backup.make(&config))
+}
+
+impl Backup {
+    fn make(&self, config: &Config) -> Result<(), Failed> {
+        refuse_other(&self.file)?;
+        let keys = keys_folder::read(&config.keys_dir)
+            .map_err(|error| Failed::unavailable(error.to_string()))?;
+        if keys.is_empty() {
+            let folder = config.keys_dir.display();
+            return Err(Failed::unavailable(format!(
+                "{folder} holds no keys: name the configuration that the gateway runs with (--config)"
+            )));
+        }
+        let passphrase = self.passphrase.new_one()?;
+        let mut source = Source::open(config)?;
+        let written = |error| Failed::unavailable(format!("{}: {error}", self.file.display()));
+        let (staged, out) = StagedFile::create(&self.file).map_err(written)?;
+        let out = Encryptor::new(out, &passphrase, &mut OsRng).map_err(written)?;
+        let mut archive = Writer::new(out, &source.head()).map_err(written)?;
+        for key in keys {
+            archive.add(&Line::Key(key)).map_err(written)?;
+        }
+        loop {
+            let rows = source.next()?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in rows {
+                archive.add(&Line::Row(row)).map_err(written)?;
+            }
+        }
+        let (out, totals) = archive.finish().map_err(written)?;
+        let mut out: BufWriter<File> = out.finish().map_err(written)?;
+        out.flush().map_err(written)?;
+        staged.place(None).map_err(written)?;
+        self.tell(&source, totals);
+        Ok(())
+    }
+
+    fn tell(&self, source: &Source, totals: Totals) {
+        let file = self.file.display();
+        let keys = things(totals.keys, "file of keys", "files of keys");
+        match source {
+            Source::Nothing(StoreKind::Redis) => println!(
+                "{file}: {keys}. The rest is in Redis, and backed up by Redis' own means (an append-only file, \
+                 snapshots): keep the two together, neither is good for anything alone"
+            ),
+            Source::Nothing(_) => {
+                println!("{file}: {keys}. This store forgets all else when the gateway ends")
+            }
+            _ => println!("{file}: {}; {keys}", counted(&totals)),
+        }
+        for name in source.left_out() {
+            eprintln!(
+                "note: a later version keeps {name:?} in this store, which is not in the backup: back up with that version"
+            );
+        }
+    }
+}
+
+/// What there is of people, apps and connections.
+pub(super) fn counted(totals: &Totals) -> String {
+    let counts = totals.counts;
+    [
+        things(counts.users, "person", "people"),
+        things(counts.clients, "registered app", "registered apps"),
+        things(counts.grants, "connection", "connections"),
+        things(counts.revocations, "revocation", "revocations"),
+    ]
+    .join(", ")
+}
+
+/// What is no backup is not written over.
+fn refuse_other(file: &Path) -> Result<(), Failed> {
+    let mut begin = Vec::new();
+    match File::open(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Ok(open) if open.metadata().is_ok_and(|metadata| metadata.is_file()) => {
+            let length = age::VERSION.len() as u64;
+            let _ = open.take(length).read_to_end(&mut begin);
+        }
+        _ => {}
+    }
+    if begin == age::VERSION.as_bytes() {
+        return Ok(());
+    }
+    Err(Failed::unknown(format!(
+        "{} is there and no backup: it is not written over",
+        file.display()
+    )))
+}
+
+/// Where rows come from.
+enum Source {
+    /// A gateway that runs.
+    Running {
+        gateway: Gateway,
+        id: String,
+        page: u64,
+        begun: InArchive,
+    },
+    /// The file of one that does not. While it is read, none starts.
+    Resting {
+        runtime: Runtime,
+        backup: Box<StoreBackup>,
+        begun: InArchive,
+        _store: Embedded,
+    },
+    /// A store that is not in the backup.
+    Nothing(StoreKind),
+}
+
+impl Source {
+    fn open(config: &Config) -> Result<Self, Failed> {
+        let folder = match &config.store {
+            StoreUrl::Folder(folder) => folder,
+            StoreUrl::Redis(_) => return Ok(Self::Nothing(StoreKind::Redis)),
+            StoreUrl::Memory => return Ok(Self::Nothing(StoreKind::Memory)),
+        };
+        if !Embedded::is_in(folder) {
+            return Err(Failed::unavailable(format!(
+                "there is no store in {}: name the configuration that the gateway runs with (--config)",
+                folder.display()
+            )));
+        }
+        match Embedded::open(folder) {
+            Ok(store) => Self::resting(store),
+            Err(OpenError::InUse(_)) => Self::running(Gateway::from_config(config)?),
+            Err(error) => Err(Failed::unavailable(error.to_string())),
+        }
+    }
+
+    fn running(gateway: Gateway) -> Result<Self, Failed> {
+        let begun = gateway.post::<BeginBackup>(&BackupToMake {})?.answer;
+        Ok(Self::Running {
+            gateway,
+            id: begun.backup,
+            page: 0,
+            begun: InArchive {
+                head: begun.head,
+                complete_until: begun.complete_until,
+            },
+        })
+    }
+
+    fn resting(store: Embedded) -> Result<Self, Failed> {
+        let unavailable = |error: &dyn std::fmt::Display| Failed::unavailable(error.to_string());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| unavailable(&error))?;
+        let backup = runtime
+            .block_on(store.backup())
+            .map_err(|error| unavailable(&error))?
+            .ok_or_else(|| Failed::unavailable("this store can't be backed up"))?;
+        if let Some(epoch) = &backup.head().epoch {
+            std::thread::sleep(epoch.dates_truly_in(Clock.now()));
+        }
+        Ok(Self::Resting {
+            runtime,
+            begun: InArchive {
+                head: backup.head().clone(),
+                complete_until: Timestamp::from_secs(Clock.now().secs() + 1),
+            },
+            backup: Box::new(backup),
+            _store: store,
+        })
+    }
+
+    fn head(&self) -> Head {
+        let (store, embedded) = match self {
+            Self::Running { begun, .. } | Self::Resting { begun, .. } => {
+                (StoreKind::Embedded, Some(begun.clone()))
+            }
+            Self::Nothing(kind) => (*kind, None),
+        };
+        Head {
+            gateway_backup: FORMAT,
+            written_by: PROGRAM.to_owned(),
+            made: Clock.now().to_string(),
+            store,
+            embedded,
+        }
+    }
+
+    fn left_out(&self) -> &[String] {
+        match self {
+            Self::Running { begun, .. } | Self::Resting { begun, .. } => &begun.head.left_out,
+            Self::Nothing(_) => &[],
+        }
+    }
+
+    fn next(&mut self) -> Result<Vec<BackupRow>, Failed> {
+        match self {
+            Self::Nothing(_) => Ok(Vec::new()),
+            Self::Running {
+                gateway, id, page, ..
+            } => {
+                let query = BackupPageQuery {
+                    id: id.clone(),
+                    page: page.to_string(),
+                };
+                *page += 1;
+                Ok(gateway.get::<ReadBackup>(&query)?.answer.rows)
+            }
+            Self::Resting {
+                runtime, backup, ..
+            } => runtime
+                .block_on(backup.next())
+                .map_err(|error| Failed::unavailable(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! `gateway restore`: a backup, put back in place of what is there. The gateway must not run meanwhile.
+
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::backup::counted;
+use crate::backup::age::Decryptor;
+use crate::backup::archive::{
+    Embedded as InArchive, Head, KeyFile, Line, Reader, StoreKind, Totals,
+};
+use crate::backup::keys_folder::{self, REPLACED};
+use crate::backup::staging::StagedFile;
+use crate::cli::operator::passphrase::PassphraseSource;
+use crate::cli::operator::{Failed, Running, ended, things};
+use crate::config::Config;
+use gateway_core::clock::{Clock, Timestamp};
+use gateway_store::{
+    BackupRow, Connections, Embedded, OpenError, PresentStore, RestoredStore, StoreUrl,
+};
+
+/// How long tokens are refused that were given after the backup: longer than any lives.
+const LONGEST_TOKEN: Duration = Duration::from_secs(400 * 24 * 3600);
+/// Rows that are taken in together.
+const TOGETHER: usize = 1_000;
+
+/// What `gateway restore` is told.
+#[derive(Debug, Args)]
+pub(super) struct Restore {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    passphrase: PassphraseSource,
+    /// Replace the store and the keys that are there; they are kept beside the new ones, as NAME.replaced
+    #[arg(long)]
+    overwrite: bool,
+    /// Where nothing here knows what was taken back since the backup: what people allowed is good as it was
+    /// then, also what they took back since
+    #[arg(long, conflicts_with = "end_connections")]
+    keep_connections: bool,
+    /// Take back all that people allowed: everybody connects their apps anew
+    #[arg(long)]
+    end_connections: bool,
+    /// Read it to its end, say what is in it, and change nothing
+    #[arg(long, conflicts_with_all = ["overwrite", "keep_connections", "end_connections"])]
+    check: bool,
+    #[command(flatten)]
+    running: Running,
+}
+
+pub(super) fn run(restore: &Restore) -> ExitCode {
+    if restore.check {
+        return ended(restore.check());
+    }
+    let config = match restore.running.resolve() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    ended(restore.restore(&config))
+}
+
+type Archive = Reader<BufReader<Decryptor<BufReader<File>>>>;
+
+/// What is restored, and what became of connections.
+enum Restored {
+    Keys,
+    Store(Fate),
+}
+
+/// [`Connections`] without the store.
+#[derive(Clone, Copy)]
+enum Fate {
+    Since,
+    Kept,
+    Ended,
+}
+
+impl Restore {
+    fn open(&self) -> Result<(Archive, Head), Failed> {
+        let file = File::open(&self.file).map_err(|error| self.refused(&error))?;
+        let passphrase = self.passphrase.known()?;
+        let decryptor = Decryptor::new(BufReader::new(file), &passphrase)
+            .map_err(|error| self.refused(&error))?;
+        Reader::new(BufReader::new(decryptor)).map_err(|error| self.refused(&error))
+    }
+
+    fn refused(&self, error: &dyn std::fmt::Display) -> Failed {
+        Failed::unknown(format!("{}: {error}", self.file.display()))
+    }
+
+    fn next(&self, archive: &mut Archive) -> Result<Option<Line>, Failed> {
+        archive.read().map_err(|error| self.refused(&error))
+    }
+
+    fn check(&self) -> Result<(), Failed> {
+        let (mut archive, head) = self.open()?;
+        while self.next(&mut archive)?.is_some() {}
+        println!(
+            "{}: whole, made {} by {}",
+            self.file.display(),
+            head.made,
+            head.written_by
+        );
+        println!("{}", inside(&head, archive.totals()));
+        Ok(())
+    }
+
+    fn restore(&self, config: &Config) -> Result<(), Failed> {
+        let (mut archive, head) = self.open()?;
+        let folder = match (&config.store, &head.embedded) {
+            (StoreUrl::Folder(folder), Some(embedded)) => Some((folder, embedded)),
+            (StoreUrl::Redis(_), None) if head.store == StoreKind::Redis => None,
+            (StoreUrl::Memory, None) if head.store == StoreKind::Memory => None,
+            _ => {
+                return Err(self.refused(&format!(
+                    "it is of a gateway whose store was {}, and `store.url` names another kind",
+                    kind(head.store)
+                )));
+            }
+        };
+        let present = folder.map(|(folder, _)| self.present(folder)).transpose()?;
+        let (keys, row) = self.keys(&mut archive)?;
+        let missing =
+            keys_folder::missing(&config.keys_dir, &keys).map_err(|error| self.refused(&error))?;
+        if let Some((file, _)) = missing.iter().find(|(_, is_other)| *is_other)
+            && !self.overwrite
+        {
+            return Err(Failed::unknown(format!(
+                "{} is there, with another key: nothing was changed. To replace it: --overwrite",
+                config.keys_dir.join(&file.name).display()
+            )));
+        }
+        let staged = match (folder, present) {
+            (Some((folder, embedded)), Some(present)) => {
+                let present = self.chosen(embedded, present, &head)?;
+                Some(self.store(&mut archive, row, folder, embedded, present)?)
+            }
+            _ => {
+                while self.next(&mut archive)?.is_some() {}
+                None
+            }
+        };
+        let unplaced = |error: &dyn std::fmt::Display| {
+            Failed::unavailable(format!(
+                "{error}: what is there may be half restored; run this again"
+            ))
+        };
+        keys_folder::write(&config.keys_dir, &missing).map_err(|error| unplaced(&error))?;
+        let restored = match staged {
+            None => Restored::Keys,
+            Some(StagedStore {
+                file,
+                fate,
+                until,
+                _present,
+            }) => {
+                file.place(Some(REPLACED))
+                    .map_err(|error| unplaced(&error))?;
+                // A token that is given from now on is dated after those that are refused.
+                std::thread::sleep(until.since(Clock.now()).min(Duration::from_secs(2)));
+                Restored::Store(fate)
+            }
+        };
+        tell(&head, archive.totals(), &restored);
+        Ok(())
+    }
+
+    /// The store that is there, which no gateway may use.
+    fn present(&self, folder: &Path) -> Result<Option<PresentStore>, Failed> {
+        let is_there = Embedded::is_in(folder);
+        let opened = PresentStore::open(folder);
+        if matches!(opened, Err(OpenError::InUse(_))) {
+            return Err(Failed::unavailable(format!(
+                "a gateway is using the state folder {}: stop it first",
+                folder.display()
+            )));
+        }
+        if is_there && !self.overwrite {
+            return Err(Failed::unknown(format!(
+                "there is a store in {}: nothing was changed. To replace it: --overwrite",
+                folder.display()
+            )));
+        }
+        match opened {
+            Ok(present) => Ok(present),
+            Err(error) => {
+                eprintln!("note: {error}; it is replaced");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The keys of the backup, and what came after them.
+    fn keys(&self, archive: &mut Archive) -> Result<(Vec<KeyFile>, Option<BackupRow>), Failed> {
+        let mut keys = Vec::new();
+        loop {
+            match self.next(archive)? {
+                Some(Line::Key(key)) => keys.push(key),
+                Some(Line::Row(row)) => return Ok((keys, Some(row))),
+                Some(Line::End(_)) | None => return Ok((keys, None)),
+            }
+        }
+    }
+
+    /// What becomes of connections. Where nobody knows what was taken back since, somebody has to say it.
+    fn chosen(
+        &self,
+        embedded: &InArchive,
+        present: Option<PresentStore>,
+        head: &Head,
+    ) -> Result<(Connections, Option<PresentStore>), Failed> {
+        if self.end_connections {
+            return Ok((Connections::Ended, present));
+        }
+        if self.keep_connections {
+            return Ok((Connections::Kept, present));
+        }
+        match present {
+            Some(present) if present.continues(&embedded.head).unwrap_or(false) => {
+                Ok((Connections::Since(present), None))
+            }
+            _ => Err(Failed::usage(format!(
+                "what was taken back after {} is not known here, where the store of that time is not. Choose:\n  \
+                 --end-connections   people and apps are restored, and everybody allows their apps anew\n  \
+                 --keep-connections  what people allowed is good as it was then, also what was taken back since:\n                      \
+                 take it back again (in the audit log: gateway audit export --since {})",
+                head.made, head.made
+            ))),
+        }
+    }
+
+    /// Makes the store, beside the one that is there.
+    fn store(
+        &self,
+        archive: &mut Archive,
+        first: Option<BackupRow>,
+        folder: &Path,
+        embedded: &InArchive,
+        (connections, present): (Connections, Option<PresentStore>),
+    ) -> Result<StagedStore, Failed> {
+        let fate = match &connections {
+            Connections::Since(_) => Fate::Since,
+            Connections::Kept => Fate::Kept,
+            Connections::Ended => Fate::Ended,
+        };
+        let unavailable = |error: &dyn std::fmt::Display| {
+            Failed::unavailable(format!("{}: {error}", folder.display()))
+        };
+        make_folder(folder).map_err(|error| unavailable(&error))?;
+        let target = Embedded::file_in(folder);
+        let file = StagedFile::reserve(&target)
+            .map_err(|error| unavailable(&error))?
+            .for_owner_of_folder();
+        let now = Clock.now();
+        let store = RestoredStore::create(file.path(), connections, now)
+            .map_err(|error| unavailable(&error))?;
+        let mut rows: Vec<BackupRow> = first.into_iter().collect();
+        loop {
+            let line = self.next(archive)?;
+            let is_over = line.is_none();
+            match line {
+                Some(Line::Row(row)) => rows.push(row),
+                Some(_) => return Err(self.refused(&"a key stands among the rows")),
+                None => {}
+            }
+            if is_over || rows.len() >= TOGETHER {
+                store.add(&rows).map_err(|error| unavailable(&error))?;
+                rows.clear();
+            }
+            if is_over {
+                break;
+            }
+        }
+        let since = embedded.complete_until;
+        let until = Timestamp::from_secs(Clock.now().max(since).secs() + 1);
+        let of_connections = store
+            .finish(&embedded.head, since, until, until + LONGEST_TOKEN)
+            .map_err(|error| unavailable(&error))?;
+        Ok(StagedStore {
+            file,
+            fate,
+            until,
+            _present: present.or(of_connections),
+        })
+    }
+}
+
+/// A store that is about to take the place of the one that is there.
+struct StagedStore {
+    file: StagedFile,
+    fate: Fate,
+    /// Tokens that were given before are refused.
+    until: Timestamp,
+    /// As long as it is held, no gateway starts on it.
+    _present: Option<PresentStore>,
+}
+
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+}
+
+const fn kind(store: StoreKind) -> &'static str {
+    match store {
+        StoreKind::Embedded => "a file (`file:DIR`)",
+        StoreKind::Redis => "Redis",
+        StoreKind::Memory => "in memory",
+    }
+}
+
+fn inside(head: &Head, totals: Totals) -> String {
+    let keys = things(totals.keys, "file of keys", "files of keys");
+    match head.embedded {
+        Some(_) => format!("{}; {keys}", counted(&totals)),
+        None => format!("{keys}; the store was {}", kind(head.store)),
+    }
+}
+
+fn tell(head: &Head, totals: Totals, restored: &Restored) {
+    println!("restored as of {}: {}", head.made, inside(head, totals));
+    let Restored::Store(fate) = restored else {
+        println!("Redis is restored by its own means.");
+        return;
+    };
+    let since = &head.made;
+    match fate {
+        Fate::Since => println!(
+            "What was taken back since then stays taken back. Connections that were made since are gone."
+        ),
+        Fate::Kept => println!(
+            "What was taken back since then is good again. Take it back anew; the audit log has it, where it \
+             is kept: gateway audit export --since {since}\nConnections that were made since are gone."
+        ),
+        Fate::Ended => println!("All connections are ended: everybody allows their apps anew."),
+    }
+    println!(
+        "Access tokens that were given since then are refused; apps with refresh tokens renew them.\n\
+         People log in again. Who was added, removed, disabled or got another password since is as they were then."
+    );
+}
