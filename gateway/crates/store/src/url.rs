@@ -1,12 +1,14 @@
 //! Where the store is, as the operator writes it. Owns: the grammar of store URLs and how they
 //! print without their password. Not: opening anything.
 
+mod redis;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
-use url::Url;
+pub use self::redis::RedisUrl;
+use self::redis::redis_url;
 
 /// A parsed store URL. Prints with its password masked.
 #[derive(Clone)]
@@ -19,15 +21,6 @@ pub enum StoreUrl {
     /// with another word than `gateway`; `?ca=FILE` of `rediss://` trusts the certificate authorities
     /// of that PEM file instead of the system's.
     Redis(Box<RedisUrl>),
-}
-
-/// A Redis server, a database on it, and the prefix of our keys there.
-#[derive(Clone)]
-pub struct RedisUrl {
-    pub(super) connection: ConnectionInfo,
-    /// Whom to trust instead of the system's certificate authorities (PEM).
-    pub(super) authority: Option<PathBuf>,
-    pub(super) prefix: String,
 }
 
 /// Why a text is no store URL. Never contains the text itself: it may hold a password.
@@ -57,8 +50,6 @@ pub enum StoreUrlError {
     #[error("the prefix of a Redis URL is 1 to 64 letters, digits, '-', '_', '.', '{{' or '}}'")]
     Prefix,
 }
-
-const DEFAULT_PREFIX: &str = "gateway";
 
 impl FromStr for StoreUrl {
     type Err = StoreUrlError;
@@ -108,47 +99,6 @@ fn folder(rest: &str) -> Result<PathBuf, StoreUrlError> {
     Ok(PathBuf::from(path))
 }
 
-fn redis_url(text: &str) -> Result<RedisUrl, StoreUrlError> {
-    let malformed = |reason: &str| StoreUrlError::Redis(reason.to_owned());
-    let mut url = Url::parse(text).map_err(|error| malformed(&error.to_string()))?;
-    if url.fragment().is_some() {
-        return Err(malformed("it has a fragment"));
-    }
-    let unix = url.scheme() == "redis+unix";
-    let tls = url.scheme() == "rediss";
-    let mut authority = None;
-    let mut prefix = DEFAULT_PREFIX.to_owned();
-    let mut kept = Vec::new();
-    for (name, value) in url.query_pairs() {
-        match name.as_ref() {
-            "prefix" => prefix = value.into_owned(),
-            "ca" if tls => authority = Some(PathBuf::from(value.into_owned())),
-            "db" | "user" | "pass" if unix => kept.push((name.into_owned(), value.into_owned())),
-            _ => return Err(StoreUrlError::Parameter(name.into_owned())),
-        }
-    }
-    if !is_prefix(&prefix) {
-        return Err(StoreUrlError::Prefix);
-    }
-    url.set_query(None);
-    for (name, value) in kept {
-        url.query_pairs_mut().append_pair(&name, &value);
-    }
-    let connection = url
-        .into_connection_info()
-        .map_err(|error| malformed(error.category()))?;
-    Ok(RedisUrl {
-        connection,
-        authority,
-        prefix,
-    })
-}
-
-fn is_prefix(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.{}".contains(&byte);
-    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
-}
-
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -159,64 +109,9 @@ impl fmt::Display for StoreUrl {
     }
 }
 
-impl fmt::Display for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let settings = self.connection.redis_settings();
-        let credentials = match (settings.username(), settings.password()) {
-            (None, None) => String::new(),
-            (user, None) => format!("{}@", user.unwrap_or_default()),
-            (user, Some(_)) => format!("{}:***@", user.unwrap_or_default()),
-        };
-        let database = settings.db();
-        match self.connection.addr() {
-            ConnectionAddr::Tcp(host, port) => {
-                write!(
-                    f,
-                    "redis://{credentials}{}:{port}/{database}",
-                    host_part(host)
-                )?;
-            }
-            ConnectionAddr::TcpTls { host, port, .. } => {
-                write!(
-                    f,
-                    "rediss://{credentials}{}:{port}/{database}",
-                    host_part(host)
-                )?;
-            }
-            other => write!(f, "redis+unix://{credentials}{other}?db={database}")?,
-        }
-        let mut separator = match self.connection.addr() {
-            ConnectionAddr::Unix(_) => '&',
-            _ => '?',
-        };
-        if let Some(authority) = &self.authority {
-            write!(f, "{separator}ca={}", authority.display())?;
-            separator = '&';
-        }
-        if self.prefix != DEFAULT_PREFIX {
-            write!(f, "{separator}prefix={}", self.prefix)?;
-        }
-        Ok(())
-    }
-}
-
-fn host_part(host: &str) -> String {
-    if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    }
-}
-
 impl fmt::Debug for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StoreUrl({self})")
-    }
-}
-
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RedisUrl({self})")
     }
 }
 
