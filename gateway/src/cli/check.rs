@@ -43,6 +43,9 @@ fn surroundings(config: &Config) -> ExitCode {
         }
     };
     let found = examined(config);
+    if let Some(sentence) = &found.away {
+        eprintln!("warning: `store.url` does not answer: {sentence}");
+    }
     let dangers = found
         .unsafe_settings
         .into_iter()

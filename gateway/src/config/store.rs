@@ -10,12 +10,16 @@ use gateway_store::StoreUrl;
 settings! {
     /// `[store]`
     pub(super) struct StoreKeys in "store." {
-        /// `file:DIR`, `redis://…`, `rediss://…`, `redis+unix://…` or `memory:`.
+        /// `file:DIR`, `redis://…`, `rediss://…`, `redis+unix://…`, `redis+sentinel://HOST,HOST/NAME` (`rediss+sentinel://…`) or `memory:`.
         url: String = "file:./state", values::text;
         /// The password for Redis, if it is not in the URL.
         password: SecretText, values::text;
         /// A file that holds it.
         password_file: Option<String>, values::file;
+        /// The password for the sentinels themselves, if they have one.
+        sentinel_password: SecretText, values::text;
+        /// A file that holds it.
+        sentinel_password_file: Option<String>, values::file;
     }
 }
 
@@ -34,10 +38,24 @@ impl StoreKeys {
             ("store.password", self.password.0.as_deref()),
             ("store.password_file", self.password_file.as_deref()),
         );
-        match password {
-            Some(password) => Some(url.with_password(&password)),
-            None => Some(url),
-        }
+        let of_sentinels = reader.secret(
+            (
+                "store.sentinel_password",
+                self.sentinel_password.0.as_deref(),
+            ),
+            (
+                "store.sentinel_password_file",
+                self.sentinel_password_file.as_deref(),
+            ),
+        );
+        let url = match password {
+            Some(password) => url.with_password(&password),
+            None => url,
+        };
+        Some(match of_sentinels {
+            Some(password) => url.with_sentinel_password(&password),
+            None => url,
+        })
     }
 }
 

@@ -40,8 +40,14 @@
 
 mod connection;
 mod examine;
+mod failure;
 mod names;
+mod reach;
+mod refusals;
+mod replicas;
 mod scripts;
+mod sentinels;
+mod target;
 
 use std::time::Duration;
 
@@ -52,6 +58,7 @@ use tokio::runtime::Handle;
 use self::connection::{Request, SharedConnection};
 use self::names::{in_expiry, index_names};
 use self::scripts::{COUNT, ENTER, EPOCH, LIST, REVOKE, SWEEP, VALUES};
+use self::target::Target;
 use crate::epoch::StoreEpoch;
 use crate::error::{Corrupt, OpenError, StoreError};
 use crate::key::{CountKey, Index, Key, Table};
@@ -74,6 +81,8 @@ const PAGE: usize = 5_000;
 pub struct Redis {
     connection: SharedConnection,
     prefix: String,
+    /// How many replicas of Redis must have a write.
+    wait: u32,
 }
 
 /// An operation of `values.lua`, with all that it needs.
@@ -92,8 +101,9 @@ impl Redis {
     pub fn open(url: &RedisUrl, runtime: Handle) -> Result<Self, OpenError> {
         let channel = format!("{}:revocations:last", url.prefix);
         Ok(Self {
-            connection: SharedConnection::new(url, channel, runtime)?,
+            connection: SharedConnection::new(Target::new(url)?, url.wait, channel, runtime),
             prefix: url.prefix.clone(),
+            wait: url.wait,
         })
     }
 
@@ -135,14 +145,23 @@ impl Redis {
         &self,
         command: Cmd,
     ) -> Result<T, StoreError> {
-        self.connection.query(Request::Command(command)).await
+        self.connection.query(Request::command(command)).await
     }
 
     async fn script<T: FromRedisValue + Send + 'static>(
         &self,
         script: ScriptInvocation<'static>,
     ) -> Result<T, StoreError> {
-        self.connection.query(Request::Script(script)).await
+        self.connection.query(Request::script(script)).await
+    }
+
+    /// A script that writes what is acknowledged.
+    async fn write<T: FromRedisValue + Send + 'static>(
+        &self,
+        script: ScriptInvocation<'static>,
+    ) -> Result<T, StoreError> {
+        let request = Request::script(script).durable();
+        self.connection.query(request).await
     }
 
     /// Runs `values.lua`: one word of outcome, and for some outcomes a value.
@@ -172,7 +191,7 @@ impl Redis {
             .arg(operation.seen)
             .arg(indexes)
             .arg(index_names(key));
-        let answer = self.script(script).await;
+        let answer = self.write(script).await;
         let mut answer: Vec<Vec<u8>> = answer.map_err(|error| error.of_record(key.kind()))?;
         let value = (answer.len() > 1).then(|| answer.swap_remove(1));
         match (answer.first().map(Vec::as_slice), value) {
@@ -211,6 +230,7 @@ impl Store for Redis {
             .key(self.name("birth"))
             .key(self.name("revocations"))
             .arg(candidate);
+        // One that a failover loses is replaced by a later one, which refuses more.
         let found: Vec<u8> = self.script(script).await?;
         serde_json::from_slice(&found).map_err(|_| strange())
     }
@@ -344,7 +364,7 @@ impl Store for Redis {
                 .arg(key.name())
                 .arg(index_names(key));
         }
-        self.script(script).await
+        self.write(script).await
     }
 
     async fn extend(
@@ -409,7 +429,7 @@ impl Store for Redis {
             .arg(format!("{end}:{}", revocation.id))
             .arg(end)
             .arg(self.name("revocations:last"));
-        let _number: u64 = self.script(script).await?;
+        let _number: u64 = self.write(script).await?;
         self.connection.give_hint();
         Ok(())
     }
@@ -471,7 +491,8 @@ impl Store for Redis {
     async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut command = redis::cmd("SET");
         command.arg(self.name("ping")).arg(now.millis());
-        self.command(command).await
+        let request = Request::command(command).durable();
+        self.connection.query(request).await
     }
 }
 

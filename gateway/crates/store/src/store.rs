@@ -39,6 +39,8 @@ pub struct Examined {
     pub hopeless: Option<String>,
     /// What endangers what is kept, each with what to change.
     pub unsafe_settings: Vec<String>,
+    /// Why it does not answer, if it does not, and waiting may help.
+    pub away: Option<String>,
 }
 
 /// How many entries there are, those among them that have expired and were not swept yet.
@@ -170,8 +172,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Forgets what has expired. Called every few seconds.
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
 
-    /// How the store is set up, where that is not all in our hands. Says nothing of a store that does
-    /// not answer.
+    /// How the store is set up, where that is not all in our hands.
     async fn examine(&self) -> Examined {
         Examined::default()
     }

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 pub use self::redis::RedisUrl;
-use self::redis::redis_url;
+pub(crate) use self::redis::{SentinelsUrl, Servers};
+use self::redis::{is_scheme, redis_url};
 
 /// A parsed store URL. Prints with its password masked.
 #[derive(Clone)]
@@ -17,9 +18,13 @@ pub enum StoreUrl {
     Memory,
     /// `file:FOLDER`: the embedded store, for one gateway on one machine.
     Folder(PathBuf),
-    /// `redis://`, `rediss://` or `redis+unix://`: shared by replicas. `?prefix=NAME` starts its keys
-    /// with another word than `gateway`; `?ca=FILE` of `rediss://` trusts the certificate authorities
-    /// of that PEM file instead of the system's.
+    /// `redis://`, `rediss://` or `redis+unix://`: shared by replicas. `redis+sentinel://HOST,HOST/NAME`
+    /// and `rediss+sentinel://`: the same, where sentinels know the master.
+    ///
+    /// `?prefix=NAME` starts its keys with another word than `gateway`; `?ca=FILE`, with TLS, trusts the
+    /// certificate authorities of that PEM file instead of the system's; `?wait=N` acknowledges a write
+    /// when N replicas of Redis have it; `?sentinel_user=` and `?sentinel_pass=` are for the sentinels
+    /// themselves.
     Redis(Box<RedisUrl>),
 }
 
@@ -27,7 +32,10 @@ pub enum StoreUrl {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreUrlError {
     /// The scheme is not one of ours.
-    #[error("the store URL starts with none of file:, memory:, redis://, rediss://, redis+unix://")]
+    #[error(
+        "the store URL starts with none of file:, memory:, redis://, rediss://, redis+unix://, \
+         redis+sentinel://, rediss+sentinel://"
+    )]
     Scheme,
     /// `file:` without a folder, or with a host.
     #[error("a file: store URL names a folder, such as file:./state or file:/var/lib/gateway")]
@@ -43,9 +51,19 @@ pub enum StoreUrlError {
     Redis(String),
     /// A parameter that is not known.
     #[error(
-        "the Redis URL has an unknown parameter {0:?}; known are prefix, and for redis+unix db, user and pass"
+        "the Redis URL has an unknown parameter {0:?}; known are prefix and wait, for TLS ca, for \
+         redis+unix db, user and pass, and for sentinels sentinel_user and sentinel_pass"
     )]
     Parameter(String),
+    /// Not sentinels and the name of a master.
+    #[error(
+        "a redis+sentinel URL names the sentinels, and the master as they call it (letters, digits, '.', \
+         '-', '_'), such as redis+sentinel://HOST,HOST,HOST/NAME"
+    )]
+    Sentinels,
+    /// Not a number of replicas.
+    #[error("wait in a Redis URL is how many replicas must have a write, 0 to 16")]
+    Wait,
     /// The prefix could not be told from the rest of a key.
     #[error("the prefix of a Redis URL is 1 to 64 letters, digits, '-', '_', '.', '{{' or '}}'")]
     Prefix,
@@ -60,7 +78,7 @@ impl FromStr for StoreUrl {
             "memory" if rest.is_empty() => Ok(Self::Memory),
             "memory" => Err(StoreUrlError::Memory),
             "file" => folder(rest).map(Self::Folder),
-            "redis" | "rediss" | "redis+unix" => Ok(Self::Redis(Box::new(redis_url(text)?))),
+            scheme if is_scheme(scheme) => Ok(Self::Redis(Box::new(redis_url(text)?))),
             _ => Err(StoreUrlError::Scheme),
         }
     }
@@ -72,14 +90,21 @@ impl StoreUrl {
     pub fn with_password(self, password: &str) -> Self {
         match self {
             Self::Redis(mut url) => {
-                let settings = url.connection.redis_settings().clone();
-                url.connection = url
-                    .connection
-                    .set_redis_settings(settings.set_password(password));
+                url.settings = url.settings.set_password(password);
                 Self::Redis(url)
             }
             other => other,
         }
+    }
+
+    /// The same with a password for the sentinels themselves. Changes nothing where there are none.
+    pub fn with_sentinel_password(mut self, password: &str) -> Self {
+        if let Self::Redis(url) = &mut self
+            && let Servers::Sentinels(sentinels) = &mut url.servers
+        {
+            sentinels.settings = sentinels.settings.clone().set_password(password);
+        }
+        self
     }
 }
 
@@ -143,6 +168,31 @@ mod tests {
             printed("redis+unix:///run/redis.sock?db=2&prefix=blue"),
             "redis+unix:///run/redis.sock?db=2&prefix=blue"
         );
+        assert_eq!(
+            printed("redis://cache?wait=0&prefix=gateway"),
+            "redis://cache:6379/0"
+        );
+        assert_eq!(
+            printed("redis://cache/?wait=2"),
+            "redis://cache:6379/0?wait=2"
+        );
+        for (text, shown) in [
+            (
+                "redis+sentinel://a,b:7000,[::1]/main",
+                "redis+sentinel://a:26379,b:7000,[::1]:26379/main/0",
+            ),
+            (
+                "rediss+sentinel://alice@a/main.1/3?wait=1&ca=/etc/ca.pem",
+                "rediss+sentinel://alice@a:26379/main.1/3?ca=/etc/ca.pem",
+            ),
+            (
+                "redis+sentinel://a:1/m?wait=0&sentinel_user=watch",
+                "redis+sentinel://a:1/m/0?sentinel_user=watch&wait=0",
+            ),
+        ] {
+            assert_eq!(printed(text), shown);
+            assert_eq!(printed(shown), shown, "it is read again");
+        }
     }
 
     #[test]
@@ -151,26 +201,36 @@ mod tests {
             "redis://alice:s%40cret+x@cache",
             "rediss://:s%40cret+x@cache/1",
             "redis+unix:///run/redis.sock?user=alice&pass=s%40cret%2Bx",
+            "redis+sentinel://alice:s%40cret+x@a,b/main?sentinel_pass=other-s%40cret",
         ] {
             let url: StoreUrl = text.parse().expect(text);
             let StoreUrl::Redis(redis) = &url else {
                 panic!("{url} is no Redis URL")
             };
-            let settings = redis.connection.redis_settings();
-            assert_eq!(settings.password(), Some("s@cret+x"));
+            assert_eq!(redis.settings.password(), Some("s@cret+x"));
             for shown in [url.to_string(), format!("{url:?}"), format!("{redis:?}")] {
                 assert!(!shown.contains("cret"), "{shown}");
                 assert!(shown.contains("***"), "{shown}");
             }
         }
+        let url: StoreUrl = "redis+sentinel://a/m".parse().expect("a URL");
+        let url = url
+            .with_password("of the master")
+            .with_sentinel_password("secret word");
+        assert!(!url.to_string().contains("word"), "{url}");
+        let StoreUrl::Redis(redis) = url else {
+            panic!("no Redis URL")
+        };
+        let Servers::Sentinels(sentinels) = redis.servers else {
+            panic!("no sentinels")
+        };
+        assert_eq!(redis.settings.password(), Some("of the master"));
+        assert_eq!(sentinels.settings.password(), Some("secret word"));
         let url: StoreUrl = "redis://cache".parse().expect("a URL");
         let StoreUrl::Redis(redis) = url.with_password("from a file") else {
             panic!("no Redis URL")
         };
-        assert_eq!(
-            redis.connection.redis_settings().password(),
-            Some("from a file")
-        );
+        assert_eq!(redis.settings.password(), Some("from a file"));
     }
 
     #[test]
@@ -188,6 +248,16 @@ mod tests {
                 "redis://cache?pass=x",
                 StoreUrlError::Parameter("pass".into()),
             ),
+            (
+                "redis://cache?sentinel_pass=x",
+                StoreUrlError::Parameter("sentinel_pass".into()),
+            ),
+            ("redis://cache?wait=17", StoreUrlError::Wait),
+            ("redis://cache?wait=-1", StoreUrlError::Wait),
+            ("redis+sentinel://a,b", StoreUrlError::Sentinels),
+            ("redis+sentinel://a,b//1", StoreUrlError::Sentinels),
+            ("redis+sentinel://a/m%20n", StoreUrlError::Sentinels),
+            ("redis+sentinel:a/m", StoreUrlError::Sentinels),
         ] {
             assert_eq!(text.parse::<StoreUrl>().expect_err(text), error);
         }
@@ -196,6 +266,11 @@ mod tests {
             "redis://:secret@cache#insecure",
             "redis://:secret@0.0.0.0",
             "redis://:secret@cache:port",
+            "redis+sentinel://:secret@a,b:port/m",
+            "redis+sentinel://:secret@a,,b/m",
+            "redis+sentinel://:secret@a,x/y/m",
+            "redis+sentinel://:secret@a,b/m/not-a-number",
+            "redis+sentinel://:secret@a,b/m#x",
         ] {
             let error = text.parse::<StoreUrl>().expect_err(text).to_string();
             assert!(!error.contains("secret"), "{error}");

@@ -1,4 +1,4 @@
-//! The connection to the Redis server. Owns: connecting, deadlines, the subscription to hints, giving up
+//! The connection to a Redis server. Owns: connecting, deadlines, the subscription to hints, giving up
 //! a connection that failed. Not: what is asked.
 //!
 //! Nothing is asked twice: a command whose answer was lost may have run, and asking again would
@@ -13,15 +13,16 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, ProtocolVersion, PushInfo, PushKind,
-    RedisError, RedisResult, ScriptInvocation, TlsCertificates,
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, PushInfo, PushKind, RedisResult, Role,
+    ScriptInvocation,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify};
 
-use super::examine::{corrupt, sentence};
-use crate::error::{OpenError, StoreError};
-use crate::url::RedisUrl;
+use super::failure::{Failure, Found};
+use super::replicas::{Replicated, heard_by};
+use super::target::Target;
+use crate::error::StoreError;
 
 /// For one command, with a new connection if need be.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -30,71 +31,100 @@ const RESPONSE: Duration = Duration::from_millis(700);
 /// A connection on which the server refuses commands is given up after this time, because its name
 /// may lead elsewhere by now (failover) or its password may have changed.
 const TRUST: Duration = Duration::from_secs(1);
+/// How long it is believed that a server is still the master that sentinels named. Less than sentinels
+/// usually take to choose another.
+const STILL_MASTER: Duration = Duration::from_secs(5);
 
 /// The connection; clones share it.
 #[derive(Clone)]
 pub(super) struct SharedConnection(Arc<Inner>);
 
 struct Inner {
-    client: Client,
+    target: Target,
+    /// How many replicas must have a write.
+    wait: u32,
     channel: String,
     runtime: Handle,
     current: Mutex<Option<Connection>>,
     hint: Arc<Notify>,
 }
 
-/// What can be asked.
-pub(super) enum Request {
+/// What is asked.
+pub(super) struct Request {
+    what: Question,
+    /// Whether the answer counts only when enough replicas have what was done.
+    durable: bool,
+}
+
+enum Question {
     Command(Cmd),
     /// The script's text is sent only to a server that does not know it.
     Script(ScriptInvocation<'static>),
 }
 
-/// Why there is no answer.
-pub(super) enum Failure {
-    /// Not within [`DEADLINE`].
-    Late,
-    Stopping,
-    /// The server, or the way to it, said no.
-    Refused(RedisError),
+impl Request {
+    pub(super) const fn command(command: Cmd) -> Self {
+        Self {
+            what: Question::Command(command),
+            durable: false,
+        }
+    }
+
+    pub(super) const fn script(script: ScriptInvocation<'static>) -> Self {
+        Self {
+            what: Question::Script(script),
+            durable: false,
+        }
+    }
+
+    /// The same as a write that is acknowledged.
+    pub(super) fn durable(self) -> Self {
+        Self {
+            durable: true,
+            ..self
+        }
+    }
+
+    async fn ask<T: FromRedisValue>(&self, wire: &mut MultiplexedConnection) -> RedisResult<T> {
+        match &self.what {
+            Question::Command(command) => command.query_async(wire).await,
+            Question::Script(script) => script.invoke_async(wire).await,
+        }
+    }
 }
 
 #[derive(Clone)]
 struct Connection {
     wire: MultiplexedConnection,
+    /// Where writes go, if replicas must have them.
+    writes: Option<Replicated>,
     since: Instant,
+    /// When it was last known to be to the master, and where that is.
+    master: Option<(Instant, Found)>,
     dead: Arc<AtomicBool>,
+}
+
+impl Connection {
+    fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    fn give_up(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+    }
 }
 
 impl SharedConnection {
     /// A connection that is made when it is first needed. Its tasks live on `runtime`.
-    pub(super) fn new(url: &RedisUrl, channel: String, runtime: Handle) -> Result<Self, OpenError> {
-        let settings = url.connection.redis_settings().clone();
-        let connection = url
-            .connection
-            .clone()
-            .set_redis_settings(settings.set_protocol(ProtocolVersion::RESP3));
-        let opened = match &url.authority {
-            None => Client::open(connection),
-            Some(path) => {
-                let root_cert = std::fs::read(path).map_err(|error| {
-                    OpenError::Redis(format!("{} can't be read: {error}", path.display()))
-                })?;
-                let certificates = TlsCertificates {
-                    client_tls: None,
-                    root_cert: Some(root_cert),
-                };
-                Client::build_with_tls(connection, certificates)
-            }
-        };
-        let client = opened.map_err(|error| OpenError::Redis(error.to_string()))?;
-        Ok(Self(Arc::new(Inner {
-            client,
+    pub(super) fn new(target: Target, wait: u32, channel: String, runtime: Handle) -> Self {
+        Self(Arc::new(Inner {
+            target,
+            wait,
             channel,
             runtime,
             current: Mutex::new(None),
             hint: Arc::new(Notify::new()),
-        })))
+        }))
     }
 
     /// Sends a request, once, and waits a second at most.
@@ -102,16 +132,7 @@ impl SharedConnection {
         &self,
         request: Request,
     ) -> Result<T, StoreError> {
-        self.attempt(request).await.map_err(|failure| {
-            StoreError::Away(match failure {
-                Failure::Late => "Redis did not answer within a second".to_owned(),
-                Failure::Stopping => "the gateway is stopping".to_owned(),
-                Failure::Refused(error) => match corrupt(&error) {
-                    Some(corrupt) => return corrupt.into(),
-                    None => sentence(&error),
-                },
-            })
-        })
+        Ok(self.attempt(request).await?)
     }
 
     /// The same, and what became of it as the library tells it.
@@ -124,8 +145,7 @@ impl SharedConnection {
         let querying = self.0.runtime.spawn(async move {
             tokio::time::timeout(DEADLINE, connection.query(&request))
                 .await
-                .map_err(|_| Failure::Late)?
-                .map_err(Failure::Refused)
+                .unwrap_or(Err(Failure::Late))
         });
         querying.await.unwrap_or(Err(Failure::Stopping))
     }
@@ -142,51 +162,129 @@ impl SharedConnection {
 }
 
 impl Inner {
-    async fn query<T: FromRedisValue>(&self, request: &Request) -> RedisResult<T> {
-        let mut connection = self.connection().await?;
-        let answer = match request {
-            Request::Command(command) => command.query_async(&mut connection.wire).await,
-            Request::Script(script) => script.invoke_async(&mut connection.wire).await,
+    async fn query<T: FromRedisValue>(&self, request: &Request) -> Result<T, Failure> {
+        let connection = self.connection().await?;
+        let answer = match connection.writes.as_ref().filter(|_| request.durable) {
+            None => {
+                let mut wire = connection.wire.clone();
+                request.ask(&mut wire).await.map_err(Failure::Refused)
+            }
+            Some(writes) => match request.ask(&mut writes.wire()).await {
+                Ok(answer) => writes.confirm().await.map(|()| answer),
+                Err(error) => Err(Failure::Refused(error)),
+            },
         };
-        if let Err(error) = &answer
+        if let Err(Failure::Refused(error)) = &answer
             && (error.is_io_error() || connection.since.elapsed() > TRUST)
         {
-            connection.dead.store(true, Ordering::Relaxed);
+            connection.give_up();
         }
         answer
     }
 
     /// The present connection, or a new one. Whoever comes while one is being made waits for it.
-    async fn connection(&self) -> RedisResult<Connection> {
+    async fn connection(&self) -> Result<Connection, Failure> {
         let mut current = self.current.lock().await;
-        if let Some(connection) = current.as_ref()
-            && !connection.dead.load(Ordering::Relaxed)
+        if let Some(connection) = current.as_mut()
+            && !connection.is_dead()
         {
+            self.check_master(connection).await?;
             return Ok(connection.clone());
         }
         *current = None;
+        let connection = self.connect().await?;
+        *current = Some(connection.clone());
+        Ok(connection)
+    }
+
+    async fn connect(&self) -> Result<Connection, Failure> {
+        let (client, found) = self.target.find().await?;
         let dead = Arc::new(AtomicBool::new(false));
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(RESPONSE))
+            .set_response_timeout(Some(RESPONSE));
+        let hearing = config
+            .clone()
             .set_push_sender(self.listener(Arc::clone(&dead)));
-        let mut wire = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
+        let mut wire = connect(&client, &hearing).await?;
+        if let Some(found) = &found {
+            if !is_master(&mut wire).await? {
+                return Err(Failure::NotMaster(format!(
+                    "{}:{}",
+                    found.address.0, found.address.1
+                )));
+            }
+            self.check_heard(&mut wire, Some(found)).await?;
+        }
+        let writes = match self.wait {
+            0 => None,
+            wait => {
+                let cut = config.set_push_sender(cut_listener(Arc::clone(&dead)));
+                Some(Replicated::new(connect(&client, &cut).await?, wait))
+            }
+        };
         if let Err(error) = wire.subscribe(&self.channel).await {
             if error.is_io_error() {
-                return Err(error);
+                return Err(error.into());
             }
             log::debug!(event = "store_hints_refused"; "revocations are polled only: {error}");
         }
-        let connection = Connection {
+        let since = Instant::now();
+        Ok(Connection {
             wire,
-            since: Instant::now(),
+            writes,
+            since,
+            master: found.map(|found| (since, found)),
             dead,
+        })
+    }
+
+    /// Asks the sentinels again from time to time: a master that is cut off from them goes on as if it were
+    /// one, and its revocations are no longer those that count.
+    async fn check_master(&self, connection: &mut Connection) -> Result<(), Failure> {
+        let Some((checked, known)) = &connection.master else {
+            return Ok(());
         };
-        *current = Some(connection.clone());
-        Ok(connection)
+        if checked.elapsed() < STILL_MASTER {
+            return Ok(());
+        }
+        let found = match self.target.find().await {
+            Ok((_, found)) => {
+                found.filter(|found| found.address == known.address || found.is_sure())
+            }
+            Err(_) => None,
+        };
+        if let Some(found) = &found
+            && found.address != known.address
+        {
+            connection.give_up();
+            return Err(Failure::NotMaster(format!(
+                "{}:{}",
+                known.address.0, known.address.1
+            )));
+        }
+        if let Err(failure) = self.check_heard(&mut connection.wire, found.as_ref()).await {
+            connection.give_up();
+            return Err(failure);
+        }
+        connection.master = Some((Instant::now(), known.clone()));
+        Ok(())
+    }
+
+    /// A master that most sentinels don't vouch for must be heard by replicas at least.
+    async fn check_heard(
+        &self,
+        wire: &mut MultiplexedConnection,
+        found: Option<&Found>,
+    ) -> Result<(), Failure> {
+        if found.is_some_and(Found::is_sure) {
+            return Ok(());
+        }
+        let needed = usize::try_from(self.wait.max(1)).unwrap_or(usize::MAX);
+        if heard_by(wire).await? >= needed {
+            return Ok(());
+        }
+        Err(Failure::CutOff(found.cloned()))
     }
 
     /// What is done with the messages that the server pushes.
@@ -210,10 +308,40 @@ impl Inner {
     }
 }
 
+/// Notices that a connection is gone.
+fn cut_listener(
+    dead: Arc<AtomicBool>,
+) -> impl Fn(PushInfo) -> Result<(), redis::aio::SendError> + Send + Sync + 'static {
+    move |push| {
+        if push.kind == PushKind::Disconnection {
+            dead.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+async fn connect(
+    client: &Client,
+    config: &AsyncConnectionConfig,
+) -> RedisResult<MultiplexedConnection> {
+    client
+        .get_multiplexed_async_connection_with_config(config)
+        .await
+}
+
+/// A user that may not ask for the role finds a replica by its refusals.
+async fn is_master(wire: &mut MultiplexedConnection) -> RedisResult<bool> {
+    match redis::cmd("ROLE").query_async(wire).await {
+        Ok(role) => Ok(matches!(role, Role::Primary { .. })),
+        Err(error) if error.code() == Some("NOPERM") => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 impl fmt::Debug for SharedConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedConnection")
-            .field("server", &self.0.client.get_connection_info().addr())
+            .field("server", &self.0.target)
             .finish_non_exhaustive()
     }
 }

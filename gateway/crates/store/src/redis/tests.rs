@@ -1,6 +1,8 @@
 //! Redis's own proofs, against real servers that each test starts on a free port of the loopback:
 //! the contract, and a server that dies, freezes, forgets or refuses.
 
+mod watched;
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -24,28 +26,40 @@ struct Server {
 
 impl Server {
     fn start(options: &[&str]) -> Self {
-        let name = gateway_core::secret::identifier("gateway-redis-", &mut rand::rngs::OsRng);
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir(&folder).unwrap();
-        let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let mut server = Self {
-            folder,
-            port: free_port(),
-            options,
-            child: None,
-        };
+        let mut server = Self::idle(options);
         server.run();
         server
     }
 
+    /// One that does not run yet.
+    fn idle(options: &[&str]) -> Self {
+        let name = gateway_core::secret::identifier("gateway-redis-", &mut rand::rngs::OsRng);
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        Self {
+            folder,
+            port: free_port(),
+            options,
+            child: None,
+        }
+    }
+
     fn run(&mut self) {
-        let child = Command::new("redis-server")
+        let mut command = Command::new("redis-server");
+        command
             .args(["--bind", "127.0.0.1", "--save", ""])
             .args(["--port", &self.port.to_string(), "--dir"])
             .arg(&self.folder)
             .args(["--unixsocket"])
             .arg(self.socket())
-            .args(&self.options)
+            .args(&self.options);
+        self.launch(&mut command);
+    }
+
+    /// Starts it, and waits until it takes connections.
+    fn launch(&mut self, command: &mut Command) {
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

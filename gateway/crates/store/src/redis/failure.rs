@@ -1,0 +1,73 @@
+//! Why there is no answer of Redis.
+
+use redis::RedisError;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Not within the time that one command has.
+    Late,
+    Stopping,
+    /// The server, or the way to it, said no.
+    Refused(RedisError),
+    /// No sentinel says where the master is.
+    Sentinels(SentinelFault),
+    /// What sentinels named as the master is none.
+    NotMaster(String),
+    /// It may no longer be the master.
+    CutOff(Option<Found>),
+    /// It was done, but could be lost with the master.
+    Unreplicated {
+        reached: u32,
+        wait: u32,
+    },
+}
+
+impl From<RedisError> for Failure {
+    fn from(error: RedisError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// What the sentinels say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Where the master is.
+    pub(super) address: (String, u16),
+    /// How many of them say so.
+    pub(super) voices: usize,
+    /// How many there are.
+    pub(super) of: usize,
+}
+
+impl Found {
+    /// Whether most of all sentinels say so: then no other master was chosen meanwhile.
+    pub(super) const fn is_sure(&self) -> bool {
+        self.voices * 2 > self.of
+    }
+}
+
+/// Why no master is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SentinelFault {
+    #[error("no sentinel answers: {0}")]
+    Unreachable(String),
+    #[error(
+        "the sentinels know no master {name:?}: name it in store.url as they do (SENTINEL MASTERS lists them)"
+    )]
+    UnknownName { name: String },
+    #[error(
+        "the sentinels don't take the user and password: check store.sentinel_password_file and \
+         sentinel_user in store.url; those of Redis itself are not shown to them ({0})"
+    )]
+    Password(String),
+    #[error("what store.url names is no sentinel: {0}")]
+    Other(String),
+}
+
+impl SentinelFault {
+    /// Whether waiting mends nothing.
+    pub(super) const fn is_hopeless(&self) -> bool {
+        !matches!(self, Self::Unreachable(_))
+    }
+}

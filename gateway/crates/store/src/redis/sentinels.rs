@@ -1,0 +1,170 @@
+//! Redis Sentinel: which server is the master. Owns: asking the sentinels, and what their answers come to.
+//! Not: connections to the master (`connection`).
+//!
+//! The library's own client of sentinels is not used: it lists all masters where one is asked for, takes the
+//! first answer, which can be that of a sentinel that was cut off from the others, and does not tell a wrong
+//! name from a wrong password.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use super::failure::{Found, SentinelFault};
+use super::reach::Reach;
+use super::refusals::is_about_password;
+use crate::url::SentinelsUrl;
+
+/// How long one sentinel may take, with a new connection if need be.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// The sentinels of one master.
+pub(super) struct Sentinels {
+    name: String,
+    all: Vec<Arc<Sentinel>>,
+}
+
+struct Sentinel {
+    at: String,
+    client: Client,
+    wire: Mutex<Option<MultiplexedConnection>>,
+}
+
+/// What one of them answered.
+enum Voice {
+    Master((String, u16)),
+    UnknownName,
+    Refused(String, RedisError),
+}
+
+impl Sentinels {
+    pub(super) fn new(named: &SentinelsUrl, reach: &Reach) -> redis::RedisResult<Self> {
+        let reach = reach.with(&named.settings);
+        let mut all = Vec::with_capacity(named.addresses.len());
+        for (host, port) in &named.addresses {
+            all.push(Arc::new(Sentinel {
+                at: format!("{host}:{port}"),
+                client: reach.client((host.clone(), *port))?,
+                wire: Mutex::new(None),
+            }));
+        }
+        Ok(Self {
+            name: named.name.clone(),
+            all,
+        })
+    }
+
+    /// Asks all of them at once, and waits until most agree or all have answered.
+    pub(super) async fn find(&self) -> Result<Found, SentinelFault> {
+        let mut asking = JoinSet::new();
+        for sentinel in &self.all {
+            let (sentinel, name) = (Arc::clone(sentinel), self.name.clone());
+            asking.spawn(async move { sentinel.ask(&name).await });
+        }
+        let mut voices = Vec::with_capacity(self.all.len());
+        while let Some(Ok(voice)) = asking.join_next().await {
+            voices.push(voice);
+            if let Some(found) = self.most(&voices).filter(Found::is_sure) {
+                return Ok(found);
+            }
+        }
+        self.most(&voices).ok_or_else(|| self.fault(&voices))
+    }
+
+    /// What most of those say that name a master.
+    fn most(&self, voices: &[Voice]) -> Option<Found> {
+        let mut named: HashMap<&(String, u16), usize> = HashMap::new();
+        for voice in voices {
+            if let Voice::Master(address) = voice {
+                *named.entry(address).or_default() += 1;
+            }
+        }
+        let (address, voices) = named.into_iter().max_by_key(|(_, voices)| *voices)?;
+        Some(Found {
+            address: address.clone(),
+            voices,
+            of: self.all.len(),
+        })
+    }
+
+    /// Why none names a master. What an operator has to change comes before what may pass.
+    fn fault(&self, voices: &[Voice]) -> SentinelFault {
+        let mut away = Vec::new();
+        let mut other = None;
+        for voice in voices {
+            match voice {
+                Voice::Refused(at, error) if is_about_password(error) => {
+                    return SentinelFault::Password(format!("{at}: {error}"));
+                }
+                Voice::Refused(at, error) if is_outage(error) => {
+                    away.push(format!("{at}: {error}"));
+                }
+                Voice::Refused(at, error) => other = Some(format!("{at}: {error}")),
+                Voice::UnknownName | Voice::Master(_) => {}
+            }
+        }
+        if voices.iter().any(|it| matches!(it, Voice::UnknownName)) {
+            let name = self.name.clone();
+            return SentinelFault::UnknownName { name };
+        }
+        match other {
+            Some(sentence) => SentinelFault::Other(sentence),
+            None => SentinelFault::Unreachable(away.join("; ")),
+        }
+    }
+}
+
+fn is_outage(error: &RedisError) -> bool {
+    // What answers with something else may stand in for what is away.
+    error.is_io_error() || error.kind() == ErrorKind::Parse || error.code() == Some("LOADING")
+}
+
+impl Sentinel {
+    async fn ask(&self, name: &str) -> Voice {
+        let asked = tokio::time::timeout(PATIENCE, self.master(name)).await;
+        match asked {
+            Ok(Ok(Some((host, port)))) => Voice::Master((host, port)),
+            Ok(Ok(None)) => Voice::UnknownName,
+            Ok(Err(error)) => Voice::Refused(self.at.clone(), error),
+            Err(_) => {
+                let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
+                Voice::Refused(self.at.clone(), late.into())
+            }
+        }
+    }
+
+    /// Asks over the connection of last time, which may be gone: then over a new one.
+    async fn master(&self, name: &str) -> redis::RedisResult<Option<(String, u16)>> {
+        let mut command = redis::cmd("SENTINEL");
+        command.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+        let mut wire = self.wire.lock().await;
+        if let Some(mut known) = wire.take()
+            && let Ok(answer) = command.query_async(&mut known).await
+        {
+            *wire = Some(known);
+            return Ok(answer);
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        let connecting = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config);
+        let mut new = connecting.await?;
+        let answer = command.query_async(&mut new).await?;
+        *wire = Some(new);
+        Ok(answer)
+    }
+}
+
+impl fmt::Debug for Sentinels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<&str> = self.all.iter().map(|it| it.at.as_str()).collect();
+        write!(f, "{} of {}", self.name, all.join(","))
+    }
+}
