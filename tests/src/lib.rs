@@ -35,6 +35,7 @@
 //! | [`readme_tables`] | what a run showed to work, and the table of the manual that says so |
 //! | [`pebble`] | an ACME server of the test's own |
 //! | [`redis`] | a Redis server of the test's own |
+//! | [`watched_redis`] | the same under sentinels |
 //!
 //! It looks at nothing but the wire, standard output and the log: no store file
 //! is opened and no code of `gateway` is imported. Every wait is bounded.
@@ -72,3 +73,4 @@ pub mod sse;
 pub mod tls;
 pub mod traces;
 pub mod verifier;
+pub mod watched_redis;

@@ -79,6 +79,34 @@ impl Redis {
         Ok(line.unwrap_or_default())
     }
 
+    /// Asks whichever server listens on a port, and returns the lines of the answer as they come.
+    pub async fn ask(port: u16, password: Option<&str>, words: &[&str]) -> Result<Vec<String>> {
+        const END: &str = "+PONG";
+        let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+        let mut text = String::new();
+        let auth = password.map(|password| vec!["AUTH", password]);
+        for words in auth.as_deref().into_iter().chain([words, &["PING"]]) {
+            text += &format!("*{}\r\n", words.len());
+            for word in words {
+                text += &format!("${}\r\n{word}\r\n", word.len());
+            }
+        }
+        socket.write_all(text.as_bytes()).await?;
+        let mut lines = BufReader::new(socket).lines();
+        let mut said = Vec::new();
+        let reading = async {
+            while let Some(line) = lines.next_line().await? {
+                if line == END {
+                    return Ok(());
+                }
+                said.push(line);
+            }
+            bail!("it hung up")
+        };
+        tokio::time::timeout(Duration::from_secs(5), reading).await??;
+        Ok(said)
+    }
+
     /// Does what another server wrote to its append-only file.
     pub async fn replay(&self, commands: &[u8]) -> Result<()> {
         const LAST: &[u8] = b"*2\r\n$4\r\nECHO\r\n$4\r\ndone\r\n";
@@ -146,7 +174,7 @@ fn launch(folder: &Path, port: u16, options: &[String]) -> Result<Program> {
     Program::start(&server(), folder, &arguments, &[])
 }
 
-fn server() -> PathBuf {
+pub(crate) fn server() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .map(|folder| folder.join("redis-server"))
