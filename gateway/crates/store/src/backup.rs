@@ -4,9 +4,13 @@
 //! Owns: what a row is and how it is written (one JSON object). Not: reading them from a file and putting
 //! them back ([`crate::embedded`]), where they are kept meanwhile.
 
+use std::fmt;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::epoch::StoreEpoch;
+use crate::error::StoreError;
 use crate::key::Table;
 use gateway_core::clock::Timestamp;
 
@@ -93,6 +97,61 @@ impl BackupRow {
             Self::Entry(entry) => entry.key.len() + entry.value.bytes().len() + 100,
             Self::Revocation { id, .. } => id.len() + 60,
         }
+    }
+}
+
+/// What a page waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Reads the next rows, on a thread that may wait for the disk.
+type Pages = Box<dyn FnMut() -> Result<Vec<BackupRow>, StoreError> + Send>;
+
+/// All that a store kept at one moment.
+pub struct StoreBackup {
+    head: BackupHead,
+    /// `None` after a fault.
+    pages: Option<Pages>,
+}
+
+impl fmt::Debug for StoreBackup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreBackup")
+    }
+}
+
+impl StoreBackup {
+    pub(crate) fn new(
+        head: BackupHead,
+        pages: impl FnMut() -> Result<Vec<BackupRow>, StoreError> + Send + 'static,
+    ) -> Self {
+        Self {
+            head,
+            pages: Some(Box::new(pages)),
+        }
+    }
+
+    /// What is said before the rows.
+    pub const fn head(&self) -> &BackupHead {
+        &self.head
+    }
+
+    /// The next rows; none after the last. After an error there is nothing more.
+    pub async fn next(&mut self) -> Result<Vec<BackupRow>, StoreError> {
+        let away = |why: &str| StoreError::Away(why.to_owned());
+        let mut pages = self
+            .pages
+            .take()
+            .ok_or_else(|| away("a backup was cut short"))?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let rows = pages()?;
+            Ok::<_, StoreError>((rows, pages))
+        });
+        let (rows, pages) = tokio::time::timeout(PATIENCE, reading)
+            .await
+            .map_err(|_| away("the disk is too slow"))?
+            .map_err(|_| away("a read was cut short"))??;
+        self.pages = Some(pages);
+        Ok(rows)
     }
 }
 

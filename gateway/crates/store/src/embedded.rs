@@ -32,11 +32,11 @@ use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadTransaction, ReadableDatabase as _};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-pub use self::backup::StoreBackup;
 use self::disk::Opener;
 pub use self::restore::{Connections, PresentStore, RestoreError, RestoredStore};
 use self::tables::{Batch, Snapshot};
 use self::writer::{Condition, Writer};
+use crate::backup::StoreBackup;
 use crate::epoch::StoreEpoch;
 use crate::error::{Corrupt, OpenError, StoreError};
 use crate::key::{CountKey, Index, Key, Table};

@@ -50,10 +50,10 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-pub use self::backup::{BackupCounts, BackupEntry, BackupHead, BackupRow, BackupValue};
-pub use self::embedded::{
-    Connections, Embedded, PresentStore, RestoreError, RestoredStore, StoreBackup,
+pub use self::backup::{
+    BackupCounts, BackupEntry, BackupHead, BackupRow, BackupValue, StoreBackup,
 };
+pub use self::embedded::{Connections, Embedded, PresentStore, RestoreError, RestoredStore};
 pub use self::epoch::StoreEpoch;
 pub use self::error::{Corrupt, OpenError, StoreError, unless_conflict};
 pub use self::index_keeper::keep_indexed;

@@ -2,40 +2,20 @@
 //!
 //! Pages come from one snapshot of the file. While it is held, the file keeps the pages that it is made of.
 
-use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::Duration;
 
 use redb::{Error, TableHandle as _};
 
 use super::tables::{self, REVOCATIONS, Snapshot, entries};
-use super::{Embedded, Shared, away, indexes, unreadable};
-use crate::backup::{BackupEntry, BackupHead, BackupRow, BackupValue};
+use super::{Embedded, indexes, unreadable};
+use crate::backup::{BackupEntry, BackupHead, BackupRow, BackupValue, StoreBackup};
 use crate::error::StoreError;
 use crate::key::Table;
 use gateway_core::clock::Timestamp;
 
 /// What the rows of one page weigh, in bytes.
 const PAGE: usize = 512 * 1024;
-/// What a page waits for the disk.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// All that a store kept at one moment.
-pub struct StoreBackup {
-    shared: Arc<Shared>,
-    snapshot: Arc<Snapshot>,
-    head: BackupHead,
-    position: Position,
-}
-
-impl fmt::Debug for StoreBackup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreBackup")
-            .field("position", &self.position)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Where the next page begins.
 #[derive(Clone, Debug)]
@@ -47,7 +27,8 @@ enum Position {
 }
 
 impl Embedded {
-    /// All that is kept at this moment.
+    /// All that is kept at this moment. Reading on fails when the file was given up meanwhile, so that what
+    /// holds a snapshot never keeps it from being opened again.
     pub(super) async fn begin_backup(&self) -> Result<StoreBackup, StoreError> {
         let shared = Arc::clone(&self.shared);
         let (snapshot, head) = self
@@ -56,38 +37,16 @@ impl Embedded {
                 Ok((snapshot, head))
             })
             .await?;
-        Ok(StoreBackup {
-            shared,
-            snapshot: Arc::new(snapshot),
-            head,
-            position: Position::Entries(0, None),
-        })
-    }
-}
-
-impl StoreBackup {
-    /// What is said before the rows.
-    pub const fn head(&self) -> &BackupHead {
-        &self.head
-    }
-
-    /// The next rows; none after the last. Fails when the file was given up meanwhile, so that what holds
-    /// a snapshot never keeps it from being opened again.
-    pub async fn next(&mut self) -> Result<Vec<BackupRow>, StoreError> {
-        let (shared, snapshot) = (Arc::clone(&self.shared), Arc::clone(&self.snapshot));
-        let position = self.position.clone();
-        let reading = tokio::task::spawn_blocking(move || {
+        let mut position = Position::Entries(0, None);
+        Ok(StoreBackup::new(head, move || {
             if shared.database.read().is_none() {
                 return Err(shared.error());
             }
-            snapshot.rows(position).map_err(|error| unreadable(&error))
-        });
-        let (rows, position) = tokio::time::timeout(PATIENCE, reading)
-            .await
-            .map_err(|_| away("the disk is too slow"))?
-            .map_err(|_| away("a read was cut short"))??;
-        self.position = position;
-        Ok(rows)
+            let read = snapshot.rows(position.clone());
+            let (rows, next) = read.map_err(|error| unreadable(&error))?;
+            position = next;
+            Ok(rows)
+        }))
     }
 }
 
