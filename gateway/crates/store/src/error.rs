@@ -3,12 +3,14 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::key::KeyKind;
 use crate::program::PROGRAM;
 use gateway_core::reason::Reason;
 
 /// Why the store did not do what was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum StoreError {
     /// It can't be reached, is slow, read-only or full. Nothing was acknowledged; whether it happened
     /// is unknown. Waiting helps.
@@ -25,7 +27,7 @@ pub enum StoreError {
 
 /// What is kept and can't be read. Of a record only the kind of its key is named: a key can be the
 /// hash of a secret, and a record can hold one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Corrupt {
     /// A record is not of its form.
     #[error("a record in the store can't be read: {kind}, {fault}")]

@@ -13,6 +13,7 @@
 //! (`audit`), what is worth one (the callers).
 
 mod files;
+mod leave;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -25,9 +26,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub use self::files::{OpenError, in_order, logs};
+pub use self::leave::Leaving;
 
 use self::queue::{Entry, Queue, Refused};
 use self::writer::Writer;
@@ -94,6 +97,16 @@ pub enum OnFailure {
     Refuse,
     /// They go on; the missing records are counted.
     Continue,
+}
+
+/// Which of the two logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogName {
+    /// What gives or takes access.
+    Access,
+    /// Everything else.
+    Calls,
 }
 
 /// The log can't be written. Nothing was acknowledged; whether the record was written is unknown.
@@ -210,22 +223,22 @@ impl Journal {
     /// they ended. Keys are derived from `tags`, so that they are those of this installation.
     pub fn open(settings: &Settings, tags: &TagKey, clock: Clock) -> Result<Self, OpenError> {
         let public = checkpoint_key(tags).public();
-        let pen = |file: PathBuf| -> Result<LogHandle, OpenError> {
+        let pen = |name: LogName, file: PathBuf| -> Result<LogHandle, OpenError> {
             let state = Arc::new(State::default());
             let settings = Settings {
                 file,
                 ..settings.clone()
             };
             let key = checkpoint_key(tags);
-            let writer = Writer::open(settings, key, clock, Arc::clone(&state))?;
+            let writer = Writer::open(name, settings, key, clock, Arc::clone(&state))?;
             Ok(LogHandle {
                 queue: writer.start(QUEUE),
                 state,
             })
         };
         let shared = Shared {
-            access: pen(settings.file.clone())?,
-            calls: pen(settings.calls_file())?,
+            access: pen(LogName::Access, settings.file.clone())?,
+            calls: pen(LogName::Calls, settings.calls_file())?,
             flood: Mutex::new(Flood::new(clock.now())),
             arguments: settings.arguments,
             arguments_key: tags.derive("audit arguments"),

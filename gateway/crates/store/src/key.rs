@@ -3,8 +3,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What kinds of things are kept. Each has its own key space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Table {
     /// Registered clients, by client id.
     Client,
@@ -52,7 +55,8 @@ impl Table {
 
 /// What a key is for. It names a record in errors and logs, where the key itself must not stand: it
 /// can be the hash of a secret, or what a client sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum KeyKind {
     /// A registered client.
     Client,
@@ -190,7 +194,7 @@ impl fmt::Display for KeyKind {
 /// Which records of a table belong to somebody: their keys, in order, kept beside the table so that
 /// finding them costs what is found. What is written to disk and to Redis is made of its table and its
 /// name, which therefore never change.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Index {
     table: Table,
     name: String,
@@ -224,7 +228,7 @@ impl fmt::Debug for Index {
 
 /// The key of one record. What is written to disk and to Redis is made of its table and its name,
 /// which therefore never change.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Key {
     kind: KeyKind,
     name: String,
@@ -292,7 +296,7 @@ impl fmt::Debug for Key {
 }
 
 /// Under what something is counted, such as wrong passwords.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CountKey(String);
 
 impl CountKey {

@@ -24,6 +24,7 @@
 //! `gateway-oauth` (`revoke`, `revoke_all`): one way for clients, users and the operator.
 
 mod backup;
+mod base64_bytes;
 #[cfg(test)]
 mod contract;
 mod embedded;
@@ -35,6 +36,8 @@ mod key;
 mod last_use;
 mod memory;
 mod metered;
+mod movable;
+pub mod neighbour;
 mod program;
 mod records;
 mod redis;
@@ -61,6 +64,7 @@ pub use self::key::{CountKey, Index, Key, KeyKind, Table};
 pub use self::last_use::LastUse;
 pub use self::memory::Memory;
 pub use self::metered::Metered;
+pub use self::movable::Movable;
 pub use self::records::{
     AcmeAccount, Disabled, FailedOrders, FormPage, GrantsOf, Identity, KeptCertificate, KeptDevice,
     KeptGoal, KeptGrant, KeptSetup, LoginSubject, ORDER_LEASE, OrderLease, Page, Passkey,

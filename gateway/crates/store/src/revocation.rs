@@ -13,7 +13,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::grants::{GrantId, UserId};
 
 /// A position in the list of revocations; opaque outside of the store that gave it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cursor(pub u64);
 
 /// Something was revoked.

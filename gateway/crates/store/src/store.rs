@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::backup::StoreBackup;
 use crate::epoch::StoreEpoch;
@@ -13,21 +14,21 @@ use crate::revocation::{Cursor, Revocation};
 use gateway_core::clock::Timestamp;
 
 /// What an insertion met.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Inserted {
     /// The value is there now, durably.
     New,
     /// Another value was there and stays.
-    Exists(Vec<u8>),
+    Exists(#[serde(with = "crate::base64_bytes")] Vec<u8>),
 }
 
 /// What taking a single-use value met.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TakeOutcome {
     /// This caller, and no other ever, has it.
-    Fresh(Vec<u8>),
+    Fresh(#[serde(with = "crate::base64_bytes")] Vec<u8>),
     /// Somebody had it before; this is what they got.
-    Again(Vec<u8>),
+    Again(#[serde(with = "crate::base64_bytes")] Vec<u8>),
     /// No such value, or past its time.
     Unknown,
 }
@@ -44,7 +45,7 @@ pub struct Examined {
 }
 
 /// How many entries there are, those among them that have expired and were not swept yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
     /// Of each table, in the order of [`Table::ALL`].
     pub tables: [usize; Table::ALL.len()],

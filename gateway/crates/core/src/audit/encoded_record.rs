@@ -17,6 +17,16 @@ impl EncodedRecord {
         &self.0
     }
 
+    /// One that another process encoded; `None` if these are not the members of an object on one line.
+    pub fn received(members: String) -> Option<Self> {
+        let is_line = !members.bytes().any(|byte| byte.is_ascii_control());
+        let object = format!("{{{members}}}");
+        let read: Result<std::collections::BTreeMap<String, serde::de::IgnoredAny>, _> =
+            serde_json::from_str(&object);
+        let is_object = read.is_ok_and(|read| !read.is_empty());
+        (is_line && is_object).then(|| Self(members.into_bytes()))
+    }
+
     pub(super) fn of(value: &impl Serialize) -> Self {
         let mut json = Json(Vec::new());
         json.value(value);
@@ -225,5 +235,22 @@ mod tests {
         let plain = r#""event":"login","outcome":"allowed","user":"u_1""#;
         assert_eq!(encoded(&owned), plain);
         assert_eq!(EncodedRecord::of(&json!({"a": 1})).members(), br#""a":1"#);
+    }
+
+    #[test]
+    fn a_record_of_another_process_is_one_object_on_one_line() {
+        let record: Record = Record::new(Event::Login);
+        let members = String::from_utf8(record.encode().members().to_vec()).unwrap();
+        assert_eq!(EncodedRecord::received(members), Some(record.encode()));
+        for wrong in [
+            "",
+            "\"a\":1,",
+            "\"a\":1}\n{\"b\":2",
+            "\"a\":1},{\"b\":2",
+            "1",
+            "\"a\":\n1",
+        ] {
+            assert_eq!(EncodedRecord::received(wrong.to_owned()), None, "{wrong}");
+        }
     }
 }

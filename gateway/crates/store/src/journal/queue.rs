@@ -7,12 +7,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use gateway_core::audit::EncodedRecord;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
+
+use crate::neighbour::Neighbour;
 
 /// How long records gather that nobody waits for.
 const GATHER: Duration = Duration::from_millis(4);
@@ -27,6 +29,8 @@ pub(super) enum Entry {
     Record(EncodedRecord, Option<oneshot::Sender<bool>>),
     /// The end.
     Close(Sender<()>),
+    /// The file is closed, and who has it from then on comes afterwards; nobody: it is opened again.
+    Leave(Sender<()>, mpsc::Receiver<Neighbour>),
 }
 
 impl Entry {
@@ -94,7 +98,8 @@ impl Queue {
     /// Puts an entry at the end.
     pub(super) fn push(&self, entry: Entry) -> Result<(), Refused> {
         let mut state = self.state.lock();
-        let is_full = state.entries.len() >= self.most && !matches!(entry, Entry::Close(_));
+        let is_full = state.entries.len() >= self.most
+            && !matches!(entry, Entry::Close(_) | Entry::Leave(..));
         if is_full || self.is_abandoned() {
             return Err(Refused);
         }
@@ -142,8 +147,6 @@ impl Drop for Receiver {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
     use gateway_core::audit::{Event, Record};
 

@@ -292,3 +292,61 @@ fn equal_arguments_have_equal_hashes_that_need_the_key() {
     );
     let _ = fs::remove_dir_all(folder);
 }
+
+#[tokio::test]
+async fn a_log_that_moves_loses_nothing_and_one_chain_goes_on() {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+
+    let folder = folder("moves");
+    let settings = settings(&folder);
+    let open = || Journal::open(&settings, &tags(), Clock).unwrap();
+    let old = open();
+    old.append_durable(Record::new(Event::Login)).await.unwrap();
+    let leave = |journal: &Journal| {
+        let journal = journal.clone();
+        tokio::task::spawn_blocking(move || journal.leave().unwrap())
+    };
+    // Given up: it goes on here.
+    drop(leave(&old).await.unwrap());
+    old.append_durable(Record::new(Event::Token)).await.unwrap();
+
+    let leaving = leave(&old).await.unwrap();
+    old.append(&record("meanwhile")).unwrap();
+    let new = open();
+    new.append(&record("new")).unwrap();
+    let socket = folder.join("socket");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let serving = new.clone();
+    tokio::spawn(async move {
+        let store = crate::memory::Memory::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let (mut stream, mut line) = (BufReader::new(stream), String::new());
+            stream.read_line(&mut line).await.unwrap();
+            let question = serde_json::from_str(&line).unwrap();
+            let answer = crate::neighbour::answer(question, &store, &serving).await;
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    leaving.moved(&crate::neighbour::Neighbour::at(socket));
+    old.append_durable(Record::new(Event::Revocation))
+        .await
+        .unwrap();
+    let closing = old.clone();
+    tokio::task::spawn_blocking(move || closing.close())
+        .await
+        .unwrap();
+    let closing = new.clone();
+    tokio::task::spawn_blocking(move || closing.close())
+        .await
+        .unwrap();
+    let lines = verified(&settings);
+    for event in [
+        "\"login\"",
+        "\"token\"",
+        "\"revocation\"",
+        "\"meanwhile\"",
+        "\"new\"",
+    ] {
+        assert_eq!(count(&lines, event), 1, "{event}: {lines:#?}");
+    }
+}

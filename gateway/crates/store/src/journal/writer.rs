@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,8 @@ use rand::rngs::OsRng;
 
 use super::files::{CurrentFile, End, OpenError, rotated_head};
 use super::queue::{Entry, Queue, Receiver};
-use super::{DURABLE_WITHIN, Settings, State};
+use super::{DURABLE_WITHIN, LogName, Settings, State};
+use crate::neighbour::Neighbour;
 use gateway_core::audit::{Chain, CheckpointKey, EncodedRecord, Event, Outcome, Record};
 use gateway_core::clock::Clock;
 
@@ -27,12 +28,21 @@ pub(super) struct Writer {
     key: CheckpointKey,
     clock: Clock,
     state: Arc<State>,
+    name: LogName,
     log: Option<Log>,
+    /// Who has the file, if it is another process.
+    neighbour: Option<Neighbour>,
     /// When the oldest line was written that is not durable yet.
     unsynced: Option<Instant>,
     /// When the oldest line was written that no checkpoint signs yet, and how many there are.
     unsigned: Option<(Instant, u64)>,
     retry: Instant,
+}
+
+/// What a writer does after a turn in which it closed its file.
+enum Closed {
+    End(Sender<()>),
+    Leave(Sender<()>, mpsc::Receiver<Neighbour>),
 }
 
 /// The open file and the chain in it.
@@ -43,6 +53,7 @@ struct Log {
 
 impl Writer {
     pub(super) fn open(
+        name: LogName,
         settings: Settings,
         key: CheckpointKey,
         clock: Clock,
@@ -53,7 +64,9 @@ impl Writer {
             key,
             clock,
             state,
+            name,
             log: None,
+            neighbour: None,
             unsynced: None,
             unsigned: None,
             retry: Instant::now(),
@@ -79,9 +92,28 @@ impl Writer {
     fn run(&mut self, queue: &Receiver) {
         loop {
             let entries = queue.take(self.patience());
-            if let Some(closed) = self.turn(entries) {
-                let _ = closed.send(());
-                return;
+            match self.turn(entries) {
+                None => {}
+                Some(Closed::End(told)) => {
+                    let _ = told.send(());
+                    return;
+                }
+                Some(Closed::Leave(told, next)) => self.leave(&told, &next),
+            }
+        }
+    }
+
+    /// Waits for whoever has the file from now on. What comes meanwhile waits in the queue.
+    fn leave(&mut self, told: &Sender<()>, next: &mpsc::Receiver<Neighbour>) {
+        self.log = None;
+        (self.unsynced, self.unsigned) = (None, None);
+        let _ = told.send(());
+        match next.recv() {
+            Ok(neighbour) => self.neighbour = Some(neighbour),
+            Err(_) => {
+                if let Err(error) = self.reopen(0) {
+                    self.fail(&error, 0);
+                }
             }
         }
     }
@@ -90,7 +122,7 @@ impl Writer {
     fn patience(&self) -> Duration {
         let until = |since: Instant, longest: Duration| longest.saturating_sub(since.elapsed());
         let mut patience = Duration::from_secs(3600);
-        if self.log.is_none() {
+        if self.log.is_none() && self.neighbour.is_none() {
             patience = self.retry.saturating_duration_since(Instant::now());
         }
         if let Some(since) = self.unsynced {
@@ -103,7 +135,7 @@ impl Writer {
     }
 
     /// Writes what is there. Who waits is told; whoever closes is returned.
-    fn turn(&mut self, entries: Vec<Entry>) -> Option<Sender<()>> {
+    fn turn(&mut self, entries: Vec<Entry>) -> Option<Closed> {
         let (mut records, mut waiting, mut close) = (Vec::new(), Vec::new(), None);
         for entry in entries {
             match entry {
@@ -111,17 +143,21 @@ impl Writer {
                     records.push(record);
                     waiting.extend(told);
                 }
-                Entry::Close(told) => close = Some(told),
+                Entry::Close(told) => close = Some(Closed::End(told)),
+                Entry::Leave(told, next) => close = Some(Closed::Leave(told, next)),
             }
         }
-        if close.is_some() {
+        if close.is_some() && self.neighbour.is_none() {
             records.push(encoded(Event::Closed));
         }
         let count = records.len() as u64;
         let must_sync = !waiting.is_empty() || close.is_some();
-        let written = self
-            .usable()
-            .and_then(|()| self.write(&records, must_sync, close.is_some()));
+        let written = match self.neighbour.clone() {
+            Some(neighbour) => self.send(&neighbour, &records, must_sync),
+            None => self
+                .usable()
+                .and_then(|()| self.write(&records, must_sync, close.is_some())),
+        };
         match &written {
             Ok(()) => {
                 self.state.written.fetch_add(count, Ordering::Relaxed);
@@ -133,6 +169,18 @@ impl Writer {
             let _ = told.send(written.is_ok());
         }
         close
+    }
+
+    /// Has records written by the process that has the file.
+    fn send(&self, to: &Neighbour, records: &[EncodedRecord], durable: bool) -> io::Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        to.enter(self.name, records, durable)?;
+        if self.state.failing.swap(false, Ordering::Relaxed) {
+            log::info!(event = "audit_written_again"; "the audit log takes records again");
+        }
+        Ok(())
     }
 
     fn usable(&mut self) -> io::Result<()> {
