@@ -9,11 +9,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
 use tokio::net::{TcpListener, TcpSocket};
@@ -37,11 +38,58 @@ const PERIOD: Duration = Duration::from_secs(10);
 const TRIES: usize = 30;
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
+/// The sockets that listen, for a process that takes them over.
+#[derive(Clone, Debug, Default)]
+pub struct ListenSockets(Arc<Mutex<BTreeMap<SocketAddr, OwnedFd>>>);
+
+impl ListenSockets {
+    /// Notes one that listens at this address.
+    ///
+    /// # Errors
+    ///
+    /// No more files may be open.
+    pub fn add(&self, address: SocketAddr, socket: &impl AsFd) -> io::Result<()> {
+        let socket = socket.as_fd().try_clone_to_owned()?;
+        self.0.lock().insert(address, socket);
+        Ok(())
+    }
+
+    /// All of them.
+    ///
+    /// # Errors
+    ///
+    /// No more files may be open.
+    pub fn all(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
+        let sockets = self.0.lock();
+        let copied = sockets
+            .iter()
+            .map(|(address, socket)| Ok((*address, socket.try_clone()?)));
+        copied.collect()
+    }
+
+    /// Lets go of all of them: while one is open here, it listens, whether or not somebody takes what
+    /// comes.
+    pub fn clear(&self) {
+        self.0.lock().clear();
+    }
+}
+
+/// A socket that listens at this address, and does not block. One that is in use may be that of a process
+/// which is just ending: it is tried for a while.
+///
+/// # Errors
+///
+/// The system's.
+pub async fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    open(address).await?.into_std()
+}
+
 /// The public listeners as a service of Pingora's server.
 pub struct PublicListeners {
     listener: Arc<Listener>,
     ports: Vec<(SocketAddr, Port)>,
     open: BTreeMap<SocketAddr, std::net::TcpListener>,
+    sockets: ListenSockets,
 }
 
 impl PublicListeners {
@@ -50,11 +98,13 @@ impl PublicListeners {
         listener: Arc<Listener>,
         ports: Vec<(SocketAddr, Port)>,
         open: BTreeMap<SocketAddr, std::net::TcpListener>,
+        sockets: ListenSockets,
     ) -> Self {
         Self {
             listener,
             ports,
             open,
+            sockets,
         }
     }
 }
@@ -64,7 +114,7 @@ impl Service for PublicListeners {
     async fn start_service(
         &mut self,
         _fds: Option<ListenFds>,
-        shutdown: ShutdownWatch,
+        mut shutdown: ShutdownWatch,
         _listeners_per_fd: usize,
     ) {
         let mut listeners = tokio::task::JoinSet::new();
@@ -72,11 +122,16 @@ impl Service for PublicListeners {
             let listener = Arc::clone(&self.listener);
             let (address, port, shutdown) = (*address, port.clone(), shutdown.clone());
             let inherited = self.open.remove(&address);
+            let sockets = self.sockets.clone();
             listeners.spawn(async move {
                 let opened = match inherited {
                     Some(socket) => take_over(socket),
                     None => open(address).await,
                 };
+                let opened = opened.and_then(|socket| {
+                    sockets.add(address, &socket)?;
+                    Ok(socket)
+                });
                 match opened {
                     Ok(socket) => keep(socket, &listener, &port, shutdown).await,
                     Err(error) => {
@@ -88,9 +143,14 @@ impl Service for PublicListeners {
                 }
             });
         }
+        let ended = async {
+            while listeners.join_next().await.is_some() {}
+            // Where another process has taken over, what was taken before is served on.
+            let _ = shutdown.wait_for(|is_shut| *is_shut).await;
+        };
         tokio::select! {
             () = self.listener.sweep() => {}
-            () = async { while listeners.join_next().await.is_some() {} } => {}
+            () = ended => {}
         }
         self.listener.clean_up().await;
     }
@@ -126,12 +186,13 @@ async fn open(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Takes connections until the shutdown.
+/// Takes connections until the shutdown, or until another process takes them.
 async fn keep(socket: TcpListener, listener: &Listener, port: &Port, mut shutdown: ShutdownWatch) {
     let mut trouble = AcceptErrors::default();
     loop {
         let taken = tokio::select! {
             taken = socket.accept() => taken,
+            () = listener.taken_over() => return,
             changed = shutdown.changed() => {
                 if changed.is_err() || *shutdown.borrow() {
                     return;

@@ -1,11 +1,16 @@
-//! Shutdown: streams end properly, running calls finish, and the server knows when nothing is left.
+//! Shutdown: streams end properly, running calls finish, and the server knows when nothing is left. Where
+//! another process took the listeners over, everything that is open here goes on before that: each
+//! connection ends with its next answer, and nothing new comes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::connection_limits::ConnectionLimits;
 
 /// How far a shutdown has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +18,8 @@ pub(super) enum Phase {
     /// None is under way.
     #[default]
     Serving,
+    /// Another process serves: connections end with their next answer.
+    Leaving,
     /// Streams that wait for events end now; calls go on.
     Draining,
     /// Whatever still streams ends now.
@@ -24,6 +31,8 @@ pub(super) enum Phase {
 pub(super) struct Draining {
     phase: Arc<watch::Sender<Phase>>,
     running: Arc<AtomicUsize>,
+    taken_over: CancellationToken,
+    is_ending: Arc<AtomicBool>,
 }
 
 impl Default for Draining {
@@ -31,11 +40,18 @@ impl Default for Draining {
         Self {
             phase: Arc::new(watch::Sender::new(Phase::Serving)),
             running: Arc::default(),
+            taken_over: CancellationToken::new(),
+            is_ending: Arc::default(),
         }
     }
 }
 
 impl Draining {
+    /// Ends once another process takes the connections that come.
+    pub(super) async fn taken_over(&self) {
+        self.taken_over.cancelled().await;
+    }
+
     pub(super) fn watch(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
     }
@@ -62,16 +78,57 @@ impl Drop for Running {
 
 /// The server's handle on the shutdown of the edge.
 #[derive(Clone, Debug)]
-pub struct Drain(Draining);
+pub struct Drain {
+    draining: Draining,
+    connections: Arc<ConnectionLimits>,
+}
 
 impl Drain {
-    pub(super) fn new(draining: &Draining) -> Self {
-        Self(draining.clone())
+    pub(super) fn new(draining: &Draining, connections: &Arc<ConnectionLimits>) -> Self {
+        Self {
+            draining: draining.clone(),
+            connections: Arc::clone(connections),
+        }
     }
 
     /// How many requests are being answered, streams included.
     pub fn running(&self) -> usize {
-        self.0.running.load(Ordering::Relaxed)
+        self.draining.running.load(Ordering::Relaxed)
+    }
+
+    /// The gateway will end, and serves everything as before until then.
+    pub fn announce(&self) {
+        self.draining.is_ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it will.
+    pub fn is_announced(&self) -> bool {
+        self.draining.is_ending.load(Ordering::Relaxed)
+    }
+
+    /// Another process takes the connections that come, from now on.
+    pub fn take_no_more(&self) {
+        self.draining.taken_over.cancel();
+        self.draining.phase.send_if_modified(|phase| {
+            let is_new = *phase < Phase::Leaving;
+            *phase = (*phase).max(Phase::Leaving);
+            is_new
+        });
+    }
+
+    /// Ends once another process does.
+    pub async fn taken_over(&self) {
+        self.draining.taken_over().await;
+    }
+
+    /// After [`take_no_more`](Self::take_no_more): waits until every connection has ended, but no longer
+    /// than `longest`. Nobody is sent away: a connection that is idle ends when it would have anyway, or with
+    /// its next answer.
+    pub async fn leave(&self, longest: Duration) {
+        let deadline = Instant::now() + longest;
+        while (self.running() > 0 || self.connections.open() > 0) && Instant::now() < deadline {
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Ends the streams that wait for events, spread over a second, and waits until every request
@@ -79,10 +136,10 @@ impl Drain {
     /// many requests were left.
     pub async fn finish(&self, grace: Duration) -> usize {
         let deadline = Instant::now() + grace;
-        self.0.phase.send_replace(Phase::Draining);
+        self.draining.phase.send_replace(Phase::Draining);
         self.wait_until(deadline).await;
         if self.running() > 0 {
-            self.0.phase.send_replace(Phase::Closing);
+            self.draining.phase.send_replace(Phase::Closing);
             self.wait_until(Instant::now() + Duration::from_millis(500))
                 .await;
         }

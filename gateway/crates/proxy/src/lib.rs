@@ -84,7 +84,7 @@ use std::sync::Arc;
 
 use pingora::server::configuration::ServerConf;
 
-pub use self::accept::PublicListeners;
+pub use self::accept::{ListenSockets, PublicListeners, listen};
 pub use self::drain::Drain;
 pub use self::settings::{Bound, InFlight, Settings, Timeouts};
 pub use self::state::Dependencies;
@@ -109,6 +109,8 @@ pub struct Addresses {
     pub plain: Vec<SocketAddr>,
     /// Sockets that listen at some of them already, and do not block.
     pub open: BTreeMap<SocketAddr, TcpListener>,
+    /// Where all sockets are noted that listen.
+    pub sockets: ListenSockets,
 }
 
 /// The proxy, ready to be given to listeners.
@@ -141,7 +143,8 @@ impl Proxy {
         let served = addresses.served.iter().map(|at| (*at, port.clone()));
         let plain = addresses.plain.iter().map(|at| (*at, Port::Redirect));
         let ports = served.chain(plain).collect();
-        PublicListeners::new(Arc::new(self.listener(conf)), ports, addresses.open)
+        let listener = Arc::new(self.listener(conf));
+        PublicListeners::new(listener, ports, addresses.open, addresses.sockets)
     }
 
     fn listener(&self, conf: &Arc<ServerConf>) -> Listener {
@@ -151,7 +154,7 @@ impl Proxy {
 
     /// The handle that ends streams at shutdown and tells what is still running.
     pub fn drain(&self) -> Drain {
-        Drain::new(&self.service.state.draining)
+        Drain::new(&self.service.state.draining, &self.connection_limits)
     }
 
     /// Sets those metrics that say how much there is at this moment.

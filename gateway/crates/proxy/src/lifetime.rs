@@ -124,11 +124,21 @@ pub(super) async fn shutdown(draining: &Draining, waits_for_events: bool) -> End
     } else {
         Phase::Closing
     };
+    entered(draining, wanted).await
+}
+
+/// The same for the stream of a session that this process keeps: what its client sends goes to another
+/// one as soon as that has taken over, and does not find the session there.
+pub(super) async fn session_shutdown(draining: &Draining) -> End {
+    entered(draining, Phase::Leaving).await
+}
+
+async fn entered(draining: &Draining, wanted: Phase) -> End {
     let mut phase = draining.watch();
     if phase.wait_for(|phase| *phase >= wanted).await.is_err() {
         std::future::pending::<()>().await;
     }
-    if waits_for_events {
+    if wanted < Phase::Closing {
         let spread = sleep(Duration::from_millis(rand::random::<u64>() % SPREAD_MILLIS));
         tokio::select! {
             () = spread => {}

@@ -157,6 +157,11 @@ impl Listener {
         }
     }
 
+    /// Ends once another process takes the connections that come.
+    pub(super) async fn taken_over(&self) {
+        self.roads.service.state.draining.taken_over().await;
+    }
+
     /// What is left to do once no connection is taken any more.
     pub(super) async fn clean_up(&self) {
         self.roads.proxy.http_cleanup().await;

@@ -112,7 +112,7 @@ impl Downstream<'_> {
         farewell: Option<&Message>,
     ) -> Result<(), ProxyError> {
         let revoked = pin!(self.lifetime.ended());
-        let leaving = pin!(lifetime::shutdown(&self.state.draining, true));
+        let leaving = pin!(lifetime::session_shutdown(&self.state.draining));
         let mut watch = ExchangeWatch::new(revoked, leaving);
         self.begin(session).await?;
         if let Some(first) = first {

@@ -133,7 +133,8 @@ impl gateway_lane::Service for LaneService {
 
     async fn draining(&self) {
         let mut phase = self.0.service.state.draining.watch();
-        let begun = phase.wait_for(|phase| *phase != Phase::Serving);
+        // Whoever is idle while another process takes over may just be sending its next request.
+        let begun = phase.wait_for(|phase| *phase >= Phase::Draining);
         if begun.await.is_err() {
             std::future::pending().await
         }
