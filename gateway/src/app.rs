@@ -25,7 +25,8 @@ use gateway_oauth::provider::Providers;
 use gateway_oauth::{AuthorizationServer, Settings};
 use gateway_store::journal::{self, Journal};
 use gateway_store::{
-    LastUse, Metered, OpenError, Records, RevocationView, Store, StoreEpoch, StoreError,
+    LastUse, Metered, Movable, OpenError, Records, RevocationView, Store, StoreEpoch, StoreError,
+    StoreUrl,
 };
 use gateway_traces::Traces;
 use gateway_upstream::{Backend, Catalogue, Connections, Lookout, PageReader, ProtocolSupport};
@@ -39,6 +40,8 @@ pub struct App {
     pub authorization_server: Arc<AuthorizationServer>,
     /// Typed access to the store.
     pub records: Records,
+    /// The store, if only one process may have it open.
+    pub movable: Option<Arc<Movable>>,
     /// The signing keys.
     pub keys: Arc<Keys>,
     /// The key for tags.
@@ -128,7 +131,8 @@ impl App {
     ) -> Result<Self, StartError> {
         let clock = Clock;
         let metrics = Metrics::new();
-        let (records, revocations) = opened(config, &keys, clock, &metrics, runtime).await?;
+        let (records, revocations, movable) =
+            opened(config, &keys, clock, &metrics, runtime).await?;
         let journal = match &config.audit {
             Some(settings) => Journal::open(settings, &keys.tags, clock)?,
             None => Journal::off(),
@@ -186,6 +190,7 @@ impl App {
         Ok(Self {
             authorization_server,
             records,
+            movable,
             keys: signing,
             tags: keys.tags,
             revocations,
@@ -203,6 +208,8 @@ impl App {
     }
 }
 
+type Opened = (Records, Arc<RevocationView>, Option<Arc<Movable>>);
+
 /// The store, once it answers and belongs to these keys, and the revocations after their first reading.
 async fn opened(
     config: &Config,
@@ -210,9 +217,15 @@ async fn opened(
     clock: Clock,
     metrics: &Metrics,
     runtime: &Handle,
-) -> Result<(Records, Arc<RevocationView>), StartError> {
+) -> Result<Opened, StartError> {
     let url = config.store.to_string();
-    let store = gateway_store::open(&config.store, runtime)?;
+    let mut store = gateway_store::open(&config.store, runtime)?;
+    let mut movable = None;
+    if let StoreUrl::Folder(_) = config.store {
+        let moves = Arc::new(Movable::new(store));
+        store = moves.clone();
+        movable = Some(moves);
+    }
     let store: Arc<dyn Store> = Arc::new(Metered::new(store, metrics));
     answering(&url, store.as_ref(), clock).await?;
     let records = Records::new(store.clone()).counted(metrics);
@@ -228,7 +241,8 @@ async fn opened(
     gateway_store::keep_indexed(&records, clock, runtime);
     let revocations = RevocationView::follow(store, clock, runtime);
     first_reading(&url, &revocations, clock).await?;
-    Ok((records.with_view(revocations.clone()), revocations))
+    let records = records.with_view(revocations.clone());
+    Ok((records, revocations, movable))
 }
 
 /// What each backend speaks, found out from now on.

@@ -17,6 +17,7 @@ mod restore;
 mod serve;
 mod summary;
 mod token;
+mod upgrade;
 mod users;
 
 use std::process::ExitCode;
@@ -37,6 +38,9 @@ struct Cli {
 enum Command {
     /// Run the gateway
     Serve(serve::Arguments),
+    /// Have a new process take over from the gateway that serves, without anybody noticing: this binary,
+    /// with the configuration as it is now. Exit 0 once it serves; else the old one serves on
+    Upgrade(upgrade::Arguments),
     /// Print the resolved configuration and where each value came from; exit 64 with all problems
     Check(Configuration),
     /// Do what ChatGPT and Claude do at an MCP URL, and say what would stop them; exit 0 if all is
@@ -96,6 +100,7 @@ pub fn run() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     match Cli::parse().command {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Upgrade(arguments) => upgrade::run(&arguments),
         Command::Check(configuration) => check::run(&configuration),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Healthcheck(configuration) => healthcheck::run(&configuration),

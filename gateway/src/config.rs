@@ -130,6 +130,8 @@ pub struct Config {
     pub keys_dir: PathBuf,
     /// `allowed_origins`
     pub allowed_origins: AllowedOrigins,
+    /// The folder of what belongs to a running gateway.
+    pub state: PathBuf,
     /// `[store]`: the URL with the password.
     pub store: StoreUrl,
     /// `tokens.access_ttl`, or what follows from `tokens.refresh`.
@@ -226,6 +228,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
             .clone()
             .unwrap_or_else(|| state.join("keys")),
         allowed_origins,
+        state,
         general,
         log,
         registration,

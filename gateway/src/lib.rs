@@ -14,6 +14,7 @@
 //! | [`service_manager`] | sockets that systemd opened, and what it is told |
 //! | [`keys`], [`environment`], [`supervisor`] | keys on disk, what endangers a set-up, processes that are started beside |
 //! | [`backup`] | what a gateway keeps, with its keys, in one encrypted file |
+//! | [`upgrade`] | how a new process takes over from the one that serves |
 //! | [`program_output`], [`stop`] | what such processes print, and the signals at which all ends |
 //!
 //! Owns: everything that is decided once, at the start. Not: what happens to a request. Nobody else
@@ -36,3 +37,4 @@ pub mod stop;
 pub mod supervisor;
 pub mod tls;
 pub mod tunnel;
+pub mod upgrade;

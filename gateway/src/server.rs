@@ -1,45 +1,44 @@
 //! Pingora's server: listeners, threads, and a shutdown that ends streams properly.
 
+mod admin_listener;
+mod farewell;
+
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_trait::async_trait;
+use parking_lot::Mutex;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{
-    ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
-};
+use pingora::server::{RunArgs, Server};
 use pingora::services::listening::Service;
+use tokio::runtime::Handle;
 
+use self::admin_listener::AdminListener;
+use self::farewell::{Beginning, Farewell};
 use crate::admin::{Admin, AdminPages, FrontDoor, Process};
 use crate::app::App;
 use crate::backup::held::HeldBackups;
 use crate::config::{Config, Limits};
-use crate::service_manager::{Notifier, ServiceManager, Sockets};
-use crate::stop::{StopRequest, StopSignals};
+use crate::service_manager::{ServiceManager, Sockets};
+use crate::stop::StopRequest;
+use crate::supervisor::Programs;
 use crate::tls::Tls;
-use gateway_core::clock::Clock;
+use crate::upgrade::{self, Predecessor, Succession};
 use gateway_core::open_files;
 use gateway_core::reason::Reason;
 use gateway_core::secret::SecretHash;
-use gateway_oauth::LONGEST_STREAM;
-use gateway_proxy::{Addresses, Bound, Dependencies, Drain, Proxy, Settings, Timeouts, memory};
-use gateway_store::LastUse;
+use gateway_metrics::Metrics;
+use gateway_oauth::{AuthorizationServer, LONGEST_STREAM};
+use gateway_proxy::{
+    Addresses, Bound, Dependencies, ListenSockets, Proxy, Settings, Timeouts, memory,
+};
+use gateway_store::RevocationView;
+use gateway_upstream::Lookout;
 
 /// What Pingora sleeps after it closed the listeners, for requests of the last moment.
 const LAST_MOMENT: u64 = 1;
-
-/// How long the shutdown waits for the store to take when grants were used last.
-const WRITING_DOWN: Duration = Duration::from_secs(2);
-
-/// What else the shutdown takes: the last moment twice, and what runs beside.
-const ENDING: Duration = Duration::from_secs(7);
-
-/// How often it is looked whether the public listener takes connections.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Tries every address once, so that one in use is a clear error instead of a panic of a thread. Those
 /// of `sockets` are open already, and the configuration has to name each of them.
@@ -57,7 +56,7 @@ pub fn can_listen(config: &Config, sockets: &Sockets) -> anyhow::Result<()> {
 }
 
 /// Where the configuration listens, each with its key.
-fn addresses(config: &Config) -> Vec<(&'static str, SocketAddr)> {
+pub fn addresses(config: &Config) -> Vec<(&'static str, SocketAddr)> {
     let listen = config.general.listen.iter().map(|at| ("listen", *at));
     let plain = config.tls.iter().flat_map(|tls| &tls.plain);
     let plain = plain.map(|at| ("tls.plain_listen", *at));
@@ -100,55 +99,163 @@ pub struct ServeOptions {
     pub stop: StopRequest,
     /// Who opened some of the sockets, and is told how the gateway stands.
     pub manager: ServiceManager,
+    /// What the next process takes over.
+    pub legacy: Legacy,
+    /// The process that is taken over from.
+    pub predecessor: Option<Predecessor>,
 }
 
-/// Serves until SIGTERM or SIGINT. `tls`: the certificate, where https is served.
-pub fn serve(config: &Config, app: App, tls: Option<&Tls>, options: ServeOptions) {
+/// What there is beside the server for a process that takes over.
+#[derive(Debug)]
+pub struct Legacy {
+    /// The programs beside us.
+    pub programs: Programs,
+    /// What nobody else can go on with, if there is something.
+    pub kept: Option<&'static str>,
+    /// Where whoever takes over is answered.
+    pub runtime: Handle,
+}
+
+/// Serves until SIGTERM or SIGINT, or until another process has taken over and what was open here has
+/// ended. `tls`: the certificate, where https is served.
+///
+/// # Errors
+///
+/// It could not take over from the process that served before.
+pub fn serve(
+    config: &Config,
+    app: App,
+    tls: Option<&Tls>,
+    options: ServeOptions,
+) -> anyhow::Result<()> {
     let ServeOptions {
         lane,
         admin_token,
         stream_probe,
         stop,
         manager,
+        legacy,
+        predecessor,
     } = options;
     open_files::raise();
     let mut server = pingora(config);
     let clock = app.clock;
-    let authorization_server = app.authorization_server.clone();
-    let revocations = app.revocations.clone();
     let last_use = app.authorization_server.last_use.clone();
-    let lookout = app.lookout.clone();
-    let metrics = app.metrics.clone();
+    let watched = Watched {
+        server: app.authorization_server.clone(),
+        revocations: app.revocations.clone(),
+        lookout: app.lookout.clone(),
+        metrics: app.metrics.clone(),
+    };
+    let (journal, movable) = (app.journal.clone(), app.movable.clone());
+    let store = Arc::clone(app.records.store());
     let settings = Settings {
         stream_probe,
         ..settings(config, lane)
     };
     let proxy = Proxy::new(settings, dependencies(app));
+    let backups = HeldBackups::default();
+    let admin = admin(config, watched, (&proxy, &backups), tls, admin_token);
+    let sockets = ListenSockets::default();
+    let beginning = Beginning {
+        succession: Succession {
+            socket: upgrade::socket_in(&config.state),
+            url: config.store.clone(),
+            store,
+            movable,
+            journal,
+            backups,
+            sockets: sockets.clone(),
+            drain: proxy.drain(),
+            programs: legacy.programs,
+            notifier: manager.notifier.clone(),
+            kept: legacy.kept,
+            runtime: legacy.runtime,
+        },
+        predecessor,
+    };
+    let open = (manager.sockets, sockets);
+    add_listeners(&mut server, config, tls, admin, open);
+    log::info!(event = "serving", public_url = config.issuer.as_str(); "serving");
+    let never_began = Arc::new(AtomicBool::new(false));
+    server.run(RunArgs {
+        shutdown_signal: Box::new(Farewell {
+            stop,
+            drain: proxy.drain(),
+            grace: config.timeouts.shutdown,
+            longest: config.timeouts.upgrade,
+            beginning: Mutex::new(Some(beginning)),
+            last_use,
+            clock,
+            front: FrontDoor::new(&config.general.listen),
+            public_url: config.issuer.as_str().to_owned(),
+            notifier: manager.notifier,
+            never_began: Arc::clone(&never_began),
+        }),
+    });
+    anyhow::ensure!(
+        !never_began.load(Ordering::Relaxed),
+        "the gateway that served before did not hand over"
+    );
+    Ok(())
+}
+
+/// What the operator looks at.
+struct Watched {
+    server: Arc<AuthorizationServer>,
+    revocations: Arc<RevocationView>,
+    lookout: Arc<Lookout>,
+    metrics: Metrics,
+}
+
+/// What the admin listener answers, and the owner's pages.
+fn admin(
+    config: &Config,
+    watched: Watched,
+    (proxy, backups): (&Proxy, &HeldBackups),
+    tls: Option<&Tls>,
+    token: Option<SecretHash>,
+) -> Admin {
+    let Watched {
+        server,
+        revocations,
+        lookout,
+        metrics,
+    } = watched;
     let process = Process {
         streams: proxy.streams().clone(),
-        backups: HeldBackups::default(),
+        backups: backups.clone(),
     };
-    authorization_server
-        .owner_pages
-        .set(Box::new(AdminPages::new(
-            config.clone(),
-            process.clone(),
-            revocations.clone(),
-            lookout.clone(),
-        )));
-    let admin = Admin {
-        server: authorization_server,
+    server.owner_pages.set(Box::new(AdminPages::new(
+        config.clone(),
+        process.clone(),
+        revocations.clone(),
+        lookout.clone(),
+    )));
+    Admin {
+        server,
         revocations,
         lookout,
         front: FrontDoor::new(&config.general.listen),
         proxy: proxy.clone(),
         process,
-        metrics: metrics.clone(),
-        token: admin_token,
+        metrics,
+        token,
         certificate: tls.map(|tls| Arc::clone(&tls.status)),
         keys_dir: config.keys_dir.clone(),
-    };
-    let mut open = manager.sockets.into_listeners();
+    }
+}
+
+/// The public listeners and that of the admin, on the sockets that are open already where there are some.
+fn add_listeners(
+    server: &mut Server,
+    config: &Config,
+    tls: Option<&Tls>,
+    admin: Admin,
+    (open, sockets): (Sockets, ListenSockets),
+) {
+    let proxy = admin.proxy.clone();
+    let mut open = open.into_listeners();
     let admin_socket = open.remove(&config.general.admin_listen);
     let addresses = Addresses {
         served: config.general.listen.clone(),
@@ -158,6 +265,7 @@ pub fn serve(config: &Config, app: App, tls: Option<&Tls>, options: ServeOptions
             .as_ref()
             .map_or_else(Vec::new, |tls| tls.plain.clone()),
         open,
+        sockets: sockets.clone(),
     };
     let public = proxy.listeners(&server.configuration, addresses);
     let mut loopback = Service::new("admin".to_owned(), admin);
@@ -168,19 +276,8 @@ pub fn serve(config: &Config, app: App, tls: Option<&Tls>, options: ServeOptions
         service: loopback,
         address: config.general.admin_listen,
         socket: admin_socket,
-    });
-    log::info!(event = "serving", public_url = config.issuer.as_str(); "serving");
-    server.run(RunArgs {
-        shutdown_signal: Box::new(Farewell {
-            stop,
-            drain: proxy.drain(),
-            grace: config.timeouts.shutdown,
-            last_use,
-            clock,
-            front: FrontDoor::new(&config.general.listen),
-            public_url: config.issuer.as_str().to_owned(),
-            notifier: manager.notifier,
-        }),
+        sockets,
+        drain: proxy.drain(),
     });
 }
 
@@ -194,40 +291,6 @@ fn pingora(config: &Config) -> Server {
     let mut server = Server::new_with_opt_and_conf(None, configuration);
     server.bootstrap();
     server
-}
-
-/// Pingora's service of the admin listener, on a socket that may be open already.
-struct AdminListener {
-    service: Service<Admin>,
-    address: SocketAddr,
-    socket: Option<TcpListener>,
-}
-
-#[async_trait]
-impl pingora::services::Service for AdminListener {
-    async fn start_service(
-        &mut self,
-        fds: Option<ListenFds>,
-        shutdown: ShutdownWatch,
-        listeners_per_fd: usize,
-    ) {
-        if let (Some(fds), Some(socket)) = (&fds, self.socket.take()) {
-            // Pingora looks there before it opens one, and owns it then.
-            fds.lock()
-                .add(self.address.to_string(), socket.into_raw_fd());
-        }
-        self.service
-            .start_service(fds, shutdown, listeners_per_fd)
-            .await;
-    }
-
-    fn name(&self) -> &str {
-        self.service.name()
-    }
-
-    fn threads(&self) -> Option<usize> {
-        self.service.threads()
-    }
 }
 
 /// Whether plain requests for MCP are served on the lane, by this value of `GATEWAY_LANE`: they are,
@@ -324,69 +387,6 @@ fn dependencies(app: App) -> Dependencies {
         connections: app.connections,
         metrics: app.metrics,
         traces: app.traces,
-    }
-}
-
-/// Waits for a signal. SIGTERM and SIGINT: streams are ended, open requests get `grace`, then the
-/// listeners close. A second signal: at once.
-struct Farewell {
-    stop: StopRequest,
-    drain: Drain,
-    grace: Duration,
-    last_use: Arc<LastUse>,
-    clock: Clock,
-    front: FrontDoor,
-    public_url: String,
-    notifier: Notifier,
-}
-
-impl Farewell {
-    /// What is nice to have, within a time that nobody minds.
-    async fn write_down(&self) {
-        let written = self.last_use.write_all(self.clock.now());
-        let _ = tokio::time::timeout(WRITING_DOWN, written).await;
-    }
-
-    /// Tells the service manager once connections are taken, and goes on for ever.
-    async fn announce(&self) {
-        while self.notifier.is_listened_to() && !self.front.is_open().await {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-        self.notifier.serving(&self.public_url);
-        std::future::pending().await
-    }
-}
-
-#[async_trait]
-impl ShutdownSignalWatch for Farewell {
-    async fn recv(&self) -> ShutdownSignal {
-        let mut stop = self.stop.clone();
-        tokio::select! {
-            () = stop_signal() => {}
-            () = stop.made() => {}
-            () = self.announce() => {}
-        }
-        let running = self.drain.running();
-        log::info!(event = "shutdown_started", running = running; "shutdown started");
-        self.notifier
-            .stopping(running, self.grace + WRITING_DOWN + ENDING);
-        tokio::select! {
-            left = self.drain.finish(self.grace) => {
-                log::info!(event = "shutdown_drained", left = left; "shutdown drained");
-                self.write_down().await;
-                ShutdownSignal::GracefulTerminate
-            }
-            () = stop_signal() => ShutdownSignal::FastShutdown,
-        }
-    }
-}
-
-/// Ends with the next signal from now on.
-async fn stop_signal() {
-    match StopSignals::listen() {
-        Ok(mut signals) => signals.next().await,
-        // Without handlers the signals end the process by themselves.
-        Err(_) => std::future::pending().await,
     }
 }
 

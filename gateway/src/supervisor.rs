@@ -1,18 +1,25 @@
 //! Programs that run beside the gateway: a backend whose configuration has a `command`.
 //!
 //! Each holds a pipe from the gateway as its standard input, so that it can end with the gateway
-//! however that ends. What it prints goes to the log. A program that ends is started again.
+//! however that ends. What it prints goes to the log. A program that ends is started again. Where a new
+//! gateway takes over, a program that it would start just the same goes on, and is its own from then on.
+
+mod programs;
+
+pub use self::programs::{Adoptable, Programs};
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
 
+use self::programs::{Process, Release};
 use crate::program_output::next_line;
 use gateway_core::open_files;
 
@@ -34,44 +41,77 @@ pub struct Program {
     pub environment: Vec<(String, String)>,
 }
 
-/// Starts a program and keeps it running until `stop` turns true.
+impl Program {
+    /// A text that is the same for the same program, arguments and environment.
+    pub fn digest(&self) -> String {
+        let text = serde_json::to_vec(&(&self.command, &self.environment));
+        let text = text.expect("texts and lists of them");
+        let digest = ring::digest::digest(&ring::digest::SHA256, &text);
+        let bytes = digest.as_ref().iter();
+        bytes.map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Starts a program, or goes on with one that runs, and keeps it running until `stop` turns true.
 ///
 /// Returns when the first start was tried; a program that can't be started at all is an error.
 pub async fn supervise(
     runtime: &Handle,
     program: Program,
+    running: Option<Adoptable>,
+    programs: &Programs,
     stop: watch::Receiver<bool>,
 ) -> Result<tokio::task::JoinHandle<()>, String> {
-    let child =
-        start(&program).map_err(|error| format!("`{}`: {error}", program.command.join(" ")))?;
-    Ok(runtime.spawn(keep_running(program, child, stop)))
+    let failed = |error| format!("`{}`: {error}", program.command.join(" "));
+    let process = match running {
+        Some(running) => running.go_on(),
+        None => start(&program),
+    };
+    let process = process.map_err(failed)?;
+    let programs = programs.clone();
+    Ok(runtime.spawn(keep_running(program, process, programs, stop)))
 }
 
-async fn keep_running(program: Program, first: Child, mut stop: watch::Receiver<bool>) {
+async fn keep_running(
+    program: Program,
+    first: Process,
+    programs: Programs,
+    mut stop: watch::Receiver<bool>,
+) {
     let name = program.name.clone();
     let mut pause = FIRST_PAUSE;
     let mut running = Some(first);
     loop {
-        let child = match running.take() {
-            Some(child) => Ok(child),
+        let process = match running.take() {
+            Some(process) => Ok(process),
             None => start(&program),
         };
         let started = Instant::now();
-        match child {
-            Ok(mut child) => {
-                log::info!(event = "backend_started", backend = name, pid = child.id().unwrap_or(0); "backend started");
-                // Held here: waiting for a child closes the pipe that it holds itself.
-                let pipe = child.stdin.take();
-                relay(&name, child.stdout.take());
-                relay(&name, child.stderr.take());
+        match process {
+            Ok(mut process) => {
+                log::info!(event = "backend_started", backend = name, pid = process.id(), adopted = process.is_adopted(); "backend started");
+                let release = programs.enter(&program, &process);
+                let relays = [
+                    relay(&name, process.take_output()),
+                    relay(&name, process.take_errors()),
+                ];
                 tokio::select! {
                     () = stopped(&mut stop) => {
-                        drop(pipe);
-                        end(child).await;
+                        programs.forget(&name);
+                        process.end(FAREWELL).await;
                         return;
                     }
-                    status = child.wait() => {
-                        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                    release = release.asked() => {
+                        // What it prints is read by its new owner, or by nobody any more.
+                        relays.into_iter().flatten().for_each(|relay| relay.abort());
+                        match release {
+                            Release::Adopted => process.let_go(),
+                            Release::Ended => process.end(FAREWELL).await,
+                        }
+                        return;
+                    }
+                    status = process.wait() => {
+                        programs.forget(&name);
                         log::warn!(event = "backend_ended", backend = name, status = status; "backend ended; it will be started again");
                     }
                 }
@@ -85,6 +125,7 @@ async fn keep_running(program: Program, first: Child, mut stop: watch::Receiver<
         }
         tokio::select! {
             () = stopped(&mut stop) => return,
+            () = programs.left() => return,
             () = sleep(pause) => {}
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -96,7 +137,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-fn start(program: &Program) -> std::io::Result<Child> {
+fn start(program: &Program) -> std::io::Result<Process> {
     let Program {
         command,
         environment,
@@ -116,6 +157,7 @@ fn start(program: &Program) -> std::io::Result<Child> {
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
+        .map(Process::started)
 }
 
 /// A bare name is looked for beside the gateway's own file first, then in PATH.
@@ -127,22 +169,20 @@ fn beside_us(program: &str) -> PathBuf {
     sibling.unwrap_or_else(|| Path::new(program).to_owned())
 }
 
-async fn end(mut child: Child) {
-    if timeout(FAREWELL, child.wait()).await.is_err() {
-        let _ = child.kill().await;
-    }
-}
-
-fn relay(name: &str, output: Option<impl AsyncRead + Unpin + Send + 'static>) {
-    let Some(output) = output else { return };
+fn relay(
+    name: &str,
+    output: Option<impl AsyncRead + Unpin + Send + 'static>,
+) -> Option<AbortHandle> {
+    let output = output?;
     let name = name.to_owned();
-    tokio::spawn(async move {
+    let relaying = tokio::spawn(async move {
         let mut output = BufReader::new(output);
         while let Some(line) = next_line(&mut output, LONGEST_LINE).await {
             let (level, said) = level_and_message(&line);
             log::log!(level, event = "backend_output", backend = name; "{said}");
         }
     });
+    Some(relaying.abort_handle())
 }
 
 /// The level and the message of a line: programs of ours log in JSON, as we do. What others print is

@@ -254,6 +254,43 @@ impl Gateway {
         Ok(())
     }
 
+    /// Has a new process take over, with the configuration as it is written now. The old one, which ends
+    /// with what is open there.
+    pub async fn upgrade(&mut self) -> Result<Program> {
+        let mut new = self.upgrading()?;
+        let deadline = Instant::now() + START;
+        loop {
+            let said = new.stderr.all();
+            if said.iter().any(|line| line.contains("\"took_over\"")) {
+                return Ok(std::mem::replace(&mut self.program, new));
+            }
+            if new.ended().is_some() || Instant::now() > deadline {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let old = self.program.last_words();
+                bail!("it did not take over\n{}\n{old}", new.last_words());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Starts a process that is to take over.
+    pub fn upgrading(&self) -> Result<Program> {
+        let config = self.folder.path().join("gateway.toml");
+        // The bundled server would get another port.
+        if !self.setup.backends.is_empty() || self.setup.only_more {
+            let text = configuration(&self.setup, &self.folder, self.port, self.admin_port);
+            std::fs::write(&config, text)?;
+        }
+        let config = config.display().to_string();
+        let words = ["serve", "--upgrade", "--config", &config];
+        Program::start(
+            &binary("gateway"),
+            self.folder.path(),
+            &words,
+            &self.setup.environment,
+        )
+    }
+
     /// Kill -9, start again on the same state and ports.
     pub async fn crash_and_restart(&mut self) -> Result<()> {
         self.program.kill().await?;

@@ -20,6 +20,7 @@
 //! | [`oauth`] | an OAuth client: register, authorize, redeem |
 //! | [`operator`] | the operator's commands against a running gateway |
 //! | [`server`] | the MCP servers and bridges that people run, from the locked packages |
+//! | [`steady_load`] | calls and streams that go on all the time, and everything that goes wrong with one |
 //! | [`sdk`] | the official SDKs as clients: log in, list, call |
 //! | [`injector`] | a proxy that puts a token into the requests of a client that cannot |
 //! | [`mcp`] | MCP calls over Streamable HTTP and over HTTP+SSE |
@@ -70,6 +71,7 @@ pub mod scripted_revisions;
 pub mod sdk;
 pub mod server;
 pub mod sse;
+pub mod steady_load;
 pub mod tls;
 pub mod traces;
 pub mod verifier;

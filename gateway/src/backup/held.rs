@@ -61,6 +61,11 @@ impl HeldBackups {
         id
     }
 
+    /// Holds nothing any more: the store is closed. Whoever fetches it begins again.
+    pub fn give_up(&self) {
+        *self.0.lock() = None;
+    }
+
     /// The page of this number, which must be the next; an empty one is the last.
     pub async fn page(&self, id: &str, number: u64) -> Result<Vec<BackupRow>, PageError> {
         let mut rest = {

@@ -1,5 +1,6 @@
 //! `gateway serve`: start, say what was done, serve until told to stop.
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,16 +21,17 @@ use crate::config::{self, CertificateSource, Config};
 use crate::environment;
 use crate::keys;
 use crate::server;
-use crate::server::ServeOptions;
-use crate::service_manager::ServiceManager;
+use crate::server::{Legacy, ServeOptions};
+use crate::service_manager::{Notifier, ServiceManager};
 use crate::stop::StopRequest;
-use crate::supervisor::{self, Program};
+use crate::supervisor::{self, Program, Programs};
 use crate::tls::Tls;
 use crate::tls::acme::{self, Following};
 use crate::tls::certificate::Certificate;
 use crate::tls::files;
 use crate::tunnel::probe::StreamProbe;
 use crate::tunnel::{self, Tunnel, TunnelKind};
+use crate::upgrade::Predecessor;
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Clock;
 use gateway_core::secret::SecretHash;
@@ -53,12 +55,17 @@ pub(super) struct Arguments {
         conflicts_with_all = ["public_url", "domain"]
     )]
     tunnel: Option<Option<TunnelKind>>,
+    /// Take over from the gateway that serves from the same state folder, without anybody noticing; what
+    /// `gateway upgrade` starts
+    #[arg(long, conflicts_with = "tunnel")]
+    upgrade: bool,
 }
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
     let Arguments {
         mut configuration,
         tunnel,
+        upgrade,
     } = arguments;
     let mut config = match configuration.resolve() {
         Ok(config) => config,
@@ -71,7 +78,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let manager = match ServiceManager::from_environment() {
+    let mut manager = match ServiceManager::from_environment() {
         Ok(manager) => manager,
         Err(sentence) => {
             eprintln!("error: {sentence}");
@@ -80,7 +87,9 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     };
     let logging = logging::start(config.log.format, config.log.level);
     let served = match tunnel {
-        None => start(&configuration, &config, lane, None, manager),
+        None if upgrade => predecessor(&config, &mut manager)
+            .and_then(|origin| start(&configuration, &config, lane, origin, manager)),
+        None => start(&configuration, &config, lane, Origin::Nothing, manager),
         Some(kind) => open_tunnel(kind, &config, &manager).and_then(|opened| {
             let Some(opened) = opened else {
                 return Ok(());
@@ -90,7 +99,13 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
                 let problems = problems.iter().map(ToString::to_string);
                 anyhow::anyhow!(problems.collect::<Vec<_>>().join("\n"))
             })?;
-            start(&configuration, &config, lane, Some(opened), manager)
+            start(
+                &configuration,
+                &config,
+                lane,
+                Origin::Tunnel(Box::new(opened)),
+                manager,
+            )
         }),
     };
     match served {
@@ -101,6 +116,30 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
             ExitCode::from(UNAVAILABLE)
         }
     }
+}
+
+/// What there is before the start.
+enum Origin {
+    Nothing,
+    Tunnel(Box<OpenTunnel>),
+    /// Another process serves, and hands over.
+    Predecessor(tokio::runtime::Runtime, Box<Predecessor>),
+}
+
+/// Asks the process that serves. Nothing changes for it yet.
+fn predecessor(config: &Config, manager: &mut ServiceManager) -> anyhow::Result<Origin> {
+    let runtime = background()?;
+    let mut predecessor = runtime.block_on(Predecessor::ask(config))?;
+    log::info!(event = "taking_over", predecessor = predecessor.process(), version = predecessor.version(); "taking over from process {}", predecessor.process());
+    let addresses = server::addresses(config).into_iter();
+    let addresses: Vec<_> = addresses.map(|(_, address)| address).collect();
+    manager.sockets.inherit(predecessor.listeners(&addresses));
+    if let Some(name) = predecessor.notify()
+        && !manager.notifier.is_listened_to()
+    {
+        manager.notifier = Notifier::named(OsStr::new(name))?;
+    }
+    Ok(Origin::Predecessor(runtime, Box::new(predecessor)))
 }
 
 /// A tunnel that is open, and what runs it.
@@ -161,6 +200,8 @@ struct Started {
     /// once it serves.
     runtime: tokio::runtime::Runtime,
     tunnel: Option<Tunnel>,
+    programs: Programs,
+    predecessor: Option<Box<Predecessor>>,
     /// Ends what runs beside us.
     stop: watch::Sender<bool>,
     /// Whether we are told to end.
@@ -171,7 +212,7 @@ fn start(
     configuration: &Configuration,
     config: &Config,
     lane: bool,
-    opened: Option<OpenTunnel>,
+    origin: Origin,
     manager: ServiceManager,
 ) -> anyhow::Result<()> {
     server::can_listen(config, &manager.sockets)?;
@@ -179,20 +220,31 @@ fn start(
     let keys = keys::open(&config.keys_dir, &mut OsRng)?;
     let keys_created = keys.created;
     let admin_token = keys::make_admin_token(&config.keys_dir, &mut OsRng)?;
-    let (runtime, tunnel, mut request) = match opened {
-        Some(OpenTunnel {
-            tunnel,
-            runtime,
-            stop,
-        }) => (runtime, Some(tunnel), stop),
-        None => (background()?, None, StopRequest::never()),
+    let never = StopRequest::never();
+    let (runtime, tunnel, mut request, mut predecessor) = match origin {
+        Origin::Nothing => (background()?, None, never, None),
+        Origin::Tunnel(opened) => {
+            let OpenTunnel {
+                tunnel,
+                runtime,
+                stop,
+            } = *opened;
+            (runtime, Some(tunnel), stop, None)
+        }
+        Origin::Predecessor(runtime, predecessor) => (runtime, None, never, Some(predecessor)),
     };
+    let programs = Programs::default();
     let stop = watch::Sender::new(false);
     let starting = async {
+        if let Some(predecessor) = &mut predecessor {
+            // All that can be wrong before anything is opened was looked at.
+            predecessor.take().await?;
+        }
         let app = App::build(config, keys, runtime.handle()).await?;
         dangers(config, &app, certificate.as_ref()).await;
         owner_of_configuration(config, &app).await?;
-        start_programs(config, runtime.handle(), &stop).await?;
+        let beside = (&programs, predecessor.as_deref_mut());
+        start_programs(config, runtime.handle(), &stop, beside).await?;
         let facts = summary::StartFacts {
             keys_created,
             certificate: certificate.as_ref(),
@@ -220,6 +272,8 @@ fn start(
         certificate,
         runtime,
         tunnel,
+        programs,
+        predecessor,
         stop,
         request,
     };
@@ -241,6 +295,8 @@ fn serve(
         certificate,
         runtime,
         tunnel,
+        programs,
+        predecessor,
         stop,
         request,
     } = started;
@@ -283,8 +339,14 @@ fn serve(
         stream_probe: probe_secret,
         stop: request,
         manager,
+        legacy: Legacy {
+            programs,
+            kept: tunnel.as_ref().map(|_| "a tunnel"),
+            runtime: runtime.handle().clone(),
+        },
+        predecessor: predecessor.map(|predecessor| *predecessor),
     };
-    server::serve(config, app, tls.as_ref(), options);
+    let served = server::serve(config, app, tls.as_ref(), options);
     journal.close();
     runtime.block_on(traces.finish());
     stop.send_replace(true);
@@ -293,6 +355,7 @@ fn serve(
         let _ = runtime.block_on(tunnel);
     }
     runtime.shutdown_timeout(Duration::from_secs(5));
+    served?;
     anyhow::ensure!(
         !is_lost.load(Ordering::Relaxed),
         "the tunnel came back with another URL: start again, and connect the apps to the new one"
@@ -406,6 +469,7 @@ async fn start_programs(
     config: &Config,
     runtime: &Handle,
     stop: &watch::Sender<bool>,
+    (programs, mut predecessor): (&Programs, Option<&mut Predecessor>),
 ) -> anyhow::Result<()> {
     for configured in &config.backends {
         if configured.command.is_empty() {
@@ -417,7 +481,8 @@ async fn start_programs(
             command: configured.command.clone(),
             environment: configured.environment.clone(),
         };
-        supervisor::supervise(runtime, program, stop.subscribe())
+        let running = predecessor.as_mut().and_then(|one| one.adopt(&program));
+        supervisor::supervise(runtime, program, running, programs, stop.subscribe())
             .await
             .map_err(|error| {
                 anyhow::anyhow!(

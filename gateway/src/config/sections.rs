@@ -52,6 +52,8 @@ settings! {
         pub keepalive: Duration = "15s", units::duration;
         /// From SIGTERM until open requests are cut.
         pub shutdown: Duration = "10s", units::duration;
+        /// From when another process has taken over (`gateway upgrade`) until the streams of this one end.
+        pub upgrade: Duration = "1h", units::duration;
     }
 }
 

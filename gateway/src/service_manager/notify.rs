@@ -1,7 +1,7 @@
 //! Tells the service manager how it stands, as sd_notify(3) describes: a datagram to the socket that
 //! `NOTIFY_SOCKET` names.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 #[cfg(target_os = "linux")]
 use std::os::linux::net::SocketAddrExt as _;
@@ -14,7 +14,14 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// Tells the service manager. Without one it tells nobody.
 #[derive(Clone, Debug, Default)]
-pub struct Notifier(Option<Arc<SocketAddr>>);
+pub struct Notifier(Option<Arc<Manager>>);
+
+#[derive(Debug)]
+struct Manager {
+    /// As `NOTIFY_SOCKET` has it.
+    name: OsString,
+    address: SocketAddr,
+}
 
 impl Notifier {
     /// The one of `NOTIFY_SOCKET`.
@@ -26,13 +33,29 @@ impl Notifier {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Ok(Self::default());
         };
-        let address = address(&name).map_err(|error| {
+        Self::named(&name).map_err(|error| {
             format!(
                 "NOTIFY_SOCKET is {name:?}, which can't be told anything: {error}; it is set by systemd, \
                  so take it out of the environment where you start the gateway yourself"
             )
-        })?;
-        Ok(Self(Some(Arc::new(address))))
+        })
+    }
+
+    /// The one of this name.
+    ///
+    /// # Errors
+    ///
+    /// It is the name of no socket.
+    pub fn named(name: &OsStr) -> io::Result<Self> {
+        let address = address(name)?;
+        let name = name.to_owned();
+        Ok(Self(Some(Arc::new(Manager { name, address }))))
+    }
+
+    /// Its name, for another process that is to tell it.
+    pub fn name(&self) -> Option<String> {
+        let manager = self.0.as_ref()?;
+        manager.name.to_str().map(str::to_owned)
     }
 
     /// Whether anybody is told.
@@ -55,19 +78,24 @@ impl Notifier {
         self.tell("READY=1");
     }
 
+    /// Another process is the gateway from now on.
+    pub fn main_process(&self, process: u32) {
+        self.tell(&format!("MAINPID={process}"));
+    }
+
     /// No more is begun, and what runs gets so long.
     pub fn stopping(&self, running: usize, longest: Duration) {
         self.tell(&stopping(running, longest));
     }
 
     fn tell(&self, message: &str) {
-        let Some(address) = &self.0 else {
+        let Some(manager) = &self.0 else {
             return;
         };
         let sent = UnixDatagram::unbound().and_then(|socket| {
             // Nobody waits for a service manager that does not listen.
             socket.set_nonblocking(true)?;
-            socket.send_to_addr(message.as_bytes(), address)
+            socket.send_to_addr(message.as_bytes(), &manager.address)
         });
         if let Err(error) = sent {
             log::warn!(event = "notify_failed", error = error.to_string().as_str(); "the service manager can't be told how the gateway stands");

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 use rustix::net::sockopt::socket_acceptconn;
 
@@ -63,6 +63,18 @@ impl Sockets {
             }
         }
         Ok(Self(sockets))
+    }
+
+    /// Adds those that listened in the process that served before.
+    pub fn inherit(&mut self, listeners: Vec<(SocketAddr, TcpListener)>) {
+        for (address, listener) in listeners {
+            let socket = Socket {
+                name: "inherited".to_owned(),
+                number: listener.as_raw_fd(),
+                listener,
+            };
+            self.0.insert(address, socket);
+        }
     }
 
     /// Whether one listens at this address.

@@ -265,7 +265,7 @@ async fn a_restore_that_is_refused_says_why_and_changes_nothing() -> Result<()> 
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<Result<_>>()?;
     left.sort();
-    assert_eq!(left, ["audit", "gateway.redb"]);
+    assert_eq!(left, ["audit", "gateway.redb", "upgrade.sock"]);
     gateway.start_again().await?;
     assert_eq!(status(gateway, &token).await?, 200);
 

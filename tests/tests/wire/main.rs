@@ -82,6 +82,7 @@ mod tunnel_streams;
 mod unreadable;
 mod unsafe_environment;
 mod unused_clients;
+mod upgrade;
 mod upstream_rules;
 mod waiting;
 mod well_known;

@@ -1,0 +1,76 @@
+//! `gateway upgrade`: starts `gateway serve --upgrade`, waits until it serves, and leaves it. So the new
+//! process is nobody's child but that of the service manager, which learns of its end.
+
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::cli::configuration::Configuration;
+use crate::cli::exit::UNAVAILABLE;
+use crate::upgrade::{serves, socket_in};
+
+/// For the new process to serve.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What `gateway upgrade` is told.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    configuration: Configuration,
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    // Every problem is told before anything is started.
+    let config = match arguments.configuration.resolve() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    match upgrade(&socket_in(&config.state)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(UNAVAILABLE)
+        }
+    }
+}
+
+fn upgrade(socket: &std::path::Path) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // The same words, for the command that serves.
+    let words = std::env::args_os().skip(1);
+    let mut words = words
+        .skip_while(|word| word != "upgrade")
+        .skip(1)
+        .peekable();
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["serve", "--upgrade"]);
+    command.args(words.by_ref());
+    let mut new = command.stdin(Stdio::null()).spawn()?;
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = new.try_wait()? {
+            // It has said why.
+            let code = status.code().and_then(|code| u8::try_from(code).ok());
+            let code = code.filter(|code| *code != 0).unwrap_or(UNAVAILABLE);
+            return Ok(ExitCode::from(code));
+        }
+        if runtime.block_on(serves(socket.to_owned())) == Some(new.id()) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if begun.elapsed() > PATIENCE {
+            let _ = new.kill();
+            let _ = new.wait();
+            anyhow::bail!(
+                "the new process did not serve within {} s; the old one serves on",
+                PATIENCE.as_secs()
+            );
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
