@@ -46,6 +46,13 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// Who shares connections: those who call a backend and are not kept apart, or are kept apart together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SharedBy {
+    pub(crate) backend: u64,
+    pub(crate) apart: Option<u64>,
+}
+
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpStream),
@@ -56,7 +63,7 @@ enum Socket {
 #[derive(Debug)]
 pub(crate) struct BackendConnection {
     socket: Socket,
-    pub(crate) backend: u64,
+    pub(crate) shared_by: SharedBy,
     pub(crate) buffer: BytesMut,
     /// Whether it has carried a request before.
     pub(crate) is_reused: bool,
@@ -67,7 +74,7 @@ pub(crate) struct BackendConnection {
 impl BackendConnection {
     /// Opens one to the first address that takes it, within the backend's time for it. Of one that
     /// comes up in vain the last refusal is told.
-    pub(crate) async fn open(backend: &Backend) -> Result<Self, Failed> {
+    pub(crate) async fn open(backend: &Backend, apart: Option<u64>) -> Result<Self, Failed> {
         let deadline = Instant::now() + backend.connect_time;
         let comes_up = backend.comes_up_until.map(Instant::from_std);
         let mut met = Failed::TimedOut("connecting");
@@ -76,7 +83,10 @@ impl BackendConnection {
                 Ok(socket) => {
                     return Ok(Self {
                         socket,
-                        backend: backend.id,
+                        shared_by: SharedBy {
+                            backend: backend.id,
+                            apart,
+                        },
                         buffer: BytesMut::new(),
                         is_reused: false,
                         since: Instant::now(),
@@ -181,10 +191,39 @@ async fn open_any(addresses: &[Address]) -> io::Result<Socket> {
 /// Idle connections to backends.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    idle: Mutex<HashMap<u64, VecDeque<BackendConnection>>>,
+    idle: Mutex<Idle>,
     /// Of all backends together.
     most: usize,
     time: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Idle {
+    /// None of them is empty: who shares connections may be many.
+    shared: HashMap<SharedBy, VecDeque<BackendConnection>>,
+    count: usize,
+}
+
+impl Idle {
+    fn pop(&mut self, shared_by: SharedBy, end: End) -> Option<BackendConnection> {
+        let connections = self.shared.get_mut(&shared_by)?;
+        let connection = match end {
+            End::Latest => connections.pop_back(),
+            End::Oldest => connections.pop_front(),
+        };
+        if connections.is_empty() {
+            self.shared.remove(&shared_by);
+        }
+        self.count -= usize::from(connection.is_some());
+        connection
+    }
+}
+
+/// Which of several.
+#[derive(Clone, Copy)]
+enum End {
+    Latest,
+    Oldest,
 }
 
 impl Pool {
@@ -197,33 +236,39 @@ impl Pool {
     }
 
     /// The one that was used last, if it still lives.
-    pub(crate) fn take(&self, backend: u64) -> Option<BackendConnection> {
+    pub(crate) fn take(&self, shared_by: SharedBy) -> Option<BackendConnection> {
         loop {
-            let connection = self.idle.lock().get_mut(&backend)?.pop_back()?;
+            let connection = self.idle.lock().pop(shared_by, End::Latest)?;
             if let Some(connection) = connection.alive(self.time) {
                 return Some(connection);
             }
         }
     }
 
-    /// Keeps an idle connection. Where too many are kept it takes the place of one to the same
-    /// backend, or is closed.
+    /// Keeps an idle connection. Where too many are kept it takes the place of one that the same share,
+    /// or is closed.
     pub(crate) fn give(&self, connection: BackendConnection) {
         let mut idle = self.idle.lock();
-        let kept: usize = idle.values().map(VecDeque::len).sum();
-        let own = idle.entry(connection.backend).or_default();
-        if kept < self.most || own.pop_front().is_some() {
-            own.push_back(connection);
+        let shared_by = connection.shared_by;
+        if idle.count < self.most || idle.pop(shared_by, End::Oldest).is_some() {
+            idle.shared
+                .entry(shared_by)
+                .or_default()
+                .push_back(connection);
+            idle.count += 1;
         }
     }
 
     /// Closes what was idle for too long.
     pub(crate) fn sweep(&self) {
         let mut idle = self.idle.lock();
-        for connections in idle.values_mut() {
+        let mut count = 0;
+        idle.shared.retain(|_, connections| {
             connections.retain(|connection| connection.since.elapsed() < self.time);
-        }
-        idle.retain(|_, connections| !connections.is_empty());
+            count += connections.len();
+            !connections.is_empty()
+        });
+        idle.count = count;
     }
 }
 
@@ -297,11 +342,15 @@ impl AsyncWrite for Socket {
 mod tests {
     use super::*;
 
-    fn idle(backend: u64) -> (BackendConnection, UnixStream) {
+    fn of(backend: u64, apart: Option<u64>) -> SharedBy {
+        SharedBy { backend, apart }
+    }
+
+    fn idle(shared_by: SharedBy) -> (BackendConnection, UnixStream) {
         let (socket, other) = UnixStream::pair().unwrap();
         let connection = BackendConnection {
             socket: Socket::Unix(socket),
-            backend,
+            shared_by,
             buffer: BytesMut::new(),
             is_reused: true,
             since: Instant::now(),
@@ -312,11 +361,32 @@ mod tests {
     #[tokio::test]
     async fn no_more_are_kept_than_there_is_room_for_in_all() {
         let pool = Pool::new(2, Duration::from_secs(60));
-        let (connections, _backends): (Vec<_>, Vec<_>) = [1, 2, 3, 2].map(idle).into_iter().unzip();
+        let given = [1, 2, 3, 2].map(|backend| idle(of(backend, None)));
+        let (connections, _backends): (Vec<_>, Vec<_>) = given.into_iter().unzip();
         for connection in connections {
             pool.give(connection);
         }
-        let kept = [1, 2, 2, 3].map(|backend| pool.take(backend).is_some());
+        let kept = [1, 2, 2, 3].map(|backend| pool.take(of(backend, None)).is_some());
         assert_eq!(kept, [true, true, false, false]);
+        assert!(pool.idle.lock().shared.is_empty());
+        assert_eq!(pool.idle.lock().count, 0);
+    }
+
+    #[tokio::test]
+    async fn who_is_kept_apart_gets_a_connection_of_nobody_else() {
+        let pool = Pool::new(8, Duration::from_secs(60));
+        let (alice, bob, all) = (of(1, Some(1)), of(1, Some(2)), of(1, None));
+        let (connection, _backend) = idle(alice);
+        pool.give(connection);
+        assert!(pool.take(bob).is_none());
+        assert!(pool.take(all).is_none());
+        assert!(pool.take(of(2, Some(1))).is_none());
+        assert!(pool.take(alice).is_some());
+        let (connection, _backend) = idle(all);
+        pool.give(connection);
+        assert!(pool.take(alice).is_none());
+        pool.sweep();
+        assert_eq!(pool.idle.lock().count, 1);
+        assert!(pool.take(all).is_some());
     }
 }

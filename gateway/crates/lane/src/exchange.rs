@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::backend::{Backend, BackendConnection};
+use super::backend::{Backend, BackendConnection, SharedBy};
 use super::downstream::{Downstream, ExchangeError, Interrupted};
 use super::ending::WatchedEnding;
 use super::events::{EventRelay, JUDGED};
@@ -74,7 +74,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> ActiveExchange<'_, '_, IO,
         self.down.client.shed();
         loop {
             self.down.is_wanted().await?;
-            let mut connection = self.connect(&forward.backend, is_fresh).await?;
+            let mut connection = self
+                .connect(&forward.backend, forward.apart, is_fresh)
+                .await?;
             let index = match self.ask(&mut connection, &mut forward).await {
                 Err(ExchangeError::Failed(failed))
                     if connection.is_reused && may_repeat(&failed, forward.is_repeatable) =>
@@ -138,25 +140,30 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> ActiveExchange<'_, '_, IO,
     async fn connect(
         &mut self,
         backend: &Backend,
+        apart: Option<u64>,
         is_fresh: bool,
     ) -> Result<BackendConnection, ExchangeError> {
         if !is_fresh {
+            let shared_by = SharedBy {
+                backend: backend.id,
+                apart,
+            };
             let pinned = self.pinned.take();
             let kept_for = self.shared.limits.kept_for;
             let alive = pinned.and_then(|pinned| pinned.alive(kept_for));
             let own = match alive {
-                Some(other) if other.backend != backend.id => {
+                Some(other) if other.shared_by != shared_by => {
                     self.shared.pool.give(other);
                     None
                 }
                 own => own,
             };
-            if let Some(connection) = own.or_else(|| self.shared.pool.take(backend.id)) {
+            if let Some(connection) = own.or_else(|| self.shared.pool.take(shared_by)) {
                 return Ok(connection);
             }
         }
         // Boxed: it happens seldom.
-        let mut opening = Box::pin(BackendConnection::open(backend));
+        let mut opening = Box::pin(BackendConnection::open(backend, apart));
         let deadline = Instant::now() + backend.connect_time + CONNECT_MARGIN;
         let opened = self
             .down

@@ -138,6 +138,9 @@ pub enum Admission {
 pub struct Forward {
     /// Where it goes.
     pub backend: Arc<Backend>,
+    /// Connections that were used under one number are used under no other, nor without one: a backend
+    /// may take whom a connection was opened for as the one who speaks on it.
+    pub apart: Option<u64>,
     /// Path and query there.
     pub target: String,
     /// Its body; `None` for a request without one.

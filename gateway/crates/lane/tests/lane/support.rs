@@ -367,6 +367,7 @@ impl Exchange for Scripted {
             "/late-other" => Admission::OtherRoad,
             path => Admission::Forward(Forward {
                 backend: Arc::clone(&self.backend),
+                apart: None,
                 target: path.to_owned(),
                 body: (self.method == http::Method::POST).then(|| body.clone()),
                 is_repeatable: path.contains("repeat"),

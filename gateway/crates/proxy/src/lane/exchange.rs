@@ -158,6 +158,7 @@ impl LaneExchange {
             .inspect_err(|rejection| exchange::distrust(&state.catalogue, mounted, rejection))?;
         let forward = Forward {
             backend,
+            apart: None,
             target: admitted.target.clone(),
             body: admitted.request.bytes().cloned(),
             is_repeatable: admitted.permit.is_read_only(),
