@@ -179,6 +179,7 @@ fn backend(
             headers,
             approval_required: keys.approval_required.into_iter().collect(),
             token_header: keys.token_header,
+            account: None,
             connect_timeout: keys.connect_timeout,
             response_timeout: keys.response_timeout,
             start_timeout: keys.start_timeout,

@@ -29,6 +29,7 @@
 //! refusal that is HTTP (403), and the one that lists don't hide.
 
 pub mod access_token;
+pub mod account;
 pub mod address;
 pub mod audit;
 pub mod browser_session;

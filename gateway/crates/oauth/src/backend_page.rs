@@ -77,6 +77,7 @@ async fn open(
     };
     let grant = reading.grant();
     let user = PageUser {
+        account: None,
         name: &session.user_name,
         grant: grant.map(|grant| (grant.client.as_str(), grant.id.as_str())),
     };

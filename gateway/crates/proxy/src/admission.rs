@@ -19,6 +19,7 @@ use super::context::RequestContext;
 use super::cors::{Origin, origin};
 use super::decline_message::DeclineMessage;
 use super::destination::{Destination, GatewayOwned};
+use super::holder::Holder;
 use super::lifetime::StreamLifetime;
 use super::mcp_error::{Delivery, RefusedCall};
 use super::policy_input::DecisionContext;
@@ -102,7 +103,8 @@ pub(super) async fn confirm(
         head.check_host(&state.settings)?;
     }
     head.check_method(route.endpoint)?;
-    let destination = Destination::find(&state.sessions, head.headers, route, token.claims())?;
+    let holder = Holder::new(&token, &route.mounted.backend.mount);
+    let destination = Destination::find(&state.sessions, head.headers, route, holder)?;
     head.check_body()?;
     context.confirming = context.started.elapsed();
     Ok(ConfirmedRequest {
@@ -234,8 +236,7 @@ fn names<'n>(
     };
     Names {
         sessions,
-        claims: token.claims(),
-        mount: &route.mounted.backend.mount,
+        holder: Holder::new(token, &route.mounted.backend.mount),
         conversation,
     }
 }
@@ -362,9 +363,9 @@ fn deliver(
         let challenge = Challenge::new(&state.settings.issuer, route, &context.scope);
         let rejection = Rejection::Refused(Box::new(call.clone()));
         let answer = rejection.answer().within_mcp(Some(&challenge), &context.id);
-        let (claims, target) = (request.token.claims(), &request.destination.target);
-        let outboxes = &state.legacy_outboxes;
-        if answer.is_some_and(|answer| outboxes.deliver(route.mounted, claims, target, answer)) {
+        let holder = Holder::new(&request.token, &route.mounted.backend.mount);
+        let (target, outboxes) = (&request.destination.target, &state.legacy_outboxes);
+        if answer.is_some_and(|answer| outboxes.deliver(holder, target, answer)) {
             call.delivery = Delivery::Stream;
         }
     }
@@ -375,8 +376,7 @@ fn deliver(
 fn expect_answers(tasks: &Tasks, request: &ConfirmedRequest, calls: &[Call]) {
     if request.route.endpoint == McpEndpoint::Messages && request.token.is_restricted() {
         let owner = TaskOwner {
-            claims: request.token.claims(),
-            mount: &request.route.mounted.backend.mount,
+            holder: Holder::new(&request.token, &request.route.mounted.backend.mount),
             conversation: &request.destination.target,
         };
         tasks.expect(owner, calls);

@@ -20,13 +20,12 @@ use mcp_protocol::jsonrpc::{self, Body};
 use mcp_protocol::{Id, Message, Object};
 use serde_json::value::RawValue;
 
+use super::holder::Holder;
 use super::request::McpBody;
 use super::sessions::Sessions;
 use super::tasks::TaskOwner;
 use super::tool_list_filter::ToolListFilter;
-use gateway_core::access_token::Claims;
 use gateway_core::policy::{AccessToken, Coverage, Operation};
-use gateway_core::protocol::resource::Mount;
 use mcp_protocol::calls::{Belonging, Call};
 use mcp_protocol::tool_list;
 
@@ -56,8 +55,7 @@ const ANY_METHOD: &str = "x";
 #[derive(Clone, Copy)]
 pub(super) struct Names<'a> {
     pub(super) sessions: &'a Sessions,
-    pub(super) claims: &'a Claims,
-    pub(super) mount: &'a Mount,
+    pub(super) holder: Holder<'a>,
     /// The session, as the backend or the gateway itself names it; empty where there is none.
     pub(super) conversation: &'a str,
 }
@@ -94,7 +92,7 @@ impl Names<'_> {
         let tasks = wanted.read::<Vec<String>>("taskIds").unwrap_or_default();
         let tasks: Vec<String> = tasks
             .iter()
-            .filter_map(|id| self.sessions.unbind_task(id, self.claims, self.mount))
+            .filter_map(|id| self.sessions.unbind_task(id, self.holder))
             .filter(|(_, tool)| may_hear_of(token, tool))
             .map(|(id, _)| id)
             .collect();
@@ -115,9 +113,7 @@ impl Names<'_> {
     /// The header that mirrors the name of a task, as the backend names it; `None` for any other.
     pub(super) fn restored_header(&self, presented: Option<&[u8]>) -> Option<HeaderValue> {
         let presented = std::str::from_utf8(presented?).ok()?;
-        let (id, _) = self
-            .sessions
-            .unbind_task(presented, self.claims, self.mount)?;
+        let (id, _) = self.sessions.unbind_task(presented, self.holder)?;
         let is_plain = id.bytes().all(|b| b.is_ascii_graphic());
         let spelled = if is_plain {
             id
@@ -134,7 +130,7 @@ impl Names<'_> {
         };
         let asked = self
             .sessions
-            .unbind_question(&presented, self.conversation, self.claims, self.mount)
+            .unbind_question(&presented, self.conversation, self.holder)
             .and_then(|id| RawValue::from_string(id).ok());
         let Some(id) = asked else { return false };
         let is_restored = message.edit(|message| {
@@ -149,7 +145,7 @@ impl Names<'_> {
 
     fn restore_task(&self, message: &mut Message, call: &mut Call) -> bool {
         let presented = message.params().text("taskId");
-        let task = presented.and_then(|id| self.sessions.unbind_task(&id, self.claims, self.mount));
+        let task = presented.and_then(|id| self.sessions.unbind_task(&id, self.holder));
         let Some((id, tool)) = task else { return false };
         let is_restored = message.edit(|message| {
             message.edit("params", |params| params.set("taskId", &id));
@@ -163,7 +159,7 @@ impl Names<'_> {
 
     fn restore_related(&self, message: &mut Object, member: &str) {
         edit_related(message, member, |id| {
-            let task = self.sessions.unbind_task(id, self.claims, self.mount);
+            let task = self.sessions.unbind_task(id, self.holder);
             task.map(|(id, _)| id)
         });
     }
@@ -230,8 +226,7 @@ impl ToolListFilter<'_> {
     fn names(&self) -> Names<'_> {
         Names {
             sessions: self.dependencies.sessions,
-            claims: self.token.claims(),
-            mount: &self.mounted.backend.mount,
+            holder: Holder::new(self.token, &self.mounted.backend.mount),
             conversation: self.conversation,
         }
     }
@@ -242,7 +237,7 @@ impl ToolListFilter<'_> {
         let names = self.names();
         (is_id && id.len() <= LONGEST_ID).then(|| {
             let (sessions, conversation) = (names.sessions, names.conversation);
-            sessions.bind_question(id, conversation, names.claims, names.mount)
+            sessions.bind_question(id, conversation, names.holder)
         })
     }
 
@@ -288,8 +283,7 @@ impl ToolListFilter<'_> {
     fn owner(&self) -> TaskOwner<'_> {
         let names = self.names();
         TaskOwner {
-            claims: names.claims,
-            mount: names.mount,
+            holder: names.holder,
             conversation: names.conversation,
         }
     }
@@ -333,7 +327,7 @@ impl ToolListFilter<'_> {
         self.dependencies.tasks.began(self.owner(), id, tool);
         let names = self.names();
         let sessions = names.sessions;
-        sessions.bind_task(id, tool, names.claims, names.mount)
+        sessions.bind_task(id, tool, names.holder)
     }
 
     /// A task that a tool began, or that was asked about.

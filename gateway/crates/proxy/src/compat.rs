@@ -88,6 +88,7 @@ use self::upstream_client::UpstreamClient;
 use self::upstream_session::Wire;
 use super::admission::Admitted;
 use super::context::RequestContext;
+use super::holder::Holder;
 use super::mounted_backend::MountedBackend;
 use super::proxy_error::ProxyError;
 use super::rejection::Rejection;
@@ -197,7 +198,8 @@ impl Translator {
         };
         let retry = &retry;
         let claims = permit.token().claims();
-        let states = StateTags::new(&state.sessions, claims, &mounted.backend.mount);
+        let holder = Holder::new(permit.token(), &mounted.backend.mount);
+        let states = StateTags::new(&state.sessions, holder);
         let suspended_calls = to_stateful::request_state(retry)
             .and_then(|presented| states.unbind(&presented))
             .and_then(|name| self.suspended_calls.give_up(&name, retry));

@@ -3,12 +3,12 @@
 
 use http::{HeaderMap, HeaderName};
 
+use super::holder::Holder;
 use super::rejection::Rejection;
 use super::request::mirror;
 use super::routes::{BackendRoute, McpEndpoint};
 use super::sessions::Sessions;
 use super::upstream_head::forwarded_query;
-use gateway_core::access_token::Claims;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -33,14 +33,14 @@ impl Destination {
         sessions: &Sessions,
         headers: &HeaderMap,
         route: BackendRoute<'_>,
-        claims: &Claims,
+        holder: Holder<'_>,
     ) -> Result<Self, Rejection> {
-        let own = own(sessions, headers, route, claims);
+        let own = own(sessions, headers, route, holder);
         let (target, session) = match &own {
             Some(GatewayOwned::Session(name) | GatewayOwned::Stream(name)) => (name.clone(), None),
             None => (
-                target(sessions, route, claims)?,
-                bound_session(sessions, headers, route, claims)?,
+                target(sessions, route, holder)?,
+                bound_session(sessions, headers, route, holder)?,
             ),
         };
         Ok(Self {
@@ -55,7 +55,7 @@ impl Destination {
 fn target(
     sessions: &Sessions,
     route: BackendRoute<'_>,
-    claims: &Claims,
+    holder: Holder<'_>,
 ) -> Result<String, Rejection> {
     let backend = &route.mounted.backend;
     let query = route.target.query;
@@ -63,7 +63,7 @@ fn target(
         McpEndpoint::Mcp => Ok(with_query(&backend.mcp_path, query)),
         McpEndpoint::Sse => Ok(with_query(&backend.sse_path, query)),
         McpEndpoint::Messages => sessions
-            .unbind_endpoint(query, claims, &backend.mount)
+            .unbind_endpoint(query, holder)
             .ok_or(Rejection::SessionUnknown),
     }
 }
@@ -73,17 +73,16 @@ fn own(
     sessions: &Sessions,
     headers: &HeaderMap,
     route: BackendRoute<'_>,
-    claims: &Claims,
+    holder: Holder<'_>,
 ) -> Option<GatewayOwned> {
-    let mount = &route.mounted.backend.mount;
     match route.endpoint {
         McpEndpoint::Mcp if !mirror(headers).are_binding() => {
             let presented = headers.get(SESSION)?.to_str().ok()?;
-            let text = sessions.unbind_own(presented, claims, mount)?;
+            let text = sessions.unbind_own(presented, holder)?;
             Some(GatewayOwned::Session(text.to_owned()))
         }
         McpEndpoint::Messages => sessions
-            .unbind_own_endpoint(route.target.query, claims, mount)
+            .unbind_own_endpoint(route.target.query, holder)
             .map(GatewayOwned::Stream),
         McpEndpoint::Mcp | McpEndpoint::Sse => None,
     }
@@ -95,7 +94,7 @@ fn bound_session(
     sessions: &Sessions,
     headers: &HeaderMap,
     route: BackendRoute<'_>,
-    claims: &Claims,
+    holder: Holder<'_>,
 ) -> Result<Option<String>, Rejection> {
     let Some(presented) = headers.get(SESSION) else {
         return Ok(None);
@@ -103,11 +102,10 @@ fn bound_session(
     if route.endpoint != McpEndpoint::Mcp || mirror(headers).are_binding() {
         return Ok(None);
     }
-    let mount = &route.mounted.backend.mount;
     let id = presented
         .to_str()
         .ok()
-        .and_then(|text| sessions.unbind(text, claims, mount))
+        .and_then(|text| sessions.unbind(text, holder))
         .ok_or(Rejection::SessionUnknown)?;
     Ok(Some(id.to_owned()))
 }

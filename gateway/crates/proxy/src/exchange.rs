@@ -16,6 +16,7 @@ use super::context::RequestContext;
 use super::cors::allow_reading;
 use super::event_filter::EventFilter;
 use super::exchange_watch::ExchangeWatch;
+use super::holder::Holder;
 use super::in_flight::{Full, Hold};
 use super::lifetime;
 use super::mcp_error::single_id;
@@ -254,9 +255,9 @@ pub(super) fn bound_session(
     mounted: &MountedBackend,
     admitted: &Admitted,
 ) -> Option<String> {
-    let claims = admitted.permit.token().claims();
+    let holder = Holder::new(admitted.permit.token(), &mounted.backend.mount);
     let id = upstream.get(SESSION)?.to_str().ok()?;
-    Some(sessions.bind(id, claims, &mounted.backend.mount))
+    Some(sessions.bind(id, holder))
 }
 
 /// Sends what nobody waits for an answer to: the backend takes it or does not.
@@ -296,12 +297,14 @@ async fn reach(
             identity: &state.settings.identity_headers,
             claims: permit.token().claims(),
             token: token.as_deref().map(BackendToken::as_str),
+            account: None,
             trace: trace.as_ref(),
         })
     };
     let request = Request {
         target: &admitted.target,
         body: admitted.request.bytes().cloned(),
+        account: None,
         pooling: Pooling::Reuse,
         is_repeatable: permit.is_read_only(),
         follows_redirect: true,

@@ -9,15 +9,14 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::mounted_backend::MountedBackend;
-use gateway_core::access_token::Claims;
+use super::holder::Holder;
 
 /// More answers than this wait for no stream.
 const WAITING: usize = 64;
 
-/// Backend, user, client, and where the backend takes the messages of the stream; for a stream that
+/// Backend, user, client, account there, and where the backend takes the messages of the stream; for a stream that
 /// the gateway holds, its name.
-type Key = [String; 4];
+type Key = [String; 5];
 
 #[derive(Debug, Default)]
 pub(super) struct LegacyOutboxes {
@@ -33,13 +32,8 @@ pub(super) struct LegacyOutbox {
 
 impl LegacyOutboxes {
     /// Opens the outbox of the stream whose messages the backend takes at `target`.
-    pub(super) fn open(
-        self: &Arc<Self>,
-        mounted: &MountedBackend,
-        claims: &Claims,
-        target: &str,
-    ) -> LegacyOutbox {
-        let key = key(mounted, claims, target);
+    pub(super) fn open(self: &Arc<Self>, holder: Holder<'_>, target: &str) -> LegacyOutbox {
+        let key = key(holder, target);
         let (sender, letters) = mpsc::channel(WAITING);
         self.open.lock().insert(key.clone(), sender);
         LegacyOutbox {
@@ -50,15 +44,9 @@ impl LegacyOutboxes {
     }
 
     /// Puts a message onto the stream that belongs to `target`. `false` if there is none here.
-    pub(super) fn deliver(
-        &self,
-        mounted: &MountedBackend,
-        claims: &Claims,
-        target: &str,
-        message: Value,
-    ) -> bool {
+    pub(super) fn deliver(&self, holder: Holder<'_>, target: &str, message: Value) -> bool {
         let open = self.open.lock();
-        open.get(&key(mounted, claims, target))
+        open.get(&key(holder, target))
             .is_some_and(|sender| sender.try_send(message).is_ok())
     }
 }
@@ -84,11 +72,12 @@ impl Drop for LegacyOutbox {
     }
 }
 
-fn key(mounted: &MountedBackend, claims: &Claims, target: &str) -> Key {
+fn key(holder: Holder<'_>, target: &str) -> Key {
     [
-        mounted.backend.mount.name.clone(),
-        claims.user.as_str().to_owned(),
-        claims.client.as_str().to_owned(),
+        holder.mount.name.clone(),
+        holder.claims.user.as_str().to_owned(),
+        holder.claims.client.as_str().to_owned(),
+        holder.account().to_owned(),
         target.to_owned(),
     ]
 }

@@ -37,6 +37,7 @@ mod exchange;
 mod exchange_log;
 mod exchange_watch;
 mod framing;
+mod holder;
 mod hooks;
 mod http2;
 mod in_flight;

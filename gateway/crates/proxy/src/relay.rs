@@ -16,6 +16,7 @@ use super::context::RequestContext;
 use super::event_filter::{EventFilter, HoldError};
 use super::exchange_log::ExchangeLog;
 use super::exchange_watch::{self, ExchangeWatch, Next, Patience};
+use super::holder::Holder;
 use super::in_flight::{Budget, Full, TAKEN, UNREAD};
 use super::legacy_outbox::{LegacyOutbox, LegacyOutboxes};
 use super::lifetime::{End, StreamLifetime};
@@ -256,20 +257,21 @@ impl Relay<'_> {
 
     /// What goes on of the next bytes: the endpoint made public, lists cut.
     async fn rewritten(&mut self, chunk: Bytes) -> Result<Bytes, NotRelayed> {
-        let claims = self.permit.token().claims();
+        let mount = &self.mounted.backend.mount;
+        let holder = Holder::new(self.permit.token(), mount);
         let chunk = match &mut self.endpoint {
             None => chunk,
             Some(endpoint) => endpoint
                 .rewrite(
                     &chunk,
                     &self.mounted.backend,
-                    claims,
+                    holder,
                     self.dependencies.sessions,
                 )
                 .map_err(|unusable| self.unusable(&unusable))?,
         };
         if let Some(target) = self.endpoint.as_mut().and_then(EndpointRewriter::announced) {
-            self.outbox = Some(self.legacy_outboxes.open(self.mounted, claims, &target));
+            self.outbox = Some(self.legacy_outboxes.open(holder, &target));
             self.conversation = target;
         }
         let Some(mut filter) = self.filter.take() else {

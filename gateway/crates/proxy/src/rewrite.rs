@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 
+use super::holder::Holder;
 use super::sessions::Sessions;
 use super::tool_list_filter::LINE_BREAKS;
-use gateway_core::access_token::Claims;
 use gateway_upstream::{Backend, endpoint_path};
 use mcp_protocol::sse::{Boundary, Event};
 
@@ -55,7 +55,7 @@ impl EndpointRewriter {
         &mut self,
         chunk: &[u8],
         backend: &Backend,
-        claims: &Claims,
+        holder: Holder<'_>,
         sessions: &Sessions,
     ) -> Result<Bytes, Unusable> {
         let mut out = Vec::with_capacity(chunk.len());
@@ -63,7 +63,7 @@ impl EndpointRewriter {
             self.boundary.advance(std::slice::from_ref(byte));
             self.held.push(*byte);
             if self.boundary.is_between_events() {
-                self.end_event(&mut out, backend, claims, sessions)?;
+                self.end_event(&mut out, backend, holder, sessions)?;
             } else if self.held.len() > HELD {
                 self.pass_on(&mut out)?;
             }
@@ -84,7 +84,7 @@ impl EndpointRewriter {
         &mut self,
         out: &mut Vec<u8>,
         backend: &Backend,
-        claims: &Claims,
+        holder: Holder<'_>,
         sessions: &Sessions,
     ) -> Result<(), Unusable> {
         let held = std::mem::take(&mut self.held);
@@ -102,7 +102,7 @@ impl EndpointRewriter {
             return Err(Unusable::Ambiguous);
         }
         let target = endpoint_path(backend, &self.stream, &event.data).ok_or(Unusable::Foreign)?;
-        let url = sessions.bind_endpoint(&target, claims, &backend.mount);
+        let url = sessions.bind_endpoint(&target, holder);
         out.extend_from_slice(format!("event: endpoint\ndata: {url}\n\n").as_bytes());
         self.has_announced = true;
         self.announced = Some(target);
@@ -166,7 +166,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use gateway_core::access_token::Tools;
+    use gateway_core::access_token::{Claims, Tools};
     use gateway_core::client::ClientId;
     use gateway_core::clock::Timestamp;
     use gateway_core::grants::{GrantId, UserId};
@@ -192,6 +192,7 @@ mod tests {
             headers: Vec::new(),
             approval_required: Default::default(),
             token_header: None,
+            account: None,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(5),
             start_timeout: Duration::from_secs(5),
@@ -216,12 +217,22 @@ mod tests {
         }
     }
 
+    fn holder<'a>(claims: &'a Claims, backend: &'a Backend) -> Holder<'a> {
+        Holder {
+            claims,
+            mount: &backend.mount,
+            account: None,
+        }
+    }
+
     fn rewritten(chunks: &[&[u8]]) -> Result<Vec<u8>, Unusable> {
         let sessions = Sessions::new(&TagKey::new([1; 32]), &Issuer::parse("https://h").unwrap());
         let mut rewriter = EndpointRewriter::new(backend().sse_path);
         let mut out = Vec::new();
         for chunk in chunks {
-            out.extend_from_slice(&rewriter.rewrite(chunk, &backend(), &claims(), &sessions)?);
+            let (claims, backend) = (claims(), backend());
+            let holder = holder(&claims, &backend);
+            out.extend_from_slice(&rewriter.rewrite(chunk, &backend, holder, &sessions)?);
         }
         Ok(out)
     }
@@ -230,7 +241,8 @@ mod tests {
         let text = std::str::from_utf8(out).unwrap();
         let url = text.split("data: https://h/notes/messages?").nth(1)?;
         let sessions = Sessions::new(&TagKey::new([1; 32]), &Issuer::parse("https://h").unwrap());
-        sessions.unbind_endpoint(Some(url.split('\n').next()?), &claims(), &backend().mount)
+        let (claims, backend) = (claims(), backend());
+        sessions.unbind_endpoint(Some(url.split('\n').next()?), holder(&claims, &backend))
     }
 
     #[test]

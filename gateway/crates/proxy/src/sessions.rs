@@ -5,7 +5,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::holder::Holder;
 use gateway_core::access_token::Claims;
+use gateway_core::account::AccountId;
 use gateway_core::protocol::resource::{Issuer, Mount};
 use gateway_core::secret::TagKey;
 
@@ -37,31 +39,24 @@ impl Sessions {
     }
 
     /// What the client gets for the backend's `Mcp-Session-Id`.
-    pub(super) fn bind(&self, id: &str, claims: &Claims, mount: &Mount) -> String {
-        format!("{id}~{}", self.ids.tag(&parts(id, claims, mount)))
+    pub(super) fn bind(&self, id: &str, holder: Holder<'_>) -> String {
+        format!("{id}~{}", self.ids.tag(parts(id, holder).all()))
     }
 
     /// The backend's id in what the client presents; `None` if it was given to somebody else.
-    pub(super) fn unbind<'a>(
-        &self,
-        presented: &'a str,
-        claims: &Claims,
-        mount: &Mount,
-    ) -> Option<&'a str> {
+    pub(super) fn unbind<'a>(&self, presented: &'a str, holder: Holder<'_>) -> Option<&'a str> {
         let (id, tag) = presented.rsplit_once('~')?;
-        self.ids
-            .verify(&parts(id, claims, mount), tag)
-            .then_some(id)
+        self.ids.verify(parts(id, holder).all(), tag).then_some(id)
     }
 
     /// The public URL for the path and query where a legacy session takes its messages.
-    pub(super) fn bind_endpoint(&self, target: &str, claims: &Claims, mount: &Mount) -> String {
-        self.endpoint(&self.messages, target, claims, mount)
+    pub(super) fn bind_endpoint(&self, target: &str, holder: Holder<'_>) -> String {
+        self.endpoint(&self.messages, target, holder)
     }
 
-    fn endpoint(&self, key: &TagKey, target: &str, claims: &Claims, mount: &Mount) -> String {
-        let tag = key.tag(&parts(target, claims, mount));
-        let path = mount.messages_path();
+    fn endpoint(&self, key: &TagKey, target: &str, holder: Holder<'_>) -> String {
+        let tag = key.tag(parts(target, holder).all());
+        let path = holder.mount.messages_path();
         let encoded = URL_SAFE_NO_PAD.encode(target);
         self.issuer.join(&format!("{path}?session={encoded}~{tag}"))
     }
@@ -70,54 +65,41 @@ impl Sessions {
     pub(super) fn unbind_endpoint(
         &self,
         query: Option<&str>,
-        claims: &Claims,
-        mount: &Mount,
+        holder: Holder<'_>,
     ) -> Option<String> {
-        self.target(&self.messages, query, claims, mount)
+        self.target(&self.messages, query, holder)
     }
 
     /// What the client gets for a session that the gateway itself keeps for it.
-    pub(super) fn bind_own(&self, text: &str, claims: &Claims, mount: &Mount) -> String {
-        format!("{text}~{}", self.own.tag(&parts(text, claims, mount)))
+    pub(super) fn bind_own(&self, text: &str, holder: Holder<'_>) -> String {
+        format!("{text}~{}", self.own.tag(parts(text, holder).all()))
     }
 
     /// The text in such an id; `None` if it is none, or another's.
-    pub(super) fn unbind_own<'a>(
-        &self,
-        presented: &'a str,
-        claims: &Claims,
-        mount: &Mount,
-    ) -> Option<&'a str> {
+    pub(super) fn unbind_own<'a>(&self, presented: &'a str, holder: Holder<'_>) -> Option<&'a str> {
         let (text, tag) = presented.rsplit_once('~')?;
         self.own
-            .verify(&parts(text, claims, mount), tag)
+            .verify(parts(text, holder).all(), tag)
             .then_some(text)
     }
 
     /// The public URL for the messages of a legacy stream that the gateway itself holds.
-    pub(super) fn bind_own_endpoint(&self, name: &str, claims: &Claims, mount: &Mount) -> String {
-        self.endpoint(&self.own_messages, name, claims, mount)
+    pub(super) fn bind_own_endpoint(&self, name: &str, holder: Holder<'_>) -> String {
+        self.endpoint(&self.own_messages, name, holder)
     }
 
     /// The name of that stream in the query of a message's URL.
     pub(super) fn unbind_own_endpoint(
         &self,
         query: Option<&str>,
-        claims: &Claims,
-        mount: &Mount,
+        holder: Holder<'_>,
     ) -> Option<String> {
-        self.target(&self.own_messages, query, claims, mount)
+        self.target(&self.own_messages, query, holder)
     }
 
     /// The id under which a client is asked what the backend asks under `id`, a JSON text.
-    pub(super) fn bind_question(
-        &self,
-        id: &str,
-        conversation: &str,
-        claims: &Claims,
-        mount: &Mount,
-    ) -> String {
-        let tag = self.questions.tag(&in_(conversation, id, claims, mount));
+    pub(super) fn bind_question(&self, id: &str, conversation: &str, holder: Holder<'_>) -> String {
+        let tag = self.questions.tag(in_(conversation, id, holder).all());
         format!("{}~{tag}", URL_SAFE_NO_PAD.encode(id))
     }
 
@@ -126,18 +108,17 @@ impl Sessions {
         &self,
         presented: &str,
         conversation: &str,
-        claims: &Claims,
-        mount: &Mount,
+        holder: Holder<'_>,
     ) -> Option<String> {
         let (encoded, tag) = presented.rsplit_once('~')?;
         let id = decoded(encoded)?;
-        let parts = in_(conversation, &id, claims, mount);
-        self.questions.verify(&parts, tag).then_some(id)
+        let parts = in_(conversation, &id, holder);
+        self.questions.verify(parts.all(), tag).then_some(id)
     }
 
     /// What a client gets for a task that a tool began.
-    pub(super) fn bind_task(&self, id: &str, tool: &str, claims: &Claims, mount: &Mount) -> String {
-        let tag = self.tasks.tag(&in_(tool, id, claims, mount));
+    pub(super) fn bind_task(&self, id: &str, tool: &str, holder: Holder<'_>) -> String {
+        let tag = self.tasks.tag(in_(tool, id, holder).all());
         let (id, tool) = (URL_SAFE_NO_PAD.encode(id), URL_SAFE_NO_PAD.encode(tool));
         format!("{id}~{tool}~{tag}")
     }
@@ -146,23 +127,16 @@ impl Sessions {
     pub(super) fn unbind_task(
         &self,
         presented: &str,
-        claims: &Claims,
-        mount: &Mount,
+        holder: Holder<'_>,
     ) -> Option<(String, String)> {
         let (named, tag) = presented.rsplit_once('~')?;
         let (id, tool) = named.split_once('~')?;
         let (id, tool) = (decoded(id)?, decoded(tool)?);
-        let parts = in_(&tool, &id, claims, mount);
-        self.tasks.verify(&parts, tag).then_some((id, tool))
+        let parts = in_(&tool, &id, holder);
+        self.tasks.verify(parts.all(), tag).then_some((id, tool))
     }
 
-    fn target(
-        &self,
-        key: &TagKey,
-        query: Option<&str>,
-        claims: &Claims,
-        mount: &Mount,
-    ) -> Option<String> {
+    fn target(&self, key: &TagKey, query: Option<&str>, holder: Holder<'_>) -> Option<String> {
         let mut sessions = query?
             .split('&')
             .filter_map(|pair| pair.strip_prefix("session="));
@@ -177,7 +151,7 @@ impl Sessions {
                 .or_else(|| presented.rsplit_once("%7e"))
         })?;
         let target = String::from_utf8(URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()?;
-        key.verify(&parts(&target, claims, mount), tag)
+        key.verify(parts(&target, holder).all(), tag)
             .then_some(target)
     }
 }
@@ -188,28 +162,38 @@ pub(super) struct StateTags {
     key: TagKey,
     claims: Claims,
     mount: Mount,
+    account: Option<AccountId>,
 }
 
 impl StateTags {
-    pub(super) fn new(sessions: &Sessions, claims: &Claims, mount: &Mount) -> Self {
+    pub(super) fn new(sessions: &Sessions, holder: Holder<'_>) -> Self {
         Self {
             key: sessions.states.clone(),
-            claims: claims.clone(),
-            mount: mount.clone(),
+            claims: holder.claims.clone(),
+            mount: holder.mount.clone(),
+            account: holder.account.cloned(),
         }
     }
 
     /// What the client gets.
     pub(super) fn bind(&self, name: &str) -> String {
-        let tag = self.key.tag(&parts(name, &self.claims, &self.mount));
+        let tag = self.key.tag(parts(name, self.holder()).all());
         format!("{name}~{tag}")
     }
 
     /// The name in what it brings back; `None` if it was given to somebody else.
     pub(super) fn unbind(&self, presented: &str) -> Option<String> {
         let (name, tag) = presented.rsplit_once('~')?;
-        let parts = parts(name, &self.claims, &self.mount);
-        self.key.verify(&parts, tag).then(|| name.to_owned())
+        let parts = parts(name, self.holder());
+        self.key.verify(parts.all(), tag).then(|| name.to_owned())
+    }
+
+    const fn holder(&self) -> Holder<'_> {
+        Holder {
+            claims: &self.claims,
+            mount: &self.mount,
+            account: self.account.as_ref(),
+        }
     }
 }
 
@@ -217,18 +201,41 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }
 
-fn in_<'a>(within: &'a str, id: &'a str, claims: &'a Claims, mount: &'a Mount) -> [&'a [u8]; 5] {
-    let [user, client, mount, id] = parts(id, claims, mount);
-    [user, client, mount, within.as_bytes(), id]
+/// What a tag is made over: whose it is, and what.
+struct Parts<'a> {
+    all: [&'a [u8]; 6],
+    used: usize,
 }
 
-fn parts<'a>(id: &'a str, claims: &'a Claims, mount: &'a Mount) -> [&'a [u8]; 4] {
-    [
-        claims.user.as_str().as_bytes(),
-        claims.client.as_str().as_bytes(),
-        mount.name.as_bytes(),
-        id.as_bytes(),
-    ]
+impl<'a> Parts<'a> {
+    fn new<const N: usize>(holder: Holder<'a>, what: [&'a str; N]) -> Self {
+        let claims = holder.claims;
+        let who = [
+            claims.user.as_str(),
+            claims.client.as_str(),
+            &holder.mount.name,
+        ];
+        // A list with an account in it is never one without: each part is told with its length.
+        let account = holder.account.map(AccountId::as_str);
+        let (mut all, mut used) = ([&[][..]; 6], 0);
+        for part in who.into_iter().chain(account).chain(what) {
+            all[used] = part.as_bytes();
+            used += 1;
+        }
+        Self { all, used }
+    }
+
+    fn all(&self) -> &[&'a [u8]] {
+        &self.all[..self.used]
+    }
+}
+
+fn in_<'a>(within: &'a str, id: &'a str, holder: Holder<'a>) -> Parts<'a> {
+    Parts::new(holder, [within, id])
+}
+
+fn parts<'a>(id: &'a str, holder: Holder<'a>) -> Parts<'a> {
+    Parts::new(holder, [id])
 }
 
 #[cfg(test)]
@@ -263,15 +270,26 @@ mod tests {
         }
     }
 
+    fn holder<'a>(claims: &'a Claims, mount: &'a Mount) -> Holder<'a> {
+        let account = None;
+        Holder {
+            claims,
+            mount,
+            account,
+        }
+    }
+
     fn sessions() -> Sessions {
         Sessions::new(&TagKey::new([1; 32]), &Issuer::parse("https://h").unwrap())
     }
 
     #[test]
     fn a_session_id_is_worth_nothing_to_anybody_else() {
-        let bound = sessions().bind("a~b", &claims("u_1", "c_1"), &mount("notes"));
+        let bound = sessions().bind("a~b", holder(&claims("u_1", "c_1"), &mount("notes")));
         let unbind = |text: &str, claims: &Claims, mount: &Mount| {
-            sessions().unbind(text, claims, mount).map(str::to_owned)
+            sessions()
+                .unbind(text, holder(claims, mount))
+                .map(str::to_owned)
         };
         assert_eq!(
             unbind(&bound, &claims("u_1", "c_1"), &mount("notes")),
@@ -297,9 +315,46 @@ mod tests {
         }
         let other_key = Sessions::new(&TagKey::new([2; 32]), &Issuer::parse("https://h").unwrap());
         assert_eq!(
-            other_key.unbind(&bound, &claims("u_1", "c_1"), &mount("notes")),
+            other_key.unbind(&bound, holder(&claims("u_1", "c_1"), &mount("notes"))),
             None
         );
+    }
+
+    /// What was given to one account is nothing to another of the same person, nor to none.
+    #[test]
+    fn what_belongs_to_an_account_is_worth_nothing_to_another() {
+        let (sessions, alice, notes) = (sessions(), claims("u_1", "c_1"), mount("notes"));
+        let (first, second) = (AccountId::new("a_1"), AccountId::new("a_2"));
+        let of = |account| Holder {
+            account,
+            ..holder(&alice, &notes)
+        };
+        for (owner, others) in [
+            (Some(&first), [Some(&second), None]),
+            (None, [Some(&first), Some(&second)]),
+        ] {
+            let bound = sessions.bind("s", of(owner));
+            let own = sessions.bind_own("s", of(owner));
+            let question = sessions.bind_question("7", "s", of(owner));
+            let task = sessions.bind_task("t", "look", of(owner));
+            let endpoint = sessions.bind_endpoint("/m", of(owner));
+            let query = endpoint.split_once('?').map(|(_, query)| query);
+            let state = StateTags::new(&sessions, of(owner)).bind("n");
+            let opens = |holder: Holder<'_>| {
+                [
+                    sessions.unbind(&bound, holder).is_some(),
+                    sessions.unbind_own(&own, holder).is_some(),
+                    sessions.unbind_question(&question, "s", holder).is_some(),
+                    sessions.unbind_task(&task, holder).is_some(),
+                    sessions.unbind_endpoint(query, holder).is_some(),
+                    StateTags::new(&sessions, holder).unbind(&state).is_some(),
+                ]
+            };
+            assert_eq!(opens(of(owner)), [true; 6]);
+            for other in others {
+                assert_eq!(opens(of(other)), [false; 6], "{owner:?} {other:?}");
+            }
+        }
     }
 
     #[test]
@@ -307,9 +362,9 @@ mod tests {
         let sessions = sessions();
         let (alice, notes) = (claims("u_1", "c_1"), mount("notes"));
         for id in ["7", "\"a~b\"", "\"\"", "-1"] {
-            let bound = sessions.bind_question(id, "s", &alice, &notes);
+            let bound = sessions.bind_question(id, "s", holder(&alice, &notes));
             let unbind = |text: &str, session: &str, claims: &Claims, mount: &Mount| {
-                sessions.unbind_question(text, session, claims, mount)
+                sessions.unbind_question(text, session, holder(claims, mount))
             };
             assert_eq!(unbind(&bound, "s", &alice, &notes).as_deref(), Some(id));
             assert_eq!(unbind(&bound, "t", &alice, &notes), None);
@@ -317,9 +372,9 @@ mod tests {
             assert_eq!(unbind(&bound, "s", &claims("u_1", "c_2"), &notes), None);
             assert_eq!(unbind(&bound, "s", &alice, &mount("other")), None);
             assert_eq!(unbind(id, "s", &alice, &notes), None);
-            let task = sessions.bind_task(id, "s", &alice, &notes);
+            let task = sessions.bind_task(id, "s", holder(&alice, &notes));
             assert_eq!(unbind(&task, "s", &alice, &notes), None, "of another kind");
-            assert_eq!(sessions.unbind_task(&bound, &alice, &notes), None);
+            assert_eq!(sessions.unbind_task(&bound, holder(&alice, &notes)), None);
         }
     }
 
@@ -327,8 +382,9 @@ mod tests {
     fn a_task_is_its_tools_and_its_clients() {
         let sessions = sessions();
         let (alice, notes) = (claims("u_1", "c_1"), mount("notes"));
-        let bound = sessions.bind_task("t~1", "look", &alice, &notes);
-        let unbind = |text: &str, claims: &Claims| sessions.unbind_task(text, claims, &notes);
+        let bound = sessions.bind_task("t~1", "look", holder(&alice, &notes));
+        let unbind =
+            |text: &str, claims: &Claims| sessions.unbind_task(text, holder(claims, &notes));
         let expected = ("t~1".to_owned(), "look".to_owned());
         assert_eq!(unbind(&bound, &alice), Some(expected));
         assert_eq!(unbind(&bound, &claims("u_1", "c_2")), None);
@@ -345,12 +401,11 @@ mod tests {
     fn a_legacy_endpoint_is_public_and_bound() {
         let url = sessions().bind_endpoint(
             "/messages/?session_id=ä&x=1",
-            &claims("u_1", "c_1"),
-            &mount("notes"),
+            holder(&claims("u_1", "c_1"), &mount("notes")),
         );
         let query = url.strip_prefix("https://h/notes/messages?").unwrap();
         let unbind = |query: &str, user: &str| {
-            sessions().unbind_endpoint(Some(query), &claims(user, "c_1"), &mount("notes"))
+            sessions().unbind_endpoint(Some(query), holder(&claims(user, "c_1"), &mount("notes")))
         };
         assert_eq!(
             unbind(query, "u_1").as_deref(),
@@ -365,11 +420,11 @@ mod tests {
         assert_eq!(unbind("session=L21lc3NhZ2Vz~x", "u_1"), None);
         assert_eq!(unbind("", "u_1"), None);
         assert_eq!(
-            sessions().unbind_endpoint(None, &claims("u_1", "c_1"), &mount("notes")),
+            sessions().unbind_endpoint(None, holder(&claims("u_1", "c_1"), &mount("notes"))),
             None
         );
         // A tag of the one kind is none of the other.
-        let id = sessions().bind("/messages", &claims("u_1", "c_1"), &mount("notes"));
+        let id = sessions().bind("/messages", holder(&claims("u_1", "c_1"), &mount("notes")));
         let tag = id.rsplit_once('~').unwrap().1;
         assert_eq!(unbind(&format!("session=L21lc3NhZ2Vz~{tag}"), "u_1"), None);
     }

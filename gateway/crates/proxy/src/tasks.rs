@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 
-use gateway_core::access_token::Claims;
-use gateway_core::protocol::resource::Mount;
+use super::holder::Holder;
 use mcp_protocol::Id;
 use mcp_protocol::calls::Call;
 
@@ -20,14 +19,13 @@ const REMEMBERED: usize = 8192;
 /// What is longer is not remembered, in bytes.
 const LONGEST: usize = 4096;
 
-/// Backend, person, client, then where a request was posted to, or nothing; then its id, or a task's.
-type Key = [String; 5];
+/// Backend, person, client, account there, then where a request was posted to, or nothing; then its id, or a task's.
+type Key = [String; 6];
 
 /// Whose tasks they are, and on which stream of HTTP+SSE, if on one.
 #[derive(Clone, Copy)]
 pub(super) struct TaskOwner<'a> {
-    pub(super) claims: &'a Claims,
-    pub(super) mount: &'a Mount,
+    pub(super) holder: Holder<'a>,
     pub(super) conversation: &'a str,
 }
 
@@ -82,10 +80,12 @@ fn remember(known: &Cache<Key, Arc<str>>, key: Key, tool: &str) {
 }
 
 fn key(owner: TaskOwner<'_>, conversation: &str, id: &str) -> Key {
+    let holder = owner.holder;
     [
-        owner.mount.name.clone(),
-        owner.claims.user.as_str().to_owned(),
-        owner.claims.client.as_str().to_owned(),
+        holder.mount.name.clone(),
+        holder.claims.user.as_str().to_owned(),
+        holder.claims.client.as_str().to_owned(),
+        holder.account().to_owned(),
         conversation.to_owned(),
         id.to_owned(),
     ]

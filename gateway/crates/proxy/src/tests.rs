@@ -249,6 +249,7 @@ fn backend_at(name: &str, prefix: &str, address: SocketAddr) -> Backend {
         headers: Vec::new(),
         approval_required: Default::default(),
         token_header: None,
+        account: None,
         connect_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(2),
         start_timeout: Duration::from_secs(2),

@@ -51,7 +51,7 @@ impl ToolListFilter<'_> {
                         .is_none_or(|(rules, around)| self.policy_shows(definition, rules, around))
             })
             .collect();
-        definitions.record(self.backend(), self.user(), seen);
+        definitions.record(self.backend(), (self.user(), self.token.account()), seen);
         list.cut(text, |at| kept.get(at).is_some_and(|kept| *kept))
     }
 

@@ -114,23 +114,30 @@ impl ToolListFilter<'_> {
     /// changed: a list was asked for and they answer with nothing else, under whatever id.
     fn known(&self, text: &[u8]) -> Option<Arc<ReadList>> {
         let known_lists = self.dependencies.known_lists;
-        let may_be = self.asks_for_list();
-        may_be
+        self.may_be_known()
             .then(|| known_lists.find(self.token.claims(), text))
             .flatten()
     }
 
-    fn asks_for_list(&self) -> bool {
-        matches!(self.calls, [call] if call.method == "tools/list")
+    /// What an account of somebody's own is told is read each time, and kept nowhere.
+    fn may_be_known(&self) -> bool {
+        let asks_for_list = matches!(self.calls, [call] if call.method == "tools/list");
+        asks_for_list && self.token.account().is_none()
     }
 
     fn read(&self, text: &str) -> Result<Arc<ReadList>, Unreadable> {
         let catalogue = self.dependencies.catalogue;
         let is_change = memmem::find(text.as_bytes(), b"tools/list_changed").is_some();
         if is_change {
-            catalogue.definitions().invalidate(self.backend());
+            match self.token.account() {
+                Some(_) => {
+                    let definitions = catalogue.definitions();
+                    definitions.invalidate_for(self.backend(), self.user());
+                }
+                None => catalogue.definitions().invalidate(self.backend()),
+            }
         }
-        if !self.asks_for_list() || is_change {
+        if !self.may_be_known() || is_change {
             return ReadList::read(text, catalogue.pins()).map(Arc::new);
         }
         let known_lists = self.dependencies.known_lists;

@@ -67,6 +67,9 @@ pub(super) struct UpstreamHead<'a> {
     pub(super) claims: &'a Claims,
     /// The token that says so, where the backend is to have one.
     pub(super) token: Option<&'a str>,
+    /// The value of its own header that calls in the name of the person's account there, where there is
+    /// one.
+    pub(super) account: Option<&'a HeaderValue>,
     /// What it is told of the trace, in place of what the client said.
     pub(super) trace: Option<&'a Propagated>,
 }
@@ -118,7 +121,7 @@ pub(super) fn each(
 
 /// The headers that the gateway writes itself.
 fn ours(input: &UpstreamHead<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
-    let mut ours = Vec::with_capacity(input.backend.headers.len() + 7);
+    let mut ours = Vec::with_capacity(input.backend.headers.len() + 8);
     ours.push((HOST, HeaderValue::from_str(&input.backend.host).ok()?));
     if let Some(accept) = explicit_accept(input.method, input.client_headers) {
         ours.push((ACCEPT, HeaderValue::from_static(accept)));
@@ -146,6 +149,9 @@ fn ours(input: &UpstreamHead<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
         let mut value = HeaderValue::from_str(token).ok()?;
         value.set_sensitive(true);
         ours.push((name.clone(), value));
+    }
+    if let (Some(how), Some(value)) = (&input.backend.account, input.account) {
+        ours.push((how.header.clone(), value.clone()));
     }
     Some(ours)
 }
@@ -189,6 +195,11 @@ fn is_dropped(name: &HeaderName, input: &UpstreamHead<'_>) -> bool {
             .token_header
             .as_ref()
             .is_some_and(|own| is_spelling_of(name, own.as_str()))
+        || input
+            .backend
+            .account
+            .as_ref()
+            .is_some_and(|own| is_spelling_of(name, own.header.as_str()))
         || input
             .backend
             .headers

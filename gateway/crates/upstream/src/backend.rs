@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::account::{Account, AccountUse};
 use gateway_core::protocol::published::PublishedFolder;
 use gateway_core::protocol::resource::Mount;
 
@@ -45,6 +46,8 @@ pub struct Backend {
     /// The header that carries a token of who calls, if it is to have one. Every spelling of it
     /// that a client sends is dropped.
     pub token_header: Option<HeaderName>,
+    /// How it is called with everybody's own account there, if it is.
+    pub account: Option<AccountUse>,
     /// How long connecting may take.
     pub connect_timeout: Duration,
     /// How long it may take until the head of its response.
@@ -71,6 +74,18 @@ impl Backend {
         } else {
             self.start_timeout
         }
+    }
+
+    /// Whether everybody has to call it with an account of their own there.
+    pub fn wants_account(&self) -> bool {
+        let account = self.account.as_ref();
+        account.is_some_and(|account| !account.is_optional)
+    }
+
+    /// The header of a request in the name of an account, as it is now.
+    pub fn account_line(&self, account: Option<&Account>) -> Option<(HeaderName, HeaderValue)> {
+        let (how, account) = (self.account.as_ref()?, account?);
+        Some((how.header.clone(), account.value()))
     }
 
     /// Its origin as a URL, for resolving what it calls its own paths.

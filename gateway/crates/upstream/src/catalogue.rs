@@ -15,15 +15,18 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
+use rand::rngs::OsRng;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+use super::account::{Account, AccountSource};
 use super::backend::{Backend, IdentityHeaders};
 use super::catalogue_error::CatalogueError;
-use super::client::McpClient;
-use super::connection::{Connections, Failure};
+use super::connection::Connections;
+use super::question::{Asking, Question, account_of};
 use super::tool::ToolListing;
 use super::tool_cache::{AGEING, BELIEVED, CachedState, ToolCache};
+use gateway_core::account::AccountId;
 use gateway_core::grants::{PinKey, ToolState};
 use mcp_protocol::tool_definition::Labels;
 
@@ -40,9 +43,6 @@ const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// do.
 const LONGEST: Duration = Duration::from_secs(50);
 
-/// How long it is remembered that a backend did not answer a page that goes on waiting.
-const FAILED: Duration = Duration::from_secs(5);
-
 /// From this many on, questions that are answered are forgotten.
 const WAITING: usize = 256;
 
@@ -56,60 +56,13 @@ pub struct Catalogue {
     connections: Arc<Connections>,
     identity: IdentityHeaders,
     pins: PinKey,
+    /// The accounts of people at backends that are called with their own.
+    accounts: Option<Arc<dyn AccountSource>>,
     known: Arc<ToolCache>,
     /// One question at a time for each backend and person: a crowd of calls waits for one answer.
     asking: Mutex<HashMap<Key, Asking>>,
     /// One for each backend: a call met something that a backend which answers does not do.
     doubts: Vec<Notify>,
-}
-
-/// A question, and its answer once there is one.
-#[derive(Clone, Debug)]
-struct Asking {
-    begun: Instant,
-    answered: watch::Receiver<Option<Answered>>,
-}
-
-#[derive(Clone, Debug)]
-struct Answered {
-    at: Instant,
-    answer: Result<Arc<ToolListing>, CatalogueError>,
-}
-
-impl Asking {
-    fn now(&self) -> Option<Answered> {
-        self.answered.borrow().clone()
-    }
-
-    /// Whether nobody gets an answer from this any more.
-    fn is_over(&self) -> bool {
-        self.answered.has_changed().is_err() && self.now().is_none()
-    }
-
-    /// The answer, where a page that waits and asks again may still show it: it is older by what
-    /// asking takes and by the pause between two looks, or else such a page would never be done.
-    fn for_page(&self) -> Option<Result<Arc<ToolListing>, CatalogueError>> {
-        let answered = self.now()?;
-        let took = answered.at.duration_since(self.begun);
-        let longest = match answered.answer {
-            Ok(_) => BELIEVED,
-            Err(_) => FAILED,
-        };
-        let believed = (took * 3).clamp(Duration::from_secs(1), longest);
-        (answered.at.elapsed() <= believed).then_some(answered.answer)
-    }
-
-    /// Waits for the answer.
-    async fn wait(mut self, patience: Duration) -> Result<Arc<ToolListing>, CatalogueError> {
-        let waiting = async {
-            let answered = self.answered.wait_for(Option::is_some).await.ok()?;
-            answered.as_ref().map(|answered| answered.answer.clone())
-        };
-        match timeout(patience, waiting).await {
-            Ok(Some(answer)) => answer,
-            _ => Err(CatalogueError::TooSlow(patience)),
-        }
-    }
 }
 
 impl Catalogue {
@@ -126,9 +79,18 @@ impl Catalogue {
             connections,
             identity,
             pins,
+            accounts: None,
             known: Arc::default(),
             asking: Mutex::default(),
         }
+    }
+
+    /// The same, which asks in the name of people's own accounts where a backend is called with them.
+    /// Without it nobody is told what such a backend offers.
+    #[must_use]
+    pub fn with_accounts(self, accounts: Arc<dyn AccountSource>) -> Self {
+        let accounts = Some(accounts);
+        Self { accounts, ..self }
     }
 
     /// The backends that are asked.
@@ -221,11 +183,51 @@ impl Catalogue {
         }
     }
 
-    /// For the lookout: as long as a start may take.
+    /// The account at the backend `name` with which the person with the login name `user` calls it;
+    /// none where the backend is called without.
+    ///
+    /// # Errors
+    ///
+    /// The backend is called with an account, and there is none that can be used now.
+    pub async fn account(
+        &self,
+        name: &str,
+        user: &str,
+    ) -> Result<Option<Arc<Account>>, CatalogueError> {
+        account_of(self.backend(name)?, self.accounts.as_deref(), user).await
+    }
+
+    /// What the backend `name` offers in the name of an account that is nobody's yet: `value` is all of the
+    /// header that carries its credential. Nothing of it is remembered. Takes as long as a call may wait.
+    ///
+    /// # Errors
+    ///
+    /// It did not say; with 401 or 403 it does not take the credential.
+    pub async fn try_out(
+        &self,
+        name: &str,
+        user: &str,
+        value: HeaderValue,
+    ) -> Result<ToolListing, CatalogueError> {
+        let backend = self.backend(name)?;
+        let account = Account::new(AccountId::draw(&mut OsRng), value);
+        let question = self.question(backend, Some(user));
+        let asked = timeout(LONGEST, question.listing(Some(&account)));
+        asked.await.unwrap_or(Err(CatalogueError::TooSlow(LONGEST)))
+    }
+
+    /// For the lookout: as long as a start may take. A backend that is called with everybody's own
+    /// account offers nothing to nobody in particular: that it asks who calls shows that it is there.
     pub(super) async fn look(
         &self,
         backend: &Arc<Backend>,
     ) -> Result<Arc<ToolListing>, CatalogueError> {
+        if backend.wants_account() {
+            return match self.question(backend, None).ask(None).await {
+                Err(CatalogueError::Refused(401 | 403)) => Ok(Arc::default()),
+                answer => answer,
+            };
+        }
         // Asking ends by itself.
         let patience = backend.longest_start() + PAGE;
         self.listing_within(&backend.mount.name, None, NOW, patience)
@@ -355,23 +357,27 @@ impl Catalogue {
             asking.retain(|_, asking| asking.now().is_none() && !asking.is_over());
         }
         let (answers, answered) = watch::channel(None);
-        let question = Question {
-            backend: Arc::clone(backend),
-            connections: Arc::clone(&self.connections),
-            known: Arc::clone(&self.known),
-            identity: self.identity_of(backend, user),
-            user: user.map(str::to_owned),
-            pins: self.pins.clone(),
-        };
+        let question = self.question(backend, user);
         tokio::spawn(async move {
-            let answer = question.ask().await;
-            let at = Instant::now();
-            answers.send_replace(Some(Answered { at, answer }));
+            let answered = question.answered().await;
+            answers.send_replace(Some(answered));
         });
         let begun = Instant::now();
         let question = Asking { begun, answered };
         asking.insert(key, question.clone());
         question
+    }
+
+    fn question(&self, backend: &Arc<Backend>, user: Option<&str>) -> Question {
+        Question {
+            backend: Arc::clone(backend),
+            connections: Arc::clone(&self.connections),
+            known: Arc::clone(&self.known),
+            accounts: self.accounts.clone(),
+            identity: self.identity_of(backend, user),
+            user: user.map(str::to_owned),
+            pins: self.pins.clone(),
+        }
     }
 
     /// What says who asks. A server on stdin and stdout can't be told.
@@ -383,46 +389,5 @@ impl Catalogue {
         let user = user.filter(|_| !backend.is_on_stdio)?;
         let value = HeaderValue::from_bytes(user.as_bytes()).ok()?;
         Some((self.identity.user.clone(), value))
-    }
-}
-
-/// One question, with all that it needs: nobody may be waiting.
-struct Question {
-    backend: Arc<Backend>,
-    connections: Arc<Connections>,
-    known: Arc<ToolCache>,
-    identity: Option<(HeaderName, HeaderValue)>,
-    user: Option<String>,
-    pins: PinKey,
-}
-
-impl Question {
-    async fn ask(mut self) -> Result<Arc<ToolListing>, CatalogueError> {
-        let asker = McpClient {
-            connections: &self.connections,
-            backend: &self.backend,
-            identity: self.identity.take().into_iter().collect(),
-            pins: Some(&self.pins),
-        };
-        let patience = self.backend.longest_start();
-        let asked = async {
-            loop {
-                match asker.ask().await {
-                    // Connecting was tried for its whole time already.
-                    Err(CatalogueError::Failed(Failure::Unreachable(_)))
-                        if self.connections.comes_up(&self.backend) => {}
-                    answer => return answer,
-                }
-            }
-        };
-        let listing = timeout(patience, asked)
-            .await
-            .unwrap_or(Err(CatalogueError::TooSlow(patience)))?;
-        let name = &self.backend.mount.name;
-        self.known.tell_unfit(name, &listing.unfit);
-        let listing = Arc::new(listing);
-        self.known
-            .learn(name, self.user.as_deref(), Arc::clone(&listing));
-        Ok(listing)
     }
 }

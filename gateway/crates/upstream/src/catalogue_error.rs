@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::account::NoAccount;
 use super::connection::Failure;
 
 /// Why a backend's tools are not known.
@@ -13,6 +14,9 @@ pub enum CatalogueError {
     /// The exchange failed.
     #[error(transparent)]
     Failed(#[from] Failure),
+    /// It is called with everybody's own account there, and there is none to ask in the name of.
+    #[error("no account there to ask in the name of: {0}")]
+    NoAccount(#[from] NoAccount),
     /// It has not answered yet.
     #[error("the backend has not answered within {} s", .0.as_secs())]
     TooSlow(Duration),

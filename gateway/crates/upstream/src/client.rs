@@ -21,6 +21,7 @@ use self::answer::{Answer, result_text};
 use self::pages::Pages;
 use self::stream::Stream;
 
+use super::account::Account;
 use super::backend::Backend;
 use super::catalogue_error::CatalogueError;
 use super::connection::{Connections, Pooling};
@@ -51,6 +52,8 @@ pub(super) struct McpClient<'a> {
     pub(super) backend: &'a Backend,
     /// Says who asks, in the header that the backend knows; empty for the gateway itself.
     pub(super) identity: Vec<(HeaderName, HeaderValue)>,
+    /// The account there in whose name it asks, where people call the backend with their own.
+    pub(super) account: Option<&'a Account>,
     /// Makes the pins of its tools; `None` where tools are not asked for.
     pub(super) pins: Option<&'a PinKey>,
 }
@@ -231,6 +234,7 @@ impl McpClient<'_> {
         let request = Request {
             target: path,
             body,
+            account: self.account,
             pooling: Pooling::Fresh,
             is_repeatable: false,
             follows_redirect: true,
@@ -304,6 +308,9 @@ impl McpClient<'_> {
             .chain(headers)
         {
             head.insert_header(name.clone(), value.clone()).ok()?;
+        }
+        if let Some((name, value)) = self.backend.account_line(self.account) {
+            head.insert_header(name, value).ok()?;
         }
         if let Some(length) = length {
             let json = HeaderValue::from_static("application/json");

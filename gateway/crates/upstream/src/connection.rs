@@ -20,6 +20,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, RetryType};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::account::Account;
 use super::backend::{Address, Backend};
 use gateway_core::open_files;
 
@@ -127,12 +128,18 @@ pub struct Connection {
 
 impl Connections {
     /// A connection to `backend`, within its connect timeout. A program that was just started
-    /// beside us need not listen yet: it is tried again within that time.
-    pub async fn open(&self, backend: &Backend, pooling: Pooling) -> Result<Connection, Failure> {
+    /// beside us need not listen yet: it is tried again within that time. One that was used in the
+    /// name of an account is given to the same account alone.
+    pub async fn open(
+        &self,
+        backend: &Backend,
+        account: Option<&Account>,
+        pooling: Pooling,
+    ) -> Result<Connection, Failure> {
         let mut met = Failure::TimedOut("connecting");
         let opened = async {
             loop {
-                match self.open_any(backend, pooling).await {
+                match self.open_any(backend, account, pooling).await {
                     Err(failure @ Failure::Unreachable(_)) if self.comes_up(backend) => {
                         met = failure;
                         sleep(COMES_UP_PAUSE).await;
@@ -150,7 +157,13 @@ impl Connections {
         backend.starts_with_us && self.since.elapsed() < COMES_UP
     }
 
-    async fn open_any(&self, backend: &Backend, pooling: Pooling) -> Result<Connection, Failure> {
+    async fn open_any(
+        &self,
+        backend: &Backend,
+        account: Option<&Account>,
+        pooling: Pooling,
+    ) -> Result<Connection, Failure> {
+        let shared = shared_by(backend, account);
         match &backend.address {
             Address::Unix(path) => {
                 let path = path
@@ -158,13 +171,13 @@ impl Connections {
                     .ok_or_else(|| Failure::Unreachable("the socket's path is not UTF-8".into()))?;
                 let peer = HttpPeer::new_uds(path, false, String::new())
                     .map_err(|error| Failure::Unreachable(brief(&error)))?;
-                self.connect(backend, peer, pooling).await
+                self.connect(backend, peer, (shared, pooling)).await
             }
             Address::Tcp { host, port, tls } => {
                 let mut failure = Failure::Unreachable("the name has no address".to_owned());
                 for (rank, address) in self.resolve(host, *port).await?.into_iter().enumerate() {
                     let peer = HttpPeer::new(address, *tls, host.clone());
-                    match self.connect(backend, peer, pooling).await {
+                    match self.connect(backend, peer, (shared, pooling)).await {
                         Ok(connection) => {
                             if rank > 0 {
                                 self.prefer(host, *port, address);
@@ -205,13 +218,10 @@ impl Connections {
         &self,
         backend: &Backend,
         mut peer: HttpPeer,
-        pooling: Pooling,
+        (shared, pooling): (u64, Pooling),
     ) -> Result<Connection, Failure> {
         peer.options.connection_timeout = Some(backend.connect_timeout);
         peer.options.total_connection_timeout = Some(backend.connect_timeout);
-        let mut hasher = DefaultHasher::new();
-        backend.mount.name.hash(&mut hasher);
-        let shared = hasher.finish() & !FRESH;
         peer.group_key = match pooling {
             Pooling::Reuse => shared,
             Pooling::Fresh => FRESH | self.opened.fetch_add(1, Ordering::Relaxed),
@@ -295,6 +305,15 @@ impl Connections {
             known.addresses.swap(0, at);
         }
     }
+}
+
+/// Whoever has the same of these shares kept connections: all who call a backend, or one account
+/// there. A server may take whom a connection was opened for as the one who speaks on it.
+fn shared_by(backend: &Backend, account: Option<&Account>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    backend.mount.name.hash(&mut hasher);
+    account.map(Account::number).hash(&mut hasher);
+    hasher.finish() & !FRESH
 }
 
 impl Connection {

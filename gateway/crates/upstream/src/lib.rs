@@ -7,6 +7,7 @@
 //!
 //! Begin at [`Catalogue`].
 
+mod account;
 mod backend;
 mod catalogue;
 mod catalogue_error;
@@ -16,11 +17,13 @@ mod endpoint;
 mod lookout;
 mod page;
 mod protocol_support;
+mod question;
 mod redirect;
 mod request;
 mod tool;
 mod tool_cache;
 
+pub use self::account::{Account, AccountSource, AccountUse, NoAccount};
 pub use self::backend::{Address, Backend, IdentityHeaders};
 pub use self::catalogue::Catalogue;
 pub use self::catalogue_error::CatalogueError;

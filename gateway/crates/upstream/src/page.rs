@@ -14,6 +14,7 @@ use pingora::http::RequestHeader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::account::Account;
 use super::backend::{Backend, IdentityHeaders};
 use super::connection::{Connection, Connections, Failure, Pooling};
 use super::request::{Request, RequestError};
@@ -50,6 +51,8 @@ pub struct PageUser<'a> {
     pub name: &'a str,
     /// The client and the grant under which the person may read it, if it is by one.
     pub grant: Option<(&'a str, &'a str)>,
+    /// The person's account there, where people call the backend with their own.
+    pub account: Option<&'a Account>,
 }
 
 /// A page, read whole.
@@ -188,6 +191,7 @@ impl PageReader {
         let request = Request {
             target: &target,
             body: None,
+            account: user.account,
             pooling: Pooling::Reuse,
             is_repeatable: true,
             // Of the folder that is published, this page alone was judged.
@@ -227,6 +231,9 @@ impl PageReader {
         head.insert_header(ACCEPT, accept).ok()?;
         for (name, value) in &backend.headers {
             head.insert_header(name.clone(), value.clone()).ok()?;
+        }
+        if let Some((name, value)) = backend.account_line(user.account) {
+            head.insert_header(name, value).ok()?;
         }
         let (client, grant) = user.grant.unzip();
         // Last, so that nothing above can stand in for them.

@@ -3,8 +3,8 @@
 //!
 //! Owns: when to ask and what is believed. Not: the questions (`client`).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mcp_protocol::{RevisionFamilies, RevisionFamily};
@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::account::Account;
 use super::backend::Backend;
 use super::client::{McpClient, ProbeReport};
 use super::connection::Connections;
@@ -51,6 +52,8 @@ pub struct ProtocolSupport {
     is_there: AtomicBool,
     /// A request wants to know.
     wanted: Notify,
+    /// In whose name a backend is asked that answers nobody else: somebody who calls it.
+    asker: Mutex<Weak<Account>>,
     vain: Mutex<ProbeBackoff>,
     answers_discover: bool,
     /// The longest that a request waits for the first answer.
@@ -120,6 +123,7 @@ impl ProtocolSupport {
             is_settled: AtomicBool::new(false),
             is_there: AtomicBool::new(false),
             wanted: Notify::new(),
+            asker: Mutex::default(),
             vain: Mutex::default(),
             answers_discover,
             first_answer,
@@ -167,7 +171,13 @@ impl ProtocolSupport {
     /// second (as long as it may take to start, on stdio), and not by each request: after somebody has waited in vain, nobody does for a while,
     /// which doubles each time. One that takes no connections is asked again by each request, which
     /// would not get far anyway.
-    pub async fn wait_until_probed(&self, family: RevisionFamily) {
+    ///
+    /// `account`: with which somebody calls it, where people do with their own. It may answer nobody else,
+    /// so it is asked in that name; what it speaks is the server's and the same for all.
+    pub async fn wait_until_probed(&self, family: RevisionFamily, account: Option<&Arc<Account>>) {
+        if let Some(account) = account {
+            *self.asker.lock() = Arc::downgrade(account);
+        }
         let begun_waiting = Instant::now();
         let mut rounds = self.rounds.subscribe();
         // The round that is under way may have begun before the backend listened.
@@ -251,10 +261,12 @@ impl ProtocolSupport {
 
     /// All questions, side by side. While nothing is known, each answer counts as it comes.
     async fn ask(&self, backend: &Backend, connections: &Connections) -> ProbeReport {
+        let account = self.asker.lock().upgrade();
         let asker = McpClient {
             connections,
             backend,
             identity: Vec::new(),
+            account: account.as_deref(),
             pins: None,
         };
         let is_first = self.known.load(Ordering::Relaxed) == 0;
@@ -298,7 +310,9 @@ mod tests {
     async fn waited(protocols: &ProtocolSupport) -> Duration {
         let start = Instant::now();
         if !protocols.is_ready(RevisionFamily::Stateful) {
-            protocols.wait_until_probed(RevisionFamily::Stateful).await;
+            protocols
+                .wait_until_probed(RevisionFamily::Stateful, None)
+                .await;
         }
         start.elapsed()
     }

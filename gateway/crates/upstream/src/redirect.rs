@@ -68,6 +68,7 @@ mod tests {
             headers: Vec::new(),
             approval_required: Default::default(),
             token_header: None,
+            account: None,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(5),
             start_timeout: Duration::from_secs(5),

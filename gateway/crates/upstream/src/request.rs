@@ -12,6 +12,7 @@ use http::header::LOCATION;
 use pingora::http::RequestHeader;
 use tokio::time::timeout;
 
+use super::account::Account;
 use super::backend::Backend;
 use super::connection::{Connection, Connections, Failure, Pooling};
 use super::redirect::{Redirect, redirect};
@@ -23,6 +24,8 @@ pub struct Request<'a> {
     pub target: &'a str,
     /// What is sent; its length stands in the head.
     pub body: Option<Bytes>,
+    /// In the name of which account at the backend, where people call it with their own.
+    pub account: Option<&'a Account>,
     /// Whether a kept connection will do.
     pub pooling: Pooling,
     /// Whether sending it twice is the same as sending it once. What was not sent whole is sent again in
@@ -71,7 +74,7 @@ impl Connections {
         let mut is_redirected = false;
         loop {
             let head = head(&target).ok_or(RequestError::Unspeakable)?;
-            let mut connection = self.open(backend, pooling).await?;
+            let mut connection = self.open(backend, request.account, pooling).await?;
             let answered = answered(&mut connection, head, &request).await;
             match answered {
                 Err(failure)

@@ -7,14 +7,16 @@
 //! once.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::account::Account;
 use super::tool::ToolListing;
+use gateway_core::account::AccountId;
 use gateway_core::grants::{Pin, ToolState};
 use mcp_protocol::tool_definition::{Definition, Unfit};
 
@@ -51,19 +53,54 @@ pub struct ToolCache {
     persons: Mutex<HashMap<String, HashMap<Option<String>, Person>>>,
     /// What was said about tools that can't be offered, with the backend's name.
     said: Mutex<HashSet<(String, Unfit)>>,
+    /// The numbers of the accounts whose end is waited for.
+    followed: Mutex<HashSet<u64>>,
     /// Whether any backend ever listed two tools of one name: hardly one does.
     has_doubled: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Person {
+    /// The account there in whose name it was asked: what that was shown is nothing once it is
+    /// connected no more.
+    account: Option<Weak<Account>>,
     answer: Option<(Instant, Arc<ToolListing>)>,
     seen: HashMap<String, (Instant, Pin)>,
     refreshing: bool,
 }
 
 impl Person {
+    /// Whether what is remembered was shown to an account that is connected no more.
+    fn is_over(&self) -> bool {
+        let account = self.account.as_ref();
+        account.is_some_and(|account| account.upgrade().is_none_or(|account| account.is_over()))
+    }
+
+    fn account_id(&self) -> Option<AccountId> {
+        let account = self.account.as_ref()?.upgrade()?;
+        Some(account.id().clone())
+    }
+
+    /// What is remembered is of this account from now on.
+    fn belongs_to(&mut self, account: Option<&Arc<Account>>) {
+        let account = account.map(Arc::downgrade);
+        let is_same = match (&self.account, &account) {
+            (Some(before), Some(now)) => before.ptr_eq(now),
+            (before, now) => before.is_none() && now.is_none(),
+        };
+        if !is_same {
+            *self = Self {
+                account,
+                refreshing: self.refreshing,
+                ..Self::default()
+            };
+        }
+    }
+
     fn is_alive(&self) -> bool {
+        if self.is_over() {
+            return false;
+        }
         let young = |at: &Instant| at.elapsed() <= AGEING;
         self.answer.as_ref().is_some_and(|(at, _)| young(at))
             || self.seen.values().any(|(at, _)| young(at))
@@ -86,11 +123,12 @@ impl Person {
 }
 
 impl ToolCache {
-    /// Definitions passed by in a list that the backend showed to this person.
+    /// Definitions passed by in a list that the backend showed to this person, with their account
+    /// there.
     pub fn record<'t>(
         &self,
         backend: &str,
-        user: &str,
+        (user, account): (&str, Option<&AccountId>),
         tools: impl IntoIterator<Item = (&'t str, Pin)>,
     ) {
         let mut tools = tools.into_iter().peekable();
@@ -99,6 +137,10 @@ impl ToolCache {
         }
         let now = Instant::now();
         self.with(backend, Some(user), |person| {
+            // Nothing of one account is remembered as another's. It is known once it was asked for.
+            if person.account_id().as_ref() != account {
+                return;
+            }
             for (tool, pin) in tools {
                 if let Some(seen) = person.seen.get_mut(tool) {
                     *seen = (now, pin);
@@ -131,6 +173,33 @@ impl ToolCache {
         self.persons.lock().remove(backend);
     }
 
+    /// The backend says so to this person alone: it is called with everybody's own account.
+    pub fn invalidate_for(&self, backend: &str, user: &str) {
+        if let Some(persons) = self.persons.lock().get_mut(backend) {
+            persons.remove(&Some(user.to_owned()));
+        }
+    }
+
+    /// Forgets what was shown to accounts that are connected no more.
+    fn forget_ended(&self) {
+        for persons in self.persons.lock().values_mut() {
+            persons.retain(|_, person| !person.is_over());
+        }
+    }
+
+    /// Forgets what is shown to this account as soon as it is connected no more.
+    fn follow(self: &Arc<Self>, account: &Arc<Account>) {
+        let number = account.number();
+        if self.followed.lock().insert(number) {
+            let (known, over) = (Arc::clone(self), account.over());
+            tokio::spawn(async move {
+                over.await;
+                known.forget_ended();
+                known.followed.lock().remove(&number);
+            });
+        }
+    }
+
     /// Whether `definition` is what the backend shows to this person, or a part of it, and what it
     /// shows has this pin. `None` if nothing is known about it.
     pub fn is_part_of_pinned(
@@ -152,6 +221,7 @@ impl ToolCache {
         let found = persons
             .get(backend)
             .and_then(|persons| persons.get(&Some(user.to_owned())))
+            .filter(|person| !person.is_over())
             .and_then(|person| person.state(tool));
         match found {
             Some((at, current)) if at.elapsed() <= BELIEVED => CachedState::Fresh(current),
@@ -168,7 +238,7 @@ impl ToolCache {
     ) -> Option<Arc<ToolListing>> {
         let persons = self.persons.lock();
         let person = persons.get(backend)?.get(&user.map(str::to_owned))?;
-        let (at, listing) = person.answer.as_ref()?;
+        let (at, listing) = person.answer.as_ref().filter(|_| !person.is_over())?;
         (at.elapsed() <= age).then(|| Arc::clone(listing))
     }
 
@@ -182,21 +252,32 @@ impl ToolCache {
         let persons = persons.get(backend)?;
         let answer = |user: Option<&str>| {
             let person = persons.get(&user.map(str::to_owned))?;
-            person.answer.as_ref()
+            person.answer.as_ref().filter(|_| !person.is_over())
         };
         let (at, listing) = answer(Some(user)).or_else(|| answer(None))?;
         let is_old = at.elapsed() > BELIEVED;
         (!listing.doubled.is_empty()).then(|| (Arc::clone(listing), is_old))
     }
 
-    pub(super) fn learn(&self, backend: &str, user: Option<&str>, listing: Arc<ToolListing>) {
+    /// `account`: in whose name it was asked, where the backend is called with everybody's own.
+    pub(super) fn learn(
+        self: &Arc<Self>,
+        backend: &str,
+        user: Option<&str>,
+        account: Option<&Arc<Account>>,
+        listing: Arc<ToolListing>,
+    ) {
         if !listing.doubled.is_empty() {
             self.has_doubled.store(true, Ordering::Relaxed);
         }
         self.with(backend, user, |person| {
+            person.belongs_to(account);
             person.answer = Some((Instant::now(), listing));
             person.seen.clear();
         });
+        if let Some(account) = account {
+            self.follow(account);
+        }
     }
 
     /// Whether the caller is to ask in the background; nobody else is until it has.
@@ -250,9 +331,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_known_ages_and_is_forgotten() {
-        let known = ToolCache::default();
+        let known = Arc::new(ToolCache::default());
         assert_eq!(known.state("notes", "alice", "a"), CachedState::Nothing);
-        known.learn("notes", Some("alice"), listing(&[A]));
+        known.learn("notes", Some("alice"), None, listing(&[A]));
         let defined = ToolState::Defined(tool(A).pin);
         assert_eq!(
             known.state("notes", "alice", "a"),
@@ -277,17 +358,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_list_that_passes_by_counts_from_then_on() {
-        let known = ToolCache::default();
-        known.learn("notes", Some("alice"), listing(&[A]));
+        let known = Arc::new(ToolCache::default());
+        known.learn("notes", Some("alice"), None, listing(&[A]));
         tokio::time::advance(Duration::from_secs(1)).await;
         let changed = tool(CHANGED).pin;
-        known.record("notes", "alice", [("a", changed)]);
+        known.record("notes", ("alice", None), [("a", changed)]);
         assert_eq!(
             known.state("notes", "alice", "a"),
             CachedState::Fresh(ToolState::Defined(changed))
         );
         tokio::time::advance(Duration::from_secs(1)).await;
-        known.learn("notes", Some("alice"), listing(&[A]));
+        known.learn("notes", Some("alice"), None, listing(&[A]));
         assert_eq!(
             known.state("notes", "alice", "a"),
             CachedState::Fresh(ToolState::Defined(tool(A).pin))
@@ -296,15 +377,54 @@ mod tests {
         assert_eq!(known.state("notes", "alice", "a"), CachedState::Nothing);
     }
 
+    fn account(id: &str) -> Arc<Account> {
+        let value = http::HeaderValue::from_static("Bearer x");
+        Arc::new(Account::new(AccountId::new(id), value))
+    }
+
+    /// What one account was shown is nothing once another is connected, and forgotten with the first.
+    #[tokio::test(start_paused = true)]
+    async fn what_an_account_was_shown_ends_with_it() {
+        let known = Arc::new(ToolCache::default());
+        let (first, second) = (account("a_1"), account("a_2"));
+        let state = || known.state("notes", "alice", "a");
+        known.learn("notes", Some("alice"), Some(&first), listing(&[A]));
+        let defined = ToolState::Defined(tool(A).pin);
+        assert_eq!(state(), CachedState::Fresh(defined));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let changed = tool(CHANGED).pin;
+        for other in [None, Some(second.id())] {
+            known.record("notes", ("alice", other), [("a", changed)]);
+            assert_eq!(state(), CachedState::Fresh(defined), "{other:?}");
+        }
+        known.record("notes", ("alice", Some(first.id())), [("a", changed)]);
+        let seen = ToolState::Defined(changed);
+        assert_eq!(state(), CachedState::Fresh(seen));
+        known.learn("notes", Some("bob"), Some(&second), listing(&[A]));
+        first.end();
+        assert_eq!(state(), CachedState::Nothing);
+        assert!(known.listing("notes", Some("alice"), AGEING).is_none());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(known.persons.lock()["notes"].len(), 1);
+        assert_eq!(known.followed.lock().len(), 1);
+        assert!(known.listing("notes", Some("bob"), AGEING).is_some());
+        // Whoever held it last ends it, too.
+        drop(second);
+        assert!(known.listing("notes", Some("bob"), AGEING).is_none());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(known.persons.lock()["notes"].is_empty());
+        assert!(known.followed.lock().is_empty());
+    }
+
     #[test]
     fn a_shorter_form_counts_if_the_whole_one_is_pinned() {
-        let known = ToolCache::default();
+        let known = Arc::new(ToolCache::default());
         let short = tool(r#"{"name":"a"}"#).definition;
         let is_part = |definition: &Definition, pin| {
             known.is_part_of_pinned("notes", "alice", definition, pin)
         };
         assert_eq!(is_part(&short, tool(A).pin), None);
-        known.learn("notes", Some("alice"), listing(&[A]));
+        known.learn("notes", Some("alice"), None, listing(&[A]));
         assert_eq!(is_part(&short, tool(A).pin), Some(true));
         assert_eq!(is_part(&short, tool(CHANGED).pin), Some(false));
         assert_eq!(is_part(&tool(CHANGED).definition, tool(A).pin), Some(false));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::scopes::{Coverage, Operation, Scopes};
 use crate::access_token::{Attenuation, Claims, Tools, VerifiedToken};
+use crate::account::AccountId;
 use crate::clock::Timestamp;
 use crate::grants::amendment::Amended;
 use crate::grants::{DigestedTools, NotAllowed, Pin, ToolState};
@@ -59,6 +60,7 @@ pub struct AccessToken {
     scopes: Arc<Scopes>,
     amended: Option<Arc<Amended>>,
     kept: Option<Arc<DigestedTools>>,
+    account: Option<AccountId>,
 }
 
 impl AccessToken {
@@ -95,6 +97,7 @@ impl AccessToken {
             scopes: Arc::clone(audience.scopes),
             amended: None,
             kept: None,
+            account: None,
         })
     }
 
@@ -122,6 +125,17 @@ impl AccessToken {
     pub fn supposing_tools(self, kept: Option<Tools>) -> Self {
         let kept = kept.map(|tools| Arc::new(tools.into()));
         Self { kept, ..self }
+    }
+
+    /// The same token, used with an account of its person at the backend.
+    #[must_use]
+    pub fn with_account(self, account: Option<AccountId>) -> Self {
+        Self { account, ..self }
+    }
+
+    /// The account at the backend that its person calls with, if they do with one.
+    pub const fn account(&self) -> Option<&AccountId> {
+        self.account.as_ref()
     }
 
     /// The tools that are granted.

@@ -16,6 +16,7 @@ use crate::client_watch::gone;
 use crate::context::RequestContext;
 use crate::cors::allow_reading;
 use crate::exchange_watch::{self, ExchangeWatch, Next, Patience};
+use crate::holder::Holder;
 use crate::lifetime::{self, StreamLifetime};
 use crate::mounted_backend::MountedBackend;
 use crate::policy_input;
@@ -60,6 +61,11 @@ pub(super) const fn always_ok(_: &Message) -> u16 {
 }
 
 impl Downstream<'_> {
+    /// Whose it is.
+    pub(super) fn holder(&self) -> Holder<'_> {
+        Holder::new(&self.token, &self.mounted.backend.mount)
+    }
+
     /// Answers a request with its response, or with events if something comes before it or it takes
     /// long.
     pub(super) async fn answer(

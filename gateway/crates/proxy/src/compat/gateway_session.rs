@@ -265,11 +265,8 @@ impl Translator {
     }
 
     fn bind_session(&self, text: &str, downstream: &Downstream<'_>) -> String {
-        let mount = &downstream.mounted.backend.mount;
-        downstream
-            .state
-            .sessions
-            .bind_own(text, &downstream.claims, mount)
+        let sessions = &downstream.state.sessions;
+        sessions.bind_own(text, downstream.holder())
     }
 
     fn kept(
@@ -296,7 +293,7 @@ impl Translator {
 
 fn own_key(written: &SessionState, downstream: &Downstream<'_>) -> Key {
     Key {
-        owner: Owner::new(&downstream.claims, &downstream.mounted.backend.mount.name),
+        owner: Owner::new(downstream.holder()),
         name: written.nonce.clone(),
     }
 }

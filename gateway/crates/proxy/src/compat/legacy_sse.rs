@@ -47,15 +47,12 @@ impl Translator {
             streams: Arc::clone(&self.legacy_streams),
             name: name.clone(),
         };
-        let mount = &downstream.mounted.backend.mount;
-        let url = downstream
-            .state
-            .sessions
-            .bind_own_endpoint(&name, &downstream.claims, mount);
+        let sessions = &downstream.state.sessions;
+        let url = sessions.bind_own_endpoint(&name, downstream.holder());
         let endpoint = Bytes::from(format!("event: endpoint\ndata: {url}\n\n"));
         let param_headers = Arc::clone(&self.param_headers);
         let legacy_outboxes = &downstream.state.legacy_outboxes;
-        let outbox = legacy_outboxes.open(downstream.mounted, &downstream.claims, &name);
+        let outbox = legacy_outboxes.open(downstream.holder(), &name);
         let responses = ResponseStream::spawn(move |out| async move {
             let _named = named;
             serve(posted, outbox, protocol, param_headers, out).await;

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::stateless_upstream::ask;
 use super::upstream_client::{More, UpstreamClient};
+use gateway_core::account::AccountId;
 use gateway_upstream::Failure;
 
 /// How many tools are remembered.
@@ -19,9 +20,11 @@ const TOOLS: usize = 2048;
 /// `tools/list` is followed up to this page.
 const MOST_PAGES: usize = 50;
 
-/// What is known of tools, by backend, person and name.
+type Key = (String, String, Option<AccountId>, String);
+
+/// What is known of tools, by backend, person, account there, and name.
 #[derive(Debug)]
-pub(super) struct ParamHeaders(Cache<(String, String, String), Arc<Mirrored>>);
+pub(super) struct ParamHeaders(Cache<Key, Arc<Mirrored>>);
 
 impl Default for ParamHeaders {
     fn default() -> Self {
@@ -95,7 +98,9 @@ impl ParamHeaders {
     }
 }
 
-fn key(upstream: &UpstreamClient, tool: &str) -> (String, String, String) {
-    let user = upstream.token().claims().user.as_str().to_owned();
-    (upstream.backend.mount.name.clone(), user, tool.to_owned())
+fn key(upstream: &UpstreamClient, tool: &str) -> Key {
+    let token = upstream.token();
+    let (backend, user) = (&upstream.backend.mount.name, token.claims().user.as_str());
+    let account = token.account().cloned();
+    (backend.clone(), user.to_owned(), account, tool.to_owned())
 }

@@ -11,8 +11,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::response_stream::Task;
 use super::upstream_session::UpstreamSession;
+use crate::holder::Holder;
 use crate::lifetime::StreamLifetime;
-use gateway_core::access_token::Claims;
+use gateway_core::account::AccountId;
 
 /// A session that is not used ends after this.
 const IDLE: Duration = Duration::from_secs(30 * 60);
@@ -30,13 +31,16 @@ pub(super) struct Owner {
     /// of its own.
     grant: String,
     backend: String,
+    /// The account there that it was begun with.
+    account: Option<AccountId>,
 }
 
 impl Owner {
-    pub(super) fn new(claims: &Claims, backend: &str) -> Self {
+    pub(super) fn new(holder: Holder<'_>) -> Self {
         Self {
-            grant: claims.grant.as_str().to_owned(),
-            backend: backend.to_owned(),
+            grant: holder.claims.grant.as_str().to_owned(),
+            backend: holder.mount.name.clone(),
+            account: holder.account.cloned(),
         }
     }
 }

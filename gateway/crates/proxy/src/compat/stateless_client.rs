@@ -61,11 +61,7 @@ impl Translator {
             }
         };
         let shared = self.shared(downstream, wire, caller.clone());
-        let states = StateTags::new(
-            &downstream.state.sessions,
-            &downstream.claims,
-            &downstream.mounted.backend.mount,
-        );
+        let states = StateTags::new(&downstream.state.sessions, downstream.holder());
         if let Some(state) = to_stateful::request_state(&message) {
             let responses = self.retried(&state, upstream, id.clone(), caller, message, states);
             return downstream
@@ -172,7 +168,7 @@ impl Translator {
         SharedSession {
             pool: Arc::clone(&self.pool),
             key: Key {
-                owner: Owner::new(&downstream.claims, &downstream.mounted.backend.mount.name),
+                owner: Owner::new(downstream.holder()),
                 name: URL_SAFE_NO_PAD.encode(Sha256::digest(caller.identity())),
             },
             wire,

@@ -223,6 +223,7 @@ impl UpstreamClient {
                 identity: &self.identity,
                 claims: self.token().claims(),
                 token: self.token.as_deref().map(BackendToken::as_str),
+                account: None,
                 // It stands among the client's headers.
                 trace: None,
             })
@@ -230,6 +231,7 @@ impl UpstreamClient {
         let request = Request {
             target,
             body: body.clone(),
+            account: None,
             pooling: Pooling::Reuse,
             is_repeatable,
             follows_redirect: true,

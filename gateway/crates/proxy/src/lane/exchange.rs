@@ -184,6 +184,7 @@ impl LaneExchange {
             identity: &self.road.service.state.settings.identity_headers,
             claims: admitted.permit.token().claims(),
             token: self.token.as_deref().map(BackendToken::as_str),
+            account: None,
             trace: trace.as_ref(),
         };
         upstream_head::each(&head, |name, value| {

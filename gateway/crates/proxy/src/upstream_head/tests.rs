@@ -9,7 +9,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::grants::{GrantId, UserId};
 use gateway_core::protocol::resource::{Mount, Resource};
 use gateway_core::protocol::scope::Scope;
-use gateway_upstream::Address;
+use gateway_upstream::{AccountUse, Address};
 
 fn backend() -> Backend {
     Backend {
@@ -31,6 +31,10 @@ fn backend() -> Backend {
         )],
         approval_required: Default::default(),
         token_header: Some(HeaderName::from_static("x-gateway-token")),
+        account: Some(AccountUse {
+            header: HeaderName::from_static("x-api-key"),
+            is_optional: false,
+        }),
         connect_timeout: Duration::from_secs(5),
         response_timeout: Duration::from_secs(5),
         start_timeout: Duration::from_secs(5),
@@ -72,6 +76,7 @@ fn input<'a>(
         identity,
         claims,
         token: Some("tok"),
+        account: None,
     }
 }
 
@@ -115,6 +120,35 @@ fn who_takes_anything_asks_for_what_strict_servers_want() {
     }
     assert_eq!(accept(&Method::POST, &["application/json"]), None);
     assert_eq!(accept(&Method::GET, &["text/*"]), None);
+}
+
+/// The credential of an account is the gateway's to say: nothing of that name comes from a client, also
+/// where there is none.
+#[test]
+fn an_account_is_called_with_by_the_gateway_alone() {
+    let mut headers = HeaderMap::new();
+    for name in ["x-api-key", "X_Api_Key", "x.api.key", "x-api_key"] {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        headers.append(name, HeaderValue::from_static("the client's"));
+    }
+    headers.append("x-api-keys", HeaderValue::from_static("another"));
+    let (claims, backend, identity) = (claims(), backend(), IdentityHeaders::default());
+    let value = HeaderValue::from_static("alice's");
+    for account in [None, Some(&value)] {
+        let input = UpstreamHead {
+            account,
+            ..input(&claims, &headers, &backend, &identity)
+        };
+        let head = build(&input).unwrap();
+        let said: Vec<_> = head.headers.get_all("x-api-key").iter().collect();
+        assert_eq!(said, account.into_iter().collect::<Vec<_>>());
+        let others = head
+            .headers
+            .iter()
+            .filter(|(_, value)| *value == "the client's");
+        assert_eq!(others.count(), 0);
+        assert_eq!(head.headers["x-api-keys"], "another");
+    }
 }
 
 #[test]
