@@ -8,7 +8,6 @@ use url::Url;
 
 use crate::endpoint::Endpoint;
 use crate::error_response::store_fault;
-use crate::fetch::FetchError;
 use crate::server::AuthorizationServer;
 use gateway_core::client::assertion::{Assertion, AssertionError, VerifiedAssertion};
 use gateway_core::client::keys::{KeySet, KeySetError, KeySource};
@@ -17,6 +16,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
+use gateway_fetch::FetchError;
 use gateway_store::{CountKey, Key};
 
 /// The window of the limits below.

@@ -1,13 +1,13 @@
 //! Finding a client by its id: in the configuration, in the store, or in the metadata document
 //! whose address the id is.
 
-use crate::fetch::FetchError;
 use crate::server::AuthorizationServer;
 use gateway_core::client::known_documents;
 use gateway_core::client::metadata_document::{self, DocumentError, DocumentUrl};
 use gateway_core::client::{Client, ClientId};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
+use gateway_fetch::FetchError;
 use gateway_store::StoreError;
 
 /// Why there is no client.

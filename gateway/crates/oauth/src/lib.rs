@@ -40,7 +40,6 @@ mod dispatch;
 pub mod endpoint;
 pub mod error_page;
 mod error_response;
-pub mod fetch;
 mod form_token;
 pub mod home;
 pub mod identity;

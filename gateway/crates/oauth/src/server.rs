@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::device::apps::DeviceApps;
-use crate::fetch::Documents;
 use crate::identity::{Passwords, Setup};
 use crate::owner::visit::OwnerPagesHandle;
 use crate::passkey::site::Passkeys;
@@ -22,6 +21,7 @@ use gateway_core::protocol::redirect_uri::PrivateUseSchemes;
 use gateway_core::protocol::resource::{Issuer, Mount};
 use gateway_core::reason::Reason;
 use gateway_core::secret::{SecretHash, TagKey};
+use gateway_fetch::Documents;
 use gateway_metrics::Metrics;
 use gateway_store::journal::Journal;
 use gateway_store::{LastUse, Records, ToolsUnknown, User};

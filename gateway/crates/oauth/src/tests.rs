@@ -23,7 +23,6 @@ use serde_json::{Value, json};
 
 use crate::authorize::next_step::Consented;
 use crate::endpoint::Endpoint;
-use crate::fetch::{Documents, Fetcher, Limits};
 use crate::identity::{Passwords, Setup};
 use crate::server::{AuthorizationServer, Settings};
 use crate::{authorize, register, revoke, token};
@@ -36,6 +35,7 @@ use gateway_core::protocol::redirect_uri::PrivateUseSchemes;
 use gateway_core::protocol::resource::{Issuer, Mount};
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::secret::{Secret, TagKey};
+use gateway_fetch::{Documents, Fetcher, Limits};
 use gateway_store::{Cursor, Memory, Records, User};
 use gateway_upstream::{Catalogue, IdentityHeaders};
 

@@ -34,8 +34,8 @@ use gateway_core::protocol::resource::{Issuer, Mount, Resource};
 use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web_origin::AllowedOrigins;
 use gateway_core::secret::TagKey;
+use gateway_fetch::{Documents, Fetcher, Limits};
 use gateway_oauth::AuthorizationServer;
-use gateway_oauth::fetch::{Documents, Fetcher, Limits};
 use gateway_oauth::identity::{Passwords, Setup};
 use gateway_store::{Memory, Records, Revocation, RevocationView, Store, StoreEpoch};
 use gateway_upstream::{

@@ -12,12 +12,12 @@ use base64::engine::general_purpose::STANDARD;
 use super::client_key::ClientKey;
 use super::failure::Failure;
 use super::settings::{Authentication, Provider};
-use crate::fetch::Query;
 use crate::server::AuthorizationServer;
 use gateway_core::client::assertion;
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
+use gateway_fetch::Query;
 
 /// A code or a refresh token, and where it is exchanged.
 pub(super) struct Exchange<'a> {

@@ -5,10 +5,10 @@ use url::Url;
 
 use super::settings::Provider;
 use crate::error_response::loggable;
-use crate::fetch::FetchError;
 use gateway_core::grants::UserId;
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
+use gateway_fetch::FetchError;
 use gateway_store::StoreError;
 
 /// Why there is no login.

@@ -9,11 +9,11 @@ use super::failure::Failure;
 use super::openid::ProviderUser;
 use super::settings::{GitHub, Provider};
 use super::start::Pass;
-use crate::fetch::{FetchError, Query};
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{self, MailAddress, Profile};
 use gateway_core::reason::Reason;
+use gateway_fetch::{FetchError, Query};
 use http::StatusCode;
 
 /// The login page, without what every provider is sent. Organisations are asked for only where

@@ -9,9 +9,9 @@ use super::id_token::Keys;
 use super::providers::Providers;
 use super::settings::OpenId;
 use super::tenant::is_document_issuer;
-use crate::fetch::FetchError;
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
+use gateway_fetch::FetchError;
 
 /// Where a provider is asked for what.
 #[derive(Clone, Debug)]

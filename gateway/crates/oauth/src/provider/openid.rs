@@ -12,13 +12,13 @@ use super::metadata::Metadata;
 use super::providers::Providers;
 use super::settings::{Flavour, OpenId, Provider};
 use super::start::Pass;
-use crate::fetch::{FetchError, Query};
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{MOST_GROUPS, MailAddress, Profile};
 use gateway_core::protocol::scope::OFFLINE_ACCESS;
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, TagKey};
+use gateway_fetch::{FetchError, Query};
 use gateway_store::Identity;
 
 /// The provider's login page, without what every provider is sent.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::settings::Provider;
-use crate::fetch::{Documents, Fetcher, Limits};
+use gateway_fetch::{Documents, Fetcher, Limits};
 use gateway_store::Identity;
 
 /// The providers, and how they are asked.

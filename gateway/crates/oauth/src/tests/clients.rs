@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::clients::{self, NotFound};
-use crate::fetch::{Documents, Fetcher, Limits};
 use gateway_core::client::{Client, ClientId, Registration};
 use gateway_core::reason::Reason;
+use gateway_fetch::{Documents, Fetcher, Limits};
 use gateway_store::Key;
 
 #[tokio::test]

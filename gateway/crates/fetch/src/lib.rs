@@ -3,6 +3,8 @@
 //!
 //! Owns: which hosts and addresses may be asked, and what an answer may cost. Not: what the
 //! document means, how long it is kept (`cache`).
+//!
+//! Begin at [`Fetcher`].
 
 mod cache;
 mod names;

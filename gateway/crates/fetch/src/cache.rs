@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use url::Url;
 
-use crate::fetch::{Answered, FetchError, Fetched, Fetcher, Query};
+use crate::{Answered, FetchError, Fetched, Fetcher, Query};
 use gateway_core::clock::Timestamp;
 
 /// How many documents are fetched at once: bounds the sockets and the memory that strangers can
