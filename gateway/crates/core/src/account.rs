@@ -2,6 +2,10 @@
 //!
 //! Not: the credential that it is used with (`gateway-upstream`), nor what is kept of it.
 
+pub mod renewal;
+pub mod seal;
+pub mod settings;
+
 use std::fmt;
 use std::sync::Arc;
 

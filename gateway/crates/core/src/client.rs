@@ -5,7 +5,9 @@ pub mod fingerprint;
 pub mod keys;
 pub mod known_documents;
 pub mod metadata_document;
+pub mod own_key;
 pub mod registration;
+pub mod secret_basic;
 pub mod service;
 
 use std::fmt;

@@ -2,6 +2,7 @@
 //! knowledge of any other floor.
 
 pub mod bearer;
+pub mod challenge;
 pub mod form;
 pub mod oauth;
 pub mod pkce;

@@ -181,6 +181,18 @@ reasons! {
     BackendPageNotAllowed = "backend_page_not_allowed", "No app of yours may read this page now.", "Connect an app to this backend and allow it the tool fetch, then open the page again: it shows what an app may read in your name, by the operator's policy too.";
     BackendPageUnfit = "backend_page_unfit", "What the backend answered is not a page that is shown here.", "The page names what is wrong with it: pages are HTML, plain text, style sheets and pictures of at most 4 MiB.";
     MethodNotAllowed = "method_not_allowed", "The path does not take this method.", "The Allow header names those it takes.";
+    // Everybody's own account at a backend
+    AccountNotConnected = "account_not_connected", "The backend is called with everybody's own account there, and this person has connected none.", "Open the address that the app shows, or /account at the gateway, and connect one.";
+    AccountConnectAgain = "account_connect_again", "This person's account at the backend is not accepted there any more.", "Open the address that the app shows, or /account at the gateway, and connect it again.";
+    AccountUnavailable = "account_unavailable", "This person's account at the backend has to be renewed, and the backend's authorization server can't be asked.", "Nothing to connect: calls go on by themselves once it answers; the operator checks that this machine reaches it.";
+    AccountServerUnusable = "account_server_unusable", "The backend's authorization server could not be found or used.", "The page and the log name what is wrong; what the backend does not say of it can be said in backend.account.";
+    AccountRefused = "account_refused", "The backend's authorization server did not allow it.", "Start again; if it recurs, the page and the log have its own words, and the operator compares backend.account with what is registered there.";
+    AccountAnswerInvalid = "account_answer_invalid", "The backend's authorization server answered something that can't be taken.", "Start again; if it recurs, the page and the log name what is wrong.";
+    AccountIssuerMismatch = "account_issuer_mismatch", "The answer comes from another authorization server than the one that was asked.", "Start again; if it recurs, somebody may be mixing them up: the operator checks backend.account.";
+    AccountStateUnknown = "account_state_unknown", "This connection was not begun in this browser by this person, is over ten minutes old, or was already used.", "Start again from /account; allow cookies for this site.";
+    AccountLinkUnknown = "account_link_unknown", "The link is wrong or older than 15 minutes.", "Call again in the app, which shows another; or connect the account at /account.";
+    AccountLinkForeign = "account_link_foreign", "The link is for another person than the one who is logged in here.", "Nothing was changed. Whoever sent you this link wants you to connect your account for them: don't. If it is yours, log in as who uses the app.";
+    AccountKeyRefused = "account_key_refused", "The backend did not accept the key in a trial call.", "Compare it with the one at the backend, and paste it whole.";
     // Faults
     AuditUnavailable = "audit_unavailable", "The audit log can't be written, so nothing is given that it would have to hold.", "Check the space and rights of the disk that audit.file is on; requests go on by themselves once it takes records. audit.on_failure decides.";
     StoreUnavailable = "store_unavailable", "The state store did not answer.", "Check the store; requests go on by themselves once it is back.";

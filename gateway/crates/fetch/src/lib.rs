@@ -1,5 +1,5 @@
 //! Guarded outgoing requests: a small JSON document whose URL a stranger chose, and what an identity
-//! provider is asked.
+//! provider or a backend's authorization server is asked.
 //!
 //! Owns: which hosts and addresses may be asked, and what an answer may cost. Not: what the
 //! document means, how long it is kept (`cache`).
@@ -107,14 +107,38 @@ pub struct Query<'a> {
     pub url: &'a Url,
     /// The value of `Authorization`. Never logged.
     pub authorization: Option<&'a str>,
-    /// The form to be posted; `None`: a document is got. Never logged.
-    pub form: Option<&'a str>,
+    /// What is posted; `None`: a document is got. Never logged.
+    pub body: Option<Body<'a>>,
+}
+
+/// What is posted.
+#[derive(Clone, Copy)]
+pub enum Body<'a> {
+    /// A form.
+    Form(&'a str),
+    /// A JSON document.
+    Json(&'a str),
+}
+
+impl<'a> Body<'a> {
+    const fn text(self) -> &'a str {
+        match self {
+            Self::Form(text) | Self::Json(text) => text,
+        }
+    }
+
+    const fn media_type(self) -> &'static str {
+        match self {
+            Self::Form(_) => "application/x-www-form-urlencoded",
+            Self::Json(_) => "application/json",
+        }
+    }
 }
 
 /// A document that came with a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
-    /// 200, or 400 or 401, with which an endpoint of OAuth says what was wrong.
+    /// 200 or 201, or 400 or 401, with which an endpoint of OAuth says what was wrong.
     pub status: StatusCode,
     /// The whole body.
     pub body: Bytes,
@@ -160,7 +184,7 @@ impl Fetcher {
         let query = Query {
             url,
             authorization: None,
-            form: None,
+            body: None,
         };
         match self.ask(query).await? {
             Answered {
@@ -212,9 +236,9 @@ impl Fetcher {
             .write_request_header(Box::new(request))
             .await
             .map_err(connection)?;
-        if let Some(form) = query.form {
-            let form = Bytes::copy_from_slice(form.as_bytes());
-            let sent = session.write_request_body(form, true).await;
+        if let Some(body) = query.body {
+            let body = Bytes::copy_from_slice(body.text().as_bytes());
+            let sent = session.write_request_body(body, true).await;
             sent.map_err(connection)?;
         }
         session.finish_request_body().await.map_err(connection)?;
@@ -276,7 +300,7 @@ fn request(query: Query<'_>) -> pingora::Result<RequestHeader> {
     let url = query.url;
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
-    let method = query.form.map_or(Method::GET, |_| Method::POST);
+    let method = query.body.map_or(Method::GET, |_| Method::POST);
     let mut request = RequestHeader::build(method, target.as_bytes(), Some(6))?;
     request.insert_header(HOST, authority)?;
     request.insert_header(ACCEPT, "application/json")?;
@@ -287,9 +311,9 @@ fn request(query: Query<'_>) -> pingora::Result<RequestHeader> {
     if let Some(authorization) = query.authorization {
         request.insert_header(AUTHORIZATION, authorization)?;
     }
-    if let Some(form) = query.form {
-        request.insert_header(CONTENT_TYPE, "application/x-www-form-urlencoded")?;
-        request.insert_header(CONTENT_LENGTH, form.len())?;
+    if let Some(body) = query.body {
+        request.insert_header(CONTENT_TYPE, body.media_type())?;
+        request.insert_header(CONTENT_LENGTH, body.text().len())?;
     }
     Ok(request)
 }
@@ -299,8 +323,9 @@ type Accepted = (StatusCode, Option<Duration>);
 fn accept(header: Option<&ResponseHeader>, limit: usize) -> Result<Accepted, FetchError> {
     let header = header.ok_or(FetchError::Connection)?;
     let status = header.status;
-    let says_why = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED].contains(&status);
-    if status != StatusCode::OK && !says_why {
+    let says_why = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED];
+    let is_done = [StatusCode::OK, StatusCode::CREATED].contains(&status);
+    if !is_done && !says_why.contains(&status) {
         return Err(FetchError::Status(status));
     }
     let text = |name: http::HeaderName| {
@@ -314,9 +339,10 @@ fn accept(header: Option<&ResponseHeader>, limit: usize) -> Result<Accepted, Fet
     let json = media_type == "application/json"
         || (media_type.starts_with("application/") && media_type.ends_with("+json"));
     if !json {
-        return Err(match status {
-            StatusCode::OK => FetchError::MediaType,
-            status => FetchError::Status(status),
+        return Err(if is_done {
+            FetchError::MediaType
+        } else {
+            FetchError::Status(status)
         });
     }
     if text(CONTENT_LENGTH)

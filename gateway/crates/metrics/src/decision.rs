@@ -67,6 +67,7 @@ impl Metrics {
             Event::Consent => &self.consents,
             Event::Registration => &self.registrations,
             Event::Revocation => &self.revocations,
+            Event::Account => &self.accounts,
             Event::Operator => &self.operator_commands,
             Event::Token if decision.outcome != Outcome::Allowed => &self.tokens_refused,
             _ => return,

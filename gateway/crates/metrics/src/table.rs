@@ -143,6 +143,10 @@ metrics! {
         = "Clients that registered themselves, or were refused.";
     revocations: CounterFamily "gateway_revocations_total" ["outcome" "reason"]
         = "Times that access was taken back, by a person, an app, the operator, or the gateway because something was used twice.";
+    accounts: CounterFamily "gateway_accounts_total" ["outcome" "reason"]
+        = "Times that a person's account at a backend was connected, renewed or removed, or that this was refused or failed.";
+    account_renewals: CounterFamily "gateway_account_renewals_total" ["backend" "outcome"]
+        = "Renewals of people's accounts at a backend: `renewed`, `lapsed` where it is to be connected again, or `unavailable` where the authorization server could not be asked.";
     operator_commands: CounterFamily "gateway_operator_commands_total" ["outcome" "reason"]
         = "Commands of the operator through the admin listener.";
     revocation_effect: HistogramFamily "gateway_revocation_effect_seconds" [] LONG

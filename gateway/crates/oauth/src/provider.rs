@@ -8,7 +8,6 @@
 
 mod back_channel;
 mod callback;
-mod client_key;
 #[cfg(test)]
 pub(crate) mod examples;
 mod exchange;
@@ -28,6 +27,7 @@ mod state;
 mod tenant;
 mod unlink;
 
+pub(crate) use self::callback::CallbackQuery;
 pub(crate) use self::failure::{Failure, is_absence, is_fault};
 pub(crate) use self::id_jag::{IdJag, may_be_given, read_id_jag};
 pub(crate) use self::membership::{Membership, find_provider, membership};
@@ -36,16 +36,16 @@ pub(crate) use self::renewal::renewed_standing;
 pub use self::settings::{
     Authentication, Flavour, GitHub, IdJagRules, OnLeave, OpenId, Protocol, Provider, WellKnown,
 };
-pub(crate) use self::start::link_bound;
+pub(crate) use self::start::{browser_hash, link_bound};
 pub(crate) use self::unlink::has_another_way_in;
 pub use self::unlink::{Unlinked, unlink};
 
 use http::{Method, StatusCode};
 
-use self::client_key::ClientKey;
 use crate::cacheable_response;
 use crate::endpoint::Endpoint;
 use crate::server::AuthorizationServer;
+use gateway_core::client::own_key::OwnKey;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
@@ -83,7 +83,7 @@ pub(super) async fn answer(
 fn keys(server: &AuthorizationServer, provider: &Provider, request: &Request) -> Response {
     match provider.authentication {
         Authentication::PrivateKey => {
-            let key = ClientKey::new(&server.tags, &provider.name);
+            let key = OwnKey::at_provider(&server.tags, &provider.name);
             let set = serde_json::json!({ "keys": [key.public()] });
             cacheable_response::json(request, "application/jwk-set+json", &set)
         }

@@ -23,7 +23,7 @@ pub enum Table {
     Once,
     /// Single values: the setup code, the certificate, fingerprints of keys, what a user allowed a client last,
     /// when a grant was used, what it allowed before it was amended, whose an account at an identity
-    /// provider or a passkey is.
+    /// provider or a passkey is, accounts at backends.
     Setting,
 }
 
@@ -116,6 +116,18 @@ pub enum KeyKind {
     IndexMark,
     /// Whose turn it is to compare them.
     IndexWalk,
+    /// A person's account at a backend.
+    Account,
+    /// Whose turn it is to renew one.
+    AccountRenewal,
+    /// A connection to one that was begun.
+    AccountLogin,
+    /// The link of a call to connect one.
+    AccountLink,
+    /// What tells a key that seals accounts from others.
+    AccountKey,
+    /// What the gateway is registered as at a backend's authorization server.
+    AccountClient,
 }
 
 impl KeyKind {
@@ -138,7 +150,10 @@ impl KeyKind {
             | Self::ServiceGrant
             | Self::OrderLease
             | Self::AcmeChallenge
-            | Self::IndexWalk => Table::Once,
+            | Self::IndexWalk
+            | Self::AccountRenewal
+            | Self::AccountLogin
+            | Self::AccountLink => Table::Once,
             Self::Setup
             | Self::IndexMark
             | Self::Identity
@@ -150,7 +165,10 @@ impl KeyKind {
             | Self::EarlierTools
             | Self::AcmeAccount
             | Self::Certificate
-            | Self::FailedOrders => Table::Setting,
+            | Self::FailedOrders
+            | Self::Account
+            | Self::AccountKey
+            | Self::AccountClient => Table::Setting,
         }
     }
 }
@@ -187,6 +205,12 @@ impl fmt::Display for KeyKind {
             Self::AcmeChallenge => "answer to an ACME server",
             Self::IndexMark => "mark of the indexes",
             Self::IndexWalk => "walk of the indexes",
+            Self::Account => "account at a backend",
+            Self::AccountRenewal => "renewal of an account",
+            Self::AccountLogin => "connection to an account",
+            Self::AccountLink => "link to connect an account",
+            Self::AccountKey => "key of accounts",
+            Self::AccountClient => "client at a backend's authorization server",
         })
     }
 }

@@ -66,10 +66,11 @@ pub use self::memory::Memory;
 pub use self::metered::Metered;
 pub use self::movable::Movable;
 pub use self::records::{
-    AcmeAccount, Disabled, FailedOrders, FormPage, GrantsOf, Identity, KeptCertificate, KeptDevice,
-    KeptGoal, KeptGrant, KeptSetup, LoginSubject, ORDER_LEASE, OrderLease, Page, Passkey,
-    ProviderLogin, Readable, Records, RescueLink, ServiceGrantKey, SetupOffer, SetupState,
-    Submission, TakenCode, TakenDevice, TakenLink, TakenLogin, ToolsUnknown, User,
+    Account, AccountLink, AccountLogin, AcmeAccount, Disabled, FailedOrders, FormPage, GrantsOf,
+    Identity, KeptAccount, KeptCertificate, KeptDevice, KeptGoal, KeptGrant, KeptSetup, Lapse,
+    LoginSubject, ORDER_LEASE, OrderLease, Page, Passkey, ProviderLogin, Readable, Records,
+    RescueLink, ServiceGrantKey, SetupOffer, SetupState, Submission, TakenAccountLogin, TakenCode,
+    TakenDevice, TakenLink, TakenLogin, ToolsUnknown, User,
 };
 pub use self::redis::Redis;
 pub use self::revocation::{Cursor, Revocation, Revoked};

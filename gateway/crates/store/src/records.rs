@@ -2,6 +2,7 @@
 //! is done with it. Owns: reading and writing a record. Not: what a record means (`gateway-core`).
 
 mod access;
+mod accounts;
 mod certificates;
 mod clients;
 mod codes;
@@ -30,6 +31,9 @@ mod users;
 mod ways;
 
 pub use self::access::Records;
+pub use self::accounts::{
+    Account, AccountLink, AccountLogin, KeptAccount, Lapse, TakenAccountLogin,
+};
 pub use self::certificates::{AcmeAccount, FailedOrders, KeptCertificate, ORDER_LEASE, OrderLease};
 pub use self::codes::TakenCode;
 pub use self::device_codes::{KeptDevice, TakenDevice};

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use gateway_core::account::AccountId;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{GrantId, UserId};
@@ -41,11 +42,13 @@ pub enum Revoked {
     Given(Timestamp, Timestamp),
     /// What was signed with the signing key of this number.
     SigningKey(u32),
+    /// A connection to an account at a backend, with its credentials.
+    Account(AccountId),
 }
 
 impl Revoked {
-    /// Reads what [`fmt::Display`] writes. Grants begin with `g_` and tokens are hexadecimal, so that
-    /// neither names a moment. What an earlier or later version wrote and this one can't read names nothing.
+    /// Reads what [`fmt::Display`] writes. Grants begin with `g_`, accounts with `a_`, and tokens are
+    /// hexadecimal, so that none names a moment. What an earlier or later version wrote and this one can't read names nothing.
     pub fn parse(text: &str) -> Self {
         let moment = |rest: &str| -> Option<(Timestamp, String)> {
             let (before, id) = rest.split_once(':')?;
@@ -60,6 +63,7 @@ impl Revoked {
         match (client, user) {
             (Some((before, id)), _) => Self::Client(ClientId::new(id), before),
             (_, Some((before, id))) => Self::User(UserId::new(id), before),
+            _ if text.starts_with("a_") => Self::Account(AccountId::new(text)),
             _ if text.bytes().all(|b| b.is_ascii_hexdigit()) => Self::Token(text.to_owned()),
             _ => Self::Grant(GrantId::new(text)),
         }
@@ -71,6 +75,7 @@ impl fmt::Display for Revoked {
         match self {
             Self::Grant(id) => id.fmt(f),
             Self::Token(id) => id.fmt(f),
+            Self::Account(id) => id.fmt(f),
             Self::Client(id, before) => write!(f, "client:{}:{id}", before.millis()),
             Self::User(id, before) => write!(f, "user:{}:{id}", before.millis()),
             Self::Given(from, until) => write!(f, "given:{}:{}", from.secs(), until.secs()),
@@ -105,6 +110,7 @@ mod tests {
             Revoked::User(UserId::new("u_1"), at),
             Revoked::Given(Timestamp::from_secs(7), Timestamp::from_secs(9)),
             Revoked::SigningKey(2),
+            Revoked::Account(AccountId::new("a_x-1")),
         ] {
             assert_eq!(Revoked::parse(&revoked.to_string()), revoked);
         }

@@ -25,6 +25,7 @@ use crate::revocation::{Cursor, Revocation, Revoked};
 use crate::revocation_waiters::{RevocationWaiters, WaitKeys};
 use crate::store::Store;
 use gateway_core::access_token::VerifiedToken;
+use gateway_core::account::AccountId;
 use gateway_core::client::ClientId;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::amendment::{Amended, Amendment};
@@ -46,7 +47,7 @@ pub struct RevocationView {
 
 #[derive(Debug, Default)]
 struct State {
-    /// When to forget it, by the id of a grant or a token.
+    /// When to forget it, by the id of a grant, a token or an account.
     named: HashMap<String, Timestamp>,
     clients: HashMap<ClientId, NotBefore>,
     users: HashMap<UserId, NotBefore>,
@@ -91,7 +92,7 @@ impl State {
         }
         let revoked = Revoked::parse(&revocation.id);
         let is_new = match &revoked {
-            Revoked::Grant(_) | Revoked::Token(_) => {
+            Revoked::Grant(_) | Revoked::Token(_) | Revoked::Account(_) => {
                 let known = self.named.get_mut(&revocation.id);
                 let is_new = known.is_none();
                 match known {
@@ -254,6 +255,17 @@ impl RevocationView {
             tokens: token.ids(),
         };
         self.waiters.until(keys, || self.revokes(token)).await;
+    }
+
+    /// Whether this connection to an account at a backend was ended, as far as this view knows.
+    pub fn ends_account(&self, account: &AccountId) -> bool {
+        self.state.read().named.contains_key(account.as_str())
+    }
+
+    /// Waits until it is.
+    pub async fn account_ended(&self, account: &AccountId) {
+        let is_ended = || self.ends_account(account);
+        self.waiters.until_account(account, is_ended).await;
     }
 
     /// The same for a grant alone.

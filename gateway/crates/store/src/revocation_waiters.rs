@@ -8,6 +8,7 @@
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::pin::pin;
 
+use gateway_core::account::AccountId;
 use gateway_core::client::ClientId;
 use gateway_core::grants::{GrantId, UserId};
 use tokio::sync::Notify;
@@ -25,6 +26,7 @@ pub(super) struct RevocationWaiters {
     grants: Slots,
     clients: Slots,
     users: Slots,
+    accounts: Slots,
     /// Of tokens that nobody attenuated.
     tokens: Slots,
     /// Attenuated tokens end with each token that they came from: they are woken for every token.
@@ -47,6 +49,7 @@ impl Default for RevocationWaiters {
             grants: Slots::default(),
             clients: Slots::default(),
             users: Slots::default(),
+            accounts: Slots::default(),
             tokens: Slots::default(),
             attenuated: Notify::new(),
         }
@@ -87,12 +90,27 @@ impl RevocationWaiters {
         }
     }
 
+    /// The same for who waits for the end of an account alone.
+    pub(super) async fn until_account(&self, account: &AccountId, is_revoked: impl Fn() -> bool) {
+        let slot = self.slot(&self.accounts, account);
+        loop {
+            let mut ended = pin!(slot.notified());
+            // Before the look, so that nothing is missed between the look and the wait.
+            ended.as_mut().enable();
+            if is_revoked() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
     /// Wakes whoever waits under what was revoked.
     pub(super) fn wake(&self, revoked: &Revoked) {
         match revoked {
             Revoked::Grant(grant) => self.slot(&self.grants, grant).notify_waiters(),
             Revoked::Client(client, _) => self.slot(&self.clients, client).notify_waiters(),
             Revoked::User(user, _) => self.slot(&self.users, user).notify_waiters(),
+            Revoked::Account(account) => self.slot(&self.accounts, account).notify_waiters(),
             Revoked::Token(token) => {
                 self.slot(&self.tokens, token).notify_waiters();
                 self.attenuated.notify_waiters();
@@ -191,6 +209,23 @@ mod tests {
                     .expect("it only waited");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_account_wakes_who_waits_for_it() {
+        let waiters = Arc::new(RevocationWaiters::default());
+        let ended = Arc::new(AtomicBool::new(false));
+        let account = AccountId::new("a_1");
+        let (waiting, end, of) = (Arc::clone(&waiters), Arc::clone(&ended), account.clone());
+        let task = tokio::spawn(async move {
+            let look = || end.load(Ordering::SeqCst);
+            waiting.until_account(&of, look).await;
+        });
+        tokio::task::yield_now().await;
+        ended.store(true, Ordering::SeqCst);
+        waiters.wake(&Revoked::Account(account));
+        let woken = tokio::time::timeout(Duration::from_secs(5), task).await;
+        woken.expect("it is woken").expect("it only waited");
     }
 
     #[tokio::test]

@@ -65,6 +65,7 @@ impl Budget {
             | Event::Authorization
             | Event::Consent
             | Event::Token
+            | Event::Account
             | Event::Page => Some(GIVEN),
             Event::Revocation => Some(REVOCATIONS),
             Event::OwnerSet

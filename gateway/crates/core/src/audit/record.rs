@@ -34,6 +34,8 @@ pub enum Event {
     BackendPage,
     /// A form or page of the gateway's own was refused.
     Page,
+    /// A person's account at a backend was connected, renewed or removed, or that failed.
+    Account,
     /// Access was taken back.
     Revocation,
     /// The operator did something through the admin listener.
@@ -59,6 +61,7 @@ impl Event {
             | Self::Logout
             | Self::Consent
             | Self::Token
+            | Self::Account
             | Self::Revocation
             | Self::Operator => true,
             Self::Registration

@@ -9,6 +9,7 @@ use crate::exchange::{Answer, Exchange};
 use crate::finding::{Finding, Verdict};
 use crate::private::is_stray;
 use crate::target::Target;
+use gateway_core::protocol::challenge::{self, parameter};
 
 /// What was asked without a valid token.
 #[derive(Clone, Debug)]
@@ -177,51 +178,9 @@ fn preflight(exchanges: &[Exchange]) -> Finding {
     all_well(check, "OPTIONS is answered without a token", wrong)
 }
 
-/// The parameters of a Bearer challenge.
+/// The parameters of its Bearer challenge.
 fn bearer(answer: &Answer) -> Option<&str> {
-    let values = answer.headers.get_all(http::header::WWW_AUTHENTICATE);
-    values
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .find_map(|value| {
-            let (scheme, parameters) = value.split_once(' ').unwrap_or((value, ""));
-            scheme.eq_ignore_ascii_case("bearer").then_some(parameters)
-        })
-}
-
-/// One parameter of a challenge (RFC 9110 §11.2), unquoted.
-fn parameter(parameters: &str, name: &str) -> Option<String> {
-    let mut rest = parameters.trim_start_matches([' ', ',']);
-    while !rest.is_empty() {
-        let (key, after) = rest.split_once('=')?;
-        let (value, after) = value(after)?;
-        if key.trim().eq_ignore_ascii_case(name) {
-            return Some(value);
-        }
-        rest = after.trim_start_matches([' ', ',']);
-    }
-    None
-}
-
-/// A token or a quoted string, and what follows it.
-fn value(text: &str) -> Option<(String, &str)> {
-    let Some(quoted) = text.trim_start().strip_prefix('"') else {
-        let end = text.find(',').unwrap_or(text.len());
-        return Some((text[..end].trim().to_owned(), &text[end..]));
-    };
-    let mut value = String::new();
-    let mut escaped = false;
-    for (at, c) in quoted.char_indices() {
-        match c {
-            '\\' if !escaped => escaped = true,
-            '"' if !escaped => return Some((value, &quoted[at + 1..])),
-            c => {
-                value.push(c);
-                escaped = false;
-            }
-        }
-    }
-    None
+    challenge::bearer(&answer.headers)
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ async fn accept(
 ) -> Result<Response, Refused> {
     let fail = |goal, failure| failed(server, provider, request, goal, failure);
     let query = request.query.as_deref().unwrap_or_default();
-    let returned = CallbackQuery::read(query).ok_or_else(|| {
+    let returned = CallbackQuery::read(query, "the provider").ok_or_else(|| {
         let failure = Failure::because(Reason::LoginStateUnknown, "");
         fail(Goal::Start, failure)
     })?;
@@ -81,23 +81,25 @@ async fn accept(
 }
 
 /// What the browser brings along.
-struct CallbackQuery {
-    state: Secret,
-    issuer: Option<String>,
-    outcome: Result<String, String>,
+pub(crate) struct CallbackQuery {
+    pub(crate) state: Secret,
+    pub(crate) issuer: Option<String>,
+    /// The code, or what was said instead.
+    pub(crate) outcome: Result<String, String>,
 }
 
 impl CallbackQuery {
-    fn read(query: &str) -> Option<Self> {
+    /// `who` has sent it, in words. `None` without a state.
+    pub(crate) fn read(query: &str, who: &str) -> Option<Self> {
         let form = Form::parse(query.as_bytes()).ok()?;
         let one = |name| form.one(name).ok().flatten();
         let outcome = match (one("code"), one("error")) {
             (Some(code), None) => Ok(code.to_owned()),
             (_, Some(error)) => {
                 let described = one("error_description").unwrap_or_default();
-                Err(format!("the provider said: {error}\n{described}"))
+                Err(format!("{who} said: {error}\n{described}"))
             }
-            (None, None) => Err("the provider sent neither a code nor an error".to_owned()),
+            (None, None) => Err(format!("{who} sent neither a code nor an error")),
         };
         Some(Self {
             state: Secret::presented(one("state")?),

@@ -4,20 +4,18 @@ use http::StatusCode;
 use rand::rngs::OsRng;
 use serde::Deserialize;
 use url::Url;
-use url::form_urlencoded::{Serializer, byte_serialize};
+use url::form_urlencoded::Serializer;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
-use super::client_key::ClientKey;
 use super::failure::Failure;
 use super::settings::{Authentication, Provider};
 use crate::server::AuthorizationServer;
 use gateway_core::client::assertion;
+use gateway_core::client::own_key::OwnKey;
+use gateway_core::client::secret_basic::{basic, is_safe_as_basic};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
-use gateway_fetch::Query;
+use gateway_fetch::{Body, Query};
 
 /// A code or a refresh token, and where it is exchanged.
 pub(super) struct Exchange<'a> {
@@ -65,7 +63,7 @@ pub(super) async fn exchange(
     let query = Query {
         url: asked.endpoint,
         authorization: authorization.as_deref(),
-        form: Some(&form),
+        body: Some(Body::Form(&form)),
     };
     let answered = server.providers.fetch.ask(query).await;
     let answered = answered.map_err(|error| Failure::of_fetch(asked.endpoint.as_str(), &error))?;
@@ -110,7 +108,7 @@ fn request(
                 .append_pair("client_secret", secret);
         }
         Authentication::PrivateKey => {
-            let key = ClientKey::new(&server.tags, &provider.name);
+            let key = OwnKey::at_provider(&server.tags, &provider.name);
             let audience = asked.endpoint.as_str();
             let assertion = key.assertion(&provider.client_id, audience, now, &mut OsRng);
             form.append_pair("client_id", &provider.client_id)
@@ -124,17 +122,6 @@ fn request(
 /// Some providers take HTTP Basic and do not undo the encoding (glewlwyd is one): what it would change
 /// is sent in the form, where nobody reads it otherwise.
 fn is_sent_as_basic(asked: &Exchange<'_>, secret: &str) -> bool {
-    let is_plain = |text: &str| {
-        text.bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
-    };
-    let is_safe = is_plain(&asked.provider.client_id) && is_plain(secret);
+    let is_safe = is_safe_as_basic(&asked.provider.client_id, secret);
     asked.takes_basic && (is_safe || !asked.takes_form)
-}
-
-/// RFC 6749 §2.3.1: both are encoded as in a form first.
-fn basic(client_id: &str, secret: &str) -> String {
-    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-    let both = format!("{}:{}", encoded(client_id), encoded(secret));
-    format!("Basic {}", STANDARD.encode(both))
 }

@@ -169,7 +169,7 @@ impl Api<'_> {
         let query = Query {
             url,
             authorization: Some(&self.authorization),
-            form: None,
+            body: None,
         };
         let answered = self.server.providers.fetch.ask(query).await;
         let answered = answered.map_err(|error| Failure::of_fetch(url.path(), &error))?;

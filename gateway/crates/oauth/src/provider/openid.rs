@@ -239,7 +239,7 @@ async fn user_info(
     let query = Query {
         url: endpoint,
         authorization: Some(&authorization),
-        form: None,
+        body: None,
     };
     let answered = providers.fetch.ask(query).await;
     let answered = answered.map_err(|error| Failure::of_fetch(endpoint.as_str(), &error))?;

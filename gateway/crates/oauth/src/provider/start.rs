@@ -154,7 +154,7 @@ impl Pass {
 }
 
 /// Of the cookie that names the asking browser.
-pub(super) fn browser_hash(server: &AuthorizationServer, request: &Request) -> SecretHash {
+pub(crate) fn browser_hash(server: &AuthorizationServer, request: &Request) -> SecretHash {
     let cookie = Cookie::Browser.read(&server.settings, request);
     Secret::presented(cookie.unwrap_or_default()).hash()
 }

@@ -7,7 +7,7 @@ use crate::error::StoreError;
 use crate::key::CountKey;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::GrantId;
+use gateway_core::grants::{GrantId, UserId};
 
 impl CountKey {
     /// Of new registrations from a network.
@@ -33,6 +33,16 @@ impl CountKey {
     /// Of all logins that were begun at identity providers.
     pub fn all_provider_logins() -> Self {
         Self::new("provider-logins")
+    }
+
+    /// Of accounts at backends that a person tried to connect.
+    pub fn account_connections(user: &UserId) -> Self {
+        Self::new(format!("account-connections/{user}"))
+    }
+
+    /// Of all of them.
+    pub fn all_account_connections() -> Self {
+        Self::new("account-connections")
     }
 
     /// Of a client's assertions.

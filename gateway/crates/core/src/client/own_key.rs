@@ -1,6 +1,6 @@
-//! The key by which the gateway shows a provider who it is (`private_key_jwt`, RFC 7523 §2.2), and its
-//! public half. It follows from the installation's own key, so that replicas have the same one and
-//! nothing has to be kept.
+//! The key by which the gateway shows a provider who it is (`private_key_jwt`, RFC 7523 §2.2), or a backend's
+//! authorization server who calls (RFC 8693), and its public half. It follows from the installation's own
+//! key, so that replicas have the same one and nothing has to be kept.
 
 use std::time::Duration;
 
@@ -12,21 +12,34 @@ use rand::RngCore;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use gateway_core::clock::Timestamp;
-use gateway_core::secret::{TagKey, identifier};
+use crate::clock::Timestamp;
+use crate::secret::{TagKey, identifier};
 
 /// How long an assertion is good: for one request.
 const LIFETIME: Duration = Duration::from_secs(60);
 
 /// A key for ES256.
-pub(super) struct ClientKey(SigningKey);
+pub struct OwnKey(SigningKey);
 
-impl ClientKey {
+impl std::fmt::Debug for OwnKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnKey(…)")
+    }
+}
+
+impl OwnKey {
     /// The key for a provider, so that none can be told by it to be the client of another.
-    pub(super) fn new(tags: &TagKey, provider: &str) -> Self {
-        let key = tags.derive("key at a provider");
-        let tries =
-            (0_u32..).map(|number| key.bytes(&[provider.as_bytes(), &number.to_be_bytes()]));
+    pub fn at_provider(tags: &TagKey, provider: &str) -> Self {
+        Self::derived(&tags.derive("key at a provider"), provider)
+    }
+
+    /// The key for what is said of who calls to the authorization servers of backends.
+    pub fn for_exchange(tags: &TagKey) -> Self {
+        Self::derived(&tags.derive("key for exchange"), "")
+    }
+
+    fn derived(key: &TagKey, name: &str) -> Self {
+        let tries = (0_u32..).map(|number| key.bytes(&[name.as_bytes(), &number.to_be_bytes()]));
         // Of 2^32 seeds one is no scalar of the curve.
         let found = tries
             .filter_map(|seed| SigningKey::from_slice(&seed).ok())
@@ -35,7 +48,7 @@ impl ClientKey {
     }
 
     /// The public half, as a JWK.
-    pub(super) fn public(&self) -> Value {
+    pub fn public(&self) -> Value {
         let point = self.0.verifying_key().to_encoded_point(false);
         let number = |bytes: Option<&[u8]>| URL_SAFE_NO_PAD.encode(bytes.unwrap_or_default());
         let (x, y) = (
@@ -52,14 +65,13 @@ impl ClientKey {
     }
 
     /// An assertion for one request.
-    pub(super) fn assertion(
+    pub fn assertion(
         &self,
         client_id: &str,
         audience: &str,
         now: Timestamp,
         random: &mut dyn RngCore,
     ) -> String {
-        let header = json!({ "alg": "ES256", "typ": "JWT", "kid": self.public()["kid"] });
         let claims = json!({
             "iss": client_id,
             "sub": client_id,
@@ -68,8 +80,34 @@ impl ClientKey {
             "iat": now.secs(),
             "exp": (now + LIFETIME).secs(),
         });
+        self.sign(&claims)
+    }
+
+    /// What says, for one request to `audience`, that the gateway `issuer` speaks for a person: the subject
+    /// token of an exchange (RFC 8693 §2.1).
+    pub fn subject_token(
+        &self,
+        issuer: &str,
+        (user, user_name): (&str, &str),
+        audience: &str,
+        now: Timestamp,
+        random: &mut dyn RngCore,
+    ) -> String {
+        self.sign(&json!({
+            "iss": issuer,
+            "sub": user,
+            "preferred_username": user_name,
+            "aud": audience,
+            "jti": identifier("", random),
+            "iat": now.secs(),
+            "exp": (now + LIFETIME).secs(),
+        }))
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        let header = json!({ "alg": "ES256", "typ": "JWT", "kid": self.public()["kid"] });
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(&header), part(&claims));
+        let signed = format!("{}.{}", part(&header), part(claims));
         let signature: Signature = self.0.sign(signed.as_bytes());
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
     }
@@ -78,15 +116,15 @@ impl ClientKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gateway_core::client::ClientId;
-    use gateway_core::client::assertion::Assertion;
-    use gateway_core::client::keys::KeySet;
+    use crate::client::ClientId;
+    use crate::client::assertion::Assertion;
+    use crate::client::keys::KeySet;
     use rand::rngs::OsRng;
 
     #[test]
     fn an_assertion_is_one_that_this_gateway_would_take_itself() {
         let tags = TagKey::new([7; 32]);
-        let key = ClientKey::new(&tags, "corp");
+        let key = OwnKey::at_provider(&tags, "corp");
         let now = Timestamp::from_secs(1_000_000);
         let audience = "https://login.example.com/token";
         let text = key.assertion("gateway", audience, now, &mut OsRng);
@@ -95,8 +133,8 @@ mod tests {
         let client = ClientId::new("gateway");
         let judged = assertion.verify(&client, &keys, &[audience.to_owned()], now);
         assert!(judged.is_ok(), "{judged:?}");
-        let again = ClientKey::new(&tags, "corp");
+        let again = OwnKey::at_provider(&tags, "corp");
         assert_eq!(again.public(), key.public());
-        assert_ne!(ClientKey::new(&tags, "other").public(), key.public());
+        assert_ne!(OwnKey::at_provider(&tags, "other").public(), key.public());
     }
 }

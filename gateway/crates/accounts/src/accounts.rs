@@ -1,0 +1,395 @@
+//! The accounts of everybody at all backends that are called with them: what a call is made with.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use http::HeaderValue;
+use rand::rngs::OsRng;
+use tokio::time::timeout;
+use url::Url;
+
+use crate::account_error::AccountError;
+use crate::contents::Contents;
+use crate::links::{Link, Links};
+use crate::oauth::renewal::Why;
+use crate::remembered::{Found, Held, Known, Remembered};
+use gateway_core::account::AccountId;
+use gateway_core::account::seal::{Bound, SealKeys};
+use gateway_core::account::settings::{AccountKind, AccountSettings};
+use gateway_core::clock::{Clock, Timestamp};
+use gateway_core::grants::UserId;
+use gateway_core::protocol::resource::Issuer;
+use gateway_core::secret::{Secret, TagKey};
+use gateway_fetch::{Documents, Fetcher, Limits};
+use gateway_metrics::Metrics;
+use gateway_store::journal::Journal;
+use gateway_store::{Account, AccountLink, Lapse, Records, StoreError};
+use gateway_upstream::{Account as Handle, Backend, Connections};
+
+/// How often it is looked whether anybody holds an account that may be ended elsewhere.
+const LOOK: Duration = Duration::from_secs(300);
+
+/// Whose account it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Person<'a> {
+    /// What names the person for good.
+    pub id: &'a UserId,
+    /// The login name.
+    pub name: &'a str,
+}
+
+/// A backend that is called with everybody's own account.
+#[derive(Debug)]
+pub(crate) struct AccountBackend {
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) settings: AccountSettings,
+    pub(crate) remembered: Arc<Remembered>,
+}
+
+impl AccountBackend {
+    pub(crate) fn name(&self) -> &str {
+        &self.backend.mount.name
+    }
+}
+
+/// What the accounts are made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The backends that are called with everybody's own account, each with what the operator says of it.
+    pub backends: Vec<(Arc<Backend>, AccountSettings)>,
+    /// What outlives a request.
+    pub records: Records,
+    /// The keys that seal credentials.
+    pub keys: SealKeys,
+    /// The connections to backends.
+    pub connections: Arc<Connections>,
+    /// The public origin.
+    pub issuer: Issuer,
+    /// The name of this installation, for authorization servers.
+    pub title: String,
+    /// The key for tags.
+    pub tags: TagKey,
+    /// The audit log.
+    pub journal: Journal,
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// The accounts of everybody at all backends that are called with them.
+pub struct Accounts {
+    backends: BTreeMap<String, AccountBackend>,
+    links: Links,
+    pub(crate) records: Records,
+    pub(crate) keys: SealKeys,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) fetch: Documents,
+    pub(crate) issuer: Issuer,
+    pub(crate) title: String,
+    pub(crate) tags: TagKey,
+    pub(crate) journal: Journal,
+    clock: Clock,
+    pub(crate) metrics: Metrics,
+    /// Itself, for what goes on beside a call.
+    me: Weak<Self>,
+}
+
+impl Accounts {
+    /// The accounts at these backends.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let fetch = Documents::new(fetcher(&parts.backends));
+        let backends = parts.backends.into_iter().map(|(backend, settings)| {
+            let name = backend.mount.name.clone();
+            let remembered = Arc::new(Remembered::new());
+            let of = AccountBackend {
+                backend,
+                settings,
+                remembered,
+            };
+            (name, of)
+        });
+        Arc::new_cyclic(|me| Self {
+            backends: backends.collect(),
+            links: Links::new(),
+            records: parts.records,
+            keys: parts.keys,
+            connections: parts.connections,
+            fetch,
+            issuer: parts.issuer,
+            title: parts.title,
+            tags: parts.tags,
+            journal: parts.journal,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            me: Weak::clone(me),
+        })
+    }
+
+    /// Those of a gateway whose backends are all called without any.
+    pub fn none(records: Records, issuer: Issuer) -> Arc<Self> {
+        Self::new(Parts {
+            backends: Vec::new(),
+            records,
+            keys: SealKeys::none(&mut OsRng),
+            connections: Arc::default(),
+            issuer,
+            title: String::new(),
+            tags: TagKey::new([0; 32]),
+            journal: Journal::off(),
+            clock: Clock,
+            metrics: Metrics::default(),
+        })
+    }
+
+    /// What the operator says of the accounts at a backend; `None` where it is called without any.
+    pub fn settings(&self, backend: &str) -> Option<&AccountSettings> {
+        self.of(backend).map(|of| &of.settings)
+    }
+
+    /// The backends that are called with everybody's own account, in the order of their names.
+    pub fn backends(&self) -> impl Iterator<Item = (&str, &AccountSettings)> {
+        let backends = self.backends.iter();
+        backends.map(|(name, of)| (name.as_str(), &of.settings))
+    }
+
+    pub(crate) fn of(&self, backend: &str) -> Option<&AccountBackend> {
+        self.backends.get(backend)
+    }
+
+    pub(crate) fn me(&self) -> Option<Arc<Self>> {
+        self.me.upgrade()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The account that a call of this person to this backend is made with; `None` where it is made
+    /// without one. Nearly always known without asking anybody.
+    ///
+    /// # Errors
+    ///
+    /// [`AccountError::is_for_person`] tells whether the person can mend it.
+    pub async fn credential(
+        &self,
+        backend: &str,
+        person: Person<'_>,
+    ) -> Result<Option<Arc<Handle>>, AccountError> {
+        let Some(of) = self.of(backend) else {
+            return Ok(None);
+        };
+        let known = match of.remembered.find(person.id, self.now()) {
+            Found::Now(known) => known,
+            Found::Ageing(held) => {
+                self.look_after(backend, person, of);
+                Known::Usable(held)
+            }
+            Found::Nothing => Box::pin(self.looked_after(of, person, Why::Due)).await?,
+        };
+        match known {
+            Known::Usable(held) => Ok(Some(held.handle)),
+            Known::Absent if of.settings.optional => Ok(None),
+            Known::Absent => Err(AccountError::NotConnected),
+            Known::Lapsed(lapse) => Err(AccountError::ConnectAgain(lapse)),
+        }
+    }
+
+    /// Reads an account again, and renews it if it has to be, beside the calls that it serves.
+    fn look_after(&self, backend: &str, person: Person<'_>, of: &AccountBackend) {
+        // Somebody is at it.
+        if of.remembered.flight(person.id).try_lock().is_err() {
+            return;
+        }
+        let Some(me) = self.me.upgrade() else { return };
+        let (id, name) = (person.id.clone(), person.name.to_owned());
+        let backend = backend.to_owned();
+        tokio::spawn(async move {
+            let person = Person {
+                id: &id,
+                name: &name,
+            };
+            if let Some(of) = me.of(&backend)
+                && let Err(error) = me.looked_after(of, person, Why::Due).await
+            {
+                log::debug!(event = "account_not_read", backend = backend.as_str(); "{error}");
+            }
+        });
+    }
+
+    /// What is known of an account once it was obtained anew, if it has to be.
+    async fn looked_after(
+        &self,
+        of: &AccountBackend,
+        person: Person<'_>,
+        why: Why,
+    ) -> Result<Known, AccountError> {
+        match &of.settings.kind {
+            AccountKind::Exchange(settings) => self.exchanged(of, settings, person, why).await,
+            AccountKind::OAuth(_) | AccountKind::Key { .. } => {
+                self.renewed(of, person.id, why).await
+            }
+        }
+    }
+
+    /// What an account's record says.
+    pub(crate) fn known(&self, of: &AccountBackend, account: &Account) -> Known {
+        if let Some(lapse) = account.lapsed {
+            return Known::Lapsed(lapse);
+        }
+        if self.is_ended(&account.id) {
+            return Known::Absent;
+        }
+        let value = self.contents(of, account);
+        let value = value.and_then(|own| of.settings.header.with(&own.credential));
+        let Some(value) = value else {
+            return Known::Lapsed(Lapse::Unreadable);
+        };
+        if account.expires.is_some_and(|end| end <= self.now()) {
+            return Known::Lapsed(Lapse::Expired);
+        }
+        Known::Usable(Held {
+            handle: self.handle(of, &account.id, value),
+            version: account.version,
+            renew_at: account.renew_at,
+            expires: account.expires,
+        })
+    }
+
+    /// What is sealed of an account. One that was connected when the backend was elsewhere goes nowhere.
+    pub(crate) fn contents(&self, of: &AccountBackend, account: &Account) -> Option<Contents> {
+        let is_there = account.origin == of.backend.origin();
+        is_there
+            .then(|| Contents::open(&account.sealed, &self.keys, bound(account)))
+            .flatten()
+    }
+
+    /// The one handle of a connection, which ends with it on whatever replica that is ended.
+    pub(crate) fn handle(
+        &self,
+        of: &AccountBackend,
+        id: &AccountId,
+        value: HeaderValue,
+    ) -> Arc<Handle> {
+        let (handle, is_new) = of.remembered.handle(id, value);
+        if is_new {
+            let (records, id) = (self.records.clone(), id.clone());
+            let remembered = Arc::clone(&of.remembered);
+            let held = Arc::downgrade(&handle);
+            tokio::spawn(async move {
+                let Some(view) = records.view() else { return };
+                while held.strong_count() > 0 {
+                    if timeout(LOOK, view.account_ended(&id)).await.is_ok() {
+                        remembered.end(&id);
+                        return;
+                    }
+                }
+            });
+        }
+        handle
+    }
+
+    /// The backend has refused what was `sent` of an account (401). [`Ok`]: what the account has now is
+    /// another one, to be tried once more.
+    ///
+    /// # Errors
+    ///
+    /// [`AccountError::ConnectAgain`] where there is no other.
+    pub async fn refused(
+        &self,
+        backend: &str,
+        person: Person<'_>,
+        account: &Arc<Handle>,
+        sent: &HeaderValue,
+    ) -> Result<(), AccountError> {
+        let Some(of) = self.of(backend) else {
+            return Ok(());
+        };
+        if account.value() != *sent {
+            return Ok(());
+        }
+        if let AccountKind::Exchange(settings) = &of.settings.kind {
+            return self.exchanged_again(of, settings, person, account).await;
+        }
+        let kept = self.records.account(person.id, backend, self.now()).await?;
+        let kept = kept.filter(|kept| kept.account.id == *account.id());
+        let Some(kept) = kept else {
+            // Removed, or another one is connected, which is not to be had by this handle.
+            of.remembered.forget(person.id);
+            return Err(AccountError::NotConnected);
+        };
+        let why = Why::Refused(kept.account.version);
+        // What is kept may be another one than was sent: a replica has renewed it.
+        let known = match self.known(of, &kept.account) {
+            Known::Usable(_) if account.value() == *sent => {
+                Box::pin(self.renewed(of, person.id, why)).await?
+            }
+            known => known,
+        };
+        match known {
+            Known::Usable(held) if Arc::ptr_eq(&held.handle, account) => Ok(()),
+            Known::Usable(_) | Known::Absent => Err(AccountError::NotConnected),
+            Known::Lapsed(lapse) => Err(AccountError::ConnectAgain(lapse)),
+        }
+    }
+
+    /// The address where this person connects an account at this backend, for an app to show.
+    ///
+    /// # Errors
+    ///
+    /// Where it can't be kept.
+    pub async fn link(&self, backend: &str, person: Person<'_>) -> Result<Arc<Link>, AccountError> {
+        let page = |random: &str| self.issuer.join(&format!("/connect/link/{random}"));
+        let now = self.now();
+        let link = self.links.link(&self.records, person, backend, page, now);
+        Ok(link.await?)
+    }
+
+    /// For whom the link with this random id is, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn link_of(&self, random: &Secret) -> Result<Option<AccountLink>, StoreError> {
+        self.records.account_link(&random.hash(), self.now()).await
+    }
+
+    /// Whether a connection to an account is over, as far as it is known here.
+    pub fn is_ended(&self, account: &AccountId) -> bool {
+        let view = self.records.view();
+        view.is_some_and(|view| view.ends_account(account))
+    }
+}
+
+/// What the operator wrote is trusted to be where it says; what a backend or a server says, to be public.
+fn fetcher(backends: &[(Arc<Backend>, AccountSettings)]) -> Fetcher {
+    let written: Vec<Url> = backends
+        .iter()
+        .flat_map(|(backend, settings)| settings.written(&backend.origin()))
+        .collect();
+    let hosts = written.iter().filter_map(|url| url.host_str());
+    let plain = written.iter().filter(|url| url.scheme() == "http");
+    let plain = plain.map(|url| url.origin().ascii_serialization());
+    let hosts: Vec<String> = hosts.map(str::to_owned).collect();
+    Fetcher::new(Limits::default(), hosts).with_plain_origins(plain)
+}
+
+/// What the contents of an account are bound to.
+pub(crate) fn bound(account: &Account) -> Bound<'_> {
+    Bound {
+        user: account.user.as_str(),
+        backend: &account.backend,
+        origin: &account.origin,
+    }
+}
+
+impl fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let backends: Vec<_> = self.backends.keys().collect();
+        f.debug_struct("Accounts")
+            .field("backends", &backends)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,149 @@
+//! Why an authorization server gave nothing, as facts.
+
+use gateway_core::reason::Reason;
+use gateway_fetch::FetchError;
+use gateway_store::StoreError;
+use http::StatusCode;
+use url::Url;
+
+/// Why there is nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// For this reason. What it is about stands one a line; it may hold what a stranger sent, and no
+    /// secret.
+    Because(Reason, String),
+    /// The authorization server does not take this code or refresh token, now or later. Its own words.
+    GrantGone(String),
+    /// It does not take the gateway for the client that it says it is. Its own words.
+    ClientGone(String),
+    /// The store did not do what was asked.
+    Store(StoreError),
+}
+
+impl Failure {
+    pub(crate) fn because(reason: Reason, detail: impl Into<String>) -> Self {
+        Self::Because(reason, detail.into())
+    }
+
+    /// What it says of itself or the backend of it is no use.
+    pub(crate) fn unusable(detail: impl Into<String>) -> Self {
+        Self::because(Reason::AccountServerUnusable, detail)
+    }
+
+    /// The reason and what it is about.
+    ///
+    /// # Errors
+    ///
+    /// What the store met.
+    pub fn explained(self) -> Result<(Reason, String), StoreError> {
+        match self {
+            Self::Because(reason, detail) => Ok((reason, detail)),
+            Self::GrantGone(detail) | Self::ClientGone(detail) => {
+                Ok((Reason::AccountRefused, detail))
+            }
+            Self::Store(error) => Err(error),
+        }
+    }
+
+    /// What a token endpoint says with an error (RFC 6749 §5.2).
+    pub(crate) fn of_token_endpoint(error: Option<&str>, described: Option<&str>) -> Self {
+        let said = error.unwrap_or("refused without saying why");
+        let described = described.unwrap_or_default();
+        let detail = format!("the token endpoint said: {said}\n{described}");
+        match error {
+            // The last ones are GitHub's and Slack's.
+            Some(
+                "invalid_grant"
+                | "bad_refresh_token"
+                | "bad_verification_code"
+                | "invalid_refresh_token"
+                | "token_revoked",
+            ) => Self::GrantGone(detail),
+            Some("invalid_client" | "unauthorized_client" | "incorrect_client_credentials") => {
+                Self::ClientGone(detail)
+            }
+            Some("temporarily_unavailable" | "server_error") => {
+                Self::because(Reason::AccountUnavailable, detail)
+            }
+            _ => Self::because(Reason::AccountRefused, detail),
+        }
+    }
+
+    /// `what` could not be had.
+    pub(crate) fn of_fetch(what: &Url, error: &FetchError) -> Self {
+        let reason = match error {
+            FetchError::NoFiles(_) => Reason::OpenFilesExhausted,
+            FetchError::Busy => Reason::Overloaded,
+            FetchError::Status(StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) => {
+                Reason::AccountUnavailable
+            }
+            FetchError::Status(status) if status.is_client_error() => Reason::AccountRefused,
+            FetchError::Status(status) if !status.is_server_error() => Reason::AccountAnswerInvalid,
+            FetchError::MediaType | FetchError::TooLarge => Reason::AccountAnswerInvalid,
+            FetchError::Scheme | FetchError::Address => Reason::AccountServerUnusable,
+            _ => Reason::AccountUnavailable,
+        };
+        // Neither query nor fragment: they may hold what nobody is to read.
+        let mut plain = what.clone();
+        plain.set_query(None);
+        let advice = match error {
+            FetchError::Address => {
+                "\nwhere that is meant, say backend.account.issuer or its endpoints: what the operator writes may have a private address"
+            }
+            _ => "",
+        };
+        Self::because(reason, format!("{plain}: {error}{advice}"))
+    }
+
+    /// Whether waiting helps, and nothing is wrong with what was presented.
+    pub(crate) const fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::Because(
+                Reason::AccountUnavailable | Reason::Overloaded | Reason::OpenFilesExhausted,
+                _
+            ) | Self::Store(_)
+        )
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_grant_that_is_gone_is_forgotten_and_who_is_away_does_not_refuse() {
+        let of = |error| Failure::of_token_endpoint(error, None);
+        assert!(matches!(of(Some("invalid_grant")), Failure::GrantGone(_)));
+        assert!(matches!(of(Some("invalid_client")), Failure::ClientGone(_)));
+        assert!(of(Some("server_error")).is_absence());
+        for error in [Some("invalid_request"), Some("access_denied"), None] {
+            let failure = of(error);
+            assert!(!failure.is_absence(), "{failure:?}");
+            assert!(matches!(
+                failure,
+                Failure::Because(Reason::AccountRefused, _)
+            ));
+        }
+        let url = Url::parse("https://as.example/token?code=hunter2").expect("it is a URL");
+        for error in [
+            FetchError::TooSlow,
+            FetchError::Connection,
+            FetchError::Name,
+        ] {
+            assert!(Failure::of_fetch(&url, &error).is_absence(), "{error}");
+        }
+        for status in [500, 502, 503, 429] {
+            let status = StatusCode::from_u16(status).expect("it is a status");
+            assert!(Failure::of_fetch(&url, &FetchError::Status(status)).is_absence());
+        }
+        let refused = Failure::of_fetch(&url, &FetchError::Address);
+        assert!(!refused.is_absence() && !format!("{refused:?}").contains("hunter2"));
+    }
+}

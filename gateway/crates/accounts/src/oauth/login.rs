@@ -1,0 +1,315 @@
+//! A person's way to the backend's authorization server and back (RFC 6749 §4.1 with PKCE, RFC 9207).
+
+use rand::rngs::OsRng;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::accounts::{AccountBackend, Accounts, Person};
+use crate::changes::Connected;
+use crate::contents::{Contents, OAuthContents, open, seal};
+use crate::oauth::client::{CALLBACK, Client};
+use crate::oauth::failure::Failure;
+use crate::oauth::server::Server;
+use gateway_core::account::seal::Bound;
+use gateway_core::account::settings::{AccountKind, OAuthAccount};
+use gateway_core::grants::UserId;
+use gateway_core::reason::Reason;
+use gateway_core::secret::{Secret, SecretHash};
+use gateway_store::{AccountLogin, KeptGoal, TakenAccountLogin};
+
+/// What has to be known to go on when the browser comes back.
+#[derive(Serialize, Deserialize)]
+struct Pending {
+    verifier: String,
+    server: Server,
+    client: Client,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resource: Option<String>,
+    scopes: Vec<String>,
+}
+
+/// Whose way it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Traveller<'a> {
+    /// The person.
+    pub person: Person<'a>,
+    /// Of the cookie that names the browser.
+    pub browser: &'a SecretHash,
+}
+
+/// What the browser brings along.
+#[derive(Clone, Debug)]
+pub struct Returned {
+    /// What it was sent away with.
+    pub state: Secret,
+    /// Who says that the answer is theirs (RFC 9207).
+    pub issuer: Option<String>,
+    /// The code, or what was said instead.
+    pub outcome: Result<String, String>,
+}
+
+/// Why a person came back without an account, and where they were going, if that is known.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// Why.
+    pub failure: Failure,
+    /// The backend and where it was to lead; unknown for a state that is none of ours.
+    pub begun: Option<(String, KeptGoal)>,
+}
+
+impl Unfinished {
+    fn unknown(why: &str) -> Self {
+        Self {
+            failure: Failure::because(Reason::AccountStateUnknown, why),
+            begun: None,
+        }
+    }
+}
+
+impl Accounts {
+    /// Where the browser goes for a person to allow the gateway to use their account.
+    ///
+    /// # Errors
+    ///
+    /// The server could not be found, or does not know the gateway.
+    pub async fn begin(
+        &self,
+        backend: &str,
+        who: Traveller<'_>,
+        goal: KeptGoal,
+    ) -> Result<Url, Failure> {
+        let (of, settings) = self.oauth(backend)?;
+        let found = self.discover(of, settings).await?;
+        let client = self.client(of, settings, &found.server).await?;
+        let endpoint = found.server.authorization_endpoint.as_deref();
+        let endpoint = endpoint.and_then(|endpoint| Url::parse(endpoint).ok());
+        let mut url = endpoint.ok_or_else(|| {
+            Failure::unusable(format!(
+                "{} has no authorization_endpoint",
+                found.server.name()
+            ))
+        })?;
+        let (state, verifier) = (Secret::draw(&mut OsRng), Secret::draw(&mut OsRng));
+        let wanted = self
+            .wanted_scopes(backend, who.person.id, &found.scopes)
+            .await?;
+        let redirect_uri = self.issuer.join(CALLBACK);
+        let scope = wanted.join(" ");
+        let mut parameters = vec![
+            ("response_type", "code"),
+            ("client_id", client.id.as_str()),
+            ("redirect_uri", redirect_uri.as_str()),
+            ("state", state.reveal()),
+        ];
+        // S256 of the verifier: what a hash of a secret is here.
+        let challenge = verifier.hash();
+        parameters.push(("code_challenge", challenge.as_str()));
+        parameters.push(("code_challenge_method", "S256"));
+        if !scope.is_empty() {
+            parameters.push(("scope", &scope));
+        }
+        parameters.extend(
+            found
+                .resource
+                .as_deref()
+                .map(|resource| ("resource", resource)),
+        );
+        let extra = settings.extra.iter();
+        parameters.extend(extra.map(|(name, value)| (name.as_str(), value.as_str())));
+        url.query_pairs_mut().extend_pairs(parameters);
+        let pending = Pending {
+            verifier: verifier.reveal().to_owned(),
+            server: found.server,
+            client,
+            resource: found.resource,
+            scopes: wanted,
+        };
+        let origin = of.backend.origin();
+        let bound = login_bound(who.person.id, backend, &origin);
+        let login = AccountLogin {
+            user: who.person.id.clone(),
+            backend: backend.to_owned(),
+            browser: who.browser.clone(),
+            goal,
+            sealed: seal(&pending, &self.keys, bound, &mut OsRng),
+        };
+        let now = self.now();
+        self.records
+            .begin_account_login(&state.hash(), &login, now)
+            .await?;
+        Ok(url)
+    }
+
+    /// The browser has come back: the account is the person's now. Also where it leads.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not, and where it would have led.
+    pub async fn finish(
+        &self,
+        returned: &Returned,
+        who: Traveller<'_>,
+    ) -> Result<(Connected, KeptGoal), Unfinished> {
+        let state = returned.state.hash();
+        let taken = self.records.take_account_login(&state, self.now()).await;
+        let taken = taken.map_err(|error| Unfinished {
+            failure: error.into(),
+            begun: None,
+        })?;
+        let login = match taken {
+            TakenAccountLogin::Fresh(login) => *login,
+            TakenAccountLogin::Again => return Err(Unfinished::unknown("it was used before")),
+            TakenAccountLogin::Unknown => return Err(Unfinished::unknown("")),
+        };
+        // Else somebody could connect their own account to another person's name, or the reverse.
+        if login.browser != *who.browser {
+            return Err(Unfinished::unknown("it was begun in another browser"));
+        }
+        if login.user != *who.person.id {
+            return Err(Unfinished::unknown("it was begun by somebody else"));
+        }
+        match self.exchange(returned, who.person, &login).await {
+            Ok(connected) => Ok((connected, login.goal)),
+            Err(failure) => Err(Unfinished {
+                failure,
+                begun: Some((login.backend, login.goal)),
+            }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        returned: &Returned,
+        person: Person<'_>,
+        login: &AccountLogin,
+    ) -> Result<Connected, Failure> {
+        let (of, _) = self.oauth(&login.backend)?;
+        let origin = of.backend.origin();
+        let bound = login_bound(person.id, &login.backend, &origin);
+        let pending: Option<Pending> = open(&login.sealed, &self.keys, bound);
+        let pending = pending.ok_or_else(|| Failure::because(Reason::AccountStateUnknown, ""))?;
+        check_issuer(&pending.server, returned.issuer.as_deref())?;
+        let refused = |said: &String| Failure::because(Reason::AccountRefused, said);
+        let code = returned.outcome.as_ref().map_err(refused)?;
+        let callback = self.issuer.join(CALLBACK);
+        let mut parameters = vec![
+            ("grant_type", "authorization_code"),
+            ("code", code.as_str()),
+            ("redirect_uri", callback.as_str()),
+            ("code_verifier", pending.verifier.as_str()),
+        ];
+        if let Some(resource) = &pending.resource {
+            parameters.push(("resource", resource));
+        }
+        let (server, client) = (&pending.server, &pending.client);
+        let asked = self.ask_for_tokens(server, client, &parameters).await;
+        if let Err(Failure::ClientGone(_)) = &asked {
+            self.forget_client(of, server, client).await?;
+        }
+        let tokens = asked?;
+        let contents = Contents {
+            credential: tokens.access.to_string(),
+            oauth: Some(OAuthContents {
+                refresh: tokens.refresh.as_ref().map(|token| token.to_string()),
+                server: pending.server,
+                client: pending.client,
+                resource: pending.resource,
+            }),
+        };
+        // A server that says nothing of scopes gave what was asked for (RFC 6749 §5.1).
+        let scopes = tokens.scopes.clone().unwrap_or(pending.scopes);
+        let connected = self.connect_with(of, person, &contents, Some(&tokens), scopes);
+        Ok(connected.await?)
+    }
+
+    pub(crate) fn oauth(&self, backend: &str) -> Result<(&AccountBackend, &OAuthAccount), Failure> {
+        let of = self.of(backend);
+        let settings = of.and_then(|of| match &of.settings.kind {
+            AccountKind::OAuth(settings) => Some((of, &**settings)),
+            AccountKind::Key { .. } | AccountKind::Exchange(_) => None,
+        });
+        settings.ok_or_else(|| {
+            Failure::because(
+                Reason::AccountStateUnknown,
+                "no such backend is here any more",
+            )
+        })
+    }
+
+    /// The scopes to ask for: those that were found, and what the backend has asked for of this person's
+    /// account since.
+    async fn wanted_scopes(
+        &self,
+        backend: &str,
+        user: &UserId,
+        found: &[String],
+    ) -> Result<Vec<String>, Failure> {
+        let mut wanted = found.to_vec();
+        let kept = self.records.account(user, backend, self.now()).await?;
+        let more = kept.map(|kept| kept.account.wanted).unwrap_or_default();
+        for scope in more {
+            if !wanted.contains(&scope) {
+                wanted.push(scope);
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+/// Before anything else is made of the answer (RFC 9207 §2.4).
+fn check_issuer(server: &Server, said: Option<&str>) -> Result<(), Failure> {
+    let is_its = match (said, &server.issuer) {
+        (Some(said), Some(issuer)) => said == issuer,
+        (None, _) => !server.names_itself,
+        // Nothing is known that it could be compared with.
+        (Some(_), None) => true,
+    };
+    if is_its {
+        return Ok(());
+    }
+    let expected = server.name();
+    let said = said.unwrap_or("no issuer");
+    let detail = format!("expected: {expected}\nfound: {said}");
+    Err(Failure::because(Reason::AccountIssuerMismatch, detail))
+}
+
+fn login_bound<'a>(user: &'a UserId, backend: &'a str, origin: &'a str) -> Bound<'a> {
+    Bound {
+        user: user.as_str(),
+        backend,
+        origin,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(issuer: Option<&str>, names_itself: bool) -> Server {
+        Server {
+            issuer: issuer.map(str::to_owned),
+            authorization_endpoint: None,
+            token_endpoint: "https://as.example/token".to_owned(),
+            revocation_endpoint: None,
+            registration_endpoint: None,
+            names_itself,
+            takes_documents: false,
+            methods: None,
+            scopes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_answer_is_taken_from_the_server_that_was_asked_alone() {
+        let ours = Some("https://as.example");
+        let is_taken = |server: &Server, said| check_issuer(server, said).is_ok();
+        assert!(is_taken(&server(ours, true), ours));
+        assert!(is_taken(&server(ours, false), ours));
+        assert!(is_taken(&server(ours, false), None));
+        assert!(!is_taken(&server(ours, true), None));
+        for said in ["https://as.example/", "https://evil.example", ""] {
+            assert!(!is_taken(&server(ours, true), Some(said)), "{said}");
+            assert!(!is_taken(&server(ours, false), Some(said)), "{said}");
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Renewing a credential: by one replica, for all who wait for it.
+
+use std::time::Duration;
+
+use rand::rngs::OsRng;
+use tokio::time::{Instant, sleep};
+
+use crate::account_error::AccountError;
+use crate::accounts::{AccountBackend, Accounts, bound};
+use crate::contents::{Contents, OAuthContents};
+use crate::oauth::failure::Failure;
+use crate::oauth::token::Tokens;
+use crate::remembered::Known;
+use gateway_core::account::renewal::life;
+use gateway_core::audit::{Event, Record};
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::UserId;
+use gateway_core::reason::Reason;
+use gateway_core::secret;
+use gateway_store::{Account, KeptAccount, Lapse, StoreError, unless_conflict};
+
+/// How long whoever waits for a renewal waits: longer than one takes, and shorter than clients do.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often it is looked whether another replica has renewed it.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What was renewed so short a time ago, and is refused by the backend, is not renewed again.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// What is renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Its time has come.
+    Due,
+    /// The backend refused this version of it.
+    Refused(u64),
+}
+
+/// What is to be done with an account, as a pure decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// It is as it should be: somebody has renewed it, or it needs nothing.
+    Take,
+    /// It is renewed.
+    Renew,
+    /// There is nothing to renew it with.
+    Lapse(Lapse),
+}
+
+fn step(account: &Account, is_renewable: bool, why: Why, now: Timestamp) -> Step {
+    let is_due = account.renew_at.is_some_and(|at| at <= now);
+    let is_fresh = account.renewed.is_some_and(|at| now < at + FRESH);
+    if account.lapsed.is_some() {
+        return Step::Take;
+    }
+    match why {
+        Why::Refused(version) if account.version != version => Step::Take,
+        // What was renewed only just is refused, too: another renewal gives nothing else.
+        Why::Refused(_) if is_renewable && !is_fresh => Step::Renew,
+        Why::Refused(_) => Step::Lapse(Lapse::Refused),
+        Why::Due if is_due && is_renewable => Step::Renew,
+        Why::Due => Step::Take,
+    }
+}
+
+impl Accounts {
+    /// What is known of an account once it was renewed, if it has to be. One replica does it, once, and all
+    /// others wait for what comes of that.
+    pub(crate) async fn renewed(
+        &self,
+        of: &AccountBackend,
+        user: &UserId,
+        why: Why,
+    ) -> Result<Known, AccountError> {
+        let flight = of.remembered.flight(user);
+        // Those who come meanwhile find what the first one did.
+        let _one = flight.lock().await;
+        let until = Instant::now() + PATIENCE;
+        let holder = secret::identifier("", &mut OsRng);
+        loop {
+            let kept = self.records.account(user, of.name(), self.now()).await?;
+            let Some(kept) = kept else {
+                of.remembered.learn(user, Known::Absent);
+                return Ok(Known::Absent);
+            };
+            let contents = self.contents(of, &kept.account);
+            let is_renewable = contents.as_ref().is_some_and(Contents::is_renewable);
+            match step(&kept.account, is_renewable, why, self.now()) {
+                Step::Take => return Ok(self.learned(of, &kept.account)),
+                Step::Lapse(lapse) => {
+                    self.lapse(of, &kept, lapse).await?;
+                    return Ok(Known::Lapsed(lapse));
+                }
+                Step::Renew => {}
+            }
+            let id = &kept.account.id;
+            if let Some(pause) = of.remembered.pause(id) {
+                return self.not_renewed(of, &kept.account, why, Reason::AccountUnavailable, pause);
+            }
+            let records = &self.records;
+            if records
+                .take_account_renewal(id, &holder, self.now())
+                .await?
+            {
+                // Read again: whoever had it before may have just done it.
+                let again = records.account(user, of.name(), self.now()).await?;
+                let is_same = again
+                    .as_ref()
+                    .is_some_and(|again| again.account == kept.account);
+                let outcome = match contents {
+                    Some(contents) if is_same => Some(self.renew(of, &kept, &contents, why).await),
+                    _ => None,
+                };
+                let given_back = records
+                    .give_account_renewal_back(id, &holder, self.now())
+                    .await;
+                if let Some(outcome) = outcome {
+                    return outcome;
+                }
+                given_back?;
+            } else {
+                sleep(LOOK).await;
+            }
+            if Instant::now() >= until {
+                let pause = AccountError::PAUSE;
+                return self.not_renewed(of, &kept.account, why, Reason::AccountUnavailable, pause);
+            }
+        }
+    }
+
+    fn learned(&self, of: &AccountBackend, account: &Account) -> Known {
+        let known = self.known(of, account);
+        of.remembered.learn(&account.user, known.clone());
+        known
+    }
+
+    /// What is as it was stays good until its end, if the backend has not refused it.
+    fn not_renewed(
+        &self,
+        of: &AccountBackend,
+        account: &Account,
+        why: Why,
+        reason: Reason,
+        pause: Duration,
+    ) -> Result<Known, AccountError> {
+        if why == Why::Due
+            && let known @ Known::Usable(_) = self.known(of, account)
+        {
+            of.remembered.learn(&account.user, known.clone());
+            return Ok(known);
+        }
+        Err(AccountError::Unavailable {
+            reason,
+            retry_after: pause,
+            detail: "the backend's authorization server can't be asked".to_owned(),
+        })
+    }
+
+    /// Asks for another credential, and keeps it. This replica has the renewal.
+    async fn renew(
+        &self,
+        of: &AccountBackend,
+        kept: &KeptAccount,
+        contents: &Contents,
+        why: Why,
+    ) -> Result<Known, AccountError> {
+        let Some(oauth) = &contents.oauth else {
+            return Ok(self.learned(of, &kept.account));
+        };
+        let asked = self.ask_for_renewal(oauth).await;
+        let count = |outcome| {
+            let labels = [of.name(), outcome];
+            self.metrics.account_renewals.with(labels).increment();
+        };
+        match asked {
+            Ok(tokens) => {
+                let account = self.renewed_account(&kept.account, oauth, &tokens);
+                let kept_now = self.keep_renewed(kept, account).await;
+                count("renewed");
+                match kept_now? {
+                    Some(account) => {
+                        let record = Record {
+                            detail: Some("renewed".to_owned()),
+                            ..Record::new(Event::Account)
+                        };
+                        self.tell(&account, record);
+                        of.remembered.calm(&account.id);
+                        Ok(self.learned(of, &account))
+                    }
+                    // Removed or connected anew meanwhile: nobody will ever use this one.
+                    None => {
+                        let orphan = OAuthContents::renewed(oauth, &tokens);
+                        let _ = self.take_back(&orphan, &tokens.access).await;
+                        of.remembered.forget(&kept.account.user);
+                        Ok(Known::Absent)
+                    }
+                }
+            }
+            Err(Failure::GrantGone(detail)) => {
+                count("lapsed");
+                self.warn(of, &kept.account, Reason::AccountConnectAgain, &detail);
+                self.lapse(of, kept, Lapse::NotRenewed).await?;
+                Ok(Known::Lapsed(Lapse::NotRenewed))
+            }
+            // What was registered by itself is registered anew by whoever connects again.
+            Err(Failure::ClientGone(detail)) if oauth.client.is_registered => {
+                count("lapsed");
+                self.warn(of, &kept.account, Reason::AccountConnectAgain, &detail);
+                let _ = self.forget_client(of, &oauth.server, &oauth.client).await;
+                self.lapse(of, kept, Lapse::NotRenewed).await?;
+                Ok(Known::Lapsed(Lapse::NotRenewed))
+            }
+            Err(failure) => {
+                count("unavailable");
+                let (reason, detail) = failure.explained()?;
+                self.warn(of, &kept.account, reason, &detail);
+                let pause = of.remembered.failed(&kept.account.id);
+                self.not_renewed(of, &kept.account, why, Reason::AccountUnavailable, pause)
+            }
+        }
+    }
+
+    async fn ask_for_renewal(&self, oauth: &OAuthContents) -> Result<Tokens, Failure> {
+        let refresh = oauth.refresh.as_deref().unwrap_or_default();
+        let mut parameters = vec![("grant_type", "refresh_token"), ("refresh_token", refresh)];
+        if let Some(resource) = &oauth.resource {
+            parameters.push(("resource", resource));
+        }
+        self.ask_for_tokens(&oauth.server, &oauth.client, &parameters)
+            .await
+    }
+
+    fn renewed_account(&self, before: &Account, oauth: &OAuthContents, tokens: &Tokens) -> Account {
+        let now = self.now();
+        let lived = life(now, tokens.lasts);
+        let mut account = Account {
+            renewed: Some(now),
+            expires: lived.map(|life| life.expires),
+            renew_at: lived.map(|life| life.renew_at),
+            version: before.version + 1,
+            ..before.clone()
+        };
+        if let Some(scopes) = &tokens.scopes {
+            account.scopes.clone_from(scopes);
+        }
+        let contents = Contents {
+            credential: tokens.access.to_string(),
+            oauth: Some(OAuthContents::renewed(oauth, tokens)),
+        };
+        account.sealed = contents.seal(&self.keys, bound(&account), &mut OsRng);
+        account
+    }
+
+    /// Keeps it; `None` where the account is another one, or none, by now. A server that rotates has used the
+    /// old refresh token up, so that a store that is away for a moment is asked again.
+    async fn keep_renewed(
+        &self,
+        kept: &KeptAccount,
+        account: Account,
+    ) -> Result<Option<Account>, StoreError> {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let now = self.now();
+            let written = self
+                .records
+                .keep_account(Some(kept), account.clone(), now)
+                .await;
+            match unless_conflict(written) {
+                Ok(Some(kept)) => return Ok(Some(kept.account)),
+                Ok(None) => {
+                    // The answer to the write before may have been lost, not the write.
+                    let found = self
+                        .records
+                        .account(&account.user, &account.backend, now)
+                        .await?;
+                    let is_ours = found.is_some_and(|found| found.account == account);
+                    return Ok(is_ours.then_some(account));
+                }
+                Err(error) if error.is_corrupt() || pause > Duration::from_secs(4) => {
+                    return Err(error);
+                }
+                Err(_) => {
+                    sleep(pause).await;
+                    pause *= 2;
+                }
+            }
+        }
+    }
+
+    fn warn(&self, of: &AccountBackend, account: &Account, reason: Reason, detail: &str) {
+        log::warn!(
+            event = "account_not_renewed", reason, hint = reason.remedy(), backend = of.name(),
+            user = account.user.as_str(), detail = detail.replace('\n', " ").as_str();
+            "a person's account at a backend could not be renewed"
+        );
+    }
+}
+
+impl OAuthContents {
+    /// With what a renewal gave: a server that gives no other refresh token leaves the one that there was.
+    fn renewed(before: &Self, tokens: &Tokens) -> Self {
+        let refresh = tokens.refresh.as_ref().map(|token| token.to_string());
+        Self {
+            refresh: refresh.or_else(|| before.refresh.clone()),
+            server: before.server.clone(),
+            client: before.client.clone(),
+            resource: before.resource.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::changes::tests::account;
+
+    const NOW: Timestamp = Timestamp::from_secs(5000);
+
+    fn due(at: u64) -> Account {
+        Account {
+            renew_at: Some(Timestamp::from_secs(at)),
+            ..account()
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_renewed_once_and_never_the_same_twice() {
+        let alice = account();
+        let refused = Why::Refused(alice.version);
+        assert_eq!(step(&alice, true, refused, NOW), Step::Renew);
+        assert_eq!(
+            step(&alice, false, refused, NOW),
+            Step::Lapse(Lapse::Refused)
+        );
+        // Somebody has renewed it since.
+        let before = Why::Refused(alice.version - 1);
+        assert_eq!(step(&alice, true, before, NOW), Step::Take);
+        // It was renewed only just, and is refused again.
+        let renewed = |at: u64| Account {
+            renewed: Some(Timestamp::from_secs(at)),
+            ..account()
+        };
+        let again = step(&renewed(4995), true, refused, NOW);
+        assert_eq!(again, Step::Lapse(Lapse::Refused));
+        assert_eq!(step(&renewed(4000), true, refused, NOW), Step::Renew);
+        let lapsed = Account {
+            lapsed: Some(Lapse::NotRenewed),
+            ..due(4999)
+        };
+        for why in [refused, Why::Due] {
+            assert_eq!(step(&lapsed, true, why, NOW), Step::Take);
+        }
+    }
+
+    #[test]
+    fn what_is_not_due_or_has_nothing_to_be_renewed_with_is_left() {
+        assert_eq!(step(&due(5000), true, Why::Due, NOW), Step::Renew);
+        assert_eq!(step(&due(5001), true, Why::Due, NOW), Step::Take);
+        assert_eq!(step(&due(5000), false, Why::Due, NOW), Step::Take);
+        assert_eq!(step(&account(), true, Why::Due, NOW), Step::Take);
+    }
+}

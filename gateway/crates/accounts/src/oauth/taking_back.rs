@@ -1,0 +1,79 @@
+//! The end of an account at the other side (RFC 7009): best effort, and said.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::timeout;
+use url::Url;
+
+use crate::accounts::Accounts;
+use crate::contents::OAuthContents;
+use crate::oauth::token::{form, identify};
+use gateway_fetch::{Body, FetchError, Query};
+
+/// How long the other side may take: somebody waits for the page.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the other side made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TakenBack {
+    /// It said yes.
+    Yes,
+    /// It has nobody who could be told.
+    NoWay,
+    /// It could not be told, or did not say yes.
+    No(String),
+}
+
+impl Accounts {
+    /// Tells the authorization server that nobody uses these tokens any more.
+    pub(crate) async fn take_back(&self, oauth: &OAuthContents, access: &str) -> TakenBack {
+        let endpoint = oauth.server.revocation_endpoint.as_deref();
+        let Some(url) = endpoint.and_then(|endpoint| Url::parse(endpoint).ok()) else {
+            return TakenBack::NoWay;
+        };
+        // With the refresh token goes what came of it (RFC 7009 §2.1); not every server does that.
+        let tokens = [
+            oauth
+                .refresh
+                .as_deref()
+                .map(|token| (token, "refresh_token")),
+            Some((access, "access_token")),
+        ];
+        let telling = async {
+            for (token, hint) in tokens.into_iter().flatten() {
+                self.tell_server(oauth, &url, token, hint).await?;
+            }
+            Ok(())
+        };
+        match timeout(PATIENCE, telling).await {
+            Ok(Ok(())) => TakenBack::Yes,
+            Ok(Err(why)) => TakenBack::No(why),
+            Err(_) => TakenBack::No("it has not answered in time".to_owned()),
+        }
+    }
+
+    async fn tell_server(
+        &self,
+        oauth: &OAuthContents,
+        url: &Url,
+        token: &str,
+        hint: &str,
+    ) -> Result<(), String> {
+        let mut parameters = vec![("token", token), ("token_type_hint", hint)];
+        let authorization = identify(&oauth.client, &mut parameters);
+        let form = form(&parameters);
+        let query = Query {
+            url,
+            authorization: authorization.as_ref().map(|text| text.as_str()),
+            body: Some(Body::Form(&form)),
+        };
+        match self.fetch.ask(query).await {
+            Ok(answered) if answered.status == StatusCode::OK => Ok(()),
+            // A yes has no body that says anything.
+            Err(FetchError::MediaType) => Ok(()),
+            Ok(answered) => Err(format!("it answered {}", answered.status.as_u16())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
