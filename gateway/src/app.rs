@@ -8,9 +8,13 @@ use rand::rngs::OsRng;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
+use crate::account_keys;
 use crate::config::{Config, ConfiguredBackend};
-use crate::keys::KeysFolder;
+use crate::keys::{KeysError, KeysFolder};
+use gateway_accounts::{Accounts, Parts};
 use gateway_core::access_token::Keys;
+use gateway_core::account::seal::SealKeys;
+use gateway_core::account::settings::AccountSettings;
 use gateway_core::clock::Clock;
 use gateway_core::grants::PinKey;
 use gateway_core::policy::PolicyHandle;
@@ -97,6 +101,9 @@ pub enum StartError {
         /// Why, and what to change.
         sentence: String,
     },
+    /// The keys that seal accounts can't be used.
+    #[error(transparent)]
+    AccountKeys(#[from] KeysError),
     /// A person has the name of a service.
     #[error(
         "a person has the name of the service `{0}`: give the [[service]] another name, or neither could be told from the other"
@@ -146,12 +153,27 @@ impl App {
             .collect();
         let connections = Arc::new(Connections::default());
         let protocols = protocols(config, &backends, &connections, runtime);
-        let catalogue = Arc::new(Catalogue::new(
-            backends.clone(),
-            connections.clone(),
-            config.identity.clone(),
-            PinKey::new(&keys.tags),
-        ));
+        let accounts = Accounts::new(Parts {
+            backends: with_accounts(config, &backends),
+            records: records.clone(),
+            keys: seal_keys(config, &records, clock).await?,
+            connections: connections.clone(),
+            issuer: config.issuer.clone(),
+            title: config.general.title.clone(),
+            tags: keys.tags.clone(),
+            journal: journal.clone(),
+            clock,
+            metrics: metrics.clone(),
+        });
+        let catalogue = Arc::new(
+            Catalogue::new(
+                backends.clone(),
+                connections.clone(),
+                config.identity.clone(),
+                PinKey::new(&keys.tags),
+            )
+            .with_accounts(accounts.clone()),
+        );
         let lookout = Lookout::follow(&catalogue, runtime);
         let signing = Arc::new(keys.signing.with_approvers(config.approvers.clone()));
         let traces = config.traces.clone().map_or_else(Traces::off, |settings| {
@@ -170,6 +192,7 @@ impl App {
             passkeys: Passkeys::new(&config.issuer, &config.general.title),
             setup: Setup,
             catalogue: catalogue.clone(),
+            accounts,
             documents: config
                 .registration
                 .metadata_documents
@@ -243,6 +266,35 @@ async fn opened(
     first_reading(&url, &revocations, clock).await?;
     let records = records.with_view(revocations.clone());
     Ok((records, revocations, movable))
+}
+
+/// The backends that are called with everybody's own account.
+fn with_accounts(
+    config: &Config,
+    backends: &[Arc<Backend>],
+) -> Vec<(Arc<Backend>, AccountSettings)> {
+    let both = config.backends.iter().zip(backends);
+    let with = both.filter_map(|(configured, backend)| {
+        let account = configured.account.clone()?;
+        Some((backend.clone(), account))
+    });
+    with.collect()
+}
+
+/// The keys that seal accounts. Where no backend has any, none is kept.
+async fn seal_keys(
+    config: &Config,
+    records: &Records,
+    clock: Clock,
+) -> Result<SealKeys, StartError> {
+    let has_accounts = config.backends.iter().any(|it| it.account.is_some());
+    if !has_accounts {
+        return Ok(SealKeys::none(&mut OsRng));
+    }
+    let keys = account_keys::open(&config.keys_dir, &mut OsRng)?;
+    let noted = account_keys::note(&keys, records, clock.now()).await;
+    noted.map_err(|error| StartError::of_store(&config.store.to_string(), error))?;
+    Ok(keys)
 }
 
 /// What each backend speaks, found out from now on.

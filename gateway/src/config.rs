@@ -4,6 +4,7 @@
 //! list of the tables, [`layers`] has what file, environment and flags say, `reader` notes what is
 //! wrong. Other crates declare the settings that they need; `app` and `server` fill those in.
 
+mod accounts;
 mod audit;
 mod backends;
 mod clients;
@@ -57,6 +58,7 @@ pub use self::sections::{Discovery, Log, LogFormat, Timeouts};
 pub use self::tls::{CertificateSource, TlsSettings};
 pub use self::values::read_text;
 
+use self::accounts::AccountKeys;
 use self::audit::AuditKeys;
 use self::backends::BackendKeys;
 use self::clients::ClientKeys;
@@ -98,6 +100,7 @@ pub static SCHEMA: Schema = Schema(&[
     GroupKeys::KEYS,
     NetworkKeys::KEYS,
     BackendKeys::KEYS,
+    AccountKeys::KEYS,
     ClientKeys::KEYS,
     ServiceKeys::KEYS,
 ]);

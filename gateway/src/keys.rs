@@ -1,7 +1,8 @@
 //! The keys folder: made on first start, kept for good, private to its owner.
 //!
 //! `signing-N.key` holds an Ed25519 key for access tokens, the highest N signs; `tags.key` holds
-//! the key for tags in forms, cookies and session ids; `admin.token` is what the operator's commands
+//! the key for tags in forms, cookies and session ids; `accounts-N.key` seals people's accounts at backends
+//! (`account_keys`); `admin.token` is what the operator's commands
 //! show to a running gateway. Replicas share one folder.
 
 use std::collections::BTreeMap;
@@ -76,7 +77,7 @@ pub fn open(
     if !tags.exists() {
         let mut bytes = [0; 32];
         random.fill_bytes(&mut bytes);
-        create(&tags, &hex(&bytes))?;
+        create_bytes(&tags, &bytes)?;
         created = true;
     }
 
@@ -96,13 +97,9 @@ fn read_folder(folder: &Path, created: bool) -> Result<KeysFolder, KeysError> {
         pairs.insert(id, read_pair(&path)?);
     }
     let signing = Keys::new(pairs).ok_or_else(|| KeysError::Broken(folder.to_owned()))?;
-    let bytes = unhex(&read(&tags)?).ok_or_else(|| KeysError::Broken(tags.clone()))?;
-    if bytes == [0; 32] {
-        return Err(KeysError::Broken(tags));
-    }
     Ok(KeysFolder {
         signing,
-        tags: TagKey::new(bytes),
+        tags: TagKey::new(read_bytes(&tags)?),
         created,
     })
 }
@@ -160,13 +157,19 @@ pub fn read_pair(path: &Path) -> Result<KeyPair, KeysError> {
 }
 
 fn signing_files(folder: &Path) -> Result<Vec<(u32, PathBuf)>, KeysError> {
+    numbered(folder, "signing")
+}
+
+/// The files `NAME-N.key`, with their numbers.
+pub(crate) fn numbered(folder: &Path, name: &str) -> Result<Vec<(u32, PathBuf)>, KeysError> {
     let io = |error| KeysError::Io(folder.to_owned(), error);
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(io)? {
         let entry = entry.map_err(io)?;
-        let name = entry.file_name();
-        let id = name.to_str().and_then(|name| {
-            name.strip_prefix("signing-")?
+        let file = entry.file_name();
+        let id = file.to_str().and_then(|file| {
+            file.strip_prefix(name)?
+                .strip_prefix('-')?
                 .strip_suffix(".key")?
                 .parse()
                 .ok()
@@ -176,6 +179,17 @@ fn signing_files(folder: &Path) -> Result<Vec<(u32, PathBuf)>, KeysError> {
         }
     }
     Ok(files)
+}
+
+/// Makes a key of 256 bits in a file that was not there.
+pub(crate) fn create_bytes(path: &Path, bytes: &[u8; 32]) -> Result<(), KeysError> {
+    create(path, &hex(bytes))
+}
+
+/// Reads such a key. Refused if others could read it.
+pub(crate) fn read_bytes(path: &Path) -> Result<[u8; 32], KeysError> {
+    let bytes = unhex(&read(path)?).filter(|bytes| *bytes != [0; 32]);
+    bytes.ok_or_else(|| KeysError::Broken(path.to_owned()))
 }
 
 fn read(path: &Path) -> Result<String, KeysError> {

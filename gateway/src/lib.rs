@@ -22,6 +22,7 @@
 //!
 //! Begin at [`app::App::build`].
 
+pub mod account_keys;
 pub mod admin;
 pub mod app;
 pub mod backup;

@@ -15,11 +15,12 @@ use crate::operator_api::{
     SetPassword, ShowUser, UnlinkUser, UserPage, UserToAdd, UserView, UserWithPassword,
 };
 use gateway_core::client::ClientId;
+use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 use gateway_oauth::AuthorizationServer;
 use gateway_oauth::identity::{self, LoginName, Password, PasswordPhc, people};
 use gateway_oauth::provider::{self, Unlinked};
-use gateway_oauth::revoke_all::{RevocationSubject, cut_off};
+use gateway_oauth::revoke_all::{CutOff, RevocationSubject, cut_off};
 use gateway_oauth::withheld::{Readmission, lift};
 use gateway_store::{Disabled, Identity, Passkey, StoreError, User};
 
@@ -74,10 +75,21 @@ pub(super) async fn disable(
     let user = disabling
         .map_err(|error| Failure::from(error).about(&named(&name)))?
         .ok_or_else(|| no_user(&name))?;
-    let cutting = cut_off(server, RevocationSubject::User(&user.id), now).await;
+    let cutting = cut_off_with_accounts(server, &user, now).await;
     let cut = cutting.map_err(|error| Failure::from(error).about(&subject(&user)))?;
     let revoked = Failure::unless_complete(cut, "the person was disabled", &subject(&user))?;
     Ok(changed::<DisableUser>(&user, Some(revoked)))
+}
+
+/// Everything that the user allowed apps, and the user's own accounts at backends.
+async fn cut_off_with_accounts(
+    server: &AuthorizationServer,
+    user: &User,
+    now: Timestamp,
+) -> Result<CutOff, StoreError> {
+    let cut = cut_off(server, RevocationSubject::User(&user.id), now).await?;
+    server.accounts.remove_all(&user.id).await?;
+    Ok(cut)
 }
 
 /// Removes a user for good. Kept out first, as with [`disable`]; cut off twice, because what was redeemed
@@ -100,7 +112,7 @@ pub(super) async fn remove(
     let removing = async {
         let why = Disabled::ByOperator;
         people::disable(records, &user.name, why, now, &mut OsRng).await?;
-        let before = cut_off(server, RevocationSubject::User(&user.id), now).await?;
+        let before = cut_off_with_accounts(server, &user, now).await?;
         records.remove_user(&user, now).await?;
         let after = cut_off(
             server,

@@ -11,11 +11,12 @@ use url::Url;
 use crate::config::reader::Reader;
 use crate::config::settings::{SecretList, SecretPairs, SecretText, Words, settings};
 use crate::config::stdio::{self, Bridge};
-use crate::config::{units, values};
+use crate::config::{accounts, units, values};
+use gateway_core::account::settings::AccountSettings;
 use gateway_core::protocol::published::PublishedFolder;
 use gateway_core::protocol::resource::Mount;
 use gateway_core::secret::SecretHash;
-use gateway_upstream::{Address, Backend};
+use gateway_upstream::{AccountUse, Address, Backend};
 
 /// A backend and the program to start for it, if the gateway is to start one.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct ConfiguredBackend {
     pub introspection: Option<SecretHash>,
     /// What is added to the program's environment.
     pub environment: Vec<(String, String)>,
+    /// Everybody's own account there, if calls are made with one.
+    pub account: Option<AccountSettings>,
 }
 
 settings! {
@@ -163,6 +166,11 @@ fn backend(
     }
     let headers = headers(reader, &at("headers"), &keys.headers);
     let introspection = introspection(reader, table, &keys);
+    let is_on_stdio = !keys.stdio.0.is_empty();
+    let account = accounts::account(reader, table, name.as_deref(), is_on_stdio);
+    if let Some(account) = &account {
+        check_header(reader, &at("account.header"), account, &headers, &keys);
+    }
     let bridge_name = name.as_deref().unwrap_or_default();
     let reached = Reached::from_keys(reader, table, &keys, bridge_name, state)?;
     let is_on_stdio = reached.is_on_stdio;
@@ -179,14 +187,18 @@ fn backend(
             headers,
             approval_required: keys.approval_required.into_iter().collect(),
             token_header: keys.token_header,
-            account: None,
             connect_timeout: keys.connect_timeout,
             response_timeout: keys.response_timeout,
             start_timeout: keys.start_timeout,
             is_on_stdio,
             starts_with_us: !reached.command.is_empty(),
             pages: keys.pages,
+            account: account.as_ref().map(|account| AccountUse {
+                header: account.header.name().clone(),
+                is_optional: account.optional,
+            }),
         },
+        account,
         command: reached.command,
         environment: reached.environment,
         families: keys.eras.iter().copied().collect(),
@@ -299,6 +311,23 @@ fn headers(
     headers
 }
 
+/// A header holds one credential.
+fn check_header(
+    reader: &mut Reader<'_>,
+    at: &str,
+    account: &AccountSettings,
+    headers: &[(HeaderName, HeaderValue)],
+    keys: &BackendKeys,
+) {
+    let name = account.header.name();
+    if headers.iter().any(|(header, _)| header == name) {
+        reader.conflict(at, "is one of `headers`, which every call carries");
+    }
+    if keys.token_header.as_ref() == Some(name) {
+        reader.conflict(at, "is the `token_header`, which every call carries");
+    }
+}
+
 fn mount_prefix(path: &str) -> Result<String, &'static str> {
     let prefix = path.strip_suffix('/').unwrap_or(path);
     let plain = |part: &str| {
@@ -323,6 +352,7 @@ fn mount_prefix(path: &str) -> Result<String, &'static str> {
                 "revoke",
                 "setup",
                 "account",
+                "connect",
                 "assets",
                 ".well-known",
                 "healthz",

@@ -1,11 +1,13 @@
 //! `/account`: a person sees which apps may act in their name and takes that back, approves a tool
-//! again that its backend changed, and takes off accounts that they log in with.
+//! again that its backend changed, takes off accounts that they log in with, and removes their own accounts
+//! at backends.
 //!
 //! Owns: who may do that, and what each button does. Not: what stands on the cards (`cards`), what a
 //! revocation or an amendment is (`oauth::revoke`, `grants::amendment`).
 
 mod approve;
 mod cards;
+mod elsewhere;
 mod form;
 mod new_token;
 pub(super) mod passkeys;
@@ -16,6 +18,7 @@ mod unlink;
 mod view;
 
 pub(super) use self::approve::submit as approve;
+pub(super) use self::elsewhere::submit as disconnect;
 pub(super) use self::readmit::submit as readmit;
 pub(super) use self::revoke::submit as revoke;
 pub(super) use self::tokens::{

@@ -21,7 +21,7 @@ use crate::audited::audited;
 use crate::error_page::Refused;
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
-use crate::{device, error_page, error_response, login, session};
+use crate::{connect, device, error_page, error_response, login, session};
 use gateway_core::audit::Record;
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
@@ -54,6 +54,16 @@ pub(super) async fn answer_consent(
     go_on(server, request, next, now).await
 }
 
+/// `/connect/NAME`, and the addresses that apps show.
+pub(super) async fn answer_connect(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
+    let next = connect::answer(server, request, now).await;
+    go_on(server, request, next, now).await
+}
+
 /// Takes the next step.
 async fn go_on(
     server: &AuthorizationServer,
@@ -70,7 +80,24 @@ async fn go_on(
             let goal = raw_query.as_deref().map_or(Goal::Start, Goal::Authorize);
             login::page_after_session(server, request, goal)
         }
-        NextStep::Consent(asked, session) => consent::page(server, request, &session, &asked).await,
+        NextStep::Consent(asked, session) => {
+            let before = connect::before_consent(server, request, &session, &asked).await;
+            match before {
+                Some(page) => page,
+                None => consent::page(server, request, &session, &asked).await,
+            }
+        }
+        NextStep::WithoutAccount(raw_query, session) => {
+            let asked = judge(server, request, &raw_query, Some(session), now).await;
+            match asked {
+                Ok(NextStep::Consent(asked, session)) => {
+                    consent::page(server, request, &session, &asked).await
+                }
+                Ok(NextStep::Answer(response)) => response,
+                Ok(_) => login::page(server, request, Goal::Authorize(&raw_query)).await,
+                Err(error) => fault(server, request, error),
+            }
+        }
         NextStep::IssueCode(consented) => allowed(server, request, *consented, now)
             .await
             .unwrap_or_else(|refused| match refused {
@@ -114,6 +141,19 @@ async fn first_step(
         server.revoke_exposed_tokens(raw_query, now).await?;
         return Ok(refuse(server, request, Reason::TokenInUrl, None).into());
     }
+    let session = session::current_session(server, request, now).await?;
+    let session = session.map(|(_, session)| session);
+    judge(server, request, raw_query, session, now).await
+}
+
+/// What a request comes to, for whoever is logged in.
+async fn judge(
+    server: &AuthorizationServer,
+    request: &Request,
+    raw_query: &str,
+    session: Option<BrowserSession>,
+    now: Timestamp,
+) -> Result<NextStep, StoreError> {
     let judged = match validate(server, request, raw_query, now).await {
         Err(AuthorizeRefusal::Page(reason, detail)) => {
             return Ok(refuse(server, request, reason, Some(&detail)).into());
@@ -123,8 +163,6 @@ async fn first_step(
         Err(AuthorizeRefusal::Redirect(callback, error)) => Err((callback, error)),
         Ok(valid) => Ok(valid),
     };
-    let session = session::current_session(server, request, now).await?;
-    let session = session.map(|(_, session)| session);
     Ok(decide(request, raw_query, judged, session))
 }
 

@@ -12,8 +12,8 @@ use crate::endpoint::{Caller, Endpoint, MatchedEndpoint, Subject};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{
-    account, audit_log, audited, authorize, backend_page, device, discovery, home, introspect,
-    login, metadata, owner, provider, register, rescue, revoke, session, setup, token,
+    account, audit_log, audited, authorize, backend_page, connect, device, discovery, home,
+    introspect, login, metadata, owner, provider, register, rescue, revoke, session, setup, token,
 };
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
@@ -118,6 +118,7 @@ async fn dispatch(
         | Endpoint::AccountApprove
         | Endpoint::AccountUnlink
         | Endpoint::AccountReadmit
+        | Endpoint::AccountDisconnect
         | Endpoint::AccountPasskeys
         | Endpoint::AccountPasskeysAdd
         | Endpoint::AccountPasskeysRemove
@@ -127,6 +128,8 @@ async fn dispatch(
         | Endpoint::AccountTokensRevoke => {
             dispatch_account(server, matched.endpoint, request).await
         }
+        Endpoint::ConnectCallback => connect::callback(server, request, now).await,
+        Endpoint::Connect => authorize::answer_connect(server, request, now).await,
         Endpoint::Admin => owner::answer(server, request, now).await,
         Endpoint::BackendPage => match &matched.subject {
             Some(subject) => backend_page::page(server, subject, request, now).await,
@@ -147,6 +150,8 @@ async fn dispatch(
         | Endpoint::WebKeys
         | Endpoint::AppsChallenge
         | Endpoint::SecurityTxt
+        | Endpoint::ConnectDocument
+        | Endpoint::ConnectKeys
         | Endpoint::Robots
         | Endpoint::Llms
         | Endpoint::Favicon
@@ -167,6 +172,7 @@ async fn dispatch_account(
         Endpoint::AccountApprove if submitted => account::approve(server, request).await,
         Endpoint::AccountUnlink if submitted => account::unlink(server, request).await,
         Endpoint::AccountReadmit if submitted => account::readmit(server, request).await,
+        Endpoint::AccountDisconnect if submitted => account::disconnect(server, request).await,
         Endpoint::AccountPasskeys => account::passkeys::page(server, request).await,
         Endpoint::AccountPasskeysAdd if submitted => account::passkeys::add(server, request).await,
         Endpoint::AccountPasskeysRemove if submitted => {
@@ -222,6 +228,8 @@ fn dispatch_document(
             Some(contact) => discovery::security_txt(&settings.issuer, request, contact, now),
             None => discovery::absent(),
         },
+        Endpoint::ConnectDocument => connect::document(server, request),
+        Endpoint::ConnectKeys => connect::keys(server, request),
         Endpoint::Robots => discovery::robots(request),
         Endpoint::Llms => discovery::llms(server, request),
         Endpoint::Favicon => discovery::favicon(request),

@@ -63,6 +63,16 @@ pub enum Endpoint {
     AccountTokensRevoke,
     /// Lets an identity provider's word connect an app again.
     AccountReadmit,
+    /// Removes a person's account at a backend.
+    AccountDisconnect,
+    /// Where a backend's authorization server sends the browser back to.
+    ConnectCallback,
+    /// What the gateway says of itself as a client of such a server.
+    ConnectDocument,
+    /// The keys by which such a server knows what the gateway says of who calls.
+    ConnectKeys,
+    /// Where a person connects an account of their own at a backend.
+    Connect,
     /// What the owner sees and does: the operator's pages.
     Admin,
     /// A page that a backend publishes for people.
@@ -108,7 +118,7 @@ pub enum Endpoint {
 
 /// The table. Its order is that of [`Endpoint`], and the first row whose path fits has the request.
 #[rustfmt::skip]
-const TABLE: [Row; 45] = {
+const TABLE: [Row; 50] = {
     use AuditLog::{BestEffort, Recorded, Required};
     use Caller::{App, Person, Server};
     use Endpoint::*;
@@ -141,6 +151,11 @@ const TABLE: [Row; 45] = {
         row(AccountTokensNew, Exact("/account/tokens/new"), BOTH, Person, Required, CONSENT),
         row(AccountTokensRevoke, Exact("/account/tokens/revoke"), BOTH, Person, BestEffort, FORM),
         row(AccountReadmit,  Exact("/account/readmit"), BOTH,   Person, Required,   FORM),
+        row(AccountDisconnect, Exact("/account/disconnect"), BOTH, Person, BestEffort, FORM),
+        row(ConnectCallback, Exact("/connect/callback"), READ,  Person, Required,   NO_BODY),
+        document(ConnectDocument, Exact("/connect/client.json")),
+        document(ConnectKeys, Exact("/connect/keys")),
+        row(Connect,         Section("/connect"),       BOTH,   Person, Required,   FORM),
         row(Admin,           Section("/admin"),         BOTH,   Person, Recorded,   FORM),
         row(BackendPage,     Published,                 READ,   Person, Recorded,   NO_BODY),
         row(Token,           Exact("/token"),           SUBMIT, App,    Required,   FORM),
@@ -365,7 +380,7 @@ impl Endpoint {
 
     /// Whether somebody who opened it and had to log in is led back to it.
     pub(crate) const fn is_reached_by_login(self) -> bool {
-        matches!(self, Self::Admin | Self::BackendPage)
+        matches!(self, Self::Admin | Self::BackendPage | Self::Connect)
     }
 
     /// The method by which it does what it is for: that of its form, else a visit.

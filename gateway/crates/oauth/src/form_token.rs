@@ -45,6 +45,10 @@ pub(super) enum Purpose {
     RemovePasskey,
     /// Do without a password from now on.
     RemovePassword,
+    /// Connect an account at a backend.
+    Connect,
+    /// Remove one.
+    Disconnect,
 }
 
 impl Purpose {
@@ -66,6 +70,8 @@ impl Purpose {
             Self::PasskeySetup => "passkey set-up",
             Self::RemovePasskey => "form remove passkey",
             Self::RemovePassword => "form remove password",
+            Self::Connect => "form connect",
+            Self::Disconnect => "form disconnect",
         }
     }
 
@@ -87,6 +93,8 @@ impl Purpose {
             | Self::MakeToken
             | Self::Unlink
             | Self::RemovePasskey
+            | Self::Connect
+            | Self::Disconnect
             | Self::Administer => Duration::from_secs(60 * 60),
         }
     }

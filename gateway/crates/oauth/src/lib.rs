@@ -34,6 +34,7 @@ mod cacheable_response;
 mod client_assertion;
 mod client_authentication;
 mod clients;
+mod connect;
 pub mod device;
 mod discovery;
 mod dispatch;

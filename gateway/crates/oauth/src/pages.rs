@@ -7,6 +7,7 @@
 mod account;
 pub mod admin;
 mod assets;
+mod connect;
 mod consent;
 mod device;
 mod home;
@@ -25,11 +26,12 @@ mod tool_picker;
 mod waiting;
 
 pub use self::account::{
-    Account, AccountNotice, AllowedTools, App, ChangedTool, ClientOrigin, Connection,
-    GrantedResource, LinkForm, LinkedAccount, Logins, NewDefinition, RevokeForm, UnlinkForm,
-    WithheldApp,
+    Account, AccountNotice, AllowedTools, App, ChangedTool, ClientOrigin, Connection, Elsewhere,
+    ElsewhereAccount, GrantedResource, LinkForm, LinkedAccount, Logins, NewDefinition, RevokeForm,
+    UnlinkForm, WithheldApp,
 };
 pub use self::assets::asset;
+pub use self::connect::{Connect, ConnectProblem, ConnectWay, ConnectedPage};
 pub use self::consent::{AuthorizationFlow, Changed, Consent, ScopeLine};
 pub use self::device::{DeviceDone, DeviceForm, DeviceProblem};
 pub use self::home::{Home, MountUrls};

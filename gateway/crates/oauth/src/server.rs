@@ -11,6 +11,7 @@ use crate::identity::{Passwords, Setup};
 use crate::owner::visit::OwnerPagesHandle;
 use crate::passkey::site::Passkeys;
 use crate::provider::providers::Providers;
+use gateway_accounts::Accounts;
 use gateway_core::access_token::Keys;
 use gateway_core::client::service::ServiceClient;
 use gateway_core::client::{Client, ClientId};
@@ -135,6 +136,8 @@ pub struct AuthorizationServer {
     pub passkeys: Passkeys,
     /// The first owner's set-up.
     pub setup: Setup,
+    /// People's own accounts at backends.
+    pub accounts: Arc<Accounts>,
     /// What the backends offer, asked live.
     pub catalogue: Arc<Catalogue>,
     /// Metadata documents of clients; `None` switches them off.

@@ -76,6 +76,10 @@ pub(crate) fn server() -> AuthorizationServer {
             password_login: true,
             owner_name: None,
         },
+        accounts: gateway_accounts::Accounts::none(
+            Records::new(Arc::new(Memory::new())),
+            Issuer::parse(ORIGIN).unwrap(),
+        ),
         records: Records::new(Arc::new(Memory::new())),
         last_use: Arc::default(),
         keys: Arc::new(Keys::new(BTreeMap::from([(1, KeyPair::new())])).unwrap()),

@@ -292,6 +292,10 @@ fn authorization_server(
             password_login: true,
             owner_name: None,
         },
+        accounts: gateway_accounts::Accounts::none(
+            Records::new(Arc::clone(store)),
+            Issuer::parse(ISSUER).unwrap(),
+        ),
         records: Records::new(Arc::clone(store)),
         last_use: Arc::default(),
         keys: Arc::clone(keys),

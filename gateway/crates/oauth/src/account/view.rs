@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::cards;
+use super::elsewhere;
 use super::form::Sealer;
 use crate::audited::audited;
 use crate::browser::{self, BrowserName};
@@ -39,6 +40,7 @@ pub(super) async fn show(
     let user = server.records.user(&session.user_name, now).await?;
     let withheld = user.as_ref().map_or(&[][..], |user| &user.withheld);
     let withheld = cards::withheld(sealer, withheld).await?;
+    let elsewhere = elsewhere::load(sealer).await?;
     let status = notice
         .as_ref()
         .map_or(StatusCode::OK, AccountNotice::status);
@@ -53,6 +55,7 @@ pub(super) async fn show(
         logins: logins(sealer, user.as_ref()),
         has_tokens: server.settings.personal.is_some(),
         withheld,
+        elsewhere,
     }
     .page();
     let mut response = pages::respond(status, page, server.settings.issuer.is_https());

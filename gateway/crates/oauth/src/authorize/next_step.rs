@@ -18,6 +18,8 @@ pub(crate) enum NextStep {
     LoginAgain(Option<String>),
     /// The person is asked.
     Consent(Box<AuthorizationRequest>, BrowserSession),
+    /// The person goes on with this raw query, without an account of theirs at the backend.
+    WithoutAccount(String, BrowserSession),
     /// The app gets a code.
     IssueCode(Box<Consented>),
 }

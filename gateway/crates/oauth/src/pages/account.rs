@@ -1,11 +1,13 @@
 //! The page of a person's apps: what each may do, and the buttons that take it back.
 
+mod elsewhere;
 mod logins;
 mod notice;
 
 use askama::Template;
 use http::StatusCode;
 
+use self::elsewhere::ElsewhereLine;
 use super::moment::Moment;
 use super::page::{Forms, Frame, Page};
 use super::passkeys::PasskeysLine;
@@ -13,6 +15,7 @@ use super::text::{ago, clean, exact, in_words};
 use super::tool_picker::{FEW_TOOLS, LONGEST_DESCRIPTION, LONGEST_NAME, Tool};
 use gateway_core::clock::Timestamp;
 
+pub use self::elsewhere::{Elsewhere, ElsewhereAccount};
 pub use self::logins::{LinkForm, LinkedAccount, Logins, UnlinkForm};
 pub use self::notice::AccountNotice;
 
@@ -42,6 +45,8 @@ pub struct Account<'a> {
     pub has_tokens: bool,
     /// The apps that no organisation connects any more.
     pub withheld: Vec<WithheldApp>,
+    /// The person's own accounts at backends.
+    pub elsewhere: Vec<Elsewhere>,
 }
 
 /// An app that the person took back what an organisation had allowed it.
@@ -188,6 +193,11 @@ impl Account<'_> {
             logins: &self.logins,
             has_tokens: self.has_tokens,
             withheld: &self.withheld,
+            elsewhere: self
+                .elsewhere
+                .iter()
+                .map(|it| ElsewhereLine::new(it, now))
+                .collect(),
         };
         // A provider's button leads away.
         let forms = if self.logins.links.is_empty() {
@@ -211,6 +221,7 @@ struct AccountTemplate<'a> {
     logins: &'a Logins<'a>,
     has_tokens: bool,
     withheld: &'a [WithheldApp],
+    elsewhere: Vec<ElsewhereLine<'a>>,
 }
 
 pub(super) struct NoticeLine {

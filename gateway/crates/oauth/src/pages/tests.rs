@@ -170,6 +170,26 @@ fn account(apps: Vec<App>, notice: Option<AccountNotice>) -> Page {
             client: "helper".to_owned(),
             seal: "1.2.3".to_owned(),
         }],
+        elsewhere: vec![
+            Elsewhere {
+                backend: "notes".to_owned(),
+                is_served: true,
+                account: Some(ElsewhereAccount {
+                    called: Some("<i>alice</i>".to_owned()),
+                    since: NOW,
+                    scopes: vec!["read".to_owned()],
+                    renewed: Some(NOW),
+                    lapsed: Some("its authorization server does not renew it"),
+                    is_too_small: false,
+                    seal: "1.2.3".to_owned(),
+                }),
+            },
+            Elsewhere {
+                backend: "mail".to_owned(),
+                is_served: true,
+                account: None,
+            },
+        ],
     }
     .page()
 }

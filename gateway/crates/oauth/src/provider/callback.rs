@@ -302,6 +302,7 @@ pub(super) async fn end_access(
     people::end_sessions(&server.records, &user.name, now, &mut OsRng).await?;
     if provider.on_leave == OnLeave::Revoke {
         let cut = cut_off(server, RevocationSubject::User(&user.id), now).await?;
+        server.accounts.remove_all(&user.id).await?;
         if let Some(error) = &cut.unreadable {
             let reason = error.reason();
             log::error!(

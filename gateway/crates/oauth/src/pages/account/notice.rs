@@ -37,6 +37,12 @@ pub enum AccountNotice {
     AlreadyUnlinked,
     /// The person could not log in without the account.
     LastWayIn,
+    /// The person's account at this backend is gone, at the other side too.
+    Disconnected(String),
+    /// It is gone here, and goes on there until somebody ends it.
+    DisconnectedHere(String),
+    /// It was gone before.
+    AlreadyDisconnected,
     /// The page was open for too long.
     PageExpired,
 }
@@ -60,10 +66,13 @@ impl AccountNotice {
             | Self::Withheld(_)
             | Self::Readmitted(_)
             | Self::Approved(_)
+            | Self::Disconnected(_)
+            | Self::DisconnectedHere(_)
             | Self::Unlinked(_) => Outcome::Done,
             Self::AlreadyReadmitted
             | Self::AlreadyOver
             | Self::AlreadyApproved(_)
+            | Self::AlreadyDisconnected
             | Self::AlreadyUnlinked => Outcome::Unchanged,
             Self::ChangedAgain(_) => {
                 Outcome::Refused(StatusCode::CONFLICT, Reason::ToolsChangedMeanwhile)
@@ -153,6 +162,20 @@ impl AccountNotice {
                 tool(provider)
             ),
             Self::AlreadyUnlinked => {
+                "Nothing was changed: that account had been removed before.".to_owned()
+            }
+            Self::Disconnected(backend) => format!(
+                "Your account at “{}” is removed, and revoked there. The next call with it is refused, \
+                 and whatever is open with it ends within seconds.",
+                tool(backend)
+            ),
+            Self::DisconnectedHere(backend) => format!(
+                "Your account at “{}” is removed here. The next call with it is refused, and whatever is \
+                 open with it ends within seconds. The other side did not say that it ended it, too: \
+                 look there if you want to be sure.",
+                tool(backend)
+            ),
+            Self::AlreadyDisconnected => {
                 "Nothing was changed: that account had been removed before.".to_owned()
             }
             Self::LastWayIn => {

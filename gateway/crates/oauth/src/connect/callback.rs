@@ -1,0 +1,90 @@
+//! `GET /connect/callback`: the browser comes back from a backend's authorization server.
+
+use http::{Method, StatusCode};
+
+use super::form::{ConnectGoal, Problem, show, status, told};
+use super::{done, person};
+use crate::error_page::{self, Refused};
+use crate::pages::Goal;
+use crate::provider::{CallbackQuery, browser_hash};
+use crate::server::AuthorizationServer;
+use crate::{login, session};
+use gateway_accounts::{Returned, Traveller, Unfinished};
+use gateway_core::browser_session::BrowserSession;
+use gateway_core::clock::Timestamp;
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::reason::Reason;
+
+/// HEAD is no visit, and would use a connection up.
+pub(crate) async fn answer(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
+    if request.method == Method::HEAD {
+        return web::empty(StatusCode::NO_CONTENT);
+    }
+    let answered = accept(server, request, now).await;
+    answered.unwrap_or_else(|refused| refused.page(server, request))
+}
+
+async fn accept(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let Some((_, session)) = session::current_session(server, request, now).await? else {
+        return Err(login::page_after_session(server, request, Goal::Account).into());
+    };
+    let query = request.query.as_deref().unwrap_or_default();
+    let Some(query) = CallbackQuery::read(query, "the authorization server") else {
+        return Ok(unknown(server, request, &session, String::new()));
+    };
+    let returned = Returned {
+        state: query.state,
+        issuer: query.issuer,
+        outcome: query.outcome,
+    };
+    let browser = browser_hash(server, request);
+    let who = Traveller {
+        person: person(&session),
+        browser: &browser,
+    };
+    match server.accounts.finish(&returned, who).await {
+        Ok((connected, goal)) => {
+            let goal = ConnectGoal::from_kept(goal);
+            Ok(done::answer(server, request, &connected, &goal))
+        }
+        Err(Unfinished { failure, begun }) => {
+            let (reason, detail) = failure.explained()?;
+            let Some((backend, goal)) = begun else {
+                return Ok(unknown(server, request, &session, detail));
+            };
+            let goal = ConnectGoal::from_kept(goal);
+            let problem = Some(Problem {
+                reason,
+                status: status(reason),
+                detail,
+            });
+            show(server, request, &session, &backend, &goal, problem).await
+        }
+    }
+}
+
+/// The answer to what was not begun here.
+fn unknown(
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    detail: String,
+) -> Response {
+    let reason = Reason::AccountStateUnknown;
+    let status = status(reason);
+    let page = error_page::page(server, request, status, reason, Some(&detail));
+    let problem = Problem {
+        reason,
+        status,
+        detail,
+    };
+    told(request, session, "", page, &problem)
+}
