@@ -2,6 +2,7 @@
 //! never public. Health and metrics are open to whoever reaches it and name nobody; the API wants
 //! the token of the keys folder.
 
+mod accounts;
 mod api;
 mod backups;
 mod clients;

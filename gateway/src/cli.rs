@@ -63,6 +63,11 @@ enum Command {
         #[command(subcommand)]
         command: operator::clients::Command,
     },
+    /// People's own accounts at backends
+    Accounts {
+        #[command(subcommand)]
+        command: operator::accounts::Command,
+    },
     /// Event streams that are held open
     Streams {
         #[command(subcommand)]
@@ -107,6 +112,7 @@ pub fn run() -> ExitCode {
         Command::Users { command } => users::run(&command),
         Command::Grants { command } => operator::grants::run(&command),
         Command::Clients { command } => operator::clients::run(&command),
+        Command::Accounts { command } => operator::accounts::run(&command),
         Command::Streams { command } => operator::streams::run(&command),
         Command::Token { command } => token::run(&command),
         Command::Explain(explain) => explain::run(&explain),

@@ -10,6 +10,7 @@
 //!
 //! Owns: paths, names and types. Not: what an operation does (`admin`), how it is sent (`cli::operator`).
 
+mod accounts;
 mod backups;
 mod people;
 mod query;
@@ -18,6 +19,7 @@ mod tokens;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use self::accounts::{ElsewherePage, ElsewhereToRemove, ElsewhereView, RemovedElsewhere};
 pub use self::backups::{BackupBegun, BackupPage, BackupToMake};
 pub use self::people::{
     AccountToUnlink, AccountView, AppToReadmit, ChangedUser, MadeLink, NamedUser, OneUser,
@@ -117,6 +119,10 @@ operations! {
     ShowClient: "clients show", "/v1/clients/show", Reads, IdQuery => OneClient, "client";
     /// Forgets a client and revokes all that it was given.
     RemoveClient: "clients rm", "/v1/clients/remove", Takes, ClientToRemove => RemovedClient, "removed";
+    /// Lists people's own accounts at backends.
+    ListAccounts: "accounts ls", "/v1/accounts", Reads, PageQuery => ElsewherePage, "accounts";
+    /// Removes one.
+    RemoveAccount: "accounts rm", "/v1/accounts/remove", Takes, ElsewhereToRemove => RemovedElsewhere, "removed";
     /// Lists users.
     ListUsers: "users ls", "/v1/users", Reads, PageQuery => UserPage, "users";
     /// Shows one user.

@@ -13,7 +13,9 @@ use super::failure::Failure;
 use super::outcome::Done;
 use super::process::Process;
 use super::request::{Origin, Request};
-use super::{backups, clients, grants, guard, passkeys, personal_tokens, streams, tokens, users};
+use super::{
+    accounts, backups, clients, grants, guard, passkeys, personal_tokens, streams, tokens, users,
+};
 use crate::operator_api::{Effect, Endpoint, Operation, Query};
 use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::web::{self, Response};
@@ -123,6 +125,8 @@ async fn run(
         Operation::ListGrants => grants::list(server, request).await,
         Operation::ShowGrant => grants::show(server, request).await,
         Operation::RevokeGrants => grants::revoke(server, request).await,
+        Operation::ListAccounts => accounts::list(server, request).await,
+        Operation::RemoveAccount => accounts::remove(server, request).await,
         Operation::ListClients => clients::list(server, request).await,
         Operation::ShowClient => clients::show(server, request).await,
         Operation::RemoveClient => clients::remove(server, request).await,

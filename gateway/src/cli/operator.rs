@@ -5,6 +5,7 @@
 //! read (clap's own); 64 what it says or the configuration is wrong; 69 the gateway does not run,
 //! can't do it now, or something else answers; 77 the token is not here, or is another gateway's.
 
+pub(super) mod accounts;
 pub(super) mod clients;
 mod failed;
 mod gateway;

@@ -1,0 +1,57 @@
+//! `accounts`: people's own accounts at backends. Their credentials are in no answer.
+
+use super::failure::Failure;
+use super::lookup;
+use super::outcome::{Done, Subject};
+use super::request::Request;
+use crate::operator_api::{
+    ElsewherePage, ElsewhereView, ListAccounts, RemoveAccount, RemovedElsewhere,
+};
+use gateway_accounts::Removed;
+use gateway_oauth::AuthorizationServer;
+use gateway_store::{Account, Lapse};
+
+pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
+    let query = request.query::<ListAccounts>()?;
+    let (after, limit) = (query.after.as_deref(), query.limit.get());
+    let page = server
+        .records
+        .accounts_page(after, limit, request.now)
+        .await?;
+    let view = |account: &Account| view(server, account);
+    Ok(Done::read::<ListAccounts>(&ElsewherePage {
+        accounts: page.entries.iter().map(view).collect(),
+        next: page.next,
+    }))
+}
+
+pub(super) async fn remove(
+    server: &AuthorizationServer,
+    request: &Request,
+) -> Result<Done, Failure> {
+    let asked = request.body::<RemoveAccount>()?;
+    let user = lookup::user_id(server, &asked.user, request.now).await?;
+    let removed = server.accounts.remove(&asked.backend, &user).await?;
+    if removed == Removed::None {
+        return Err(Failure::unknown("account at a backend", &asked.backend));
+    }
+    let words = removed.words();
+    let subject = Subject::of_user(&user).with_words(format!("{}: {words}", asked.backend));
+    Ok(Done::new::<RemoveAccount>(
+        &RemovedElsewhere { removed: words },
+        subject,
+    ))
+}
+
+fn view(server: &AuthorizationServer, account: &Account) -> ElsewhereView {
+    let state = server.accounts.lapse_of(account).map(Lapse::words);
+    ElsewhereView {
+        user: account.user_name.clone(),
+        backend: account.backend.clone(),
+        called: account.called.clone(),
+        connected: account.connected.to_string(),
+        renewed: account.renewed.map(|at| at.to_string()),
+        scopes: account.scopes.clone(),
+        state: state.unwrap_or("connected").to_owned(),
+    }
+}
