@@ -2,6 +2,7 @@
 //! URL space, then the attacks; a test's name is the requirement it holds.
 
 mod account;
+mod accounts;
 mod acme;
 mod admin;
 mod apps;

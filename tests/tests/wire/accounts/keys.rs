@@ -1,0 +1,243 @@
+//! `kind = "key"`: pasted once, tried with a call, sealed.
+
+use anyhow::Result;
+use serde_json::json;
+use tests::browser::Browser;
+use tests::fixture::{Fixture, StoreKind};
+use tests::gateway::{Gateway, Owner};
+use tests::http;
+use tests::oauth::OAuthClient;
+use tests::recorder::{Answer, Recorded};
+use tests::scripted_mcp;
+
+use super::{records, url};
+
+/// A server that answers whoever shows one of two keys, and says whose it is.
+fn wants_key(request: &Recorded) -> Answer {
+    match request.header("x-api-key") {
+        Some("alice-s3cret") => scripted_mcp::answer(request),
+        _ => Answer::json(401, &json!({"error": "no"})).with("WWW-Authenticate", "Bearer"),
+    }
+}
+
+async fn fixture(store: StoreKind, more: &str) -> Result<Fixture> {
+    let account = format!(
+        "[backend.account]\nkind = \"key\"\nheader = \"X-Api-Key: {{}}\"\nhint = \"Settings, API.\"\n{more}\n\
+         [audit]\nfile = \"audit.jsonl\"\n"
+    );
+    let fixture = Fixture::with(store, |setup| setup.more(&account)).await?;
+    fixture.backend.play(wants_key);
+    Ok(fixture)
+}
+
+/// Everything that the gateway keeps and says.
+async fn everything(gateway: &Gateway) -> Result<String> {
+    let mut all = gateway.log().join("\n");
+    for entry in walk(&gateway.folder()) {
+        all += &String::from_utf8_lossy(&std::fs::read(entry)?);
+    }
+    all += &http::get(&gateway.admin_url("/metrics")).await?.text;
+    Ok(all)
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .flat_map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => walk(&entry.path()),
+            Ok(kind) if kind.is_file() => vec![entry.path()],
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
+async fn a_key_is_pasted_once_and_the_consent_page_shows_what_it_opens(
+    store: StoreKind,
+) -> Result<()> {
+    let fixture = fixture(store, "").await?;
+    let gateway = &fixture.gateway;
+    let owner = Owner::alice();
+    let client = OAuthClient::register(&gateway.origin(), "Notes").await?;
+    let mut browser = Browser::default();
+    let page = browser.visit(&client.authorization().url()).await?;
+    let page = browser.log_in(&page, &owner.name, &owner.password).await?;
+    let words = page.words();
+    assert!(words.contains("Connect your account"), "{words}");
+    assert!(words.contains("Settings, API."), "{words}");
+
+    // A wrong key is tried, said to be wrong, and kept nowhere.
+    let form = page.form_with_button("Connect")?;
+    let mut wrong = form.clone();
+    wrong.set("key", "wr0ng-key");
+    let page = browser.submit(&wrong).await?;
+    assert_eq!(page.reply.status, 403);
+    assert!(
+        page.words().contains("did not accept the key"),
+        "{}",
+        page.words()
+    );
+    assert!(!page.reply.text.contains("wr0ng-key"));
+    for odd in ["", "two words", "line\r\nX-Admin: yes", "\u{e9}"] {
+        let mut odd_form = form.clone();
+        odd_form.set("key", odd);
+        let page = browser.submit(&odd_form).await?;
+        assert_eq!(page.reply.status, 403, "{odd:?}");
+    }
+
+    let mut right = page.form_with_button("Connect")?;
+    right.set("key", " alice-s3cret ");
+    let page = browser.submit(&right).await?;
+    let page = browser.settle(page).await?;
+    let words = page.words();
+    assert!(
+        words.contains("look"),
+        "the consent page has her tools: {words}"
+    );
+    let asked = fixture.backend.requests();
+    let shown = asked
+        .iter()
+        .rev()
+        .find_map(|asked| asked.header("x-api-key"));
+    assert_eq!(shown, Some("alice-s3cret"));
+
+    // It is seen, and nowhere in the clear.
+    let page = browser.visit(&url(gateway, "/account")).await?;
+    let words = page.words();
+    assert!(words.contains("Your accounts elsewhere"), "{words}");
+    assert!(
+        words.contains("Connected less than a minute ago"),
+        "{words}"
+    );
+    let all = everything(gateway).await?;
+    for secret in ["alice-s3cret", "wr0ng-key"] {
+        assert!(!all.contains(secret), "{secret} is in the clear");
+    }
+
+    // And removed.
+    let form = page.form_with_button("Remove")?.press("Remove")?;
+    let page = browser.submit(&form).await?;
+    assert!(page.words().contains("is removed here"), "{}", page.words());
+    assert!(page.words().contains("Not connected"), "{}", page.words());
+    let again = browser.submit(&form).await?;
+    assert!(
+        again.words().contains("had been removed before"),
+        "{}",
+        again.words()
+    );
+    let records = records(gateway);
+    let details: Vec<&str> = records.iter().map(|(_, detail)| detail.as_str()).collect();
+    assert!(details.contains(&"the backend answered 401"), "{records:?}");
+    assert!(details.contains(&"connected"), "{records:?}");
+    assert!(details.contains(&"removed here"), "{records:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_is_pasted_once_and_the_consent_page_shows_what_it_opens_on_embedded() -> Result<()> {
+    a_key_is_pasted_once_and_the_consent_page_shows_what_it_opens(StoreKind::Embedded).await
+}
+
+#[tokio::test]
+async fn a_key_is_pasted_once_and_the_consent_page_shows_what_it_opens_on_redis() -> Result<()> {
+    a_key_is_pasted_once_and_the_consent_page_shows_what_it_opens(StoreKind::Redis).await
+}
+
+#[tokio::test]
+async fn a_form_of_another_person_or_browser_connects_nothing() -> Result<()> {
+    let fixture = fixture(StoreKind::Embedded, "").await?;
+    let (gateway, owner) = (&fixture.gateway, Owner::alice());
+    super::with_bob(gateway).await?;
+    let mut alice = Browser::default();
+    let page = alice.visit(&url(gateway, "/connect/main")).await?;
+    let page = alice.log_in(&page, &owner.name, &owner.password).await?;
+    let mut form = page.form_with_button("Connect")?;
+    form.set("key", "alice-s3cret");
+    let bob = super::bob();
+    let mut other = Browser::default();
+    let page = other.visit(&url(gateway, "/account")).await?;
+    other.log_in(&page, &bob.name, &bob.password).await?;
+    let refused = other.submit(&form).await?;
+    assert_eq!(refused.reply.status, 403);
+    let page = other.visit(&url(gateway, "/account")).await?;
+    assert!(page.words().contains("Not connected"), "{}", page.words());
+    // Nobody who is not logged in, and no backend that has none.
+    let mut nobody = Browser::default();
+    let page = nobody.submit(&form).await?;
+    assert!(page.password_form().is_ok());
+    for path in [
+        "/connect",
+        "/connect/",
+        "/connect/other",
+        "/connect/main/x",
+        "/connect/link/x",
+    ] {
+        let page = alice.visit(&url(gateway, path)).await?;
+        assert_eq!(page.reply.status, 404, "{path}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_an_account_a_person_goes_on_where_that_is_optional_or_later() -> Result<()> {
+    for (more, words, without) in [
+        ("optional = true", "Go on without", true),
+        ("", "Not now", false),
+    ] {
+        let fixture = fixture(StoreKind::Embedded, more).await?;
+        if without {
+            fixture.backend.play(scripted_mcp::answer);
+        }
+        let client = OAuthClient::register(&fixture.gateway.origin(), "Notes").await?;
+        let mut browser = Browser::default();
+        let page = browser.visit(&client.authorization().url()).await?;
+        let owner = Owner::alice();
+        let page = browser.log_in(&page, &owner.name, &owner.password).await?;
+        let form = page.form_with_button(words)?.press(words)?;
+        let page = browser.submit(&form).await?;
+        assert!(page.form_with_button("Allow").is_ok(), "{}", page.words());
+        assert_eq!(page.words().contains("look"), without, "{}", page.words());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lost_key_is_said_at_the_start_and_the_account_is_connected_again() -> Result<()> {
+    let mut fixture = fixture(StoreKind::Embedded, "").await?;
+    let owner = Owner::alice();
+    let mut browser = Browser::default();
+    let page = browser
+        .visit(&url(&fixture.gateway, "/connect/main"))
+        .await?;
+    let page = browser.log_in(&page, &owner.name, &owner.password).await?;
+    let mut form = page.form_with_button("Connect")?;
+    form.set("key", "alice-s3cret");
+    let page = browser.submit(&form).await?;
+    browser.settle(page).await?;
+    // A key that is added seals from then on, and what is there stays readable.
+    let keys = fixture.gateway.folder().join("keys");
+    let added = keys.join("accounts-2.key");
+    std::fs::copy(keys.join("accounts-1.key"), &added)?;
+    let text = std::fs::read_to_string(&added)?;
+    let first = if text.starts_with('a') { "b" } else { "a" };
+    std::fs::write(&added, format!("{first}{}", &text[1..]))?;
+    fixture.gateway.restart().await?;
+    let page = browser.visit(&url(&fixture.gateway, "/account")).await?;
+    assert!(
+        !page.words().contains("Connect it again"),
+        "{}",
+        page.words()
+    );
+
+    std::fs::remove_file(keys.join("accounts-1.key"))?;
+    std::fs::remove_file(&added)?;
+    fixture.gateway.restart().await?;
+    let log = fixture.gateway.log().join("\n");
+    assert!(log.contains("account_key_lost"), "{log}");
+    let page = browser.visit(&url(&fixture.gateway, "/account")).await?;
+    assert!(
+        page.words().contains("Connect it again"),
+        "{}",
+        page.words()
+    );
+    Ok(())
+}
