@@ -8,6 +8,7 @@
 
 mod cache;
 mod names;
+mod query;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,15 +16,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use self::names::Names;
+use self::query::request;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT,
-};
-use http::{Method, StatusCode};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 use pingora::listeners::ALPN;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
@@ -33,6 +33,7 @@ use gateway_core::open_files;
 use mcp_protocol::media_type;
 
 pub use self::cache::Documents;
+pub use self::query::{Body, Query};
 use gateway_core::address::is_public;
 
 /// What one fetch may cost.
@@ -98,41 +99,6 @@ pub struct Fetched {
     pub body: Bytes,
     /// `max-age`; zero where the host forbids keeping it. `None` where it says nothing.
     pub max_age: Option<Duration>,
-}
-
-/// What is asked for.
-#[derive(Clone, Copy)]
-pub struct Query<'a> {
-    /// Where.
-    pub url: &'a Url,
-    /// The value of `Authorization`. Never logged.
-    pub authorization: Option<&'a str>,
-    /// What is posted; `None`: a document is got. Never logged.
-    pub body: Option<Body<'a>>,
-}
-
-/// What is posted.
-#[derive(Clone, Copy)]
-pub enum Body<'a> {
-    /// A form.
-    Form(&'a str),
-    /// A JSON document.
-    Json(&'a str),
-}
-
-impl<'a> Body<'a> {
-    const fn text(self) -> &'a str {
-        match self {
-            Self::Form(text) | Self::Json(text) => text,
-        }
-    }
-
-    const fn media_type(self) -> &'static str {
-        match self {
-            Self::Form(_) => "application/x-www-form-urlencoded",
-            Self::Json(_) => "application/json",
-        }
-    }
 }
 
 /// A document that came with a status.
@@ -294,28 +260,6 @@ impl fmt::Debug for Fetcher {
             .field("plain_origins", &self.plain_origins)
             .finish_non_exhaustive()
     }
-}
-
-fn request(query: Query<'_>) -> pingora::Result<RequestHeader> {
-    let url = query.url;
-    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
-    let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
-    let method = query.body.map_or(Method::GET, |_| Method::POST);
-    let mut request = RequestHeader::build(method, target.as_bytes(), Some(6))?;
-    request.insert_header(HOST, authority)?;
-    request.insert_header(ACCEPT, "application/json")?;
-    request.insert_header(
-        USER_AGENT,
-        concat!("cupcake-gateway/", env!("CARGO_PKG_VERSION")),
-    )?;
-    if let Some(authorization) = query.authorization {
-        request.insert_header(AUTHORIZATION, authorization)?;
-    }
-    if let Some(body) = query.body {
-        request.insert_header(CONTENT_TYPE, body.media_type())?;
-        request.insert_header(CONTENT_LENGTH, body.text().len())?;
-    }
-    Ok(request)
 }
 
 type Accepted = (StatusCode, Option<Duration>);

@@ -1,0 +1,63 @@
+//! What is asked for, and its head.
+
+use http::Method;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
+use pingora::http::RequestHeader;
+use url::Url;
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub struct Query<'a> {
+    /// Where.
+    pub url: &'a Url,
+    /// The value of `Authorization`. Never logged.
+    pub authorization: Option<&'a str>,
+    /// What is posted; `None`: a document is got. Never logged.
+    pub body: Option<Body<'a>>,
+}
+
+/// What is posted.
+#[derive(Clone, Copy)]
+pub enum Body<'a> {
+    /// A form.
+    Form(&'a str),
+    /// A JSON document.
+    Json(&'a str),
+}
+
+impl<'a> Body<'a> {
+    pub(crate) const fn text(self) -> &'a str {
+        match self {
+            Self::Form(text) | Self::Json(text) => text,
+        }
+    }
+
+    const fn media_type(self) -> &'static str {
+        match self {
+            Self::Form(_) => "application/x-www-form-urlencoded",
+            Self::Json(_) => "application/json",
+        }
+    }
+}
+
+pub(crate) fn request(query: Query<'_>) -> pingora::Result<RequestHeader> {
+    let url = query.url;
+    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+    let method = query.body.map_or(Method::GET, |_| Method::POST);
+    let mut request = RequestHeader::build(method, target.as_bytes(), Some(6))?;
+    request.insert_header(HOST, authority)?;
+    request.insert_header(ACCEPT, "application/json")?;
+    request.insert_header(
+        USER_AGENT,
+        concat!("cupcake-gateway/", env!("CARGO_PKG_VERSION")),
+    )?;
+    if let Some(authorization) = query.authorization {
+        request.insert_header(AUTHORIZATION, authorization)?;
+    }
+    if let Some(body) = query.body {
+        request.insert_header(CONTENT_TYPE, body.media_type())?;
+        request.insert_header(CONTENT_LENGTH, body.text().len())?;
+    }
+    Ok(request)
+}
