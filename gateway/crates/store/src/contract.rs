@@ -1,6 +1,7 @@
 //! What every store must do, as one suite that each implementation runs on itself. Times are the
 //! test's own: they start at the wall clock, because Redis also has one, and go only forward.
 
+mod accounts;
 mod answers;
 mod certificates;
 mod indexes;
@@ -40,6 +41,7 @@ pub(super) async fn every_promise<F: Future<Output = Arc<dyn Store>>>(open: impl
     odd_keys_and_values_are_kept(open().await.as_ref()).await;
     answers::all(&open).await;
     records::all(&open).await;
+    accounts::all(&open).await;
     certificates::all(&open).await;
     indexes::all(&open).await;
     super::records::kept_tools::tests::a_choice_is_kept_with_its_grant(&open().await).await;
