@@ -3,6 +3,8 @@
 
 mod keys;
 mod oauth;
+mod renewal;
+mod servers;
 
 use anyhow::{Context, Result};
 use tests::browser::{Browser, Page};

@@ -88,15 +88,9 @@ async fn go_on(
             }
         }
         NextStep::WithoutAccount(raw_query, session) => {
-            let asked = judge(server, request, &raw_query, Some(session), now).await;
-            match asked {
-                Ok(NextStep::Consent(asked, session)) => {
-                    consent::page(server, request, &session, &asked).await
-                }
-                Ok(NextStep::Answer(response)) => response,
-                Ok(_) => login::page(server, request, Goal::Authorize(&raw_query)).await,
-                Err(error) => fault(server, request, error),
-            }
+            without_account(server, request, &raw_query, session, now)
+                .await
+                .unwrap_or_else(|refused| refused.page(server, request))
         }
         NextStep::IssueCode(consented) => allowed(server, request, *consented, now)
             .await
@@ -105,6 +99,29 @@ async fn go_on(
                 refused => refused.page(server, request),
             }),
     }
+}
+
+/// The person goes on without an account at the backend, or where it is not called without one, not at all.
+async fn without_account(
+    server: &AuthorizationServer,
+    request: &Request,
+    raw_query: &str,
+    session: BrowserSession,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let next = judge(server, request, raw_query, Some(session), now).await?;
+    Ok(match next {
+        NextStep::Consent(asked, session) => {
+            let settings = server.accounts.settings(&asked.mount().name);
+            if settings.is_none_or(|settings| settings.optional) {
+                consent::page(server, request, &session, &asked).await
+            } else {
+                consent::deny_at_once(server, request, &session, &asked, now).await?
+            }
+        }
+        NextStep::Answer(response) => response,
+        _ => login::page(server, request, Goal::Authorize(raw_query)).await,
+    })
 }
 
 /// What Allow does: a code that the browser carries away, or an answer that an app on another machine

@@ -177,26 +177,37 @@ async fn a_form_of_another_person_or_browser_connects_nothing() -> Result<()> {
     Ok(())
 }
 
+/// The page of an app's request, for the owner who has connected nothing.
+async fn asked(fixture: &Fixture) -> Result<(Browser, tests::browser::Page)> {
+    let client = OAuthClient::register(&fixture.gateway.origin(), "Notes").await?;
+    let mut browser = Browser::default();
+    let page = browser.visit(&client.authorization().url()).await?;
+    let owner = Owner::alice();
+    let page = browser.log_in(&page, &owner.name, &owner.password).await?;
+    Ok((browser, page))
+}
+
 #[tokio::test]
-async fn without_an_account_a_person_goes_on_where_that_is_optional_or_later() -> Result<()> {
-    for (more, words, without) in [
-        ("optional = true", "Go on without", true),
-        ("", "Not now", false),
-    ] {
-        let fixture = fixture(StoreKind::Embedded, more).await?;
-        if without {
-            fixture.backend.play(scripted_mcp::answer);
-        }
-        let client = OAuthClient::register(&fixture.gateway.origin(), "Notes").await?;
-        let mut browser = Browser::default();
-        let page = browser.visit(&client.authorization().url()).await?;
-        let owner = Owner::alice();
-        let page = browser.log_in(&page, &owner.name, &owner.password).await?;
-        let form = page.form_with_button(words)?.press(words)?;
-        let page = browser.submit(&form).await?;
-        assert!(page.form_with_button("Allow").is_ok(), "{}", page.words());
-        assert_eq!(page.words().contains("look"), without, "{}", page.words());
-    }
+async fn where_an_account_is_optional_a_person_goes_on_without() -> Result<()> {
+    let fixture = fixture(StoreKind::Embedded, "optional = true").await?;
+    fixture.backend.play(scripted_mcp::answer);
+    let (mut browser, page) = asked(&fixture).await?;
+    let form = page.form_with_button("Go on without")?.press("Go on without")?;
+    let page = browser.submit(&form).await?;
+    assert!(page.form_with_button("Allow").is_ok(), "{}", page.words());
+    assert!(page.words().contains("look"), "{}", page.words());
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_does_not_want_to_connect_one_goes_back_to_the_app() -> Result<()> {
+    let fixture = fixture(StoreKind::Embedded, "").await?;
+    let (mut browser, page) = asked(&fixture).await?;
+    let form = page.form_with_button("Deny")?.press("Deny")?;
+    let page = browser.submit(&form).await?;
+    let to = page.location().map(String::from).unwrap_or_default();
+    assert!(to.starts_with(tests::oauth::REDIRECT_URI), "{to}");
+    assert!(to.contains("error=access_denied"), "{to}");
     Ok(())
 }
 

@@ -29,6 +29,10 @@ pub(crate) const DOCUMENT: &str = "/connect/client.json";
 /// A registration that ends sooner than this is not begun with.
 const LEAST: Duration = Duration::from_secs(3600);
 
+/// How long a registration is used for further people. Accounts keep theirs; but a server that has forgotten
+/// it says so to the browser alone, which then does not come back.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+
 /// Who the gateway is.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Client {
@@ -185,7 +189,8 @@ impl Accounts {
         let ends = registration.client_secret_expires_at.filter(|at| *at != 0);
         let ends = ends.map(Timestamp::from_secs);
         if ends.is_none_or(|ends| ends.since(self.now()) > LEAST) {
-            let until = ends.map(|ends| ends - LEAST);
+            let until = self.now() + KEPT;
+            let until = ends.map_or(until, |ends| until.min(ends - LEAST));
             let sealed = seal(
                 &client,
                 &self.keys,
@@ -193,7 +198,7 @@ impl Accounts {
                 &mut OsRng,
             );
             self.records
-                .put_account_client(of.name(), server.name(), &sealed, until)
+                .put_account_client(of.name(), server.name(), &sealed, Some(until))
                 .await?;
         }
         log::info!(

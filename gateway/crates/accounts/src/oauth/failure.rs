@@ -63,7 +63,7 @@ impl Failure {
                 Self::ClientGone(detail)
             }
             Some("temporarily_unavailable" | "server_error") => {
-                Self::because(Reason::AccountUnavailable, detail)
+                Self::because(Reason::AccountServerUnreachable, detail)
             }
             _ => Self::because(Reason::AccountRefused, detail),
         }
@@ -75,13 +75,13 @@ impl Failure {
             FetchError::NoFiles(_) => Reason::OpenFilesExhausted,
             FetchError::Busy => Reason::Overloaded,
             FetchError::Status(StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) => {
-                Reason::AccountUnavailable
+                Reason::AccountServerUnreachable
             }
             FetchError::Status(status) if status.is_client_error() => Reason::AccountRefused,
             FetchError::Status(status) if !status.is_server_error() => Reason::AccountAnswerInvalid,
             FetchError::MediaType | FetchError::TooLarge => Reason::AccountAnswerInvalid,
             FetchError::Scheme | FetchError::Address => Reason::AccountServerUnusable,
-            _ => Reason::AccountUnavailable,
+            _ => Reason::AccountServerUnreachable,
         };
         // Neither query nor fragment: they may hold what nobody is to read.
         let mut plain = what.clone();
@@ -100,7 +100,10 @@ impl Failure {
         matches!(
             self,
             Self::Because(
-                Reason::AccountUnavailable | Reason::Overloaded | Reason::OpenFilesExhausted,
+                Reason::AccountServerUnreachable
+                    | Reason::UpstreamUnreachable
+                    | Reason::Overloaded
+                    | Reason::OpenFilesExhausted,
                 _
             ) | Self::Store(_)
         )

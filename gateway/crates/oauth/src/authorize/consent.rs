@@ -304,19 +304,52 @@ async fn deny(
     if pressed == Submission::Again || !counts {
         return Ok(denied.into());
     }
+    Ok(told(request, &answer.session, asked, denied).into())
+}
+
+/// The person denies before anything else was asked.
+pub(super) async fn deny_at_once(
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    asked: &AuthorizationRequest,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    match asked.flow() {
+        AuthorizationFlow::Browser(callback, _) => {
+            Ok(told(request, session, asked, callback.denied()))
+        }
+        AuthorizationFlow::Device(kept) => {
+            let (denied, counts) = device::deny(server, request, asked, kept, now).await?;
+            Ok(if counts {
+                told(request, session, asked, denied)
+            } else {
+                denied
+            })
+        }
+    }
+}
+
+/// The answer with the line of the log and the record of what was denied.
+fn told(
+    request: &Request,
+    session: &BrowserSession,
+    asked: &AuthorizationRequest,
+    denied: Response,
+) -> Response {
     let reason = Reason::UserDenied;
     log::info!(
         event = "authorization_denied", reason, hint = reason.remedy(),
-        client = asked.client().id.as_str(), user = answer.session.user.as_str(),
+        client = asked.client().id.as_str(), user = session.user.as_str(),
         request_id = request.request_id.as_str(); "{}", reason.sentence()
     );
     let record = Record {
-        user: Some(answer.session.user.as_str().to_owned()),
+        user: Some(session.user.as_str().to_owned()),
         client: Some(asked.client().id.as_str().to_owned()),
         backend: Some(asked.mount().name.clone()),
         ..Record::refused(Event::Consent, reason, false)
     };
-    Ok(audited(denied, record).into())
+    audited(denied, record)
 }
 
 async fn allow(

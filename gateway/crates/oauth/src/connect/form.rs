@@ -186,7 +186,7 @@ pub(super) fn told(
 pub(super) const fn status(reason: Reason) -> StatusCode {
     match reason {
         Reason::OpenFilesExhausted | Reason::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-        Reason::AccountUnavailable
+        Reason::AccountServerUnreachable
         | Reason::AccountServerUnusable
         | Reason::AccountAnswerInvalid
         | Reason::UpstreamUnreachable
