@@ -49,7 +49,7 @@ test("a key is pasted between login and consent, which then has the person's too
       await inspect(page, "connect-key-refused");
       await page.getByLabel("Your key for").fill("the-right-key");
       await page.getByRole("button", { name: "Connect" }).click();
-      await page.getByText("my_tickets").first().waitFor();
+      await page.getByText("my_tickets").first().waitFor({ state: "attached" });
       await arrive(page, client, "Allow");
       await page.goto(`${gateway.origin}/account`);
       await inspect(page, "account-elsewhere");
