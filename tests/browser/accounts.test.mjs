@@ -43,7 +43,7 @@ test("a key is pasted between login and consent, which then has the person's too
       await logIn(page);
       await page.getByRole("heading", { name: "Connect your account" }).waitFor();
       await inspect(page, "connect-key");
-      await page.getByLabel("Your key for").fill("a wrong key");
+      await page.getByLabel("Your key for").fill("a-wrong-key");
       await page.getByRole("button", { name: "Connect" }).click();
       await page.getByRole("alert").waitFor();
       await inspect(page, "connect-key-refused");
