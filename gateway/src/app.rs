@@ -153,27 +153,10 @@ impl App {
             .collect();
         let connections = Arc::new(Connections::default());
         let protocols = protocols(config, &backends, &connections, runtime);
-        let accounts = Accounts::new(Parts {
-            backends: with_accounts(config, &backends),
-            records: records.clone(),
-            keys: seal_keys(config, &records, clock).await?,
-            connections: connections.clone(),
-            issuer: config.issuer.clone(),
-            title: config.general.title.clone(),
-            tags: keys.tags.clone(),
-            journal: journal.clone(),
-            clock,
-            metrics: metrics.clone(),
-        });
-        let catalogue = Arc::new(
-            Catalogue::new(
-                backends.clone(),
-                connections.clone(),
-                config.identity.clone(),
-                PinKey::new(&keys.tags),
-            )
-            .with_accounts(accounts.clone()),
-        );
+        let shared = (&connections, &journal, &metrics);
+        let accounts = accounts(config, &keys, &backends, &records, shared).await?;
+        let catalogue = catalogue(config, &keys, &backends, &connections);
+        let catalogue = Arc::new(catalogue.with_accounts(accounts.clone()));
         let lookout = Lookout::follow(&catalogue, runtime);
         let signing = Arc::new(keys.signing.with_approvers(config.approvers.clone()));
         let traces = config.traces.clone().map_or_else(Traces::off, |settings| {
@@ -266,6 +249,41 @@ async fn opened(
     first_reading(&url, &revocations, clock).await?;
     let records = records.with_view(revocations.clone());
     Ok((records, revocations, movable))
+}
+
+/// What asks backends for their tools.
+fn catalogue(
+    config: &Config,
+    keys: &KeysFolder,
+    backends: &[Arc<Backend>],
+    connections: &Arc<Connections>,
+) -> Catalogue {
+    let pins = PinKey::new(&keys.tags);
+    let (backends, connections) = (backends.to_vec(), connections.clone());
+    Catalogue::new(backends, connections, config.identity.clone(), pins)
+}
+
+/// People's own accounts at backends.
+async fn accounts(
+    config: &Config,
+    keys: &KeysFolder,
+    backends: &[Arc<Backend>],
+    records: &Records,
+    (connections, journal, metrics): (&Arc<Connections>, &Journal, &Metrics),
+) -> Result<Arc<Accounts>, StartError> {
+    let clock = Clock;
+    Ok(Accounts::new(Parts {
+        backends: with_accounts(config, backends),
+        records: records.clone(),
+        keys: seal_keys(config, records, clock).await?,
+        connections: connections.clone(),
+        issuer: config.issuer.clone(),
+        title: config.general.title.clone(),
+        tags: keys.tags.clone(),
+        journal: journal.clone(),
+        clock,
+        metrics: metrics.clone(),
+    }))
 }
 
 /// The backends that are called with everybody's own account.

@@ -192,7 +192,9 @@ async fn where_an_account_is_optional_a_person_goes_on_without() -> Result<()> {
     let fixture = fixture(StoreKind::Embedded, "optional = true").await?;
     fixture.backend.play(scripted_mcp::answer);
     let (mut browser, page) = asked(&fixture).await?;
-    let form = page.form_with_button("Go on without")?.press("Go on without")?;
+    let form = page
+        .form_with_button("Go on without")?
+        .press("Go on without")?;
     let page = browser.submit(&form).await?;
     assert!(page.form_with_button("Allow").is_ok(), "{}", page.words());
     assert!(page.words().contains("look"), "{}", page.words());

@@ -255,7 +255,11 @@ async fn while_the_server_is_away_a_token_is_good_until_its_end_and_nothing_is_l
     pause(1500).await;
     let page = consent(gateway, &mut browser).await?;
     // Nothing that the person could mend: no page asks to connect it again.
-    assert!(!page.words().contains("Connect your account"), "{}", page.words());
+    assert!(
+        !page.words().contains("Connect your account"),
+        "{}",
+        page.words()
+    );
     let states = world.states().await?;
     assert_eq!(states[0]["state"], "connected", "{states:?}");
     world.server().only = None;

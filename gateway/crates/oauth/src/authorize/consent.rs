@@ -5,17 +5,19 @@
 //! tool, which is compared with what the backend offers at that moment.
 
 mod answer;
+mod denied;
 pub(crate) mod tools;
 
 use http::StatusCode;
 use rand::rngs::OsRng;
 
 use self::answer::{Answer, Decision, bound, refuse};
+pub(super) use self::denied::deny_at_once;
+use self::denied::told;
 use self::tools::{
     BoxChange, ask_backend, covered_tools, described, in_words, known, pinned, shown_tools, spell,
     unfit_tools,
 };
-use crate::audited::audited;
 use crate::authorize::next_step::{Consented, NextStep};
 use crate::authorize::request::{AuthorizationFlow, AuthorizationRequest, AuthorizeRefusal};
 use crate::authorize::validate::validate;
@@ -25,7 +27,6 @@ use crate::form_token::{self, Purpose};
 use crate::pages::{self, Capabilities, Changed, Consent, ConsentProblem, Preset, Waiting};
 use crate::server::AuthorizationServer;
 use crate::{clients, device, session};
-use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::client::metadata_document::DocumentUrl;
 use gateway_core::client::{Change, Client};
@@ -305,51 +306,6 @@ async fn deny(
         return Ok(denied.into());
     }
     Ok(told(request, &answer.session, asked, denied).into())
-}
-
-/// The person denies before anything else was asked.
-pub(super) async fn deny_at_once(
-    server: &AuthorizationServer,
-    request: &Request,
-    session: &BrowserSession,
-    asked: &AuthorizationRequest,
-    now: Timestamp,
-) -> Result<Response, Refused> {
-    match asked.flow() {
-        AuthorizationFlow::Browser(callback, _) => {
-            Ok(told(request, session, asked, callback.denied()))
-        }
-        AuthorizationFlow::Device(kept) => {
-            let (denied, counts) = device::deny(server, request, asked, kept, now).await?;
-            Ok(if counts {
-                told(request, session, asked, denied)
-            } else {
-                denied
-            })
-        }
-    }
-}
-
-/// The answer with the line of the log and the record of what was denied.
-fn told(
-    request: &Request,
-    session: &BrowserSession,
-    asked: &AuthorizationRequest,
-    denied: Response,
-) -> Response {
-    let reason = Reason::UserDenied;
-    log::info!(
-        event = "authorization_denied", reason, hint = reason.remedy(),
-        client = asked.client().id.as_str(), user = session.user.as_str(),
-        request_id = request.request_id.as_str(); "{}", reason.sentence()
-    );
-    let record = Record {
-        user: Some(session.user.as_str().to_owned()),
-        client: Some(asked.client().id.as_str().to_owned()),
-        backend: Some(asked.mount().name.clone()),
-        ..Record::refused(Event::Consent, reason, false)
-    };
-    audited(denied, record)
 }
 
 async fn allow(

@@ -58,7 +58,9 @@ async fn an_account_is_changed_by_whoever_read_it_last(store: &Arc<dyn Store>) {
     };
     let now = records.keep_account(Some(&kept), renewed, at(2)).await;
     let now = now.unwrap();
-    let late = records.keep_account(Some(&kept), other.clone(), at(3)).await;
+    let late = records
+        .keep_account(Some(&kept), other.clone(), at(3))
+        .await;
     assert_eq!(late.unwrap_err(), conflict);
     assert!(records.remove_account(&user, "notes").await.unwrap());
     let gone = records.keep_account(Some(&now), other, at(4)).await;
@@ -86,7 +88,10 @@ async fn a_person_has_their_own_and_nobody_elses(store: &Arc<dyn Store>) {
     assert!(of("u_3").await.is_empty());
     let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let page = records.accounts_page(after.as_deref(), 3, now).await.unwrap();
+        let page = records
+            .accounts_page(after.as_deref(), 3, now)
+            .await
+            .unwrap();
         found.extend(page.entries);
         match page.next {
             Some(next) => after = Some(next),
@@ -141,7 +146,10 @@ async fn a_link_is_good_for_its_time(store: &Arc<dyn Store>) {
         user: UserId::new("u_1"),
         backend: "notes".to_owned(),
     };
-    records.put_account_link(&random, &link, at(0)).await.unwrap();
+    records
+        .put_account_link(&random, &link, at(0))
+        .await
+        .unwrap();
     let found = |now| records.account_link(&random, now);
     assert_eq!(found(at(899)).await.unwrap(), Some(link));
     assert_eq!(found(at(900)).await.unwrap(), None);
