@@ -187,6 +187,9 @@ impl Admin {
                 Observation::Answers(offer) => {
                     format!("backend {name}: ok, {} tools\n", offer.tools.len())
                 }
+                Observation::AsksWhoCalls => {
+                    format!("backend {name}: ok, called with everybody's own account\n")
+                }
                 Observation::Pending => {
                     format!("backend {name}: pending, no answer for {for_seconds} s yet\n")
                 }

@@ -42,12 +42,13 @@ impl Measured<'_> {
 
     fn backends(&self) {
         for (name, status) in self.lookout.statuses() {
-            let tools = match status.seen {
+            let tools = match &status.seen {
                 Observation::Answers(listing) => Some(listing.tools.len()),
-                Observation::Pending | Observation::Failed(_) => None,
+                Observation::AsksWhoCalls | Observation::Pending | Observation::Failed(_) => None,
             };
             let up = self.metrics.backend_up.with([name]);
-            up.set(usize::from(tools.is_some()));
+            let is_there = matches!(status.seen, Observation::AsksWhoCalls);
+            up.set(usize::from(is_there || tools.is_some()));
             if let Some(tools) = tools {
                 self.metrics.backend_tools.with([name]).set(tools);
             }

@@ -106,6 +106,12 @@ async fn follow(
                 let _ = offers.send((at, offer)).await;
                 return;
             }
+            Observation::AsksWhoCalls => {
+                say(format!(
+                    "✓ backend    {place} → asks who calls: it is called with everybody's own account"
+                ));
+                return;
+            }
             Observation::Failed(error) => {
                 say(format!(
                     "! backend    {place}: {error}. It is asked again until it answers; if this stays, {}",

@@ -156,7 +156,7 @@ impl Service {
         let family = compat::family(route.endpoint, admitted.request.is_stateless);
         if !mounted.protocols.is_ready(family) {
             // Boxed: it happens hardly ever.
-            let probed = Box::pin(mounted.protocols.wait_until_probed(family, None));
+            let probed = Box::pin(mounted.protocols.wait_until_probed(family));
             while_wanted(&state.draining, &admitted.lifetime, session, probed).await?;
         }
         let translator = &self.translator;

@@ -217,21 +217,31 @@ impl Catalogue {
     }
 
     /// For the lookout: as long as a start may take. A backend that is called with everybody's own
-    /// account offers nothing to nobody in particular: that it asks who calls shows that it is there.
+    /// account offers nothing to nobody in particular (`None`): that it asks who calls shows that it is
+    /// there.
     pub(super) async fn look(
         &self,
         backend: &Arc<Backend>,
-    ) -> Result<Arc<ToolListing>, CatalogueError> {
-        if backend.wants_account() {
-            return match self.question(backend, None).ask(None).await {
-                Err(CatalogueError::Refused(401 | 403)) => Ok(Arc::default()),
-                answer => answer,
-            };
+    ) -> Result<Option<Arc<ToolListing>>, CatalogueError> {
+        let asked = if backend.wants_account() {
+            self.question(backend, None).ask(None).await.map(|_| None)
+        } else {
+            // Asking ends by itself.
+            let patience = backend.longest_start() + PAGE;
+            let asked = self.listing_within(&backend.mount.name, None, NOW, patience);
+            asked.await.map(Some)
+        };
+        match asked {
+            Err(CatalogueError::Refused(401 | 403)) if backend.account.is_some() => Ok(None),
+            asked => asked,
         }
-        // Asking ends by itself.
-        let patience = backend.longest_start() + PAGE;
-        self.listing_within(&backend.mount.name, None, NOW, patience)
-            .await
+    }
+
+    /// Whether the backend `name` is called with everybody's own account, so that what it offers is each
+    /// person's own affair.
+    pub fn is_personal(&self, name: &str) -> bool {
+        let backend = self.backend(name);
+        backend.is_ok_and(|backend| backend.account.is_some())
     }
 
     /// How a tool stands at the backend `name` for a person. Known from the last answer and from lists

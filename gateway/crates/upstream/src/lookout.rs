@@ -40,6 +40,8 @@ pub enum Observation {
     Pending,
     /// It answers.
     Answers(Arc<ToolListing>),
+    /// It is there, and asks who calls: it is called with everybody's own account.
+    AsksWhoCalls,
     /// It does not, for this reason. It is asked again.
     Failed(CatalogueError),
 }
@@ -90,11 +92,8 @@ async fn look(catalogue: Arc<Catalogue>, at: usize, standing: watch::Sender<Back
         match catalogue.look(&backend).await {
             Ok(listing) => {
                 pause = FIRST_PAUSE;
-                note(
-                    &backend.mount.name,
-                    &standing,
-                    Observation::Answers(listing),
-                );
+                let seen = listing.map_or(Observation::AsksWhoCalls, Observation::Answers);
+                note(&backend.mount.name, &standing, seen);
                 catalogue.doubted(at).await;
                 sleep(SETTLE).await;
             }
@@ -113,7 +112,7 @@ async fn look(catalogue: Arc<Catalogue>, at: usize, standing: watch::Sender<Back
 fn note(name: &str, standing: &watch::Sender<BackendStatus>, seen: Observation) {
     let before = standing.borrow().seen.clone();
     match (&before, &seen) {
-        (Observation::Answers(_), Observation::Failed(error)) => {
+        (Observation::Answers(_) | Observation::AsksWhoCalls, Observation::Failed(error)) => {
             log::warn!(event = "backend_away", backend = name, error:% = error, hint = REMEDY; "the backend no longer answers; it is asked again");
         }
         (Observation::Pending, Observation::Failed(error)) => {
@@ -122,10 +121,14 @@ fn note(name: &str, standing: &watch::Sender<BackendStatus>, seen: Observation) 
         (Observation::Pending | Observation::Failed(_), Observation::Answers(listing)) => {
             log::info!(event = "backend_answers", backend = name, tools = listing.tools.len(); "the backend answers");
         }
+        (Observation::Pending | Observation::Failed(_), Observation::AsksWhoCalls) => {
+            log::info!(event = "backend_answers", backend = name; "the backend asks who calls: it is called with everybody's own account");
+        }
         _ => {}
     }
     let since = match (&before, &seen) {
         (Observation::Answers(_), Observation::Answers(_))
+        | (Observation::AsksWhoCalls, Observation::AsksWhoCalls)
         | (Observation::Failed(_), Observation::Failed(_)) => standing.borrow().since,
         _ => Instant::now(),
     };

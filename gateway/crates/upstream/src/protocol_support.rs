@@ -171,13 +171,7 @@ impl ProtocolSupport {
     /// second (as long as it may take to start, on stdio), and not by each request: after somebody has waited in vain, nobody does for a while,
     /// which doubles each time. One that takes no connections is asked again by each request, which
     /// would not get far anyway.
-    ///
-    /// `account`: with which somebody calls it, where people do with their own. It may answer nobody else,
-    /// so it is asked in that name; what it speaks is the server's and the same for all.
-    pub async fn wait_until_probed(&self, family: RevisionFamily, account: Option<&Arc<Account>>) {
-        if let Some(account) = account {
-            *self.asker.lock() = Arc::downgrade(account);
-        }
+    pub async fn wait_until_probed(&self, family: RevisionFamily) {
         let begun_waiting = Instant::now();
         let mut rounds = self.rounds.subscribe();
         // The round that is under way may have begun before the backend listened.
@@ -203,6 +197,23 @@ impl ProtocolSupport {
         }
     }
 
+    /// Somebody calls it with this account. A backend that people call with their own answers nobody else: it
+    /// is asked in the name of one of them. What it speaks is the server's, and the same for all.
+    pub fn lend(&self, account: &Arc<Account>) {
+        let mut asker = self.asker.lock();
+        if asker.strong_count() == 0 {
+            *asker = Arc::downgrade(account);
+            self.wanted.notify_one();
+        }
+    }
+
+    /// Waits until it can be asked at all.
+    async fn may_be_asked(&self, backend: &Backend) {
+        while backend.wants_account() && self.asker.lock().strong_count() == 0 {
+            self.wanted.notified().await;
+        }
+    }
+
     /// Asks the backend until it has answered, and again after each doubt, for as long as the
     /// runtime runs.
     pub fn follow(
@@ -219,6 +230,7 @@ impl ProtocolSupport {
         runtime.spawn(async move {
             let mut pause = FIRST_PAUSE;
             loop {
+                protocols.may_be_asked(&backend).await;
                 let begun = Instant::now();
                 protocols.rounds.send_modify(|rounds| rounds.begun += 1);
                 let found = protocols.ask(&backend, &connections).await;
@@ -310,9 +322,7 @@ mod tests {
     async fn waited(protocols: &ProtocolSupport) -> Duration {
         let start = Instant::now();
         if !protocols.is_ready(RevisionFamily::Stateful) {
-            protocols
-                .wait_until_probed(RevisionFamily::Stateful, None)
-                .await;
+            protocols.wait_until_probed(RevisionFamily::Stateful).await;
         }
         start.elapsed()
     }

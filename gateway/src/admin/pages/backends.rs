@@ -41,6 +41,7 @@ impl Desk<'_> {
                 Observation::Answers(seen) => {
                     Some(now.remove(name).unwrap_or_else(|| seen.clone()))
                 }
+                Observation::AsksWhoCalls => now.remove(name),
                 Observation::Pending | Observation::Failed(_) => None,
             };
             let listing = listing.as_deref();
@@ -66,7 +67,8 @@ impl Desk<'_> {
         let (catalogue, user) = (&self.visit.server.catalogue, self.visit.user_name());
         let mut asked = JoinSet::new();
         for (name, status) in self.pages.lookout.statuses() {
-            if matches!(status.seen, Observation::Answers(_)) {
+            let seen = &status.seen;
+            if matches!(seen, Observation::Answers(_) | Observation::AsksWhoCalls) {
                 let catalogue = Arc::clone(catalogue);
                 let (name, user) = (name.to_owned(), user.to_owned());
                 asked.spawn(async move {
@@ -147,6 +149,7 @@ pub(super) fn state(name: &str, status: &BackendStatus) -> State {
             let tools = super::counted(listing.tools.len(), "tool");
             (format!("offers {tools}"), true)
         }
+        Observation::AsksWhoCalls => ("is called with everybody's own account".to_owned(), true),
         Observation::Failed(error) => (format!("does not answer: {error}"), false),
     };
     State {

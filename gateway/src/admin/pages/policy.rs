@@ -61,8 +61,13 @@ impl Desk<'_> {
         };
         let server = self.visit.server;
         let (backend, tool) = (question.backend.as_str(), question.tool.as_str());
-        let listing = server.catalogue.refresh(backend, Some(&question.user));
-        let listing = listing.await.ok();
+        // In nobody's name is asked what is theirs alone.
+        let listing = if server.catalogue.is_personal(backend) {
+            server.catalogue.cached_listing(backend, &question.user)
+        } else {
+            let listing = server.catalogue.refresh(backend, Some(&question.user));
+            listing.await.ok()
+        };
         let asked = PageQuestion {
             user: question.user.clone(),
             client: said(&question.client),

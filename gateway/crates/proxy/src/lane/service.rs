@@ -104,7 +104,7 @@ impl gateway_lane::Service for LaneService {
             let probed = Box::pin(while_allowed(
                 waiting.lifetime(),
                 &state.draining,
-                mounted.protocols.wait_until_probed(family, None),
+                mounted.protocols.wait_until_probed(family),
             ));
             if let Err(end) = probed.await {
                 confirmed = Err(rejected_by(end));
