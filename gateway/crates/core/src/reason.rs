@@ -184,6 +184,7 @@ reasons! {
     // Everybody's own account at a backend
     AccountNotConnected = "account_not_connected", "The backend is called with everybody's own account there, and this person has connected none.", "Open the address that the app shows, or /account at the gateway, and connect one.";
     AccountConnectAgain = "account_connect_again", "This person's account at the backend is not accepted there any more.", "Open the address that the app shows, or /account at the gateway, and connect it again.";
+    AccountScope = "account_scope", "This person's account at the backend may not do what was asked: the backend wants a larger scope.", "Open the address that the app shows, and allow more there.";
     AccountUnavailable = "account_unavailable", "This person's account at the backend has to be renewed, and the backend's authorization server can't be asked.", "Nothing to connect: calls go on by themselves once it answers; the operator checks that this machine reaches it.";
     AccountServerUnreachable = "account_server_unreachable", "The backend's authorization server could not be reached.", "Try again; the operator checks that this machine reaches it: the page and the log name it. What is connected goes on until it has to be renewed.";
     AccountServerUnusable = "account_server_unusable", "The backend's authorization server could not be found or used.", "The page and the log name what is wrong; what the backend does not say of it can be said in backend.account.";

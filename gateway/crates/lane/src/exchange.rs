@@ -100,7 +100,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> ActiveExchange<'_, '_, IO,
                 }
             };
             let is_bodiless = is_bodiless(index.status);
-            if !matches!(plan, ResponsePlan::Resend(_)) {
+            if !matches!(plan, ResponsePlan::Resend(_) | ResponsePlan::Ask) {
                 // It is sent for good. An answer may last for hours.
                 forward.body = None;
             }
@@ -112,6 +112,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> ActiveExchange<'_, '_, IO,
                     (is_resent, forward.target) = (true, target);
                     continue;
                 }
+                ResponsePlan::Ask => match self.may_resend().await? {
+                    None => continue,
+                    Some(answer) => Ok(Relayed::Answer(answer)),
+                },
                 ResponsePlan::Answer(answer) => Ok(Relayed::Answer(answer)),
                 ResponsePlan::Pass => {
                     let body = match index.framing {
@@ -133,6 +137,21 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> ActiveExchange<'_, '_, IO,
                     self.follow(relay(connection), events).await
                 }
             };
+        }
+    }
+
+    /// Asks whether a refused request is sent once more; else what is answered.
+    async fn may_resend(&mut self) -> Result<Option<Answer>, ExchangeError> {
+        let asking = self
+            .down
+            .decided(Instant::now() + JUDGED, |exchange| exchange.resend());
+        match asking.await {
+            Ok(Ok(())) => Ok(None),
+            Ok(Err(answer)) => Ok(Some(answer)),
+            Err(interrupted) => {
+                let late = Failed::TimedOut("deciding whether to send it again");
+                Err(interrupted.or_late(late))
+            }
         }
     }
 

@@ -70,6 +70,10 @@ pub trait Exchange: Send + Unpin + 'static {
     /// framing.
     fn respond(&mut self, head: &ResponseHead<'_>, out: &mut HeadWriter<'_>) -> ResponsePlan;
 
+    /// Whether a request that the backend has refused without running it is sent once more, after
+    /// [`ResponsePlan::Ask`]. An error is what is answered instead. What it waits for must be bounded.
+    fn resend(&mut self) -> impl Future<Output = Result<(), Answer>> + Send;
+
     /// Judges a body that was collected. An error is what is answered instead.
     fn judge(&mut self, body: Bytes) -> impl Future<Output = Result<Bytes, Answer>> + Send;
 
@@ -172,6 +176,8 @@ pub enum ResponsePlan {
     Events(Events),
     /// Not at all: this is answered instead, and the backend's connection closed.
     Answer(Answer),
+    /// Not at all: [`Exchange::resend`] says whether the request is sent once more as it was.
+    Ask,
     /// Not at all: the request is sent again, once, to this path and query of the same backend.
     Resend(String),
 }

@@ -244,6 +244,12 @@ pub enum Passing {
     Answered(Message),
 }
 
+/// Whether the answer to a request of this method may ask the client back (2026-07-28, Multi Round-Trip
+/// Requests).
+pub fn may_ask_back(method: &str) -> bool {
+    MAY_ASK_BACK.contains(&method)
+}
+
 /// Judges a notification or a request of the server that belongs to the request `method` of
 /// `caller`.
 pub fn pass(message: Message, method: &str, caller: &Caller) -> Passing {

@@ -76,8 +76,18 @@ async fn open(
         return Ok(refusal.to_response(server, subject, request, session));
     };
     let grant = reading.grant();
+    let catalogue = &server.catalogue;
+    let account = catalogue.account(&subject.mount.name, &session.user_name);
+    let account = match account.await {
+        Ok(account) => account,
+        Err(error) => {
+            let reason = Reason::AccountNotConnected;
+            let refusal = Refusal::new(StatusCode::FORBIDDEN, reason, error.to_string());
+            return Ok(refusal.to_response(server, subject, request, session));
+        }
+    };
     let user = PageUser {
-        account: None,
+        account: account.as_deref(),
         name: &session.user_name,
         grant: grant.map(|grant| (grant.client.as_str(), grant.id.as_str())),
     };

@@ -4,6 +4,8 @@
 //! It goes by the value of a request ([`McpRequest`]) and knows no transport: whoever brings one gives its
 //! head to [`confirm`], reads the body if that lets it, and gives it to [`admit`].
 
+mod account;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,6 +13,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderValue, Method};
 
+use super::account_doubt;
 use super::audit::AdmissionEvent;
 use super::challenge::Challenge;
 use super::client_names::Names;
@@ -31,6 +34,7 @@ use super::state::ProxyState;
 use super::tasks::{TaskOwner, Tasks};
 use super::watchdog::RequestWatchdog;
 use super::{policy_input, tool_states, trace};
+use gateway_accounts::AccountError;
 use gateway_core::clock::Clock;
 use gateway_core::grants::personal::PersonalToken;
 use gateway_core::policy::rules::{RequestedAction, Rules};
@@ -38,7 +42,7 @@ use gateway_core::policy::{
     self, AccessToken, DecisionInput, Permit, Question, Refused, SUBSCRIBE, TokenRejection,
 };
 use gateway_core::reason::Reason;
-use gateway_upstream::Catalogue;
+use gateway_upstream::{Account, Catalogue};
 use mcp_protocol::arguments::Paths;
 use mcp_protocol::calls::{self, Call};
 use mcp_protocol::jsonrpc::{Body, Keep};
@@ -59,6 +63,11 @@ pub(super) struct Admitted {
     pub(super) mirrored_name: Option<HeaderValue>,
     /// Whether the answer is a stream that waits for events, rather than that of a call.
     pub(super) waits_for_events: bool,
+    /// The account at the backend that it is made with, where people call it with their own.
+    pub(super) account: Option<Arc<Account>>,
+    /// Whether the client has declared that it opens addresses for its person; only known where it may
+    /// have to be asked to.
+    pub(super) opens_urls: bool,
     /// Why the request itself is refused; the rest is then what the backend is told of it.
     pub(super) refused: Option<Box<Rejection>>,
 }
@@ -96,15 +105,23 @@ pub(super) async fn confirm(
     let outlasts = state.settings.streams_outlast_tokens;
     let now = state.clock.now();
     let lifetime = StreamLifetime::new(&state.revocations, token.verified(), outlasts, now);
-    if let Some(watchdog) = RequestWatchdog::current() {
-        watchdog.lifetime(lifetime.clone());
-    }
     if !route.target.names_host {
         head.check_host(&state.settings)?;
     }
     head.check_method(route.endpoint)?;
+    let account = account_doubt::account_of(state, route.mounted, token.claims()).await;
+    let connected = account.as_ref().ok().and_then(Option::clone);
+    let token = token.with_account(connected.as_ref().map(|account| account.id().clone()));
+    let lifetime = lifetime.with_account(connected);
+    if let Some(watchdog) = RequestWatchdog::current() {
+        watchdog.lifetime(lifetime.clone());
+    }
     let holder = Holder::new(&token, &route.mounted.backend.mount);
-    let destination = Destination::find(&state.sessions, head.headers, route, holder)?;
+    let destination = match &account {
+        Ok(_) => Destination::find(&state.sessions, head.headers, route, holder)?,
+        // It goes nowhere, and its session may be of an account that is connected no more.
+        Err(_) => Destination::nowhere(),
+    };
     head.check_body()?;
     context.confirming = context.started.elapsed();
     Ok(ConfirmedRequest {
@@ -114,6 +131,7 @@ pub(super) async fn confirm(
         route: route.to_owned(),
         token,
         lifetime,
+        account,
     })
 }
 
@@ -136,6 +154,19 @@ pub(super) async fn admit(
         trace.message_context(parent);
     }
     context.asks_for(head.method, &calls);
+    let opens_urls = confirmed.route.mounted.backend.account.is_some()
+        && account::opens_urls(state, head, &mut confirmed).await?;
+    if let Err(error) = &confirmed.account {
+        // Boxed: it happens seldom.
+        return Err(Box::pin(account::without_account(
+            state,
+            head,
+            &confirmed,
+            error,
+            (calls, opens_urls),
+        ))
+        .await);
+    }
     let waits_for_events = head.method == Method::GET || calls.iter().any(Call::listens);
     let decision = decide(&state.catalogue, state.clock, context, &confirmed, calls);
     match decision.await {
@@ -157,6 +188,7 @@ pub(super) async fn admit(
             expect_answers(&state.tasks, &confirmed, permit.calls());
             Ok(Admitted {
                 mirrored_name,
+                opens_urls,
                 waits_for_events,
                 ..confirmed.admitted(permit)
             })
@@ -174,6 +206,8 @@ pub(super) struct ConfirmedRequest {
     destination: Destination,
     /// The operator's policy, as it stood when the token was confirmed.
     rules: Option<Arc<Rules>>,
+    /// The account at the backend that it is made with; or why it can't be made with one.
+    account: Result<Option<Arc<Account>>, AccountError>,
 }
 
 impl ConfirmedRequest {
@@ -202,6 +236,8 @@ impl ConfirmedRequest {
             request: self.request,
             mirrored_name: None,
             waits_for_events: false,
+            account: self.account.ok().flatten(),
+            opens_urls: false,
             refused: None,
         }
     }
@@ -230,7 +266,14 @@ fn names<'n>(
     route: BackendRoute<'n>,
 ) -> Names<'n> {
     let conversation = match (&destination.own, route.endpoint) {
-        (Some(GatewayOwned::Session(name) | GatewayOwned::Stream(name)), _) => name.as_str(),
+        (
+            Some(
+                GatewayOwned::Session(name)
+                | GatewayOwned::Waiting(name)
+                | GatewayOwned::Stream(name),
+            ),
+            _,
+        ) => name.as_str(),
         (None, McpEndpoint::Messages) => destination.target.as_str(),
         (None, _) => destination.session.as_deref().unwrap_or_default(),
     };

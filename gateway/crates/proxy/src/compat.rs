@@ -71,6 +71,7 @@ mod suspended_calls;
 mod translator;
 mod upstream_client;
 mod upstream_session;
+mod waiting_session;
 
 use http::HeaderMap;
 use mcp_protocol::jsonrpc::Body;
@@ -80,6 +81,7 @@ use rand::rngs::OsRng;
 
 pub(super) use self::plan::{TranslationPlan, family};
 pub(super) use self::translator::Translator;
+pub(super) use self::waiting_session::waiting_session;
 
 use self::downstream::Downstream;
 use self::gateway_session::SessionState;
@@ -112,13 +114,14 @@ impl Translator {
             permit,
             lifetime,
             request,
+            account,
             ..
         } = admitted;
         let message = request.body.map(only_message).transpose()?;
         let conversation = match &plan {
-            TranslationPlan::GatewaySession(name) | TranslationPlan::LegacyMessage(name) => {
-                name.clone()
-            }
+            TranslationPlan::GatewaySession(name)
+            | TranslationPlan::WaitingSession(name, _)
+            | TranslationPlan::LegacyMessage(name) => name.clone(),
             TranslationPlan::LegacyStream(_) => secret::identifier("", &mut OsRng),
             _ => String::new(),
         };
@@ -135,10 +138,9 @@ impl Translator {
             plan: plan.name(),
         };
         let headers = &session.req_header().headers;
-        let account = context.hold(&state.budget);
-        let lifetime = downstream.lifetime.clone();
-        let upstream =
-            UpstreamClient::new(state, mounted, context, permit, lifetime, headers, account)?;
+        let hold = context.hold(&state.budget);
+        let caller = (permit, downstream.lifetime.clone(), account);
+        let upstream = UpstreamClient::new(state, mounted, context, caller, headers, hold)?;
         match (plan, message) {
             (TranslationPlan::LegacyStream(protocol), _) => {
                 self.open_legacy_stream(&downstream, session, protocol)
@@ -159,6 +161,12 @@ impl Translator {
             (TranslationPlan::GatewaySession(text), message) => {
                 let written = SessionState::read(&text).ok_or(Rejection::SessionUnknown)?;
                 self.in_gateway_session(&downstream, session, upstream, written, message)
+                    .await
+            }
+            (TranslationPlan::WaitingSession(text, protocol), message) => {
+                let written = SessionState::read(&text).ok_or(Rejection::SessionUnknown)?;
+                let asked = (protocol, message);
+                self.in_waiting_session(&downstream, session, upstream, written, asked)
                     .await
             }
             (TranslationPlan::Stateless(protocol), Some(message)) => {
@@ -191,6 +199,7 @@ impl Translator {
             permit,
             lifetime,
             request,
+            account,
             ..
         } = admitted;
         let Some(Body::One(retry)) = request.body.map(|body| body.messages) else {
@@ -207,9 +216,9 @@ impl Translator {
             return;
         };
         let upstream_session = pending.upstream_session.lock().clone();
-        let account = state.budget.hold(None, claims.grant.as_str());
-        let upstream =
-            UpstreamClient::new(state, mounted, context, permit, lifetime, headers, account);
+        let hold = state.budget.hold(None, claims.grant.as_str());
+        let caller = (permit, lifetime, account);
+        let upstream = UpstreamClient::new(state, mounted, context, caller, headers, hold);
         if let (Some(upstream_session), Some(id), Ok(upstream)) =
             (upstream_session, asked.id(), upstream)
         {

@@ -17,6 +17,8 @@ const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(super) enum GatewayOwned {
     /// A session.
     Session(String),
+    /// A session that was begun before its person had an account at the backend.
+    Waiting(String),
     /// A legacy stream, for which a message is posted.
     Stream(String),
 }
@@ -37,7 +39,11 @@ impl Destination {
     ) -> Result<Self, Rejection> {
         let own = own(sessions, headers, route, holder);
         let (target, session) = match &own {
-            Some(GatewayOwned::Session(name) | GatewayOwned::Stream(name)) => (name.clone(), None),
+            Some(
+                GatewayOwned::Session(name)
+                | GatewayOwned::Waiting(name)
+                | GatewayOwned::Stream(name),
+            ) => (name.clone(), None),
             None => (
                 target(sessions, route, holder)?,
                 bound_session(sessions, headers, route, holder)?,
@@ -48,6 +54,17 @@ impl Destination {
             target,
             session,
         })
+    }
+}
+
+impl Destination {
+    /// Of a request that goes to no backend.
+    pub(super) const fn nowhere() -> Self {
+        Self {
+            own: None,
+            target: String::new(),
+            session: None,
+        }
     }
 }
 
@@ -78,8 +95,12 @@ fn own(
     match route.endpoint {
         McpEndpoint::Mcp if !mirror(headers).are_binding() => {
             let presented = headers.get(SESSION)?.to_str().ok()?;
-            let text = sessions.unbind_own(presented, holder)?;
-            Some(GatewayOwned::Session(text.to_owned()))
+            if let Some(text) = sessions.unbind_own(presented, holder) {
+                return Some(GatewayOwned::Session(text.to_owned()));
+            }
+            route.mounted.backend.account.as_ref()?;
+            let text = sessions.unbind_waiting(presented, holder)?;
+            Some(GatewayOwned::Waiting(text.to_owned()))
         }
         McpEndpoint::Messages => sessions
             .unbind_own_endpoint(route.target.query, holder)

@@ -6,11 +6,13 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
-use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
+use super::account_doubt::{self, AccountCall, AccountDoubt};
+use super::account_refusal::{Asked, Why};
 use super::admission::Admitted;
 use super::context::RequestContext;
 use super::cors::allow_reading;
@@ -140,7 +142,13 @@ async fn ask(
     }
     // Boxed: a stream, which is done with it, need not have room for it.
     let reached = Box::pin(reach(state, context, mounted, &request, admitted));
-    let reached = watch.before_answer(session, reached).await?;
+    let reached = watch.before_answer(session, reached).await;
+    let reached = reached.map_err(|error| match error {
+        ProxyError::Denied(Rejection::AccountEnded) => {
+            account_doubt::ended(mounted, admitted, &request.headers).into()
+        }
+        error => error,
+    })?;
     let reached =
         reached.inspect_err(|rejection| distrust(&state.catalogue, mounted, rejection))?;
     Ok((request, reached))
@@ -257,7 +265,7 @@ pub(super) fn bound_session(
 ) -> Option<String> {
     let holder = Holder::new(admitted.permit.token(), &mounted.backend.mount);
     let id = upstream.get(SESSION)?.to_str().ok()?;
-    Some(sessions.bind(id, holder))
+    Some(sessions.bind(id, holder, admitted.opens_urls))
 }
 
 /// Sends what nobody waits for an answer to: the backend takes it or does not.
@@ -273,13 +281,75 @@ pub(super) async fn send_unanswered(
     }
 }
 
-/// A connection on which the backend has answered with the head of a final response.
+/// A connection on which the backend has answered with the head of a final response. Where it doubts the
+/// person's account, that is settled first.
 async fn reach(
     state: &ProxyState,
     context: &RequestContext,
     mounted: &MountedBackend,
     request: &RequestHeader,
     admitted: &Admitted,
+) -> Result<Reached, Rejection> {
+    let mut is_second = false;
+    loop {
+        let sent = admitted.account.as_ref().map(|account| account.value());
+        let reaching = reach_once(state, context, mounted, request, (admitted, sent.as_ref()));
+        let mut reached = reaching.await?;
+        if mounted.backend.account.is_none() {
+            return Ok(reached);
+        }
+        let head = reached.connection.read_head().await;
+        let head = head.map_err(|failure| Rejection::Upstream(failure, None))?;
+        let Some(doubt) = AccountDoubt::of(head.status.as_u16(), &head.headers) else {
+            return Ok(reached);
+        };
+        reached.connection.abandon().await;
+        // Boxed: it happens seldom.
+        let call = account_call(state, mounted, admitted);
+        let settled = Box::pin(call.settle(&doubt, sent.as_ref(), is_second));
+        if let Err(why) = settled.await {
+            let refusal = doubted(state, mounted, admitted, &request.headers, why);
+            return Err(Box::pin(refusal).await);
+        }
+        is_second = true;
+    }
+}
+
+/// In whose name a request is sent.
+pub(super) fn account_call<'a>(
+    state: &'a ProxyState,
+    mounted: &'a MountedBackend,
+    admitted: &'a Admitted,
+) -> AccountCall<'a> {
+    AccountCall {
+        accounts: &state.server.accounts,
+        backend: &mounted.backend.mount.name,
+        claims: admitted.permit.token().claims(),
+        account: admitted.account.as_ref(),
+    }
+}
+
+/// The refusal of a request that a backend refused in doubt of the account.
+pub(super) async fn doubted(
+    state: &ProxyState,
+    mounted: &MountedBackend,
+    admitted: &Admitted,
+    headers: &HeaderMap,
+    why: Why,
+) -> Rejection {
+    let calls = admitted.permit.calls().to_vec();
+    let asked = Asked::new(mounted, &admitted.request, headers, calls);
+    let call = account_call(state, mounted, admitted);
+    Rejection::Account(Box::new(call.refusal(why, asked).await))
+}
+
+/// The same, once. `sent`: the value that says whose account it is.
+async fn reach_once(
+    state: &ProxyState,
+    context: &RequestContext,
+    mounted: &MountedBackend,
+    request: &RequestHeader,
+    (admitted, sent): (&Admitted, Option<&HeaderValue>),
 ) -> Result<Reached, Rejection> {
     let (backend, permit) = (&mounted.backend, &admitted.permit);
     let token = state
@@ -297,14 +367,14 @@ async fn reach(
             identity: &state.settings.identity_headers,
             claims: permit.token().claims(),
             token: token.as_deref().map(BackendToken::as_str),
-            account: None,
+            account: sent,
             trace: trace.as_ref(),
         })
     };
     let request = Request {
         target: &admitted.target,
         body: admitted.request.bytes().cloned(),
-        account: None,
+        account: admitted.account.as_deref(),
         pooling: Pooling::Reuse,
         is_repeatable: permit.is_read_only(),
         follows_redirect: true,

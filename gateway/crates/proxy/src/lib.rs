@@ -16,6 +16,8 @@
 //! a policy.
 
 mod accept;
+mod account_doubt;
+mod account_refusal;
 mod admission;
 mod audit;
 mod backend_tokens;

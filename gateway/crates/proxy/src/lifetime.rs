@@ -12,10 +12,15 @@ use super::drain::{Draining, Phase};
 use gateway_core::access_token::VerifiedToken;
 use gateway_core::clock::Timestamp;
 use gateway_store::RevocationView;
+use gateway_upstream::Account;
 
 /// How long a soft end may take before the request is dropped: a client that stopped reading, or a
 /// list whose tools are being looked up, keeps the loop from ending it.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long after the end of an account at a backend what goes on in its name ends: a call that found the
+/// end says so in its own answer first.
+const ACCOUNT_END: Duration = Duration::from_secs(1);
 
 /// At shutdown streams end spread over this, so that their clients do not all come back at once.
 const SPREAD_MILLIS: u64 = 1000;
@@ -27,6 +32,8 @@ pub(super) enum End {
     Revoked,
     /// The token ran out.
     Expired,
+    /// The account at the backend in whose name it goes on is connected no more.
+    AccountEnded,
     /// The operator closed the stream. The token is as good as before.
     Closed,
     /// The gateway shuts down.
@@ -38,6 +45,7 @@ impl End {
         match self {
             Self::Revoked => "grant_revoked",
             Self::Expired => "token_expired",
+            Self::AccountEnded => "account_ended",
             Self::Closed => "closed_by_operator",
             Self::Shutdown => "shutdown",
         }
@@ -46,10 +54,15 @@ impl End {
     /// The end of this name, where a transport knows no more of it. Whatever is none is a fault of
     /// ours, which a shutdown is told as: come again.
     pub(super) fn named(name: &str) -> Self {
-        [Self::Revoked, Self::Expired, Self::Closed]
-            .into_iter()
-            .find(|end| end.as_str() == name)
-            .unwrap_or(Self::Shutdown)
+        [
+            Self::Revoked,
+            Self::Expired,
+            Self::AccountEnded,
+            Self::Closed,
+        ]
+        .into_iter()
+        .find(|end| end.as_str() == name)
+        .unwrap_or(Self::Shutdown)
     }
 }
 
@@ -60,6 +73,8 @@ pub(super) struct StreamLifetime {
     token: Arc<VerifiedToken>,
     ends: Instant,
     closing: CancellationToken,
+    /// The account at the backend that it goes on in the name of, if it does.
+    account: Option<Arc<Account>>,
 }
 
 impl StreamLifetime {
@@ -83,7 +98,14 @@ impl StreamLifetime {
             token: Arc::clone(token),
             ends: Instant::now() + ends.since(now),
             closing: CancellationToken::new(),
+            account: None,
         }
+    }
+
+    /// The same, which lasts no longer than the account at the backend in whose name it goes on.
+    #[must_use]
+    pub(super) fn with_account(self, account: Option<Arc<Account>>) -> Self {
+        Self { account, ..self }
     }
 
     /// What ends this exchange alone.
@@ -94,6 +116,10 @@ impl StreamLifetime {
     /// Whether it has ended.
     pub(super) fn is_over(&self) -> bool {
         self.closing.is_cancelled()
+            || self
+                .account
+                .as_ref()
+                .is_some_and(|account| account.is_over())
             || Instant::now() >= self.ends
             || self.revocations.revokes(&self.token)
     }
@@ -104,7 +130,18 @@ impl StreamLifetime {
             biased;
             () = self.revocations.revoked(&self.token) => End::Revoked,
             () = sleep_until(self.ends) => End::Expired,
+            () = self.account_ended() => End::AccountEnded,
             () = self.closing.cancelled() => End::Closed,
+        }
+    }
+
+    async fn account_ended(&self) {
+        match &self.account {
+            Some(account) => {
+                account.ended().await;
+                sleep(ACCOUNT_END).await;
+            }
+            None => std::future::pending().await,
         }
     }
 
@@ -154,7 +191,13 @@ mod tests {
 
     #[test]
     fn an_end_is_known_by_its_name() {
-        for end in [End::Revoked, End::Expired, End::Closed, End::Shutdown] {
+        for end in [
+            End::Revoked,
+            End::Expired,
+            End::AccountEnded,
+            End::Closed,
+            End::Shutdown,
+        ] {
             assert_eq!(End::named(end.as_str()), end);
         }
     }

@@ -1,11 +1,14 @@
 //! Why the edge refuses a request, and the one match that makes the answer of it: status,
 //! challenge (RFC 6750 §3, RFC 9728 §5.1), body, when to come again.
 
-use http::StatusCode;
+use std::borrow::Cow;
+
 use http::header::{ALLOW, WWW_AUTHENTICATE};
+use http::{HeaderName, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
+use super::account_refusal::AccountRefusal;
 use super::challenge::Challenge;
 use super::in_flight::Full;
 use super::lifetime::End;
@@ -17,6 +20,8 @@ use gateway_core::reason::Reason;
 use gateway_upstream::Failure;
 use mcp_protocol::Id;
 use mcp_protocol::calls::{Call, HEADER_MISMATCH};
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// JSON-RPC: internal error.
 const INTERNAL: i64 = -32603;
@@ -71,6 +76,10 @@ pub(super) enum Rejection {
     UpstreamUnusable,
     #[error("a value for the backend can't be put in a header")]
     Unspeakable,
+    #[error("{}", .0.reason().sentence())]
+    Account(Box<AccountRefusal>),
+    #[error("the account at the backend was disconnected meanwhile")]
+    AccountEnded,
     #[error("the audit log can't be written")]
     AuditDown,
     #[error("the gateway shuts down")]
@@ -131,6 +140,10 @@ impl Rejection {
                 answer(StatusCode::BAD_GATEWAY, Reason::UpstreamFailed)
             }
             Self::UpstreamRefusedUs => answer(StatusCode::BAD_GATEWAY, Reason::UpstreamRefusedUs),
+            Self::Account(refusal) => RefusalAnswer::of_account(refusal),
+            Self::AccountEnded => {
+                answer(StatusCode::FORBIDDEN, Reason::AccountConnectAgain).with(Detail::Remedy)
+            }
             Self::Unspeakable => answer(StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal),
             Self::AuditDown => {
                 answer(StatusCode::SERVICE_UNAVAILABLE, Reason::AuditUnavailable).retry_after(2)
@@ -168,10 +181,8 @@ impl Rejection {
     /// The same, also where it is a response of the client's.
     pub(super) fn only_call(&self) -> Option<&Call> {
         match self {
-            Self::Refused(call) => match call.refused.calls.as_slice() {
-                [call] => Some(call),
-                _ => None,
-            },
+            Self::Refused(call) => only(&call.refused.calls),
+            Self::Account(refusal) => only(&refusal.asked.calls),
             _ => None,
         }
     }
@@ -180,6 +191,7 @@ impl Rejection {
     pub(super) fn calls(&self) -> &[Call] {
         match self {
             Self::Refused(call) => &call.refused.calls,
+            Self::Account(refusal) => &refusal.asked.calls,
             _ => &[],
         }
     }
@@ -198,6 +210,13 @@ impl Rejection {
     /// Whether the client waits for no answer to what is refused, and is told that it was taken.
     pub(super) fn is_swallowed(&self) -> bool {
         matches!(self, Self::Refused(call) if call.is_swallowed())
+    }
+}
+
+fn only(calls: &[Call]) -> Option<&Call> {
+    match calls {
+        [call] => Some(call),
+        _ => None,
     }
 }
 
@@ -245,6 +264,8 @@ enum Body<'a> {
     JsonRpc(Option<&'a Id>, i64),
     /// What MCP answers to the refused call; where it has no answer, an error of HTTP.
     Mcp(&'a RefusedCall),
+    /// What it answers to a call that can't be made with its person's account there.
+    Account(&'a AccountRefusal),
 }
 
 /// What is said behind the reason's sentence.
@@ -252,6 +273,8 @@ enum Body<'a> {
 enum Detail<'a> {
     Nothing,
     InParticular(&'a str),
+    /// This instead of the reason's sentence.
+    Words(Cow<'a, str>),
     Limit(&'a str),
     Remedy,
     WhereToLogIn,
@@ -270,7 +293,7 @@ impl<'a> RefusalAnswer<'a> {
         }
     }
 
-    const fn of_token(error: BearerError<'a>, reason: Reason) -> Self {
+    fn of_token(error: BearerError<'a>, reason: Reason) -> Self {
         Self {
             bearer_error: Some(error),
             ..Self::new(StatusCode::UNAUTHORIZED, reason)
@@ -289,34 +312,6 @@ impl<'a> RefusalAnswer<'a> {
             },
             retry_after: status.is_server_error().then_some(5),
             ..Self::new(status, call.refusal().reason())
-        }
-    }
-
-    /// `id`: of the request that waits for the backend's answer.
-    fn of_failure(failure: &'a Failure, id: Option<&'a Id>) -> Self {
-        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-        let (status, reason, detail) = match failure {
-            Failure::NoFiles(_) => (unavailable, Reason::OpenFilesExhausted, Detail::Remedy),
-            Failure::Full(setting) => (unavailable, Reason::InFlightFull, Detail::Limit(setting)),
-            Failure::TimedOut(what) => {
-                let reason = match *what {
-                    "connecting" => Reason::UpstreamUnreachable,
-                    _ => Reason::UpstreamTimeout,
-                };
-                (StatusCode::GATEWAY_TIMEOUT, reason, Detail::Nothing)
-            }
-            failure => {
-                let reason = match failure {
-                    Failure::Unreachable(_) => Reason::UpstreamUnreachable,
-                    Failure::Limit(_) => Reason::TranslationLimit,
-                    _ => Reason::UpstreamFailed,
-                };
-                (StatusCode::BAD_GATEWAY, reason, Detail::Nothing)
-            }
-        };
-        Self {
-            body: id.map_or(Body::Http, |id| Body::JsonRpc(Some(id), INTERNAL)),
-            ..Self::new(status, reason).with(detail).retry_after(5)
         }
     }
 
@@ -345,11 +340,18 @@ impl<'a> RefusalAnswer<'a> {
             Body::JsonRpc(id, code) => {
                 web::json(self.status, &self.rpc_error(*id, *code, request_id))
             }
-            Body::Mcp(_) | Body::Http => match self.within_mcp(challenge, request_id) {
-                Some(answer) => web::json(self.status, &answer),
-                None => web::json(self.status, &self.http_error(request_id)),
-            },
+            Body::Mcp(_) | Body::Account(_) | Body::Http => {
+                match self.within_mcp(challenge, request_id) {
+                    Some(answer) => web::json(self.status, &answer),
+                    None => web::json(self.status, &self.http_error(request_id)),
+                }
+            }
         };
+        if let Body::Account(AccountRefusal { asked, .. }) = &self.body
+            && let Some(session) = &asked.session
+        {
+            response = web::with_header(response, SESSION, session);
+        }
         if let Some(allow) = self.allow {
             response = web::with_header(response, ALLOW, allow);
         }
@@ -375,8 +377,10 @@ impl<'a> RefusalAnswer<'a> {
         challenge: Option<&Challenge>,
         request_id: &str,
     ) -> Option<serde_json::Value> {
-        let Body::Mcp(call) = self.body else {
-            return None;
+        let call = match self.body {
+            Body::Mcp(call) => call,
+            Body::Account(refusal) => return refusal.answer(request_id),
+            Body::Http | Body::JsonRpc(..) => return None,
         };
         // To connect again changes nothing about the operator's policy and scopes.
         let is_final = matches!(call.refusal(), Refusal::Policy(..) | Refusal::Unscoped(_));
@@ -428,8 +432,9 @@ impl<'a> RefusalAnswer<'a> {
 
     fn description(&self) -> String {
         let sentence = self.reason.sentence();
-        match self.detail {
+        match &self.detail {
             Detail::Nothing => sentence.to_owned(),
+            Detail::Words(words) => words.clone().into_owned(),
             Detail::InParticular(what) => format!("{sentence} In particular: {what}."),
             Detail::Limit(setting) => format!("{sentence} The limit is {setting}."),
             Detail::Remedy => format!("{sentence} {}", self.reason.remedy()),
@@ -443,6 +448,7 @@ pub(super) fn rejected_by(end: End) -> Rejection {
     match end {
         End::Revoked => Rejection::Token(TokenRejection::Invalid(Reason::GrantRevoked)),
         End::Expired => Rejection::Token(TokenRejection::Invalid(Reason::TokenExpired)),
+        End::AccountEnded => Rejection::AccountEnded,
         End::Closed | End::Shutdown => Rejection::Leaving,
     }
 }
@@ -467,5 +473,6 @@ struct ErrorBody<'a> {
     request_id: &'a str,
 }
 
+mod fault;
 #[cfg(test)]
 mod tests;

@@ -5,18 +5,35 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use http::HeaderMap;
+
 use super::holder::Holder;
 use gateway_core::access_token::Claims;
 use gateway_core::account::AccountId;
 use gateway_core::protocol::resource::{Issuer, Mount};
 use gateway_core::secret::TagKey;
 
+/// Stands in the id of a session whose client opens addresses for its person.
+const OPENS_URLS: &str = "~u";
+
+/// Whether the id of the session that is presented says that its client opens addresses for its person.
+/// Any client may say so: it is asked then, and nothing else follows.
+pub(super) fn says_that_urls_are_opened(headers: &HeaderMap) -> bool {
+    let presented = headers
+        .get("mcp-session-id")
+        .and_then(|id| id.to_str().ok());
+    let named = presented.and_then(|presented| presented.rsplit_once('~'));
+    named.is_some_and(|(id, _)| id.ends_with(OPENS_URLS))
+}
+
 /// Binds session ids to user, client and backend.
 #[derive(Debug)]
 pub(super) struct Sessions {
     ids: TagKey,
+    ids_of_openers: TagKey,
     messages: TagKey,
     own: TagKey,
+    waiting: TagKey,
     own_messages: TagKey,
     states: TagKey,
     questions: TagKey,
@@ -28,8 +45,10 @@ impl Sessions {
     pub(super) fn new(tags: &TagKey, issuer: &Issuer) -> Self {
         Self {
             ids: tags.derive("mcp-session-id"),
+            ids_of_openers: tags.derive("mcp-session-id of a client that opens addresses"),
             messages: tags.derive("legacy message endpoint"),
             own: tags.derive("session id of a translation"),
+            waiting: tags.derive("session id of one who has no account yet"),
             own_messages: tags.derive("message endpoint of a translation"),
             states: tags.derive("request state of a translation"),
             questions: tags.derive("question of a backend"),
@@ -38,15 +57,27 @@ impl Sessions {
         }
     }
 
-    /// What the client gets for the backend's `Mcp-Session-Id`.
-    pub(super) fn bind(&self, id: &str, holder: Holder<'_>) -> String {
-        format!("{id}~{}", self.ids.tag(parts(id, holder).all()))
+    /// What the client gets for the backend's `Mcp-Session-Id`. `opens_urls`: it declared that it opens
+    /// addresses for its person, and may have to be asked to by the gateway itself.
+    pub(super) fn bind(&self, id: &str, holder: Holder<'_>, opens_urls: bool) -> String {
+        let (key, mark) = if opens_urls {
+            (&self.ids_of_openers, OPENS_URLS)
+        } else {
+            (&self.ids, "")
+        };
+        format!("{id}{mark}~{}", key.tag(parts(id, holder).all()))
     }
 
     /// The backend's id in what the client presents; `None` if it was given to somebody else.
     pub(super) fn unbind<'a>(&self, presented: &'a str, holder: Holder<'_>) -> Option<&'a str> {
         let (id, tag) = presented.rsplit_once('~')?;
-        self.ids.verify(parts(id, holder).all(), tag).then_some(id)
+        if self.ids.verify(parts(id, holder).all(), tag) {
+            return Some(id);
+        }
+        let id = id.strip_suffix(OPENS_URLS)?;
+        self.ids_of_openers
+            .verify(parts(id, holder).all(), tag)
+            .then_some(id)
     }
 
     /// The public URL for the path and query where a legacy session takes its messages.
@@ -79,6 +110,31 @@ impl Sessions {
     pub(super) fn unbind_own<'a>(&self, presented: &'a str, holder: Holder<'_>) -> Option<&'a str> {
         let (text, tag) = presented.rsplit_once('~')?;
         self.own
+            .verify(parts(text, holder).all(), tag)
+            .then_some(text)
+    }
+
+    /// What the client gets for a session that was begun before its person had an account at the backend:
+    /// it is the person's and the client's, whichever account they connect.
+    pub(super) fn bind_waiting(&self, text: &str, holder: Holder<'_>, opens_urls: bool) -> String {
+        let mark = if opens_urls { OPENS_URLS } else { "" };
+        let holder = without_account(holder);
+        format!(
+            "{text}{mark}~{}",
+            self.waiting.tag(parts(text, holder).all())
+        )
+    }
+
+    /// The text in such an id; `None` if it is none, or another's.
+    pub(super) fn unbind_waiting<'a>(
+        &self,
+        presented: &'a str,
+        holder: Holder<'_>,
+    ) -> Option<&'a str> {
+        let (text, tag) = presented.rsplit_once('~')?;
+        let text = text.strip_suffix(OPENS_URLS).unwrap_or(text);
+        let holder = without_account(holder);
+        self.waiting
             .verify(parts(text, holder).all(), tag)
             .then_some(text)
     }
@@ -197,6 +253,13 @@ impl StateTags {
     }
 }
 
+const fn without_account(holder: Holder<'_>) -> Holder<'_> {
+    Holder {
+        account: None,
+        ..holder
+    }
+}
+
 fn decoded(text: &str) -> Option<String> {
     String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }
@@ -285,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_session_id_is_worth_nothing_to_anybody_else() {
-        let bound = sessions().bind("a~b", holder(&claims("u_1", "c_1"), &mount("notes")));
+        let bound = sessions().bind("a~b", holder(&claims("u_1", "c_1"), &mount("notes")), false);
         let unbind = |text: &str, claims: &Claims, mount: &Mount| {
             sessions()
                 .unbind(text, holder(claims, mount))
@@ -320,6 +383,46 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_id_of_a_session_says_whether_its_client_opens_addresses() {
+        let (sessions, alice, notes) = (sessions(), claims("u_1", "c_1"), mount("notes"));
+        let holder = holder(&alice, &notes);
+        for (id, opens_urls) in [("s", true), ("s", false), ("s~u", true), ("", true)] {
+            let bound = sessions.bind(id, holder, opens_urls);
+            assert_eq!(sessions.unbind(&bound, holder), Some(id));
+            let mut headers = HeaderMap::new();
+            headers.insert("mcp-session-id", bound.parse().unwrap());
+            assert_eq!(says_that_urls_are_opened(&headers), opens_urls, "{id}");
+        }
+        // A tag of the one kind is none of the other.
+        let plain = sessions.bind("s~u", holder, false);
+        let tag = plain.rsplit_once('~').unwrap().1;
+        assert_eq!(sessions.unbind(&format!("s~u~u~{tag}"), holder), None);
+        assert_eq!(sessions.unbind(&plain, holder), Some("s~u"));
+    }
+
+    /// It is begun with no account, and goes on with whichever is connected.
+    #[test]
+    fn a_session_that_waits_for_an_account_is_its_persons_and_clients_alone() {
+        let (sessions, alice, notes) = (sessions(), claims("u_1", "c_1"), mount("notes"));
+        let account = AccountId::new("a_1");
+        let nobody = holder(&alice, &notes);
+        for opens_urls in [true, false] {
+            let bound = sessions.bind_waiting("t", nobody, opens_urls);
+            for account in [None, Some(&account)] {
+                let holder = Holder { account, ..nobody };
+                assert_eq!(sessions.unbind_waiting(&bound, holder), Some("t"));
+                assert_eq!(sessions.unbind_own(&bound, holder), None);
+            }
+            let (bob, other) = (claims("u_2", "c_1"), mount("other"));
+            assert_eq!(sessions.unbind_waiting(&bound, holder(&bob, &notes)), None);
+            assert_eq!(
+                sessions.unbind_waiting(&bound, holder(&alice, &other)),
+                None
+            );
+        }
+    }
+
     /// What was given to one account is nothing to another of the same person, nor to none.
     #[test]
     fn what_belongs_to_an_account_is_worth_nothing_to_another() {
@@ -333,7 +436,7 @@ mod tests {
             (Some(&first), [Some(&second), None]),
             (None, [Some(&first), Some(&second)]),
         ] {
-            let bound = sessions.bind("s", of(owner));
+            let bound = sessions.bind("s", of(owner), false);
             let own = sessions.bind_own("s", of(owner));
             let question = sessions.bind_question("7", "s", of(owner));
             let task = sessions.bind_task("t", "look", of(owner));
@@ -424,7 +527,11 @@ mod tests {
             None
         );
         // A tag of the one kind is none of the other.
-        let id = sessions().bind("/messages", holder(&claims("u_1", "c_1"), &mount("notes")));
+        let id = sessions().bind(
+            "/messages",
+            holder(&claims("u_1", "c_1"), &mount("notes")),
+            false,
+        );
         let tag = id.rsplit_once('~').unwrap().1;
         assert_eq!(unbind(&format!("session=L21lc3NhZ2Vz~{tag}"), "u_1"), None);
     }

@@ -285,6 +285,39 @@ async fn an_answer_can_be_replaced_or_asked_for_elsewhere_once() {
     }
 }
 
+/// What a backend has refused without running it is sent again as it was, on another connection; or it is
+/// answered.
+#[tokio::test]
+async fn a_request_that_was_refused_is_sent_once_more_where_that_is_decided() {
+    let refused = "HTTP/1.1 401 Unauthorized
+x-plan: ask
+www-authenticate: Bearer
+content-length: 3
+
+who";
+    let good = "HTTP/1.1 200 OK
+content-length: 2
+
+hi";
+    for (path, ends, sent) in [("/mcp", "hi", 2), ("/never", "not again", 1)] {
+        let rig = Rig::new(limits(), move |at, _| {
+            vec![BackendStep::Says(if at == 0 { refused } else { good })]
+        })
+        .await;
+        let answer = rig.all_of(last_post(path, "x").as_bytes()).await;
+        assert!(answer.ends_with(ends), "{answer}");
+        assert!(!answer.contains("www-authenticate"), "{answer}");
+        let received = rig.received();
+        assert_eq!(received.len(), sent, "{received:?}");
+        assert!(received.iter().all(|met| met.ends_with(
+            "
+
+x"
+        )));
+        assert!(rig.outcomes.lock().unwrap().contains(&"asked".to_owned()));
+    }
+}
+
 #[tokio::test]
 async fn a_silent_backend_is_given_up() {
     let rig = Rig::new(limits(), |_, _| vec![BackendStep::Waits(60_000)]).await;

@@ -376,6 +376,14 @@ impl Exchange for Scripted {
         }
     }
 
+    async fn resend(&mut self) -> Result<(), Answer> {
+        self.outcomes.lock().unwrap().push("asked".to_owned());
+        if self.path.contains("never") {
+            return Err(plain(StatusCode::FORBIDDEN, "not again"));
+        }
+        Ok(())
+    }
+
     fn write_request(&mut self, out: &mut HeadWriter<'_>) {
         out.header("host", b"backend");
         for (name, value) in &self.headers {
@@ -396,6 +404,7 @@ impl Exchange for Scripted {
         }
         match (head.header("x-plan"), head.header("content-type")) {
             (Some(b"collect"), _) => ResponsePlan::Collect(100),
+            (Some(b"ask"), _) => ResponsePlan::Ask,
             (Some(b"resend"), _) => ResponsePlan::Resend("/moved".to_owned()),
             (Some(b"answer"), _) => ResponsePlan::Answer(plain(StatusCode::BAD_GATEWAY, "instead")),
             (_, Some(b"text/event-stream")) => ResponsePlan::Events(Events {

@@ -27,19 +27,19 @@ use gateway_core::secret;
 
 /// A session id has room for this much: proxies on the way take 8 KiB of headers at least, and an
 /// access token is among them.
-const LONGEST: usize = 3 * 1024;
+pub(super) const LONGEST: usize = 3 * 1024;
 
 /// What is written into the id of a session of the gateway's own.
 #[derive(Clone, Debug)]
 pub(super) struct SessionState {
-    nonce: String,
+    pub(super) nonce: String,
     /// What was agreed on with a stateless backend, and what of its capabilities matters later;
     /// absent for a session that the gateway holds.
-    agreed: Option<(ClientInitialize, Object)>,
+    pub(super) agreed: Option<(ClientInitialize, Object)>,
 }
 
 impl SessionState {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut object = Object::new().with("n", &self.nonce);
         if let Some((hello, capabilities)) = &self.agreed {
             object.set("h", &hello.object());
@@ -172,7 +172,7 @@ impl Translator {
     }
 
     /// Everything in a session that its id says all of, in front of a stateless backend.
-    async fn in_written_session(
+    pub(super) async fn in_written_session(
         &self,
         downstream: &Downstream<'_>,
         session: &mut ServerSession,
@@ -207,7 +207,7 @@ impl Translator {
     }
 
     /// Everything in a session that the gateway holds, in front of HTTP+SSE.
-    async fn in_held_session(
+    pub(super) async fn in_held_session(
         &self,
         downstream: &Downstream<'_>,
         session: &mut ServerSession,
@@ -291,7 +291,7 @@ impl Translator {
     }
 }
 
-fn own_key(written: &SessionState, downstream: &Downstream<'_>) -> Key {
+pub(super) fn own_key(written: &SessionState, downstream: &Downstream<'_>) -> Key {
     Key {
         owner: Owner::new(downstream.holder()),
         name: written.nonce.clone(),

@@ -36,6 +36,8 @@ pub(crate) enum TranslationPlan {
     Begin(UpstreamProtocol),
     /// It belongs to a session that the gateway began.
     GatewaySession(String),
+    /// It belongs to a session that the gateway began before its person had an account.
+    WaitingSession(String, UpstreamProtocol),
     /// It is of 2026-07-28.
     Stateless(UpstreamProtocol),
 }
@@ -46,7 +48,7 @@ impl TranslationPlan {
         match self {
             Self::Through => "",
             Self::LegacyStream(_) | Self::LegacyMessage(_) => "from 2024-11-05",
-            Self::Begin(_) | Self::GatewaySession(_) => "from 2025",
+            Self::Begin(_) | Self::GatewaySession(_) | Self::WaitingSession(..) => "from 2025",
             Self::Stateless(_) => "from 2026-07-28",
         }
     }
@@ -78,6 +80,10 @@ impl Translator {
         match &admitted.own {
             Some(GatewayOwned::Session(text)) => {
                 return TranslationPlan::GatewaySession(text.clone());
+            }
+            Some(GatewayOwned::Waiting(text)) => {
+                let protocol = closest(mounted.protocols.families());
+                return TranslationPlan::WaitingSession(text.clone(), protocol);
             }
             Some(GatewayOwned::Stream(name)) => {
                 return TranslationPlan::LegacyMessage(name.clone());
@@ -168,6 +174,18 @@ fn plan(facts: RequestFacts<'_>, protocols: RevisionFamilies) -> TranslationPlan
         _ => None,
     };
     plan.unwrap_or(TranslationPlan::Through)
+}
+
+/// What a backend is spoken to in that a client with sessions has not begun one with: sessions, unless it
+/// is known to have none.
+fn closest(protocols: RevisionFamilies) -> UpstreamProtocol {
+    if protocols.is_empty() || protocols.has(RevisionFamily::Stateful) {
+        UpstreamProtocol::Sessions
+    } else if protocols.has(RevisionFamily::Stateless) {
+        UpstreamProtocol::Stateless
+    } else {
+        UpstreamProtocol::HttpSse
+    }
 }
 
 #[cfg(test)]

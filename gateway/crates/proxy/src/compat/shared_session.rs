@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use mcp_protocol::to_stateful::{self, Caller};
-use mcp_protocol::{Id, LATEST_STATEFUL};
+use mcp_protocol::{Message, to_stateful};
 
 use super::session_error::SessionError;
 use super::session_pool::{Key, SessionPool};
@@ -11,13 +10,14 @@ use super::upstream_client::UpstreamClient;
 use super::upstream_session::{UpstreamSession, Wire};
 use crate::lifetime::StreamLifetime;
 
-/// The session that stands behind what a stateless client says.
+/// The session that stands behind what a client says who has not begun it with the backend.
 #[derive(Clone)]
 pub(super) struct SharedSession {
     pub(super) pool: Arc<SessionPool>,
     pub(super) key: Key,
     pub(super) wire: Wire,
-    pub(super) caller: Caller,
+    /// What it is begun with.
+    pub(super) initialize: Message,
     pub(super) lifetime: StreamLifetime,
 }
 
@@ -34,8 +34,7 @@ impl SharedSession {
         if let Some(upstream_session) = self.pool.find(&self.key, &self.lifetime) {
             return Ok(upstream_session);
         }
-        let initialize =
-            to_stateful::initialize(&self.caller, &Id::text("gateway"), LATEST_STATEFUL);
+        let initialize = self.initialize.clone();
         let upstream_session =
             UpstreamSession::open(Arc::clone(upstream), self.wire, initialize).await?;
         if let Some(error) = upstream_session.hello.failure() {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mcp_protocol::to_stateful::{self, Caller, Passing, ServerInfo};
-use mcp_protocol::{CallIdentity, Id, Kind, Message, RpcError, code, meta};
+use mcp_protocol::{CallIdentity, Id, Kind, LATEST_STATEFUL, Message, RpcError, code, meta};
 use pingora::protocols::http::ServerSession;
 use sha2::{Digest as _, Sha256};
 
@@ -60,7 +60,7 @@ impl Translator {
                 return downstream.respond(session, &refusal, 400, None).await;
             }
         };
-        let shared = self.shared(downstream, wire, caller.clone());
+        let shared = self.shared(downstream, wire, &caller);
         let states = StateTags::new(&downstream.state.sessions, downstream.holder());
         if let Some(state) = to_stateful::request_state(&message) {
             let responses = self.retried(&state, upstream, id.clone(), caller, message, states);
@@ -164,7 +164,7 @@ impl Translator {
     }
 
     /// The session behind what this caller says.
-    fn shared(&self, downstream: &Downstream<'_>, wire: Wire, caller: Caller) -> SharedSession {
+    fn shared(&self, downstream: &Downstream<'_>, wire: Wire, caller: &Caller) -> SharedSession {
         SharedSession {
             pool: Arc::clone(&self.pool),
             key: Key {
@@ -172,7 +172,7 @@ impl Translator {
                 name: URL_SAFE_NO_PAD.encode(Sha256::digest(caller.identity())),
             },
             wire,
-            caller,
+            initialize: to_stateful::initialize(caller, &Id::text("gateway"), LATEST_STATEFUL),
             lifetime: downstream.lifetime.clone(),
         }
     }
@@ -249,14 +249,14 @@ impl Translator {
 }
 
 /// From which level on a call wants log messages, and the id to say so under.
-struct LevelRequest {
+pub(super) struct LevelRequest {
     number: u64,
     level: String,
 }
 
 /// Calls over the session; where the backend has forgotten it, once more over a new one: a lost
 /// session ran nothing.
-fn calling(
+pub(super) fn calling(
     shared: SharedSession,
     upstream: Arc<UpstreamClient>,
     request: Message,

@@ -351,6 +351,7 @@ pub(super) fn too_many() -> Failure {
 pub(super) fn failed(id: &Id, failure: &Failure) -> Message {
     let (reason, sentence) = match failure {
         Failure::Limit(sentence) => (Reason::TranslationLimit, sentence.clone()),
+        Failure::Account(reason, sentence) => (*reason, sentence.clone()),
         Failure::Full(setting) => {
             let reason = Reason::InFlightFull;
             let sentence = reason.sentence();

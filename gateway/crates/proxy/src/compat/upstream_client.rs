@@ -9,6 +9,8 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use mcp_protocol::Message;
 
+use crate::account_doubt::{AccountCall, AccountDoubt};
+use crate::account_refusal::Asked;
 use crate::context::RequestContext;
 use crate::in_flight::{Full, Hold};
 use crate::lifetime::StreamLifetime;
@@ -17,11 +19,14 @@ use crate::policy_input::StandingContext;
 use crate::rejection::Rejection;
 use crate::state::ProxyState;
 use crate::upstream_head::{self, UpstreamHead};
+use gateway_accounts::Accounts;
 use gateway_core::access_token::BackendToken;
 use gateway_core::policy::{AccessToken, Delegation, Permit, Refused};
+use gateway_core::reason::Reason;
 use gateway_traces::Propagated;
 use gateway_upstream::{
-    Backend, Connection, Connections, Failure, IdentityHeaders, Pooling, Request, RequestError,
+    Account, Backend, Connection, Connections, Failure, IdentityHeaders, Pooling, Reached, Request,
+    RequestError,
 };
 use mcp_protocol::calls::{Call, is_read_only};
 use mcp_protocol::media_type;
@@ -59,9 +64,12 @@ pub(super) struct UpstreamClient {
     identity: IdentityHeaders,
     /// The token that says who calls, where the backend is to have one.
     token: Option<Arc<BackendToken>>,
+    /// The person's account there, where people call it with their own.
+    account: Option<Arc<Account>>,
+    accounts: Arc<Accounts>,
     headers: HeaderMap,
     /// What answers are held on.
-    account: Hold,
+    hold: Hold,
 }
 
 /// Headers beside those of the upstream client.
@@ -83,10 +91,9 @@ impl UpstreamClient {
         state: &ProxyState,
         mounted: &MountedBackend,
         context: &RequestContext,
-        permit: Permit,
-        lifetime: StreamLifetime,
+        (permit, lifetime, account): (Permit, StreamLifetime, Option<Arc<Account>>),
         client_headers: &HeaderMap,
-        account: Hold,
+        hold: Hold,
     ) -> Result<Arc<Self>, Rejection> {
         let token = state
             .backend_tokens
@@ -122,8 +129,10 @@ impl UpstreamClient {
             backend: Arc::clone(&mounted.backend),
             identity: state.settings.identity_headers.clone(),
             token,
-            headers,
             account,
+            accounts: Arc::clone(&state.server.accounts),
+            headers,
+            hold,
         }))
     }
 
@@ -181,6 +190,83 @@ impl UpstreamClient {
         self.ask(&Method::POST, target, session, more, body).await
     }
 
+    /// A connection on which the backend has answered. Where it doubts the person's account, that is
+    /// settled first.
+    async fn reach(
+        &self,
+        method: &Method,
+        session: Option<&str>,
+        headers: &HeaderMap,
+        request: &Request<'_>,
+    ) -> Result<Reached, Failure> {
+        let mut is_second = false;
+        loop {
+            if self
+                .account
+                .as_ref()
+                .is_some_and(|account| account.is_over())
+            {
+                let reason = Reason::AccountNotConnected;
+                return Err(Failure::Account(reason, reason.sentence().to_owned()));
+            }
+            let sent = self.account.as_ref().map(|account| account.value());
+            let head = |target: &str| {
+                upstream_head::build(&UpstreamHead {
+                    method,
+                    target,
+                    client_headers: headers,
+                    session,
+                    body_length: request.body.as_ref().map(Bytes::len),
+                    backend: &self.backend,
+                    identity: &self.identity,
+                    claims: self.token().claims(),
+                    token: self.token.as_deref().map(BackendToken::as_str),
+                    account: sent.as_ref(),
+                    // It stands among the client's headers.
+                    trace: None,
+                })
+            };
+            let (backend, asked) = (&self.backend, request.clone());
+            let reached = self.connections.request(backend, asked, head).await;
+            let mut reached = reached.map_err(|error| match error {
+                RequestError::Failed(failure) => failure,
+                // What the client is told is that the backend did not answer as it should.
+                other => Failure::Broken(other.to_string()),
+            })?;
+            if self.backend.account.is_none() {
+                return Ok(reached);
+            }
+            let head = reached.connection.read_head().await?;
+            let Some(doubt) = AccountDoubt::of(head.status.as_u16(), &head.headers) else {
+                return Ok(reached);
+            };
+            reached.connection.abandon().await;
+            // Boxed: it happens seldom.
+            Box::pin(self.settle(&doubt, sent.as_ref(), is_second)).await?;
+            is_second = true;
+        }
+    }
+
+    /// Settles what the backend doubts of the account: `Ok` where the request is sent once more.
+    async fn settle(
+        &self,
+        doubt: &AccountDoubt,
+        sent: Option<&HeaderValue>,
+        is_second: bool,
+    ) -> Result<(), Failure> {
+        let call = AccountCall {
+            accounts: &self.accounts,
+            backend: &self.backend.mount.name,
+            claims: self.token().claims(),
+            account: self.account.as_ref(),
+        };
+        let Err(why) = call.settle(doubt, sent, is_second).await else {
+            return Ok(());
+        };
+        let refusal = call.refusal(why, Asked::nothing(&self.backend)).await;
+        Err(Failure::Account(refusal.reason(), refusal.sentence()))
+    }
+
     /// One request and the head of its answer: repeated on a fresh connection where a kept one
     /// turned out to be dead and that can do no harm, as it never does without a body (GET, DELETE);
     /// a redirect within the backend is followed. With a body goes whether it may be sent twice.
@@ -212,37 +298,16 @@ impl UpstreamClient {
             let value = HeaderValue::from_str(&value).map_err(|_| unspeakable())?;
             headers.insert(name, value);
         }
-        let head = |target: &str| {
-            upstream_head::build(&UpstreamHead {
-                method,
-                target,
-                client_headers: &headers,
-                session,
-                body_length: body.as_ref().map(Bytes::len),
-                backend: &self.backend,
-                identity: &self.identity,
-                claims: self.token().claims(),
-                token: self.token.as_deref().map(BackendToken::as_str),
-                account: None,
-                // It stands among the client's headers.
-                trace: None,
-            })
-        };
         let request = Request {
             target,
-            body: body.clone(),
-            account: None,
+            body,
+            account: self.account.as_deref(),
             pooling: Pooling::Reuse,
             is_repeatable,
             follows_redirect: true,
             deadline: Some(self.backend.response_timeout),
         };
-        let reached = self.connections.request(&self.backend, request, head).await;
-        let reached = reached.map_err(|error| match error {
-            RequestError::Failed(failure) => failure,
-            // What the client is told is that the backend did not answer as it should.
-            other => Failure::Broken(other.to_string()),
-        })?;
+        let reached = self.reach(method, session, &headers, &request).await?;
         let (mut connection, target) = (reached.connection, reached.target);
         let head = connection.read_head().await?;
         let status = head.status.as_u16();
@@ -252,7 +317,7 @@ impl UpstreamClient {
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
         let is_events = media_type::is_event_stream(&head.headers);
-        let hold = self.account.another(LARGEST + PIECE);
+        let hold = self.hold.another(LARGEST + PIECE);
         let reader = Reader::new(connection, &self.connections, is_events, hold);
         Ok(Reply {
             status,

@@ -9,17 +9,17 @@ use gateway_lane::{
     Outcome, ResponseHead, ResponsePlan, Unfit,
 };
 use http::header::LOCATION;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::answer::{AnswerState, answer, filter, unfit};
 use super::failure::{blameless, failure};
 use super::service::{Road, ending};
+use crate::account_doubt::{self, AccountDoubt};
 use crate::admission::{self, Admitted, ConfirmedRequest};
 use crate::context::RequestContext;
 use crate::cors::allow_reading;
 use crate::event_filter::{EventFilter, HoldError};
 use crate::exchange::{self, AnswerForm};
-use crate::exchange_log::ExchangeLog;
 use crate::in_flight::{FREE, Full, Hold, UNREAD};
 use crate::lifetime::End;
 use crate::mcp_error::single_id;
@@ -46,7 +46,7 @@ pub(super) struct Request {
 }
 
 /// How far a request has come.
-enum Stage {
+pub(super) enum Stage {
     /// Its token counts.
     Confirmed(Box<ConfirmedRequest>),
     /// It may go to its backend, which is asked, or answers.
@@ -57,19 +57,24 @@ enum Stage {
 
 /// One request of the lane's.
 pub(crate) struct LaneExchange {
-    road: Arc<Road>,
-    request: Request,
-    context: RequestContext,
-    stage: Stage,
+    pub(super) road: Arc<Road>,
+    pub(super) request: Request,
+    pub(super) context: RequestContext,
+    pub(super) stage: Stage,
     /// What tells the backend who calls.
     token: Option<Arc<BackendToken>>,
+    /// What was sent to say whose account at the backend it is.
+    pub(super) sent: Option<HeaderValue>,
+    /// What the backend said of that account in place of an answer, and how often.
+    pub(super) doubt: Option<AccountDoubt>,
+    pub(super) doubts: u32,
     /// What is held of a body, or for a client that does not read.
-    hold: Option<Hold>,
+    pub(super) hold: Option<Hold>,
     /// Why no more may be.
-    full: Option<Full>,
-    answer: Option<AnswerState>,
+    pub(super) full: Option<Full>,
+    pub(super) answer: Option<AnswerState>,
     /// Keeps a stream in the registry.
-    held: Option<Held>,
+    pub(super) held: Option<Held>,
 }
 
 impl LaneExchange {
@@ -90,6 +95,9 @@ impl LaneExchange {
             context,
             stage,
             token: None,
+            sent: None,
+            doubt: None,
+            doubts: 0,
             hold: None,
             full: None,
             answer: None,
@@ -158,7 +166,7 @@ impl LaneExchange {
             .inspect_err(|rejection| exchange::distrust(&state.catalogue, mounted, rejection))?;
         let forward = Forward {
             backend,
-            apart: None,
+            apart: admitted.account.as_ref().map(|account| account.number()),
             target: admitted.target.clone(),
             body: admitted.request.bytes().cloned(),
             is_repeatable: admitted.permit.is_read_only(),
@@ -184,7 +192,7 @@ impl LaneExchange {
             identity: &self.road.service.state.settings.identity_headers,
             claims: admitted.permit.token().claims(),
             token: self.token.as_deref().map(BackendToken::as_str),
-            account: None,
+            account: self.sent.as_ref(),
             trace: trace.as_ref(),
         };
         upstream_head::each(&head, |name, value| {
@@ -214,6 +222,12 @@ impl LaneExchange {
             }
             Redirect::Elsewhere => return Err(Rejection::UpstreamRedirects),
         }
+        if backend.account.is_some()
+            && let Some(doubt) = AccountDoubt::of(head.status().as_u16(), &headers)
+        {
+            self.doubt = Some(doubt);
+            return Ok(ResponsePlan::Ask);
+        }
         self.context.answered(Some(head.status().as_u16()));
         let token = admitted.permit.token();
         let is_restricted =
@@ -239,7 +253,7 @@ impl LaneExchange {
         // It is sent and asked about no more. An answer may last for hours.
         admitted.request.body = None;
         self.request.headers = HeaderMap::new();
-        self.token = None;
+        (self.token, self.sent) = (None, None);
         let filter = form
             .is_filtered
             .then(|| EventFilter::new(self.context.hold(&state.budget)));
@@ -286,52 +300,12 @@ impl LaneExchange {
             };
             return Rejection::Upstream(failure, id);
         }
-        blameless(why, self.full)
-    }
-
-    /// Enters the stream that this is into the registry.
-    fn enter(&mut self) {
-        let Stage::Admitted(admitted) = &self.stage else {
-            return;
-        };
-        let state = &self.road.service.state;
-        let mounted = &self.request.route.mounted;
-        let view = relay::stream_view(mounted, &admitted.permit, state.clock.now());
-        let closing = admitted.lifetime.closing();
-        let context = &self.context;
-        self.held
-            .get_or_insert_with(|| state.streams.hold(view, closing, context));
-    }
-
-    fn log<'a>(&'a self, admitted: &'a Admitted, answer: &AnswerState) -> ExchangeLog<'a> {
-        ExchangeLog {
-            mounted: &self.request.route.mounted,
-            context: &self.context,
-            token: admitted.permit.token(),
-            status: answer.status,
-        }
-    }
-
-    /// No more of the answer may be held.
-    fn cut(&mut self, full: Full) {
-        self.full = Some(full);
-        if let (Stage::Admitted(admitted), Some(answer)) = (&self.stage, &self.answer) {
-            self.log(admitted, answer).cut(full);
-        }
-    }
-
-    /// Makes sure that so much may be held.
-    fn grow(&mut self, grow: impl FnOnce(&mut Hold) -> Result<(), Full>) -> bool {
-        let state = &self.road.service.state;
-        let hold = self
-            .hold
-            .get_or_insert_with(|| self.context.hold(&state.budget));
-        match grow(hold) {
-            Ok(()) => true,
-            Err(full) => {
-                self.full = Some(full);
-                false
+        match (blameless(why, self.full), &self.stage) {
+            (Rejection::AccountEnded, Stage::Admitted(admitted)) => {
+                let request = &self.request;
+                account_doubt::ended(&request.route.mounted, admitted, &request.headers)
             }
+            (rejection, _) => rejection,
         }
     }
 }
@@ -348,6 +322,10 @@ impl lane::Exchange for LaneExchange {
     }
 
     fn write_request(&mut self, out: &mut HeadWriter<'_>) {
+        if let Stage::Admitted(admitted) = &self.stage {
+            let account = admitted.account.as_ref();
+            self.sent = account.map(|account| account.value());
+        }
         if self.write_request_headers(out).is_none() {
             // No name: the head is not sent.
             out.header("", b"");
@@ -359,6 +337,12 @@ impl lane::Exchange for LaneExchange {
             Ok(plan) => plan,
             Err(rejection) => ResponsePlan::Answer(self.refusal(&rejection)),
         }
+    }
+
+    async fn resend(&mut self) -> Result<(), Answer> {
+        // Boxed: it happens seldom.
+        let settled = Box::pin(self.settle()).await;
+        settled.map_err(|rejection| self.refusal(&rejection))
     }
 
     async fn judge(&mut self, body: Bytes) -> Result<Bytes, Answer> {

@@ -1,0 +1,60 @@
+//! What an exchange of the lane's holds: its place among the streams, and memory for its client.
+
+use super::answer::AnswerState;
+use super::exchange::{LaneExchange, Stage};
+use crate::admission::Admitted;
+use crate::exchange_log::ExchangeLog;
+use crate::in_flight::{Full, Hold};
+use crate::relay;
+
+impl LaneExchange {
+    /// Enters the stream that this is into the registry.
+    pub(super) fn enter(&mut self) {
+        let Stage::Admitted(admitted) = &self.stage else {
+            return;
+        };
+        let state = &self.road.service.state;
+        let mounted = &self.request.route.mounted;
+        let view = relay::stream_view(mounted, &admitted.permit, state.clock.now());
+        let closing = admitted.lifetime.closing();
+        let context = &self.context;
+        self.held
+            .get_or_insert_with(|| state.streams.hold(view, closing, context));
+    }
+
+    pub(super) fn log<'a>(
+        &'a self,
+        admitted: &'a Admitted,
+        answer: &AnswerState,
+    ) -> ExchangeLog<'a> {
+        ExchangeLog {
+            mounted: &self.request.route.mounted,
+            context: &self.context,
+            token: admitted.permit.token(),
+            status: answer.status,
+        }
+    }
+
+    /// No more of the answer may be held.
+    pub(super) fn cut(&mut self, full: Full) {
+        self.full = Some(full);
+        if let (Stage::Admitted(admitted), Some(answer)) = (&self.stage, &self.answer) {
+            self.log(admitted, answer).cut(full);
+        }
+    }
+
+    /// Makes sure that so much may be held.
+    pub(super) fn grow(&mut self, grow: impl FnOnce(&mut Hold) -> Result<(), Full>) -> bool {
+        let state = &self.road.service.state;
+        let hold = self
+            .hold
+            .get_or_insert_with(|| self.context.hold(&state.budget));
+        match grow(hold) {
+            Ok(()) => true,
+            Err(full) => {
+                self.full = Some(full);
+                false
+            }
+        }
+    }
+}

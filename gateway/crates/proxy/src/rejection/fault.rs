@@ -1,0 +1,60 @@
+//! What is answered where the backend has none, or can't be called with the person's account there.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+use super::{Body, Detail, INTERNAL, RefusalAnswer};
+use crate::account_refusal::AccountRefusal;
+use gateway_core::reason::Reason;
+use gateway_upstream::Failure;
+use mcp_protocol::Id;
+
+impl<'a> RefusalAnswer<'a> {
+    /// `id`: of the request that waits for the backend's answer.
+    pub(super) fn of_failure(failure: &'a Failure, id: Option<&'a Id>) -> Self {
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        let (status, reason, detail) = match failure {
+            Failure::NoFiles(_) => (unavailable, Reason::OpenFilesExhausted, Detail::Remedy),
+            Failure::Full(setting) => (unavailable, Reason::InFlightFull, Detail::Limit(setting)),
+            Failure::TimedOut(what) => {
+                let reason = match *what {
+                    "connecting" => Reason::UpstreamUnreachable,
+                    _ => Reason::UpstreamTimeout,
+                };
+                (StatusCode::GATEWAY_TIMEOUT, reason, Detail::Nothing)
+            }
+            Failure::Account(reason, words) => {
+                (unavailable, *reason, Detail::Words(Cow::Borrowed(words)))
+            }
+            failure => {
+                let reason = match failure {
+                    Failure::Unreachable(_) => Reason::UpstreamUnreachable,
+                    Failure::Limit(_) => Reason::TranslationLimit,
+                    _ => Reason::UpstreamFailed,
+                };
+                (StatusCode::BAD_GATEWAY, reason, Detail::Nothing)
+            }
+        };
+        Self {
+            body: id.map_or(Body::Http, |id| Body::JsonRpc(Some(id), INTERNAL)),
+            ..Self::new(status, reason).with(detail).retry_after(5)
+        }
+    }
+
+    pub(super) fn of_account(refusal: &'a AccountRefusal) -> Self {
+        let retry_after = refusal.retry_after();
+        let body = match (retry_after, refusal.single_id()) {
+            (Some(_), Some(id)) => Body::JsonRpc(Some(id), INTERNAL),
+            (Some(_), None) => Body::Http,
+            (None, _) => Body::Account(refusal),
+        };
+        Self {
+            body,
+            detail: Detail::Words(Cow::Owned(refusal.sentence())),
+            retry_after,
+            allow: (refusal.status() == StatusCode::METHOD_NOT_ALLOWED).then_some("POST"),
+            ..Self::new(refusal.status(), refusal.reason())
+        }
+    }
+}
