@@ -60,6 +60,7 @@ pub mod mcp;
 pub mod metrics;
 pub mod oauth;
 pub mod operator;
+pub mod own_accounts;
 pub mod pebble;
 pub mod program;
 pub mod raw;

@@ -8,6 +8,7 @@ mod drive;
 mod headers;
 mod held;
 mod organisation;
+mod own_accounts;
 mod pages;
 mod sdks;
 mod through_provider;

@@ -3,7 +3,7 @@
 
 mod keys;
 mod oauth;
-mod renewal;
+pub(crate) mod renewal;
 mod servers;
 
 use anyhow::{Context, Result};

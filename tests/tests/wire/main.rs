@@ -47,6 +47,7 @@ mod odd_bodies;
 mod odd_lists;
 mod operator;
 mod origins;
+mod own_accounts;
 mod owner_pages;
 mod passkeys;
 mod personal;

@@ -17,15 +17,15 @@ use super::url;
 
 /// An authorization server that rotates its refresh tokens, and ends all where an old one is used again.
 #[derive(Default)]
-struct Server {
+pub(crate) struct Server {
     /// The number of the last tokens; 0: nothing was given, or all was ended.
     last: usize,
     /// What was asked with a refresh token.
-    renewals: usize,
+    pub(crate) renewals: usize,
     /// How long access tokens last, in seconds.
     lasts: u64,
     /// It answers nothing but this.
-    only: Option<Answer>,
+    pub(crate) only: Option<Answer>,
     /// It takes the next renewal, and its answer is lost.
     loses_answer: bool,
 }
@@ -64,14 +64,14 @@ fn at_server(server: &Shared, request: &Recorded) -> Answer {
     )
 }
 
-struct World {
-    fixture: Fixture,
+pub(crate) struct World {
+    pub(crate) fixture: Fixture,
     server: Shared,
     _recorder: Recorder,
 }
 
 impl World {
-    async fn start(store: StoreKind, lasts: u64) -> Result<Self> {
+    pub(crate) async fn start(store: StoreKind, lasts: u64) -> Result<Self> {
         let server = Shared::default();
         server.lock().expect("nobody else has it").lasts = lasts;
         let shared = Arc::clone(&server);
@@ -101,11 +101,11 @@ impl World {
         })
     }
 
-    fn server(&self) -> std::sync::MutexGuard<'_, Server> {
+    pub(crate) fn server(&self) -> std::sync::MutexGuard<'_, Server> {
         self.server.lock().expect("no test panicked here")
     }
 
-    async fn logged_in(&self, gateway: &Gateway) -> Result<(Browser, Page)> {
+    pub(crate) async fn logged_in(&self, gateway: &Gateway) -> Result<(Browser, Page)> {
         let mut browser = Browser::default();
         let alice = Owner::alice();
         let page = browser.visit(&url(gateway, "/connect/main")).await?;
@@ -114,7 +114,7 @@ impl World {
     }
 
     /// Connects the account of alice.
-    async fn connect(&self, browser: &mut Browser, page: &Page) -> Result<Page> {
+    pub(crate) async fn connect(&self, browser: &mut Browser, page: &Page) -> Result<Page> {
         let form = page.form_with_button("Go there")?.press("Go there")?;
         let left = browser.submit(&form).await?;
         let to = left.location().with_context(|| left.words())?;
