@@ -147,7 +147,13 @@ impl Admin {
         } else {
             Err("the public address does not take connections yet".to_owned())
         };
+        let ending = if self.proxy.drain().is_announced() {
+            Err("the gateway was told to end".to_owned())
+        } else {
+            Ok(())
+        };
         for (name, check) in [
+            ("running", ending),
             ("listener", front),
             ("store", store),
             ("revocations", view),

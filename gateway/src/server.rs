@@ -182,6 +182,7 @@ pub fn serve(
         shutdown_signal: Box::new(Farewell {
             stop,
             drain: proxy.drain(),
+            unready: config.timeouts.unready,
             grace: config.timeouts.shutdown,
             longest: config.timeouts.upgrade,
             beginning: Mutex::new(Some(beginning)),

@@ -50,7 +50,10 @@ settings! {
         pub body: Duration = "30s", units::duration;
         /// Silence on an event stream after which a comment is sent.
         pub keepalive: Duration = "15s", units::duration;
-        /// From SIGTERM until open requests are cut.
+        /// From SIGTERM until anything is ended: meanwhile everything is served as before, and /readyz answers
+        /// 503, so that a balancer sends nobody here any more.
+        pub unready: Duration = "0s", units::duration;
+        /// From then until open requests are cut.
         pub shutdown: Duration = "10s", units::duration;
         /// From when another process has taken over (`gateway upgrade`) until the streams of this one end.
         pub upgrade: Duration = "1h", units::duration;

@@ -31,11 +31,13 @@ pub(super) struct Beginning {
     pub(super) predecessor: Option<Predecessor>,
 }
 
-/// Waits for a signal. SIGTERM and SIGINT: streams are ended, open requests get `grace`, then the listeners close. A second signal: at once. Where another process takes over, everything that is open
+/// Waits for a signal. SIGTERM and SIGINT: `/readyz` says so and all is served as before for `unready`, then
+/// streams are ended, open requests get `grace`, then the listeners close. A second signal: at once. Where another process takes over, everything that is open
 /// gets `longest` before that.
 pub(super) struct Farewell {
     pub(super) stop: StopRequest,
     pub(super) drain: Drain,
+    pub(super) unready: Duration,
     pub(super) grace: Duration,
     pub(super) longest: Duration,
     pub(super) beginning: Mutex<Option<Beginning>>,
@@ -118,8 +120,13 @@ impl ShutdownSignalWatch for Farewell {
         if why == Why::TakenOver {
             self.leave().await;
         } else {
-            let longest = self.grace + WRITING_DOWN + ENDING;
+            self.drain.announce();
+            let longest = self.unready + self.grace + WRITING_DOWN + ENDING;
             self.notifier.stopping(running, longest);
+            tokio::select! {
+                () = tokio::time::sleep(self.unready) => {}
+                () = stop_signal() => return ShutdownSignal::FastShutdown,
+            }
         }
         let running = self.drain.running();
         log::info!(event = "shutdown_started", running = running; "shutdown started");

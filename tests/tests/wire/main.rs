@@ -66,6 +66,7 @@ mod resource_query;
 mod restart;
 mod revisions;
 mod revoke;
+mod rolling;
 mod scopes;
 mod secret_rotation;
 mod service_manager;

@@ -329,6 +329,20 @@ async fn a_program_beside_the_gateway_goes_on_and_ends_with_the_last_one() -> Re
     Ok(())
 }
 
+/// A process that nobody here has started is ended all the same, however the test ends.
+struct Ended(u32);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let id = self.0.to_string();
+        // It may have ended long ago.
+        let _ = std::process::Command::new("kill")
+            .args(["-s", "KILL", &id])
+            .stderr(std::process::Stdio::null())
+            .status();
+    }
+}
+
 #[tokio::test]
 async fn the_command_starts_the_new_process_and_systemd_learns_which_one() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -360,6 +374,7 @@ async fn the_command_starts_the_new_process_and_systemd_learns_which_one() -> Re
     let main = told()?;
     let process = main[0].strip_prefix("MAINPID=").context("no MAINPID")?;
     let process: u32 = process.parse()?;
+    let _ended = Ended(process);
     assert_ne!(Some(process), gateway.process_id());
     // The new one says by itself that it serves.
     let ready = told()?;
