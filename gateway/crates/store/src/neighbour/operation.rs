@@ -32,6 +32,7 @@ pub enum Operation {
     Count(CountKey, Duration, Timestamp),
     Revoke(Revocation, Timestamp),
     Revocations(Cursor, Timestamp),
+    Sweep(Timestamp),
     Ping(Timestamp),
 }
 
@@ -96,6 +97,7 @@ pub(super) async fn perform(store: &dyn Store, operation: Operation) -> Result<R
             let (revocations, next) = store.revocations(after, now).await?;
             Ok(Reply::Revocations(revocations, next))
         }
+        O::Sweep(now) => store.sweep(now).await.map(done),
         O::Ping(now) => store.ping(now).await.map(done),
     }
 }

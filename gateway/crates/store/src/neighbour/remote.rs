@@ -165,9 +165,8 @@ impl Store for Remote {
         tokio::time::sleep(limit.min(PERIOD)).await;
     }
 
-    async fn sweep(&self, _: Timestamp) -> Result<(), StoreError> {
-        // The process that has it open sweeps it.
-        Ok(())
+    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        expect!(self.0.perform(Operation::Sweep(now)), Reply::Done => ())
     }
 
     async fn backup(&self) -> Result<Option<StoreBackup>, StoreError> {
