@@ -42,6 +42,7 @@ mod program;
 mod records;
 mod redis;
 mod revocation;
+mod revocation_moments;
 mod revocation_view;
 mod revocation_waiters;
 mod revoke;

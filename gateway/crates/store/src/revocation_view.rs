@@ -10,9 +10,7 @@
 //! end of its list and given the same numbers again. An entry once seen is kept until its time,
 //! even if the store has lost it.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::hash::Hash;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -22,6 +20,7 @@ use tokio::runtime::Handle;
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::revocation::{Cursor, Revocation, Revoked};
+use crate::revocation_moments::{NotBefore, add_not_before};
 use crate::revocation_waiters::{RevocationWaiters, WaitKeys};
 use crate::store::Store;
 use gateway_core::access_token::VerifiedToken;
@@ -62,23 +61,6 @@ struct State {
     read: Option<(Timestamp, Instant)>,
     /// Why the reading since then failed, if it did.
     fault: Option<StoreError>,
-}
-
-/// What was given before a moment is revoked.
-#[derive(Clone, Copy, Debug)]
-struct NotBefore {
-    before: Timestamp,
-    /// When to forget it.
-    until: Timestamp,
-}
-
-impl NotBefore {
-    /// In whole seconds, as tokens tell their time: what was given within the same second counts,
-    /// for whoever revokes and connects again at once. What a moment misses by that, and by clocks that
-    /// differ, is revoked by name (`oauth::revoke_all`).
-    const fn concerns(self, given: Timestamp) -> bool {
-        given.secs() < self.before.secs()
-    }
 }
 
 impl State {
@@ -131,27 +113,6 @@ impl State {
 
     fn is_key_revoked(&self, number: Option<u32>) -> bool {
         number.is_some_and(|number| self.signing_keys.contains_key(&number))
-    }
-}
-
-fn add_not_before<K: Eq + Hash>(
-    moments: &mut HashMap<K, NotBefore>,
-    whose: K,
-    before: Timestamp,
-    until: Timestamp,
-) -> bool {
-    match moments.entry(whose) {
-        Entry::Vacant(entry) => {
-            entry.insert(NotBefore { before, until });
-            true
-        }
-        Entry::Occupied(mut entry) => {
-            let known = entry.get_mut();
-            let news = known.before < before;
-            known.before = known.before.max(before);
-            known.until = known.until.max(until);
-            news
-        }
     }
 }
 
