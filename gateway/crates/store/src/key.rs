@@ -94,6 +94,8 @@ pub enum KeyKind {
     Passkey,
     /// The public half of a signing key.
     SigningKey,
+    /// When a signing key was first seen.
+    SigningKeySeen,
     /// When a grant was used last.
     LastUse,
     /// Where a grant was used from.
@@ -159,6 +161,7 @@ impl KeyKind {
             | Self::Identity
             | Self::Passkey
             | Self::SigningKey
+            | Self::SigningKeySeen
             | Self::LastUse
             | Self::LastAddress
             | Self::Allowed
@@ -194,6 +197,7 @@ impl fmt::Display for KeyKind {
             Self::Identity => "account at a provider",
             Self::Passkey => "passkey",
             Self::SigningKey => "signing key",
+            Self::SigningKeySeen => "first sight of a signing key",
             Self::LastUse => "last use",
             Self::LastAddress => "last address",
             Self::Allowed => "allowed client",

@@ -1,6 +1,8 @@
-//! The public halves of the signing keys, so that two gateways with different keys notice each other.
+//! The public halves of the signing keys, so that two gateways with different keys notice each other; and when
+//! each was first seen, so that replicas agree on when one takes over.
 
 use super::access::Records;
+use super::encoding::{decode_value, encode_value};
 use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
 use crate::store::Inserted;
@@ -10,6 +12,11 @@ impl Key {
     /// Of the public half of a signing key.
     pub fn signing_key(id: u32) -> Self {
         Self::new(KeyKind::SigningKey, format!("signing_key:{id}"))
+    }
+
+    /// Of the moment when a signing key was first seen.
+    fn signing_key_seen(id: u32) -> Self {
+        Self::new(KeyKind::SigningKeySeen, format!("signing_key_seen:{id}"))
     }
 }
 
@@ -25,6 +32,23 @@ impl Records {
         match self.store.insert(&key, value, None, now).await? {
             Inserted::New => Ok(true),
             Inserted::Exists(noted) => Ok(noted == value),
+        }
+    }
+
+    /// When the signing key of this number was first seen: now, if nobody saw it before.
+    pub async fn signing_key_first_seen(
+        &self,
+        id: u32,
+        now: Timestamp,
+    ) -> Result<Timestamp, StoreError> {
+        let key = Key::signing_key_seen(id);
+        match self
+            .store
+            .insert(&key, &encode_value(&now), None, now)
+            .await?
+        {
+            Inserted::New => Ok(now),
+            Inserted::Exists(seen) => decode_value(key.kind(), &seen),
         }
     }
 }
