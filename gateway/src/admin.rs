@@ -10,6 +10,7 @@ mod failure;
 pub(crate) mod front_door;
 mod grants;
 mod guard;
+mod keys;
 mod lookup;
 mod measurement;
 mod outcome;
@@ -41,7 +42,6 @@ pub use self::process::Process;
 use crate::environment;
 use crate::tls::{CertificateState, CertificateStatus};
 use gateway_core::clock::Timestamp;
-use gateway_core::secret::SecretHash;
 use gateway_metrics::Metrics;
 use gateway_oauth::AuthorizationServer;
 use gateway_proxy::Proxy;
@@ -73,8 +73,6 @@ pub struct Admin {
     pub metrics: Metrics,
     /// How the certificate stands, where https is served.
     pub certificate: Option<Arc<CertificateStatus>>,
-    /// What the operator's commands must show; without it they are refused.
-    pub token: Option<SecretHash>,
 }
 
 impl fmt::Debug for Admin {
@@ -93,8 +91,7 @@ impl ServeHttp for Admin {
             (&Method::GET, "/metrics") => self.metrics().await,
             // Boxed: probes need not have room for it.
             (_, path) if path.starts_with("/v1/") => {
-                let token = self.token.as_ref();
-                let answering = api::answer(&self.server, &self.process, token, session);
+                let answering = api::answer(&self.server, &self.process, session);
                 Box::pin(answering).await.map(Vec::from)
             }
             _ => text(

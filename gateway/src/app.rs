@@ -10,9 +10,9 @@ use tokio::time::sleep;
 
 use crate::account_keys;
 use crate::config::{Config, ConfiguredBackend};
+use crate::keys::ring::{KeyRing, RingError, RingSettings};
 use crate::keys::{KeysError, KeysFolder};
 use gateway_accounts::{Accounts, Parts};
-use gateway_core::access_token::Keys;
 use gateway_core::account::seal::SealKeys;
 use gateway_core::account::settings::AccountSettings;
 use gateway_core::clock::Clock;
@@ -47,7 +47,7 @@ pub struct App {
     /// The store, if only one process may have it open.
     pub movable: Option<Arc<Movable>>,
     /// The signing keys.
-    pub keys: Arc<Keys>,
+    pub keys: KeyRing,
     /// The key for tags.
     pub tags: TagKey,
     /// What was revoked.
@@ -101,9 +101,6 @@ pub enum StartError {
         /// Why, and what to change.
         sentence: String,
     },
-    /// The keys that seal accounts can't be used.
-    #[error(transparent)]
-    AccountKeys(#[from] KeysError),
     /// A person has the name of a service.
     #[error(
         "a person has the name of the service `{0}`: give the [[service]] another name, or neither could be told from the other"
@@ -115,6 +112,9 @@ pub enum StartError {
          Replicas must share one keys_dir; to start anew with these keys, use an empty store"
     )]
     OtherKeys(u32),
+    /// The keys folder can't be used: signing keys, or those that seal accounts.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
 }
 
 impl StartError {
@@ -134,12 +134,21 @@ impl App {
     pub async fn build(
         config: &Config,
         keys: KeysFolder,
+        admin_token: Option<SecretHash>,
         runtime: &Handle,
     ) -> Result<Self, StartError> {
         let clock = Clock;
         let metrics = Metrics::new();
-        let (records, revocations, movable) =
-            opened(config, &keys, clock, &metrics, runtime).await?;
+        let (records, revocations, movable) = opened(config, clock, &metrics, runtime).await?;
+        let ring = RingSettings {
+            folder: config.keys_dir.clone(),
+            approvers: config.approvers.clone(),
+            access_ttl: config.access_ttl,
+            admin_token,
+        };
+        let ring = KeyRing::open(ring, records.clone(), revocations.clone(), clock).await;
+        let ring = ring.map_err(|error| unusable_keys(config, error))?;
+        ring.follow(runtime);
         let journal = match &config.audit {
             Some(settings) => Journal::open(settings, &keys.tags, clock)?,
             None => Journal::off(),
@@ -158,7 +167,6 @@ impl App {
         let catalogue = catalogue(config, &keys, &backends, &connections);
         let catalogue = Arc::new(catalogue.with_accounts(accounts.clone()));
         let lookout = Lookout::follow(&catalogue, runtime);
-        let signing = Arc::new(keys.signing.with_approvers(config.approvers.clone()));
         let traces = config.traces.clone().map_or_else(Traces::off, |settings| {
             Traces::start(settings, clock, &metrics, runtime)
         });
@@ -169,7 +177,7 @@ impl App {
             settings: settings(config),
             records: records.clone(),
             last_use,
-            keys: signing.clone(),
+            keys: ring.handle(),
             tags: keys.tags.clone(),
             passwords: Passwords::default(),
             passkeys: Passkeys::new(&config.issuer, &config.general.title),
@@ -197,7 +205,7 @@ impl App {
             authorization_server,
             records,
             movable,
-            keys: signing,
+            keys: ring,
             tags: keys.tags,
             revocations,
             catalogue,
@@ -219,7 +227,6 @@ type Opened = (Records, Arc<RevocationView>, Option<Arc<Movable>>);
 /// The store, once it answers and belongs to these keys, and the revocations after their first reading.
 async fn opened(
     config: &Config,
-    keys: &KeysFolder,
     clock: Clock,
     metrics: &Metrics,
     runtime: &Handle,
@@ -235,7 +242,6 @@ async fn opened(
     let store: Arc<dyn Store> = Arc::new(Metered::new(store, metrics));
     answering(&url, store.as_ref(), clock).await?;
     let records = Records::new(store.clone()).counted(metrics);
-    same_keys(&url, &records, &keys.signing, clock).await?;
     for service in &config.service_names {
         let person = records.user(service, clock.now()).await;
         let person = person.map_err(|error| StartError::of_store(&url, error))?;
@@ -415,20 +421,11 @@ async fn answering(url: &str, store: &dyn Store, clock: Clock) -> Result<(), Sta
 
 /// Two gateways with different keys on one store would refuse each other's tokens at random: the
 /// second one does not start.
-async fn same_keys(
-    url: &str,
-    records: &Records,
-    keys: &Keys,
-    clock: Clock,
-) -> Result<(), StartError> {
-    let id = keys.active_id();
-    let public = keys.active_public().to_bytes_hex();
-    let same = records.note_signing_key(id, &public, clock.now()).await;
-    let same = same.map_err(|error| StartError::of_store(url, error))?;
-    if same {
-        Ok(())
-    } else {
-        Err(StartError::OtherKeys(id))
+fn unusable_keys(config: &Config, error: RingError) -> StartError {
+    match error {
+        RingError::Other(number) => StartError::OtherKeys(number),
+        RingError::Keys(error) => error.into(),
+        RingError::Store(error) => StartError::of_store(&config.store.to_string(), error),
     }
 }
 

@@ -78,6 +78,11 @@ enum Command {
         #[command(subcommand)]
         command: token::Command,
     },
+    /// The keys that sign access tokens
+    Keys {
+        #[command(subcommand)]
+        command: operator::keys::Command,
+    },
     /// Say what would be decided about a call, which check or statement decides, and on which
     /// facts; exit 0 if it would be allowed, 1 if refused, 2 if there is no such question
     Explain(Box<explain::Explain>),
@@ -115,6 +120,7 @@ pub fn run() -> ExitCode {
         Command::Accounts { command } => operator::accounts::run(&command),
         Command::Streams { command } => operator::streams::run(&command),
         Command::Token { command } => token::run(&command),
+        Command::Keys { command } => operator::keys::run(&command),
         Command::Explain(explain) => explain::run(&explain),
         Command::Policy { command } => policy::run(&command),
         Command::Audit { command } => audit::run(&command),

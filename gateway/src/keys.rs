@@ -1,9 +1,11 @@
 //! The keys folder: made on first start, kept for good, private to its owner.
 //!
-//! `signing-N.key` holds an Ed25519 key for access tokens, the highest N signs; `tags.key` holds
-//! the key for tags in forms, cookies and session ids; `accounts-N.key` seals people's accounts at backends
-//! (`account_keys`); `admin.token` is what the operator's commands
+//! `signing-N.key` holds an Ed25519 key for access tokens, of which [`ring`] says what each does; `tags.key`
+//! holds the key for tags in forms, cookies and session ids; `accounts-N.key` seals people's accounts at
+//! backends (`account_keys`); `admin.token` is what the operator's commands
 //! show to a running gateway. Replicas share one folder.
+
+pub mod ring;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -15,6 +17,7 @@ use biscuit_auth::builder::Algorithm;
 use biscuit_auth::{KeyPair, PrivateKey};
 use rand::RngCore;
 
+use crate::backup::staging;
 use gateway_core::access_token::Keys;
 use gateway_core::protocol::bearer::BearerToken;
 use gateway_core::secret::{Secret, TagKey};
@@ -92,11 +95,8 @@ pub fn existing(folder: &Path) -> Result<Option<KeysFolder>, KeysError> {
 
 fn read_folder(folder: &Path, created: bool) -> Result<KeysFolder, KeysError> {
     let tags = folder.join(TAGS);
-    let mut pairs = BTreeMap::new();
-    for (id, path) in signing_files(folder)? {
-        pairs.insert(id, read_pair(&path)?);
-    }
-    let signing = Keys::new(pairs).ok_or_else(|| KeysError::Broken(folder.to_owned()))?;
+    let signing =
+        Keys::new(signing_pairs(folder)?).ok_or_else(|| KeysError::Broken(folder.to_owned()))?;
     Ok(KeysFolder {
         signing,
         tags: TagKey::new(read_bytes(&tags)?),
@@ -136,6 +136,36 @@ pub fn admin_token(folder: &Path) -> Result<Secret, KeysError> {
     } else {
         Err(KeysError::AdminToken(path))
     }
+}
+
+/// The keys for access tokens, by their numbers.
+fn signing_pairs(folder: &Path) -> Result<BTreeMap<u32, KeyPair>, KeysError> {
+    let mut pairs = BTreeMap::new();
+    for (id, path) in signing_files(folder)? {
+        pairs.insert(id, read_pair(&path)?);
+    }
+    Ok(pairs)
+}
+
+/// Makes the next key for access tokens; its number. Where two replicas do so at once, they make one.
+fn create_next(
+    folder: &Path,
+    random: &mut (impl RngCore + rand::CryptoRng),
+) -> Result<u32, KeysError> {
+    let highest = signing_files(folder)?.iter().map(|(id, _)| *id).max();
+    let next = highest.unwrap_or(0).saturating_add(1);
+    create_pair(&folder.join(format!("signing-{next}.key")), random)?;
+    Ok(next)
+}
+
+/// Puts another token for the operator's commands in the place of the one that is there.
+fn replace_admin_token(
+    folder: &Path,
+    random: &mut (impl RngCore + rand::CryptoRng),
+) -> Result<(), KeysError> {
+    let path = folder.join(ADMIN);
+    let text = format!("{}\n", Secret::draw(random).reveal());
+    staging::place(&path, text.as_bytes(), None).map_err(|error| KeysError::Io(path, error))
 }
 
 /// Makes a key of its own in a file that was not there: an approver's.
@@ -268,10 +298,8 @@ mod tests {
         let first = open(&folder, &mut OsRng).unwrap();
         let second = open(&folder, &mut OsRng).unwrap();
         assert!(first.created && !second.created);
-        assert_eq!(
-            first.signing.active_public(),
-            second.signing.active_public()
-        );
+        let public = |keys: &KeysFolder| keys.signing.public_keys().collect::<Vec<_>>();
+        assert_eq!(public(&first), public(&second));
         assert_eq!(first.tags.tag(&[b"x"]), second.tags.tag(&[b"x"]));
         let token = make_admin_token(&folder, &mut OsRng).unwrap().unwrap();
         assert_eq!(

@@ -12,6 +12,7 @@
 
 mod accounts;
 mod backups;
+mod keys;
 mod people;
 mod query;
 mod tokens;
@@ -21,6 +22,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::accounts::{ElsewherePage, ElsewhereToRemove, ElsewhereView, RemovedElsewhere};
 pub use self::backups::{BackupBegun, BackupPage, BackupToMake};
+pub use self::keys::{
+    AdminTokenChanged, AdminTokenToChange, KeyPage, KeyToMake, KeyView, KeysToRevoke, MadeKey,
+};
 pub use self::people::{
     AccountToUnlink, AccountView, AppToReadmit, ChangedUser, MadeLink, NamedUser, OneUser,
     PasskeyToRemove, PasskeyView, UserPage, UserToAdd, UserView, UserWithPassword,
@@ -157,6 +161,14 @@ operations! {
     CreateToken: "token create", "/v1/tokens/create", Gives, TokenToCreate => CreatedToken, "token";
     /// Revokes one access token with all that was narrowed from it.
     RevokeToken: "token revoke", "/v1/tokens/revoke", Takes, TokenToRevoke => RevokedToken, "revoked";
+    /// Lists the keys that sign access tokens.
+    ListKeys: "keys ls", "/v1/keys", Reads, PageQuery => KeyPage, "keys";
+    /// Makes one more.
+    MakeKey: "keys rotate", "/v1/keys/rotate", Gives, KeyToMake => MadeKey, "made";
+    /// Refuses all that was signed with some of them.
+    RevokeKeys: "keys revoke", "/v1/keys/revoke", Takes, KeysToRevoke => KeyPage, "keys";
+    /// Changes the token of the operator's commands.
+    ChangeAdminToken: "keys rotate --admin-token", "/v1/keys/admin-token", Gives, AdminTokenToChange => AdminTokenChanged, "changed";
     /// Takes a snapshot of an embedded store. All that it holds is about to be given away.
     BeginBackup: "backup", "/v1/backup", Gives, BackupToMake => BackupBegun, "backup";
     /// Reads on in one.

@@ -21,6 +21,7 @@ use crate::admin::{Admin, AdminPages, FrontDoor, Process};
 use crate::app::App;
 use crate::backup::held::HeldBackups;
 use crate::config::{Config, Limits};
+use crate::keys::ring::KeyRing;
 use crate::service_manager::{ServiceManager, Sockets};
 use crate::stop::StopRequest;
 use crate::supervisor::Programs;
@@ -91,8 +92,6 @@ fn try_listen(address: SocketAddr, key: &str) -> anyhow::Result<()> {
 pub struct ServeOptions {
     /// Whether the short road is open.
     pub lane: bool,
-    /// What the operator's commands must show.
-    pub admin_token: Option<SecretHash>,
     /// What opens the stream of `tunnel::probe`.
     pub stream_probe: Option<SecretHash>,
     /// Whether we were told to end before.
@@ -130,7 +129,6 @@ pub fn serve(
 ) -> anyhow::Result<()> {
     let ServeOptions {
         lane,
-        admin_token,
         stream_probe,
         stop,
         manager,
@@ -145,6 +143,7 @@ pub fn serve(
         server: app.authorization_server.clone(),
         revocations: app.revocations.clone(),
         lookout: app.lookout.clone(),
+        keys: app.keys.clone(),
         metrics: app.metrics.clone(),
     };
     let (journal, movable) = (app.journal.clone(), app.movable.clone());
@@ -155,7 +154,7 @@ pub fn serve(
     };
     let proxy = Proxy::new(settings, dependencies(app));
     let backups = HeldBackups::default();
-    let admin = admin(config, watched, (&proxy, &backups), tls, admin_token);
+    let admin = admin(config, watched, (&proxy, &backups), tls);
     let sockets = ListenSockets::default();
     let beginning = Beginning {
         succession: Succession {
@@ -206,6 +205,7 @@ struct Watched {
     server: Arc<AuthorizationServer>,
     revocations: Arc<RevocationView>,
     lookout: Arc<Lookout>,
+    keys: KeyRing,
     metrics: Metrics,
 }
 
@@ -215,17 +215,18 @@ fn admin(
     watched: Watched,
     (proxy, backups): (&Proxy, &HeldBackups),
     tls: Option<&Tls>,
-    token: Option<SecretHash>,
 ) -> Admin {
     let Watched {
         server,
         revocations,
         lookout,
+        keys,
         metrics,
     } = watched;
     let process = Process {
         streams: proxy.streams().clone(),
         backups: backups.clone(),
+        keys,
     };
     server.owner_pages.set(Box::new(AdminPages::new(
         config.clone(),
@@ -241,7 +242,6 @@ fn admin(
         proxy: proxy.clone(),
         process,
         metrics,
-        token,
         certificate: tls.map(|tls| Arc::clone(&tls.status)),
         keys_dir: config.keys_dir.clone(),
     }
@@ -377,7 +377,7 @@ fn connections(limits: &Limits) -> (usize, Bound) {
 fn dependencies(app: App) -> Dependencies {
     Dependencies {
         server: app.authorization_server,
-        keys: app.keys,
+        keys: app.keys.handle(),
         revocations: app.revocations,
         tags: app.tags,
         clock: app.clock,

@@ -14,13 +14,13 @@ use super::outcome::Done;
 use super::process::Process;
 use super::request::{Origin, Request};
 use super::{
-    accounts, backups, clients, grants, guard, passkeys, personal_tokens, streams, tokens, users,
+    accounts, backups, clients, grants, guard, keys, passkeys, personal_tokens, streams, tokens,
+    users,
 };
 use crate::operator_api::{Effect, Endpoint, Operation, Query};
 use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::web::{self, Response};
 use gateway_core::reason::Reason;
-use gateway_core::secret::SecretHash;
 use gateway_oauth::AuthorizationServer;
 use gateway_oauth::identity::LoginName;
 use gateway_store::journal::Journal;
@@ -28,11 +28,10 @@ use gateway_store::journal::Journal;
 /// Says who types the command, as far as the command knows. A note for the log and no proof.
 const OPERATOR: &str = "operator";
 
-/// Answers a request under `/v1/`. `token`: what it must show.
+/// Answers a request under `/v1/`.
 pub(super) async fn answer(
     server: &AuthorizationServer,
     process: &Process,
-    token: Option<&SecretHash>,
     session: &mut ServerSession,
 ) -> Response {
     // A body that was refused unread must not be taken for the next request.
@@ -42,7 +41,7 @@ pub(super) async fn answer(
         request_id: format!("{:016x}", rand::random::<u64>()),
     };
     let headers = session.req_header().headers.clone();
-    if let Err(reason) = guard::check(&headers, token) {
+    if let Err(reason) = guard::check(&headers, process.keys.admin_token().as_ref()) {
         let failure = Failure::from(reason);
         log_refusal(&failure, "", &origin);
         let refused = Record::refused(Event::Operator, reason, false);
@@ -150,6 +149,10 @@ async fn run(
         Operation::RevokeToken => tokens::revoke(server, request).await,
         Operation::BeginBackup => backups::begin(server, &process.backups, request).await,
         Operation::ReadBackup => backups::page(&process.backups, request).await,
+        Operation::ListKeys => Ok(keys::list(&process.keys)),
+        Operation::MakeKey => keys::make(&process.keys).await,
+        Operation::RevokeKeys => keys::revoke(&process.keys, request).await,
+        Operation::ChangeAdminToken => keys::change_admin_token(&process.keys).await,
     }
 }
 

@@ -76,6 +76,8 @@ impl Failure {
             Reason::UserExists
             | Reason::InConfiguration
             | Reason::LastWayIn
+            | Reason::LastSigningKey
+            | Reason::KeysFolderUnwritable
             | Reason::UserDisabled
             | Reason::ProviderDecides
             | Reason::PasswordLoginOff => StatusCode::CONFLICT,

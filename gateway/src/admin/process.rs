@@ -1,6 +1,7 @@
 //! What belongs to this process alone, and not to what replicas share.
 
 use crate::backup::held::HeldBackups;
+use crate::keys::ring::KeyRing;
 use gateway_proxy::Streams;
 
 /// What operations ask that concern this process. Cheap to clone.
@@ -10,4 +11,6 @@ pub struct Process {
     pub streams: Streams,
     /// The backup of it that is being fetched.
     pub backups: HeldBackups,
+    /// The keys that it signs and verifies with.
+    pub keys: KeyRing,
 }

@@ -37,7 +37,7 @@ pub(super) async fn revoke(
         }
         TokenToRevoke::Token(text) => {
             let token = BearerToken::parse_token(&text)
-                .and_then(|bearer| access_token::verify(&bearer, &server.keys).ok())
+                .and_then(|bearer| access_token::verify(&bearer, &server.keys.current()).ok())
                 .ok_or_else(|| Failure::malformed("this is no token of this gateway"))?;
             let claims = token.claims();
             let subject = Subject {

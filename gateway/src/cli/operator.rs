@@ -10,6 +10,7 @@ pub(super) mod clients;
 mod failed;
 mod gateway;
 pub(super) mod grants;
+pub(super) mod keys;
 pub(super) mod passphrase;
 pub(super) mod passwords;
 pub(super) mod streams;

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use crate::cli::configuration::Configuration;
 use crate::config;
+use crate::keys::ring::KeyRing;
 use crate::service_manager::Notifier;
 use gateway_core::audit::{Event, Record};
 use gateway_core::policy::PolicyHandle;
@@ -28,6 +29,8 @@ pub(super) struct Reloading {
     pub(super) journal: Journal,
     /// Has the certificate read anew, where one is served.
     pub(super) certificate: Option<Arc<Notify>>,
+    /// The signing keys, whose folder is looked at now.
+    pub(super) keys: KeyRing,
     /// Told when it begins and ends.
     pub(super) notifier: Notifier,
 }
@@ -40,6 +43,7 @@ pub(super) fn follow(runtime: &Handle, reloading: Reloading) -> anyhow::Result<(
         policy,
         journal,
         certificate,
+        keys,
         notifier,
     } = reloading;
     let has_policy = configuration.config.is_some() || policy.current().is_some();
@@ -51,6 +55,7 @@ pub(super) fn follow(runtime: &Handle, reloading: Reloading) -> anyhow::Result<(
     runtime.spawn(async move {
         while hangups.recv().await.is_some() {
             notifier.reloading();
+            keys.look_again();
             if let Some(certificate) = &certificate {
                 certificate.notify_one();
             }

@@ -34,7 +34,6 @@ use crate::tunnel::{self, Tunnel, TunnelKind};
 use crate::upgrade::Predecessor;
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Clock;
-use gateway_core::secret::SecretHash;
 use gateway_oauth::identity::{
     LoginName, PasswordPhc, ensure_owner, forget_former_owner, no_owner,
 };
@@ -220,6 +219,7 @@ fn start(
     let keys = keys::open(&config.keys_dir, &mut OsRng)?;
     let keys_created = keys.created;
     let admin_token = keys::make_admin_token(&config.keys_dir, &mut OsRng)?;
+    let admin_token = admin_token.map(|token| token.hash());
     let never = StopRequest::never();
     let (runtime, tunnel, mut request, mut predecessor) = match origin {
         Origin::Nothing => (background()?, None, never, None),
@@ -240,7 +240,7 @@ fn start(
             // All that can be wrong before anything is opened was looked at.
             predecessor.take().await?;
         }
-        let app = App::build(config, keys, runtime.handle()).await?;
+        let app = App::build(config, keys, admin_token, runtime.handle()).await?;
         dangers(config, &app, certificate.as_ref()).await;
         owner_of_configuration(config, &app).await?;
         let beside = (&programs, predecessor.as_deref_mut());
@@ -277,8 +277,7 @@ fn start(
         stop,
         request,
     };
-    let admin_token = admin_token.map(|token| token.hash());
-    serve(configuration, config, lane, admin_token, manager, started)
+    serve(configuration, config, lane, manager, started)
 }
 
 /// Serves until we are told to end, and ends what was started.
@@ -286,7 +285,6 @@ fn serve(
     configuration: &Configuration,
     config: &Config,
     lane: bool,
-    admin_token: Option<SecretHash>,
     manager: ServiceManager,
     started: Started,
 ) -> anyhow::Result<()> {
@@ -320,6 +318,7 @@ fn serve(
         policy: app.policy.clone(),
         journal: journal.clone(),
         certificate: tls.is_some().then_some(hangup),
+        keys: app.keys.clone(),
         notifier: manager.notifier.clone(),
     };
     reload::follow(runtime.handle(), reloading)?;
@@ -335,7 +334,6 @@ fn serve(
         tunnel.map(|tunnel| tunnel.keep(runtime.handle(), stop.subscribe(), Arc::clone(&is_lost)));
     let options = ServeOptions {
         lane,
-        admin_token,
         stream_probe: probe_secret,
         stop: request,
         manager,

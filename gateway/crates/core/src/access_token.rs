@@ -12,6 +12,7 @@ mod backend_token;
 mod envelope;
 mod facts;
 mod keys;
+mod rotation;
 mod stand_in;
 mod third_party_block;
 mod token_error;
@@ -30,7 +31,8 @@ pub use self::append::{AppendError, VerifiedBlock, approve, attenuate, judged};
 pub use self::attenuation::{Attenuation, Check, Constant, FailedCheck, Match, ToolCall};
 pub use self::backend_token::{BackendToken, mint_backend_token};
 pub use self::envelope::{APPENDED_BLOCKS, APPENDED_BYTES};
-pub use self::keys::Keys;
+pub use self::keys::{Keys, KeysHandle};
+pub use self::rotation::{KeyFacts, KeyState, RotationTimes, key_states};
 pub use self::stand_in::{as_its_app, stand_in};
 pub use self::third_party_block::{Approval, Approver, approver_key};
 pub use self::token_error::TokenError;
@@ -50,10 +52,12 @@ pub struct Minted {
 
 /// Mints the token that says `claims`.
 ///
-/// Errors only where the library refuses to serialise, which facts of plain terms never cause.
+/// Errors where all keys are revoked, and where the library refuses to serialise, which facts of plain terms
+/// never cause.
 pub fn mint(claims: &Claims, keys: &Keys) -> Result<Minted, error::Token> {
+    let (key_id, key) = keys.signing()?;
     let mut builder = Biscuit::builder()
-        .root_key_id(keys.active)
+        .root_key_id(key_id)
         .fact(fact("user", claims.user.as_str()))?
         .fact(fact("user_name", &claims.user_name))?
         .fact(fact("client", claims.client.as_str()))?
@@ -73,7 +77,7 @@ pub fn mint(claims: &Claims, keys: &Keys) -> Result<Minted, error::Token> {
     for fact in tools::facts(&claims.tools) {
         builder = builder.fact(fact)?;
     }
-    let biscuit = builder.build(keys.signing())?;
+    let biscuit = builder.build(key)?;
     Ok(Minted {
         id: authority_id(&biscuit),
         token: biscuit.to_base64()?,

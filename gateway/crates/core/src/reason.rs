@@ -57,6 +57,8 @@ reasons! {
     PasswordTooWeak = "password_too_weak", "The password is too short or too long.", "Take at least 12 characters.";
     UserExists = "user_exists", "Somebody has this login name.", "Take another name; `gateway users ls` lists those that are taken.";
     InConfiguration = "in_configuration", "This stands in the configuration.", "Change it there and restart the gateway.";
+    KeysFolderUnwritable = "keys_folder_unwritable", "The gateway can't write to its keys folder.", "Make the key with `gateway keys create signing-N.key` and put it where the folder comes from, such as a secret that is mounted: the gateway takes it up by itself.";
+    LastSigningKey = "last_signing_key", "Without these keys the gateway could sign nothing.", "Make another first: gateway keys rotate --now makes one and revokes all others.";
     AdminTokenWrong = "admin_token_wrong", "A request to the operator's API does not carry the token of this gateway.", "Run the command as the gateway's user with its configuration: the token is admin.token in keys_dir.";
     AdminRequestForeign = "admin_request_foreign", "A request to the operator's API comes from a web page, or is for a host by name.", "Ask the address of admin_listen itself, from a program.";
     // Login with an identity provider

@@ -86,6 +86,7 @@ pub(super) fn manifest(server: &AuthorizationServer, request: &Request) -> Respo
 pub(super) fn web_keys(server: &AuthorizationServer, request: &Request) -> Response {
     let keys: Vec<Value> = server
         .keys
+        .current()
         .public_keys()
         .map(|(id, key)| {
             json!({

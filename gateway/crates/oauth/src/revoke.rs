@@ -208,7 +208,7 @@ async fn named(
             }));
     }
     let token = BearerToken::parse_token(presented)
-        .and_then(|bearer| access_token::verify(&bearer, &server.keys).ok());
+        .and_then(|bearer| access_token::verify(&bearer, &server.keys.current()).ok());
     Ok(token.map(|token| {
         let claims = token.claims();
         let view = server.records.view();

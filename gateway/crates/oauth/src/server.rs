@@ -12,7 +12,7 @@ use crate::owner::visit::OwnerPagesHandle;
 use crate::passkey::site::Passkeys;
 use crate::provider::providers::Providers;
 use gateway_accounts::Accounts;
-use gateway_core::access_token::Keys;
+use gateway_core::access_token::KeysHandle;
 use gateway_core::client::service::ServiceClient;
 use gateway_core::client::{Client, ClientId};
 use gateway_core::clock::{Clock, Timestamp};
@@ -127,7 +127,7 @@ pub struct AuthorizationServer {
     /// When grants were used last.
     pub last_use: Arc<LastUse>,
     /// The keys that sign access tokens.
-    pub keys: Arc<Keys>,
+    pub keys: KeysHandle,
     /// The key for tags in forms; derive one a purpose.
     pub tags: TagKey,
     /// Password hashing on its bounded pool.

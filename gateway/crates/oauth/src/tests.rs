@@ -26,7 +26,7 @@ use crate::endpoint::Endpoint;
 use crate::identity::{Passwords, Setup};
 use crate::server::{AuthorizationServer, Settings};
 use crate::{authorize, register, revoke, token};
-use gateway_core::access_token::{self, Keys, Tools};
+use gateway_core::access_token::{self, Keys, KeysHandle, Tools};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::{PinKey, UserId};
@@ -82,7 +82,7 @@ pub(crate) fn server() -> AuthorizationServer {
         ),
         records: Records::new(Arc::new(Memory::new())),
         last_use: Arc::default(),
-        keys: Arc::new(Keys::new(BTreeMap::from([(1, KeyPair::new())])).unwrap()),
+        keys: KeysHandle::new(Keys::new(BTreeMap::from([(1, KeyPair::new())])).unwrap()),
         tags: TagKey::new([3; 32]),
         passwords: Passwords::default(),
         passkeys: crate::passkey::Passkeys::new(&Issuer::parse(ORIGIN).unwrap(), "Test"),
@@ -236,6 +236,6 @@ async fn revocations(server: &AuthorizationServer, now: Timestamp) -> Vec<String
 fn claims(server: &AuthorizationServer, answer: &Value) -> access_token::Claims {
     let token = answer["access_token"].as_str().unwrap();
     let bearer = BearerToken::parse_token(token).unwrap();
-    let verified = access_token::verify(&bearer, &server.keys).unwrap();
+    let verified = access_token::verify(&bearer, &server.keys.current()).unwrap();
     verified.claims().clone()
 }

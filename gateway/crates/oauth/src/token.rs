@@ -250,7 +250,7 @@ fn issue(
         issued: server.records.dated(now),
         expires,
     };
-    let minted = access_token::mint(&claims, &server.keys)
+    let minted = access_token::mint(&claims, &server.keys.current())
         .map_err(|error| OAuthError::fault(Reason::Internal, error))?;
     Ok(Issued {
         granted,

@@ -6,7 +6,7 @@ use quick_cache::sync::Cache;
 
 use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
-use gateway_core::access_token::{self, BackendToken, Keys};
+use gateway_core::access_token::{self, BackendToken, KeysHandle};
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::Permit;
 
@@ -15,13 +15,13 @@ const TOKENS: usize = 16_384;
 
 /// Mints tokens for backends, and remembers them.
 pub(super) struct BackendTokens {
-    keys: Arc<Keys>,
+    keys: KeysHandle,
     /// By the last revocation id of the token that it stands for.
     minted: Cache<String, Arc<BackendToken>>,
 }
 
 impl BackendTokens {
-    pub(super) fn new(keys: Arc<Keys>) -> Self {
+    pub(super) fn new(keys: KeysHandle) -> Self {
         Self {
             keys,
             minted: Cache::new(TOKENS),
@@ -43,13 +43,14 @@ impl BackendTokens {
         let Some(id) = token.ids().last() else {
             return Err(Rejection::Unspeakable);
         };
+        let keys = self.keys.current();
         if let Some(backend_token) = self.minted.get(id)
-            && !backend_token.is_stale(token, now)
+            && !backend_token.is_stale(token, &keys, now)
         {
             return Ok(Some(backend_token));
         }
         let backend_token =
-            access_token::mint_backend_token(token, &mounted.backend.mount.name, &self.keys, now)
+            access_token::mint_backend_token(token, &mounted.backend.mount.name, &keys, now)
                 .map_err(|_| Rejection::Unspeakable)?;
         let backend_token = Arc::new(backend_token);
         self.minted.insert(id.clone(), Arc::clone(&backend_token));

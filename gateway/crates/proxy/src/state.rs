@@ -19,7 +19,7 @@ use super::stream_probe::StreamProbe;
 use super::streams::Streams;
 use super::tasks::Tasks;
 use super::tool_list_filter::FilterDependencies;
-use gateway_core::access_token::Keys;
+use gateway_core::access_token::KeysHandle;
 use gateway_core::clock::Clock;
 use gateway_core::policy::{AccessToken, PolicyHandle};
 use gateway_core::secret::TagKey;
@@ -36,7 +36,7 @@ pub struct Dependencies {
     /// Answers everything that is not for a backend.
     pub server: Arc<AuthorizationServer>,
     /// Verify access tokens.
-    pub keys: Arc<Keys>,
+    pub keys: KeysHandle,
     /// What was revoked.
     pub revocations: Arc<RevocationView>,
     /// The key for tags on session ids.

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use self::client::{Reply, ask};
 use self::scripted::{Act, Scripted};
 use super::*;
-use gateway_core::access_token::{Claims, Keys, Tools, mint};
+use gateway_core::access_token::{Claims, Keys, KeysHandle, Tools, mint};
 use gateway_core::client::ClientId;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::{GrantId, PinKey, UserId};
@@ -54,7 +54,7 @@ struct Fixture {
     address: SocketAddr,
     backend: Scripted,
     edge: Proxy,
-    keys: Arc<Keys>,
+    keys: KeysHandle,
     store: Arc<dyn Store>,
     epoch: StoreEpoch,
     socket: PathBuf,
@@ -127,7 +127,7 @@ impl Fixture {
             },
         };
         adjust(&mut settings);
-        let keys = Arc::new(Keys::new(BTreeMap::from([(1, KeyPair::new())])).unwrap());
+        let keys = KeysHandle::new(Keys::new(BTreeMap::from([(1, KeyPair::new())])).unwrap());
         let store: Arc<dyn Store> = Arc::new(Memory::new());
         let revocations = RevocationView::follow(Arc::clone(&store), Clock, &Handle::current());
         while revocations.epoch().is_none() {
@@ -141,7 +141,7 @@ impl Fixture {
                 journal: gateway_store::journal::Journal::off(),
                 policy: Default::default(),
                 server: Arc::new(authorization_server(&backends, &keys, &store)),
-                keys: Arc::clone(&keys),
+                keys: keys.clone(),
                 revocations,
                 tags: TagKey::new([3; 32]),
                 clock: Clock,
@@ -184,7 +184,7 @@ impl Fixture {
     }
 
     fn mint(&self, claims: &Claims) -> String {
-        mint(claims, &self.keys).unwrap().token
+        mint(claims, &self.keys.current()).unwrap().token
     }
 
     fn token(&self) -> String {
@@ -261,7 +261,7 @@ fn backend_at(name: &str, prefix: &str, address: SocketAddr) -> Backend {
 
 fn authorization_server(
     backends: &[Arc<Backend>],
-    keys: &Arc<Keys>,
+    keys: &KeysHandle,
     store: &Arc<dyn Store>,
 ) -> AuthorizationServer {
     AuthorizationServer {
@@ -298,7 +298,7 @@ fn authorization_server(
         ),
         records: Records::new(Arc::clone(store)),
         last_use: Arc::default(),
-        keys: Arc::clone(keys),
+        keys: keys.clone(),
         tags: TagKey::new([4; 32]),
         passwords: Passwords::default(),
         setup: Setup,

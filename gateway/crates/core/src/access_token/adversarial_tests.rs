@@ -458,7 +458,7 @@ fn what_the_judge_takes_of_mutated_blocks_is_never_wider_than_the_library_says()
             continue;
         };
         taken += 1;
-        let librarys = Biscuit::from(&token, issuer.keys.active_public()).unwrap();
+        let librarys = Biscuit::from(&token, issuer.keys.signing().unwrap().1.public()).unwrap();
         for _ in 0..4 {
             let call = asked(&mut rng);
             assert!(

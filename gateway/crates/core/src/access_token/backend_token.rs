@@ -24,6 +24,7 @@ const LEFT: Duration = Duration::from_secs(150);
 pub struct BackendToken {
     text: String,
     ends: Timestamp,
+    key_id: u32,
 }
 
 /// Never the text.
@@ -41,9 +42,10 @@ impl BackendToken {
         &self.text
     }
 
-    /// Whether it has to be minted anew, `token` being what it stands for.
-    pub fn is_stale(&self, token: &VerifiedToken, now: Timestamp) -> bool {
-        now + LEFT > self.ends && token.ends() > self.ends
+    /// Whether it has to be minted anew, `token` being what it stands for: it is nearly over, or another key
+    /// signs by now.
+    pub fn is_stale(&self, token: &VerifiedToken, keys: &Keys, now: Timestamp) -> bool {
+        keys.active_id() != Some(self.key_id) || now + LEFT > self.ends && token.ends() > self.ends
     }
 }
 
@@ -58,11 +60,12 @@ pub fn mint_backend_token(
     keys: &Keys,
     now: Timestamp,
 ) -> Result<BackendToken, error::Token> {
+    let (key_id, key) = keys.signing()?;
     let claims = token.claims();
     // Whole seconds, as Datalog has them.
     let ends = Timestamp::from_secs((now + LIFETIME).min(token.ends()).secs());
     let mut builder = Biscuit::builder()
-        .root_key_id(keys.active)
+        .root_key_id(key_id)
         .fact(fact("audience", backend))?
         .fact(fact("user", claims.user.as_str()))?
         .fact(fact("user_name", &claims.user_name))?
@@ -83,10 +86,10 @@ pub fn mint_backend_token(
             parameters.into(),
             Default::default(),
         )?
-        .build(keys.signing())?
+        .build(key)?
         .seal()?
         .to_base64()?;
-    Ok(BackendToken { text, ends })
+    Ok(BackendToken { text, ends, key_id })
 }
 
 #[cfg(test)]
@@ -125,8 +128,11 @@ mod tests {
         let issuer = Issuer::new();
         let token = issuer.verify(&issuer.token(Tools::All)).unwrap();
         let backend_token = mint_backend_token(&token, "notes", &issuer.keys, NOW).unwrap();
-        let biscuit =
-            Biscuit::from_base64(backend_token.as_str(), issuer.keys.active_public()).unwrap();
+        let biscuit = Biscuit::from_base64(
+            backend_token.as_str(),
+            issuer.keys.signing().unwrap().1.public(),
+        )
+        .unwrap();
         let end = NOW + LIFETIME;
         assert!(taken(&biscuit, "notes", NOW));
         assert!(taken(&biscuit, "notes", end - Duration::from_secs(1)));
@@ -143,8 +149,8 @@ mod tests {
         let issuer = Issuer::new();
         let token = issuer.verify(&issuer.token(Tools::All)).unwrap();
         let backend_token = mint_backend_token(&token, "notes", &issuer.keys, NOW).unwrap();
-        assert!(!backend_token.is_stale(&token, NOW + Duration::from_secs(150)));
-        assert!(backend_token.is_stale(&token, NOW + Duration::from_secs(151)));
+        assert!(!backend_token.is_stale(&token, &issuer.keys, NOW + Duration::from_secs(150)));
+        assert!(backend_token.is_stale(&token, &issuer.keys, NOW + Duration::from_secs(151)));
         let nearly_over = token.ends() - Duration::from_secs(10);
         let last = mint_backend_token(&token, "notes", &issuer.keys, nearly_over).unwrap();
         assert!(last.ends <= token.ends());

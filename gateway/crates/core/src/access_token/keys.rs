@@ -1,15 +1,19 @@
 //! The keys that sign and verify access tokens.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use biscuit_auth::{KeyPair, PublicKey, error};
+use parking_lot::RwLock;
 
+use super::rotation::KeyState;
 use super::third_party_block::Approver;
 
 /// The signing keys of this installation: the active one and those that still verify.
 #[derive(Debug)]
 pub struct Keys {
-    pub(super) active: u32,
+    /// `None`: all are revoked, and nothing can be signed.
+    active: Option<u32>,
     pairs: BTreeMap<u32, KeyPair>,
     pub(super) approvers: Vec<Approver>,
 }
@@ -19,10 +23,21 @@ impl Keys {
     pub fn new(pairs: BTreeMap<u32, KeyPair>) -> Option<Self> {
         let active = *pairs.keys().next_back()?;
         Some(Self {
-            active,
+            active: Some(active),
             pairs,
             approvers: Vec::new(),
         })
+    }
+
+    /// Those of the keys that do something by these states.
+    pub fn in_states(mut pairs: BTreeMap<u32, KeyPair>, states: &BTreeMap<u32, KeyState>) -> Self {
+        pairs.retain(|id, _| states.get(id).is_some_and(|state| state.verifies()));
+        let signs = |(_, state): &(&u32, &KeyState)| **state == KeyState::Signs;
+        Self {
+            active: states.iter().find(signs).map(|(id, _)| *id),
+            pairs,
+            approvers: Vec::new(),
+        }
     }
 
     /// The same keys, and those whose approvals count.
@@ -35,25 +50,42 @@ impl Keys {
         self.pairs.iter().map(|(id, pair)| (*id, pair.public()))
     }
 
-    /// The id that new tokens carry.
-    pub const fn active_id(&self) -> u32 {
+    /// The id that new tokens carry, if any can be signed.
+    pub const fn active_id(&self) -> Option<u32> {
         self.active
     }
 
-    /// The public key that verifies new tokens.
-    pub fn active_public(&self) -> PublicKey {
-        self.signing().public()
-    }
-
-    pub(super) fn signing(&self) -> &KeyPair {
-        self.pairs
-            .get(&self.active)
-            .expect("`new` took the active id from this map")
+    /// The id of the key that signs, and the key.
+    pub(super) fn signing(&self) -> Result<(u32, &KeyPair), error::Token> {
+        self.active
+            .and_then(|id| Some((id, self.pairs.get(&id)?)))
+            .ok_or(error::Token::InternalError)
     }
 
     pub(super) fn public(&self, id: Option<u32>) -> Result<PublicKey, error::Format> {
         id.and_then(|id| self.pairs.get(&id))
             .map(KeyPair::public)
             .ok_or(error::Format::UnknownPublicKey)
+    }
+}
+
+/// Where the keys stand from which everybody takes them; they are replaced as a whole. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct KeysHandle(Arc<RwLock<Arc<Keys>>>);
+
+impl KeysHandle {
+    /// Of these keys.
+    pub fn new(keys: Keys) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(keys))))
+    }
+
+    /// The keys of this moment.
+    pub fn current(&self) -> Arc<Keys> {
+        Arc::clone(&self.0.read())
+    }
+
+    /// Puts others in their place.
+    pub fn replace(&self, keys: Keys) {
+        *self.0.write() = Arc::new(keys);
     }
 }

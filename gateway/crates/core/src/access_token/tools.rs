@@ -220,7 +220,7 @@ mod tests {
             .root_key_id(1)
             .code(format!("{facts} {code}"))
             .unwrap()
-            .build(keys.signing())
+            .build(keys.signing().unwrap().1)
             .unwrap();
         let token = bearer(&biscuit.to_base64().unwrap());
         verify(&token, &keys).map(|token| token.claims().tools.clone())

@@ -32,7 +32,7 @@ impl AuthorizationServer {
             return access_token::stand_in(&presented, &grant, membership.groups, expires)
                 .ok_or(TokenRejection::Invalid(Reason::PersonalTokenUnknown));
         }
-        access_token::verify(bearer, &self.keys)
+        access_token::verify(bearer, &self.keys.current())
             .map_err(|error| TokenRejection::Invalid(error.reason()))
     }
 

@@ -26,7 +26,7 @@ fn watched() -> AuthorizationServer {
 
 fn verified(server: &AuthorizationServer, token: &str) -> VerifiedToken {
     let bearer = BearerToken::parse_token(token).unwrap();
-    access_token::verify(&bearer, &server.keys).unwrap()
+    access_token::verify(&bearer, &server.keys.current()).unwrap()
 }
 
 fn is_revoked(server: &AuthorizationServer, token: &str) -> bool {

@@ -47,7 +47,7 @@ impl Issuer {
             expires: Timestamp::from_secs(1_000_000),
         };
         let minted = mint(&claims, &self.keys).unwrap();
-        Biscuit::from_base64(&minted.token, self.keys.active_public()).unwrap()
+        Biscuit::from_base64(&minted.token, self.keys.signing().unwrap().1.public()).unwrap()
     }
 
     pub(in crate::access_token) fn verify(

@@ -1,0 +1,84 @@
+//! `keys`: the signing keys of this installation, as this process sees them.
+
+use super::failure::Failure;
+use super::outcome::{Done, Subject};
+use super::request::Request;
+use crate::keys::KeysError;
+use crate::keys::ring::{KeyRing, RingError, RingKey, described};
+use crate::operator_api::{
+    AdminTokenChanged, ChangeAdminToken, KeyPage, KeyView, KeysToRevoke, ListKeys, MadeKey,
+    MakeKey, RevokeKeys,
+};
+use gateway_core::reason::Reason;
+
+impl From<RingError> for Failure {
+    fn from(error: RingError) -> Self {
+        match error {
+            RingError::Store(error) => error.into(),
+            RingError::Keys(KeysError::Io(path, error)) => Self::new(
+                Reason::KeysFolderUnwritable,
+                format!("{}: {error}", path.display()),
+            ),
+            error => Self::new(Reason::Internal, error.to_string()),
+        }
+    }
+}
+
+fn views(ring: &KeyRing) -> Vec<KeyView> {
+    let view = |key: RingKey| {
+        let (state, until) = described(key.state);
+        KeyView {
+            key: key.number,
+            state: state.to_owned(),
+            until,
+            since: key.first_seen.to_string(),
+            public: key.public,
+        }
+    };
+    ring.keys().into_iter().map(view).collect()
+}
+
+pub(super) fn list(ring: &KeyRing) -> Done {
+    Done::read::<ListKeys>(&KeyPage { keys: views(ring) })
+}
+
+pub(super) async fn make(ring: &KeyRing) -> Result<Done, Failure> {
+    let made = ring.make_next().await?;
+    let answer = MadeKey {
+        made,
+        shared: ring.is_shared(),
+        keys: views(ring),
+    };
+    let subject = Subject::default().with_words(format!("key {made}"));
+    Ok(Done::new::<MakeKey>(&answer, subject))
+}
+
+pub(super) async fn revoke(ring: &KeyRing, request: &Request) -> Result<Done, Failure> {
+    let KeysToRevoke { keys } = request.body::<RevokeKeys>()?;
+    let known = ring.keys();
+    if let Some(number) = keys
+        .iter()
+        .find(|number| known.iter().all(|key| key.number != **number))
+    {
+        return Err(Failure::unknown("signing key", &number.to_string()));
+    }
+    let is_left = known
+        .iter()
+        .any(|key| key.state.verifies() && !keys.contains(&key.number));
+    if !is_left {
+        return Err(Reason::LastSigningKey.into());
+    }
+    for number in &keys {
+        ring.revoke(*number).await?;
+    }
+    let words: Vec<String> = keys.iter().map(u32::to_string).collect();
+    let subject = Subject::default().with_words(format!("key {}", words.join(", ")));
+    let answer = KeyPage { keys: views(ring) };
+    Ok(Done::new::<RevokeKeys>(&answer, subject))
+}
+
+pub(super) async fn change_admin_token(ring: &KeyRing) -> Result<Done, Failure> {
+    ring.replace_admin_token().await?;
+    let answer = AdminTokenChanged { changed: true };
+    Ok(Done::new::<ChangeAdminToken>(&answer, Subject::default()))
+}

@@ -1,0 +1,157 @@
+//! `gateway keys`: the keys that sign access tokens, and the token of the operator's commands.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use rand::rngs::OsRng;
+
+use super::{Common, Failed, Gateway, Printed, Table, ended, run as ask};
+use crate::keys;
+use crate::operator_api::{
+    AdminTokenToChange, ChangeAdminToken, KeyToMake, KeyView, KeysToRevoke, Limit, ListKeys,
+    MakeKey, PageQuery, RevokeKeys,
+};
+
+/// What other replicas take to see a new file in the folder, and some more.
+const REPLICAS: Duration = Duration::from_secs(6);
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Command {
+    /// List the keys that sign access tokens, and what each does
+    Ls(Ls),
+    /// Make a new key for access tokens; tokens of the old one are good until they end
+    Rotate(Rotate),
+    /// Refuse all that was signed with a key, at once and for good
+    Revoke(Revoke),
+    /// Make a key in a file, for a keys folder that the gateway can't write to
+    Create(Create),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Ls {
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Rotate {
+    /// In an emergency: refuse all that earlier keys signed, at once. Apps with refresh tokens renew their
+    /// access, the others connect again
+    #[arg(long)]
+    now: bool,
+    /// The token that these commands show to the gateway, instead
+    #[arg(long, conflicts_with = "now")]
+    admin_token: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Revoke {
+    /// The numbers of the keys
+    #[arg(value_name = "KEY", required = true, num_args = 1..=100)]
+    keys: Vec<u32>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Create {
+    /// The file, which must not be there: signing-N.key, with a number above all others
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+pub(in crate::cli) fn run(command: &Command) -> ExitCode {
+    match command {
+        Command::Ls(ls) => ask(&ls.common, list),
+        Command::Rotate(rotate) if rotate.admin_token => ask(&rotate.common, change_admin_token),
+        Command::Rotate(rotate) => ask(&rotate.common, |gateway| rotate.rotate(gateway)),
+        Command::Revoke(revoke) => ask(&revoke.common, |gateway| {
+            revoked(gateway, revoke.keys.clone())
+        }),
+        Command::Create(create) => ended(create.create()),
+    }
+}
+
+fn list(gateway: &Gateway) -> Result<Printed, Failed> {
+    let page = gateway.get::<ListKeys>(&PageQuery {
+        limit: Limit(Limit::MOST),
+        after: None,
+    })?;
+    Ok(Printed::table(page.body, &table(&page.answer.keys)))
+}
+
+fn table(keys: &[KeyView]) -> Table {
+    let headings = ["KEY", "STATE", "UNTIL", "SINCE", "PUBLIC"];
+    Table::from_entries(&headings, keys, |key| {
+        vec![
+            key.key.to_string(),
+            key.state.clone(),
+            key.until.clone().unwrap_or_default(),
+            key.since.clone(),
+            key.public.clone(),
+        ]
+    })
+}
+
+fn change_admin_token(gateway: &Gateway) -> Result<Printed, Failed> {
+    let done = gateway.post::<ChangeAdminToken>(&AdminTokenToChange {})?;
+    let sentence =
+        "the operator's commands show another token from now on: admin.token in the keys folder";
+    Ok(Printed::sentence(done.body, sentence))
+}
+
+impl Rotate {
+    fn rotate(&self, gateway: &Gateway) -> Result<Printed, Failed> {
+        let done = gateway.post::<MakeKey>(&KeyToMake {})?;
+        let made = done.answer.made;
+        if !self.now {
+            let state = done.answer.keys.iter().find(|key| key.key == made);
+            let when = match state.and_then(|key| key.until.as_deref()) {
+                Some(until) => format!("from {until} on, when every replica knows it"),
+                None => "from now on".to_owned(),
+            };
+            let sentence = format!(
+                "made key {made}: it signs {when}. Tokens of the keys before are good until they end"
+            );
+            return Ok(Printed::sentence(done.body, sentence));
+        }
+        if done.answer.shared {
+            eprintln!("made key {made}; waiting until all replicas know it");
+            std::thread::sleep(REPLICAS);
+        }
+        let others = done.answer.keys.iter();
+        let others = others.filter(|key| key.key != made && key.state != "revoked");
+        revoked(gateway, others.map(|key| key.key).collect())
+    }
+}
+
+fn revoked(gateway: &Gateway, keys: Vec<u32>) -> Result<Printed, Failed> {
+    let words: Vec<String> = keys.iter().map(u32::to_string).collect();
+    let done = gateway.post::<RevokeKeys>(&KeysToRevoke { keys })?;
+    let signs = done.answer.keys.iter().find(|key| key.state == "signs");
+    let signs = signs.map_or_else(String::new, |key| format!("; key {} signs", key.key));
+    let sentence = format!(
+        "all that was signed with key {} is refused{signs}",
+        words.join(", ")
+    );
+    Ok(Printed::sentence(done.body, sentence))
+}
+
+impl Create {
+    fn create(&self) -> Result<(), Failed> {
+        if self.file.exists() {
+            return Err(Failed::unknown(format!(
+                "{} is there: nothing was changed",
+                self.file.display()
+            )));
+        }
+        let pair = keys::create_pair(&self.file, &mut OsRng)
+            .map_err(|error| Failed::unavailable(error.to_string()))?;
+        println!("{}", pair.public().to_bytes_hex());
+        Ok(())
+    }
+}

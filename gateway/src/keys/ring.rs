@@ -1,0 +1,344 @@
+//! The signing keys of a running gateway: which of those in the keys folder signs, which verify, and what
+//! changes while it runs. A file that appears in the folder is taken up by itself, on every replica that
+//! shares the folder or has the same secret mounted.
+//!
+//! The folder says which keys there are, the store when each was first seen and which are revoked, so all
+//! replicas decide alike (`gateway_core::access_token::key_states`). A key that is first seen verifies at
+//! once. Where there may be other replicas it signs only after a while, when all of them verify by it.
+//!
+//! Owns: following folder and store. Not: the decision, the form of a key (`keys`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::RwLock;
+use rand::rngs::OsRng;
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, Notify};
+
+use super::KeysError;
+use gateway_core::access_token::{
+    Approver, KeyFacts, KeyState, Keys, KeysHandle, LEEWAY, RotationTimes, key_states,
+};
+use gateway_core::clock::{Clock, Timestamp};
+use gateway_core::secret::SecretHash;
+use gateway_store::{Records, RevocationView, Revoked, StoreError};
+
+/// How often the folder is looked at.
+const PERIOD: Duration = Duration::from_secs(2);
+/// How long a new key waits where replicas share a store: a kubelet brings a changed secret to all nodes
+/// within about two minutes.
+const REPLICAS: Duration = Duration::from_secs(300);
+/// What tokens lived before somebody shortened their lives, as far as we know.
+const USUAL_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// A key is revoked for good.
+const FOR_GOOD: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// Why the keys of the folder can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RingError {
+    /// The folder.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another gateway has another key under the same number.
+    #[error("signing key {0} is another than the one that the store knows")]
+    Other(u32),
+}
+
+/// What a ring is made of.
+#[derive(Debug)]
+pub struct RingSettings {
+    /// The keys folder.
+    pub folder: PathBuf,
+    /// Whose approvals count.
+    pub approvers: Vec<Approver>,
+    /// How long tokens live.
+    pub access_ttl: Duration,
+    /// What the operator's commands must show; without it they are refused.
+    pub admin_token: Option<SecretHash>,
+}
+
+/// The keys of a running gateway. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct KeyRing(Arc<Ring>);
+
+#[derive(Debug)]
+struct Ring {
+    settings: RingSettings,
+    times: RotationTimes,
+    is_shared: bool,
+    records: Records,
+    revocations: Arc<RevocationView>,
+    clock: Clock,
+    handle: KeysHandle,
+    admin_token: RwLock<Option<SecretHash>>,
+    keys: RwLock<Vec<RingKey>>,
+    look: Notify,
+    /// What was found last. Held while it is looked.
+    found: Mutex<Option<Found>>,
+}
+
+/// What the folder and the store said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Found {
+    files: Listing,
+    revoked: BTreeSet<u32>,
+    /// When a key changes by itself.
+    changes: Option<Timestamp>,
+}
+
+/// Names, lengths and times of the files in the folder.
+type Listing = BTreeMap<PathBuf, (u64, Option<SystemTime>)>;
+
+/// A signing key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingKey {
+    /// Its number.
+    pub number: u32,
+    /// The public half, in hexadecimal.
+    pub public: String,
+    /// When the first replica saw it.
+    pub first_seen: Timestamp,
+    /// What it does.
+    pub state: KeyState,
+}
+
+impl KeyRing {
+    /// Reads the folder, and asks the store about what is in it.
+    pub async fn open(
+        settings: RingSettings,
+        records: Records,
+        revocations: Arc<RevocationView>,
+        clock: Clock,
+    ) -> Result<Self, RingError> {
+        let is_shared = records.store().is_shared();
+        let times = RotationTimes {
+            delay: if is_shared { REPLICAS } else { Duration::ZERO },
+            overlap: settings.access_ttl.max(USUAL_LIFE) + 2 * LEEWAY,
+        };
+        let pairs = super::signing_pairs(&settings.folder)?;
+        let first = Keys::new(pairs).ok_or_else(|| KeysError::Broken(settings.folder.clone()))?;
+        let ring = Self(Arc::new(Ring {
+            admin_token: RwLock::new(settings.admin_token.clone()),
+            settings,
+            times,
+            is_shared,
+            records,
+            revocations,
+            clock,
+            handle: KeysHandle::new(first),
+            keys: RwLock::default(),
+            look: Notify::new(),
+            found: Mutex::new(None),
+        }));
+        ring.refresh(Unknown::EndsTheStart).await?;
+        Ok(ring)
+    }
+
+    /// Follows the folder for as long as somebody holds the ring.
+    pub fn follow(&self, runtime: &Handle) {
+        let ring = Arc::downgrade(&self.0);
+        runtime.spawn(async move {
+            let mut last = None;
+            while let Some(ring) = ring.upgrade().map(Self) {
+                let _ = tokio::time::timeout(PERIOD, ring.0.look.notified()).await;
+                let fault = ring.refresh(Unknown::IsLeftOut).await.err();
+                let fault = fault.map(|error| error.to_string());
+                if let Some(fault) = &fault
+                    && last.as_ref() != Some(fault)
+                {
+                    log::error!(
+                        event = "signing_keys_kept", fault = fault.as_str(),
+                        hint = "the keys of before stay in use; it is tried again every two seconds";
+                        "the keys folder was not taken up"
+                    );
+                }
+                last = fault;
+            }
+        });
+    }
+
+    /// Has the folder looked at now.
+    pub fn look_again(&self) {
+        self.0.look.notify_one();
+    }
+
+    /// Where everybody takes the keys from.
+    pub fn handle(&self) -> KeysHandle {
+        self.0.handle.clone()
+    }
+
+    /// What the operator's commands must show; without it they are refused.
+    pub fn admin_token(&self) -> Option<SecretHash> {
+        self.0.admin_token.read().clone()
+    }
+
+    /// The keys as they are now, lowest number first.
+    pub fn keys(&self) -> Vec<RingKey> {
+        self.0.keys.read().clone()
+    }
+
+    /// Whether there may be other replicas.
+    pub fn is_shared(&self) -> bool {
+        self.0.is_shared
+    }
+
+    /// Makes the next key in the folder and takes it up; its number.
+    pub async fn make_next(&self) -> Result<u32, RingError> {
+        let folder = self.0.settings.folder.clone();
+        let made = on_disk(move || super::create_next(&folder, &mut OsRng)).await??;
+        self.refresh(Unknown::IsLeftOut).await?;
+        Ok(made)
+    }
+
+    /// Refuses all that was signed with a key, everywhere and for good.
+    pub async fn revoke(&self, number: u32) -> Result<(), RingError> {
+        let Ring { records, clock, .. } = &*self.0;
+        let now = clock.now();
+        records
+            .revoke(&Revoked::SigningKey(number), now + FOR_GOOD, now)
+            .await?;
+        self.refresh(Unknown::IsLeftOut).await
+    }
+
+    /// Puts another token for the operator's commands into the folder.
+    pub async fn replace_admin_token(&self) -> Result<(), RingError> {
+        let folder = self.0.settings.folder.clone();
+        on_disk(move || super::replace_admin_token(&folder, &mut OsRng)).await??;
+        self.refresh(Unknown::IsLeftOut).await
+    }
+
+    async fn refresh(&self, unknown: Unknown) -> Result<(), RingError> {
+        let ring = &*self.0;
+        let mut found = ring.found.lock().await;
+        let folder = ring.settings.folder.clone();
+        let files = on_disk(move || listing(&folder)).await??;
+        let revoked = ring.revocations.revoked_signing_keys();
+        let now = ring.clock.now();
+        let is_same = found.as_ref().is_some_and(|found| {
+            found.files == files
+                && found.revoked == revoked
+                && found.changes.is_none_or(|at| now < at)
+        });
+        if is_same {
+            return Ok(());
+        }
+        let admin_token = self.read_admin_token().await?;
+        let folder = ring.settings.folder.clone();
+        let mut pairs = on_disk(move || super::signing_pairs(&folder)).await??;
+        let mut facts = BTreeMap::new();
+        let mut other = None;
+        for (number, pair) in &pairs {
+            let public = pair.public().to_bytes_hex();
+            if !ring.records.note_signing_key(*number, &public, now).await? {
+                other = Some(*number);
+                continue;
+            }
+            let first_seen = ring.records.signing_key_first_seen(*number, now).await?;
+            let is_revoked = revoked.contains(number);
+            facts.insert(
+                *number,
+                KeyFacts {
+                    first_seen,
+                    is_revoked,
+                },
+            );
+        }
+        if let (Some(number), true) = (other, unknown == Unknown::EndsTheStart || facts.is_empty())
+        {
+            return Err(RingError::Other(number));
+        }
+        let states = key_states(&facts, ring.times, now);
+        let keys = facts.iter().zip(states.values());
+        let keys = keys.filter_map(|((number, facts), state)| {
+            Some(RingKey {
+                number: *number,
+                public: pairs.get(number)?.public().to_bytes_hex(),
+                first_seen: facts.first_seen,
+                state: *state,
+            })
+        });
+        let keys: Vec<RingKey> = keys.collect();
+        tell(&ring.keys.read(), &keys);
+        *ring.keys.write() = keys;
+        pairs.retain(|number, _| facts.contains_key(number));
+        let approvers = ring.settings.approvers.clone();
+        ring.handle
+            .replace(Keys::in_states(pairs, &states).with_approvers(approvers));
+        if let Some(token) = admin_token {
+            *ring.admin_token.write() = Some(token);
+        }
+        *found = Some(Found {
+            files,
+            revoked,
+            changes: states.values().filter_map(|state| state.changes()).min(),
+        });
+        match other {
+            Some(number) => Err(RingError::Other(number)),
+            None => Ok(()),
+        }
+    }
+
+    /// `None` where there is none: the one of before stays.
+    async fn read_admin_token(&self) -> Result<Option<SecretHash>, RingError> {
+        let folder = self.0.settings.folder.clone();
+        let read = on_disk(move || super::admin_token(&folder)).await?;
+        match read {
+            Ok(token) => Ok(Some(token.hash())),
+            Err(KeysError::Io(..)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A state by its name, and when it changes by itself.
+pub fn described(state: KeyState) -> (&'static str, Option<String>) {
+    (state.name(), state.changes().map(|at| at.to_string()))
+}
+
+/// What becomes of a key that the store knows otherwise.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unknown {
+    EndsTheStart,
+    IsLeftOut,
+}
+
+fn tell(before: &[RingKey], now: &[RingKey]) {
+    for key in now {
+        let was = before.iter().find(|was| was.number == key.number);
+        if was.map(|was| was.state) != Some(key.state) && !(before.is_empty() && now.len() == 1) {
+            let (state, until) = described(key.state);
+            log::info!(
+                event = "signing_key", key = key.number, state = state, until = until.as_deref();
+                "signing key {}: {state}", key.number
+            );
+        }
+    }
+}
+
+/// For what reads and writes files.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, RingError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| StoreError::Away(error.to_string()).into())
+}
+
+fn listing(folder: &Path) -> Result<Listing, KeysError> {
+    let io = |error| KeysError::Io(folder.to_owned(), error);
+    let mut files = Listing::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        // Where a secret is mounted, they are links.
+        if let Ok(metadata) = std::fs::metadata(&path) {
+            files.insert(path, (metadata.len(), metadata.modified().ok()));
+        }
+    }
+    Ok(files)
+}

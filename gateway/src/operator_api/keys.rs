@@ -1,0 +1,61 @@
+//! Keys: what is asked and answered.
+
+use serde::{Deserialize, Serialize};
+
+/// The signing keys, lowest number first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyPage {
+    /// All of them.
+    pub keys: Vec<KeyView>,
+}
+
+/// A signing key as the operator sees it. Times are in RFC 3339.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyView {
+    /// Its number.
+    pub key: u32,
+    /// `signs`, `waits`, `verifies`, `over` or `revoked`.
+    pub state: String,
+    /// When that changes by itself.
+    pub until: Option<String>,
+    /// When the first replica saw it.
+    pub since: String,
+    /// The public half, in hexadecimal.
+    pub public: String,
+}
+
+/// One more signing key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyToMake {}
+
+/// A signing key that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeKey {
+    /// Its number.
+    pub made: u32,
+    /// Whether there may be other replicas, which take it up within seconds.
+    pub shared: bool,
+    /// All keys.
+    pub keys: Vec<KeyView>,
+}
+
+/// Signing keys by their numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeysToRevoke {
+    /// The numbers.
+    pub keys: Vec<u32>,
+}
+
+/// Another token for the operator's commands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminTokenToChange {}
+
+/// It is in the keys folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminTokenChanged {
+    /// Whether it is another.
+    pub changed: bool,
+}
