@@ -67,6 +67,30 @@ fn every_file_in_conf_is_a_working_configuration() {
     assert!(seen >= 4);
 }
 
+/// What `conf/vector` reads are the files of the log, and nothing changes their lines on the way.
+#[test]
+fn the_example_for_vector_ships_both_logs_as_they_are() {
+    let text = fs::read_to_string(root().join("conf/vector/audit.toml")).unwrap();
+    let vector: toml::Table = text.parse().unwrap();
+    let table = |name: &str| vector[name].as_table().unwrap().clone();
+    let (sources, sinks) = (table("sources"), table("sinks"));
+    assert_eq!((sources.len(), sinks.len()), (2, 2));
+    for (name, log) in [("access", "audit"), ("calls", "audit-calls")] {
+        let included = sources[name]["include"].as_array().unwrap();
+        let folder = "/var/lib/cupcake-gateway/audit";
+        let expected = ["", ".*"].map(|end| format!("{folder}/{log}.jsonl{end}"));
+        let included: Vec<_> = included.iter().filter_map(|path| path.as_str()).collect();
+        assert_eq!(included, expected);
+        let sink = &sinks[name];
+        assert_eq!(sink["inputs"].as_array().unwrap()[0].as_str(), Some(name));
+        assert_eq!(sink["encoding"]["codec"].as_str(), Some("text"));
+        assert_eq!(
+            sink["framing"]["method"].as_str(),
+            Some("newline_delimited")
+        );
+    }
+}
+
 #[test]
 fn every_policy_in_conf_is_a_working_policy() {
     std::env::set_current_dir(root()).unwrap();

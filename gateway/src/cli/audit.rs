@@ -32,8 +32,9 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct Source {
-    /// The files, of each log the oldest first. Default: those of the configuration
-    #[arg(value_name = "FILE")]
+    /// Files, of each log the oldest first, or folders with those of any number of logs, such as one for each
+    /// replica. Default: those of the configuration
+    #[arg(value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
     /// The key of the checkpoints, as `gateway audit key` prints it. Default: that of the
     /// configuration's keys
@@ -127,7 +128,7 @@ impl Source {
             None => own_key(&config()?)?,
         };
         if !self.files.is_empty() {
-            return Ok((journal::logs(&self.files), key));
+            return Ok((journal::logs(&self.named()?), key));
         }
         let settings = config()?
             .audit
@@ -145,6 +146,29 @@ impl Source {
         } else {
             Ok((logs, key))
         }
+    }
+}
+
+impl Source {
+    /// What is named, with all logs below the folders in it.
+    fn named(&self) -> Result<Vec<PathBuf>, String> {
+        let mut files = Vec::new();
+        for path in &self.files {
+            if path.is_dir() {
+                let below = journal::files_below(path)
+                    .map_err(|error| format!("{}: {error}", path.display()))?;
+                if below.is_empty() {
+                    return Err(format!(
+                        "{} holds no audit log (….jsonl, ….jsonl.000001)",
+                        path.display()
+                    ));
+                }
+                files.extend(below);
+            } else {
+                files.push(path.clone());
+            }
+        }
+        Ok(files)
     }
 }
 

@@ -23,6 +23,12 @@ settings! {
         max_size: u64 = "32MiB", max_size;
         /// How many numbered files are kept, of each of the two.
         keep: usize = "16", keep;
+        /// The age at which a new file begins, such as `1d`, if it has not reached its size before. Default: only
+        /// by size.
+        max_age: Option<Duration>, max_age;
+        /// How long a numbered file is kept after its last line, such as `90d`. Default: as long as
+        /// `audit.keep` lets it.
+        keep_for: Option<Duration>, keep_for;
         /// How the arguments of a call are written: `hash` (keyed), `none` or `full`.
         arguments: ArgumentsMode = "hash", arguments;
         /// The longest time from a line to the signature over it.
@@ -44,6 +50,21 @@ fn keep(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(keep) if keep > 0 => Ok(keep),
         _ => Err("must be a whole number from 1 on".to_owned()),
+    }
+}
+
+fn max_age(text: &str) -> Result<Duration, String> {
+    at_least(text, "1m", Duration::from_secs(60))
+}
+
+fn keep_for(text: &str) -> Result<Duration, String> {
+    at_least(text, "1h", Duration::from_secs(3600))
+}
+
+fn at_least(text: &str, least: &str, duration: Duration) -> Result<Duration, String> {
+    match units::duration(text)? {
+        found if found < duration => Err(format!("must be at least {least}")),
+        found => Ok(found),
     }
 }
 
@@ -82,6 +103,8 @@ impl AuditKeys {
             file: self.file(store, reader)?,
             max_size: self.max_size,
             keep: self.keep,
+            max_age: self.max_age,
+            keep_for: self.keep_for,
             arguments: self.arguments,
             checkpoint_every: self.checkpoint_every,
             on_failure: self.on_failure,

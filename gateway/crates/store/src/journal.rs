@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-pub use self::files::{OpenError, in_order, logs};
+pub use self::files::{OpenError, files_below, in_order, logs};
 pub use self::leave::Leaving;
 
 use self::queue::{Entry, Queue, Refused};
@@ -57,6 +57,10 @@ pub struct Settings {
     pub max_size: u64,
     /// How many rotated files are kept of each log.
     pub keep: usize,
+    /// The age at which a new file begins, whatever its size.
+    pub max_age: Option<Duration>,
+    /// How long a rotated file is kept after its last line.
+    pub keep_for: Option<Duration>,
     /// How a call's arguments are written.
     pub arguments: ArgumentsMode,
     /// The longest time from a record to the checkpoint that signs it.

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use gateway_core::audit::{Head, Line};
 
@@ -43,6 +44,8 @@ pub(super) struct CurrentFile {
     path: PathBuf,
     file: File,
     length: u64,
+    /// When it was made, as far as the system knows.
+    began: SystemTime,
 }
 
 impl CurrentFile {
@@ -62,13 +65,21 @@ impl CurrentFile {
             .open(path)?;
         sync_folder(path)?;
         let end = end(&mut file)?;
-        let length = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        let began = metadata.created().or_else(|_| metadata.modified())?;
+        let length = metadata.len();
         let current = Self {
             path: path.to_owned(),
             file,
             length,
+            began,
         };
         Ok((current, end))
+    }
+
+    /// How long ago it was begun; nothing, where a clock jumped back.
+    pub(super) fn age(&self, now: SystemTime) -> Duration {
+        now.duration_since(self.began).unwrap_or_default()
     }
 
     pub(super) const fn length(&self) -> u64 {
@@ -93,20 +104,39 @@ impl CurrentFile {
         self.file.sync_data()
     }
 
-    /// Moves the file to the next number, removes those beyond `keep`, and begins a new one.
-    pub(super) fn rotate(&mut self, keep: usize) -> io::Result<()> {
+    /// Moves the file to the next number, and begins a new one.
+    pub(super) fn rotate(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
         let numbered = numbered(&self.path)?;
         let next = numbered.last().map_or(1, |(number, _)| number + 1);
         fs::rename(&self.path, with_number(&self.path, next))?;
-        let surplus = (numbered.len() + 1).saturating_sub(keep.max(1));
-        for (_, path) in numbered.iter().take(surplus) {
-            fs::remove_file(path)?;
-        }
         let (current, _) = Self::open(&self.path)?;
         *self = current;
         Ok(())
     }
+}
+
+/// Removes the oldest of the rotated files: those beyond `keep`, and those whose last line is from before
+/// `oldest`. The newest stays: it says where the chain stands.
+pub(super) fn prune(path: &Path, keep: usize, oldest: Option<SystemTime>) -> io::Result<()> {
+    let numbered = numbered(path)?;
+    let surplus = numbered.len().saturating_sub(keep.max(1));
+    let Some((_, older)) = numbered.split_last() else {
+        return Ok(());
+    };
+    for (at, (_, path)) in older.iter().enumerate() {
+        let is_old = || -> io::Result<bool> {
+            let Some(oldest) = oldest else {
+                return Ok(false);
+            };
+            Ok(fs::metadata(path)?.modified()? < oldest)
+        };
+        if at >= surplus && !is_old()? {
+            return Ok(());
+        }
+        fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 /// Where the chain stands at the end of the newest rotated file: a crash between the end of one file
@@ -148,6 +178,42 @@ pub fn logs(files: &[PathBuf]) -> Vec<(PathBuf, Vec<PathBuf>)> {
         }
     }
     logs
+}
+
+/// The files of all logs in a folder and below it, of each log the oldest first.
+pub fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    /// No collection of logs is deeper.
+    const DEPTH: usize = 16;
+    let mut found = Vec::new();
+    let mut folders = vec![(folder.to_owned(), DEPTH)];
+    while let Some((folder, depth)) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let metadata = fs::metadata(&path)?;
+            if metadata.is_dir() && depth > 0 {
+                folders.push((path, depth - 1));
+            } else if metadata.is_file()
+                && let Some(place) = place_in_log(&path)
+            {
+                found.push((place, path));
+            }
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// The log that a file called `….jsonl` or `….jsonl.NUMBER` is of, and its place in it: the one without a
+/// number is the last.
+fn place_in_log(path: &Path) -> Option<(PathBuf, u64)> {
+    let name = name(path);
+    if name.ends_with(".jsonl") {
+        return Some((path.to_owned(), u64::MAX));
+    }
+    let (log, number) = name.rsplit_once('.')?;
+    let is_number = number.len() >= 6 && number.bytes().all(|b| b.is_ascii_digit());
+    (log.ends_with(".jsonl") && is_number)
+        .then(|| Some((path.with_file_name(log), number.parse().ok()?)))?
 }
 
 /// Looks at the last line. Bytes after it were being written when the process ended: they were

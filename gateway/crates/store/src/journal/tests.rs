@@ -23,6 +23,8 @@ fn settings(folder: &Path) -> Settings {
         file: folder.join("audit.jsonl"),
         max_size: 1 << 20,
         keep: 3,
+        max_age: None,
+        keep_for: None,
         arguments: ArgumentsMode::Hash,
         checkpoint_every: Duration::from_secs(60),
         on_failure: OnFailure::Refuse,
@@ -152,6 +154,70 @@ async fn rotation_keeps_the_chain_and_no_more_files_than_allowed() {
     let lines = verified(&settings);
     assert_eq!(count(&lines, "\"call-99\""), 1);
     assert!(count(&lines, "\"event\":\"rotated\"") >= 3);
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[tokio::test]
+async fn a_file_ends_by_its_age_and_is_kept_for_a_time() {
+    let folder = folder("aged");
+    let aged = Settings {
+        keep: 100,
+        max_age: Some(Duration::from_millis(30)),
+        ..settings(&folder)
+    };
+    let journal = Journal::open(&aged, &tags(), Clock).unwrap();
+    for at in 0..4 {
+        journal
+            .append_durable(record(&format!("call-{at}")))
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    journal.close();
+    let files = in_order(&aged.calls_file()).unwrap();
+    assert!(files.len() >= 4, "{files:?}");
+    assert_eq!(count(&verified(&aged), "\"name\":\"call-"), 4);
+    // As if the first two had been written last a while ago.
+    let long_ago = (Clock.now() - Duration::from_secs(100 * 24 * 3600)).to_system_time();
+    for path in &files[..2] {
+        let file = fs::File::options().append(true).open(path).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    let kept = Settings {
+        keep: 100,
+        keep_for: Some(Duration::from_secs(90 * 24 * 3600)),
+        ..settings(&folder)
+    };
+    let journal = Journal::open(&kept, &tags(), Clock).unwrap();
+    journal.append_durable(record("later")).await.unwrap();
+    journal.close();
+    assert_eq!(in_order(&kept.calls_file()).unwrap(), files[2..]);
+    assert_eq!(count(&verified(&kept), "\"name\":\"later\""), 1);
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[test]
+fn logs_of_many_replicas_are_found_below_a_folder_each_in_its_order() {
+    let folder = folder("many");
+    let names = [
+        "a/audit.jsonl",
+        "a/audit.jsonl.000010",
+        "a/audit.jsonl.000009",
+        "a/audit-calls.jsonl",
+        "b/2026/audit.jsonl.000001",
+    ];
+    for name in names.into_iter().chain(["a/notes.txt", "a/audit.jsonl.gz"]) {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    let found = files_below(&folder).unwrap();
+    let found: Vec<_> = found
+        .iter()
+        .map(|path| path.strip_prefix(&folder).unwrap().to_str().unwrap())
+        .collect();
+    assert_eq!(found, [names[3], names[2], names[1], names[0], names[4]]);
+    assert_eq!(logs(&files_below(&folder).unwrap()).len(), 3);
     let _ = fs::remove_dir_all(folder);
 }
 

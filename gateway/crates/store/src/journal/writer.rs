@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::OsRng;
 
-use super::files::{CurrentFile, End, OpenError, rotated_head};
+use super::files::{CurrentFile, End, OpenError, prune, rotated_head};
 use super::queue::{Entry, Queue, Receiver};
 use super::{DURABLE_WITHIN, LogName, Settings, State};
 use crate::neighbour::Neighbour;
@@ -20,6 +20,8 @@ use gateway_core::clock::Clock;
 
 /// How many lines may be without a signature.
 const UNSIGNED: u64 = 1_000;
+/// How often old files are looked for.
+const PRUNE: Duration = Duration::from_secs(3600);
 /// How long after a failure the file is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -37,6 +39,8 @@ pub(super) struct Writer {
     /// When the oldest line was written that no checkpoint signs yet, and how many there are.
     unsigned: Option<(Instant, u64)>,
     retry: Instant,
+    /// When old files were looked for last.
+    pruned: Option<Instant>,
 }
 
 /// What a writer does after a turn in which it closed its file.
@@ -70,6 +74,7 @@ impl Writer {
             unsynced: None,
             unsigned: None,
             retry: Instant::now(),
+            pruned: None,
         };
         writer.reopen(0).map_err(|error| OpenError {
             path: writer.settings.file.clone(),
@@ -121,7 +126,11 @@ impl Writer {
     /// How long the thread may sleep without a new entry.
     fn patience(&self) -> Duration {
         let until = |since: Instant, longest: Duration| longest.saturating_sub(since.elapsed());
-        let mut patience = Duration::from_secs(3600);
+        let mut patience = PRUNE;
+        if let (Some(log), Some(most)) = (&self.log, self.settings.max_age) {
+            let age = log.current.age(self.clock.now().to_system_time());
+            patience = patience.min(most.saturating_sub(age));
+        }
         if self.log.is_none() && self.neighbour.is_none() {
             patience = self.retry.saturating_duration_since(Instant::now());
         }
@@ -242,8 +251,13 @@ impl Writer {
             (count, Some((since, _))) if !signs => Some((since, count)),
             (count, _) => Some((Instant::now(), count)),
         };
-        if log.current.length() >= self.settings.max_size {
+        let max_age = self.settings.max_age;
+        let is_old = max_age.is_some_and(|most| log.current.age(now.to_system_time()) >= most);
+        if is_old || log.current.length() >= self.settings.max_size {
             self.rotate()?;
+        }
+        if self.pruned.is_none_or(|last| last.elapsed() >= PRUNE) {
+            self.prune()?;
         }
         Ok(())
     }
@@ -260,7 +274,7 @@ impl Writer {
             log.current.append(&line)?;
             log.chain = chain;
         }
-        log.current.rotate(self.settings.keep)?;
+        log.current.rotate()?;
         let mut chain = log.chain.clone();
         let mut line = Vec::new();
         chain.add(&encoded(Event::Rotated), now, &mut line);
@@ -268,6 +282,18 @@ impl Writer {
         log.chain = chain;
         self.unsigned = Some((Instant::now(), 1));
         self.unsynced.get_or_insert_with(Instant::now);
+        self.prune()
+    }
+
+    /// Removes what is kept no longer.
+    fn prune(&mut self) -> io::Result<()> {
+        let now = self.clock.now();
+        let oldest = self
+            .settings
+            .keep_for
+            .map(|kept| (now - kept).to_system_time());
+        prune(&self.settings.file, self.settings.keep, oldest)?;
+        self.pruned = Some(Instant::now());
         Ok(())
     }
 
@@ -287,7 +313,7 @@ impl Writer {
                 (torn > 0).then(|| format!("{torn} bytes of an unfinished line were cut off")),
             ),
             End::Damaged => {
-                current.rotate(self.settings.keep)?;
+                current.rotate()?;
                 log::error!(event = "audit_damaged", file = self.settings.file.display().to_string(); "the audit log did not end in a record of its own; it was set aside and a new chain begins");
                 let what = "the file before does not end in a record; a new chain begins";
                 (Chain::begin(&mut OsRng), Some(what.to_owned()))
