@@ -61,6 +61,8 @@ pub struct Setup {
     pub hasty: bool,
     /// No backend but those in `more`.
     pub only_more: bool,
+    /// Another build of the gateway than the one that is tested: that of an earlier version.
+    pub program: Option<PathBuf>,
     /// A folder with state, keys and the like to start in, instead of an empty one.
     pub folder: Option<TempDir>,
 }
@@ -79,6 +81,7 @@ impl Default for Setup {
             stdio: Vec::new(),
             hasty: false,
             only_more: false,
+            program: None,
             folder: None,
         }
     }
@@ -317,16 +320,12 @@ async fn launch(setup: &Setup, folder: &TempDir, port: u16, admin_port: u16) -> 
         arguments.push("--".to_owned());
         arguments.extend(setup.stdio.iter().cloned());
     }
+    let built = setup.program.clone().unwrap_or_else(|| binary("gateway"));
     let mut program = match setup.open_files {
-        None => Program::start(
-            &binary("gateway"),
-            folder.path(),
-            &arguments,
-            &setup.environment,
-        )?,
+        None => Program::start(&built, folder.path(), &arguments, &setup.environment)?,
         Some(limit) => Program::start_with_open_files(
             limit,
-            &binary("gateway"),
+            &built,
             folder.path(),
             &arguments,
             &setup.environment,

@@ -71,6 +71,7 @@ pub mod scripted_mcp;
 pub mod scripted_revisions;
 pub mod sdk;
 pub mod server;
+pub mod small_disk;
 pub mod sse;
 pub mod steady_load;
 pub mod tls;

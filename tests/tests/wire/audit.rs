@@ -13,6 +13,7 @@ use tests::http;
 use tests::mcp::{self, call, initialize, send};
 use tests::operator::{command, done};
 use tests::program::{binary, run};
+use tests::small_disk::SmallDisk;
 
 fn file(gateway: &Gateway) -> PathBuf {
     gateway.folder().join("audit.jsonl")
@@ -220,6 +221,46 @@ async fn a_log_that_was_changed_anywhere_is_found_out() -> Result<()> {
 }
 
 #[tokio::test]
+async fn logs_of_many_replicas_are_verified_at_once_and_the_wrong_one_is_named() -> Result<()> {
+    let mut fixture = audited("checkpoint_every = \"1s\"").await?;
+    let (_, token) = fixture.signed_in().await?;
+    for id in 1..10 {
+        send(
+            &fixture.url("/mcp"),
+            &token,
+            &call(id, "search", &json!({})),
+        )
+        .await?;
+    }
+    fixture.gateway.restart().await?;
+    let (log, archive) = (file(&fixture.gateway), tempfile::tempdir()?);
+    for replica in ["one", "two/2026"] {
+        let folder = archive.path().join(replica);
+        std::fs::create_dir_all(&folder)?;
+        for log in [&log, &calls_of(&log)] {
+            let name = log.file_name().context("a name")?;
+            std::fs::copy(log, folder.join(name))?;
+        }
+    }
+    let name = archive.path().display().to_string();
+    let (code, said) = verify(&fixture.gateway, &[&name]).await?;
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(said.matches(" records, numbers 1 to ").count(), 4, "{said}");
+    let wrong = archive.path().join("two/2026/audit-calls.jsonl");
+    let changed = std::fs::read_to_string(&wrong)?.replacen("search", "fetch!", 1);
+    std::fs::write(&wrong, changed)?;
+    let (code, said) = verify(&fixture.gateway, &[&name]).await?;
+    assert_eq!(code, 2, "{said}");
+    let broken = said.lines().find(|line| line.starts_with("BROKEN"));
+    let broken = broken.context("nothing is broken")?;
+    assert!(broken.contains("two/2026/audit-calls.jsonl:"), "{broken}");
+    let empty = tempfile::tempdir()?;
+    let empty = empty.path().display().to_string();
+    assert_eq!(verify(&fixture.gateway, &[&empty]).await?.0, 64);
+    Ok(())
+}
+
+#[tokio::test]
 async fn kills_in_the_middle_leave_a_log_that_verifies_and_holds_what_was_acknowledged()
 -> Result<()> {
     let mut fixture = audited("max_size = \"64KiB\"\nkeep = 100").await?;
@@ -296,34 +337,12 @@ async fn strangers_cannot_push_anything_out_of_the_log() -> Result<()> {
     Ok(())
 }
 
-/// A small file system of the test's own; `None` where this user may not mount.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    async fn mount() -> Result<Option<Self>> {
-        let folder = tempfile::tempdir()?;
-        let place = folder.path().display().to_string();
-        let words = ["-t", "tmpfs", "-o", "size=256k", "tmpfs", &place];
-        let (code, ..) = run(Path::new("mount"), &words, "").await?;
-        Ok((code == 0).then_some(Self(folder)))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount")
-            .arg("-l")
-            .arg(self.0.path())
-            .status();
-    }
-}
-
 async fn on_a_full_disk(on_failure: &str) -> Result<Option<(Fixture, SmallDisk, u16)>> {
-    let Some(disk) = SmallDisk::mount().await? else {
+    let Some(disk) = SmallDisk::mount("256k").await? else {
         eprintln!("not shown here: this user may not mount a file system");
         return Ok(None);
     };
-    let log = disk.0.path().join("audit.jsonl");
+    let log = disk.path().join("audit.jsonl");
     let fixture = Fixture::with(StoreKind::Embedded, |setup| {
         setup.more(&format!(
             "[audit]\nfile = \"{}\"\non_failure = \"{on_failure}\"\n",
@@ -332,7 +351,7 @@ async fn on_a_full_disk(on_failure: &str) -> Result<Option<(Fixture, SmallDisk, 
     })
     .await?;
     let (_, token) = fixture.signed_in().await?;
-    std::fs::write(disk.0.path().join("filler"), vec![0; 1 << 20]).ok();
+    std::fs::write(disk.path().join("filler"), vec![0; 1 << 20]).ok();
     let mut last = 0;
     // The log fails at the first record that finds no room, and says so to the next one.
     for id in 0..200 {
@@ -361,7 +380,7 @@ async fn what_the_log_cannot_hold_is_not_given_and_space_mends_it() -> Result<()
     assert!(client.is_err(), "a registration was given");
     let ready = http::get(&fixture.gateway.admin_url("/readyz")).await?;
     assert!(ready.text.contains("audit: FAILED"), "{}", ready.text);
-    std::fs::remove_file(disk.0.path().join("filler"))?;
+    std::fs::remove_file(disk.path().join("filler"))?;
     let start = Instant::now();
     while http::get(&fixture.gateway.admin_url("/readyz"))
         .await?
@@ -375,7 +394,7 @@ async fn what_the_log_cannot_hold_is_not_given_and_space_mends_it() -> Result<()
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     fixture.signed_in().await?;
-    let log = disk.0.path().join("audit.jsonl");
+    let log = disk.path().join("audit.jsonl");
     let both = [&log, &calls_of(&log)].map(|file| file.display().to_string());
     let (code, said) = verify(&fixture.gateway, &[&both[0], &both[1]]).await?;
     // 1: no checkpoint signs so young a log yet.
@@ -386,14 +405,14 @@ async fn what_the_log_cannot_hold_is_not_given_and_space_mends_it() -> Result<()
 
 #[tokio::test]
 async fn a_command_that_gives_is_written_down_before_it_is_done_or_not_done() -> Result<()> {
-    let Some(disk) = SmallDisk::mount().await? else {
+    let Some(disk) = SmallDisk::mount("256k").await? else {
         eprintln!("not shown here: this user may not mount a file system");
         return Ok(());
     };
-    let log = disk.0.path().join("audit.jsonl");
+    let log = disk.path().join("audit.jsonl");
     let table = format!("[audit]\nfile = \"{}\"\n", log.display());
     let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(&table)).await?;
-    std::fs::write(disk.0.path().join("filler"), vec![0; 1 << 20]).ok();
+    std::fs::write(disk.path().join("filler"), vec![0; 1 << 20]).ok();
     let mut told = Vec::new();
     for number in 0..50 {
         let name = format!("person{number}");
@@ -405,7 +424,7 @@ async fn a_command_that_gives_is_written_down_before_it_is_done_or_not_done() ->
             break;
         }
     }
-    std::fs::remove_file(disk.0.path().join("filler"))?;
+    std::fs::remove_file(disk.path().join("filler"))?;
     let start = Instant::now();
     while http::get(&fixture.gateway.admin_url("/readyz"))
         .await?

@@ -67,8 +67,7 @@ async fn tokens_codes_registrations_and_logins_outlive_a_restart_on_redis() -> R
 
 /// Registrations, redemptions and revocations run while the gateway is killed; then
 /// everything that a client was told is asked again.
-async fn nothing_acknowledged_is_lost(store: StoreKind) -> Result<()> {
-    const ROUNDS: u64 = 6;
+async fn nothing_acknowledged_is_lost(store: StoreKind, rounds: u64) -> Result<()> {
     let mut fixture = Fixture::with(store, |setup| {
         setup.more("[limits]\nregistrations_per_hour = 100000\n")
     })
@@ -77,7 +76,7 @@ async fn nothing_acknowledged_is_lost(store: StoreKind) -> Result<()> {
     let mut live: Vec<String> = Vec::new();
     let mut dead: Vec<(OAuthClient, String, String)> = Vec::new();
     let mut revoked: Vec<String> = Vec::new();
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         // Some good tokens and codes from before the kill.
         let client = fixture.client(&format!("Round {round}")).await?;
         let mut browser = Browser::default();
@@ -129,7 +128,7 @@ async fn nothing_acknowledged_is_lost(store: StoreKind) -> Result<()> {
                 .await
                 .is_ok_and(|reply| reply.status == 200)
         });
-        tokio::time::sleep(Duration::from_millis(3 + 7 * round)).await;
+        tokio::time::sleep(Duration::from_millis(3 + 7 * (round % 6))).await;
         fixture.gateway.crash_and_restart().await?;
         clients.extend(registering.await?);
         for (code, verifier, token) in redeeming.await? {
@@ -178,13 +177,13 @@ async fn nothing_acknowledged_is_lost(store: StoreKind) -> Result<()> {
         );
     }
     println!(
-        "{ROUNDS} kills on {store:?}: {} registrations, {} redemptions, {} revocations acknowledged, none lost",
+        "{rounds} kills on {store:?}: {} registrations, {} redemptions, {} revocations acknowledged, none lost",
         clients.len(),
         live.len(),
         revoked.len()
     );
     assert!(
-        clients.len() > ROUNDS as usize,
+        clients.len() > usize::try_from(rounds)?,
         "the kills came before any load"
     );
     Ok(())
@@ -192,10 +191,17 @@ async fn nothing_acknowledged_is_lost(store: StoreKind) -> Result<()> {
 
 #[tokio::test]
 async fn a_kill_in_the_middle_loses_nothing_acknowledged_on_the_embedded_store() -> Result<()> {
-    nothing_acknowledged_is_lost(StoreKind::Embedded).await
+    nothing_acknowledged_is_lost(StoreKind::Embedded, 6).await
 }
 
 #[tokio::test]
 async fn a_kill_in_the_middle_loses_nothing_acknowledged_on_redis() -> Result<()> {
-    nothing_acknowledged_is_lost(StoreKind::Redis).await
+    nothing_acknowledged_is_lost(StoreKind::Redis, 6).await
+}
+
+/// For an hour of patience: `cargo test -p tests --test wire a_thousand_kills -- --ignored`.
+#[tokio::test]
+#[ignore = "takes about an hour"]
+async fn a_thousand_kills_lose_nothing_acknowledged_on_the_embedded_store() -> Result<()> {
+    nothing_acknowledged_is_lost(StoreKind::Embedded, 1000).await
 }

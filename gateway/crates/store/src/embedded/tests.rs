@@ -186,6 +186,12 @@ async fn assert_kept(store: &Embedded, acknowledged: &Acknowledged) {
 }
 
 const CHILD: &str = "GATEWAY_STORE_TEST_FOLDER";
+/// How often it is killed: 25 times, or as often as somebody has the patience for.
+fn lives() -> usize {
+    let told = std::env::var("GATEWAY_STORE_TEST_LIVES").ok();
+    told.and_then(|told| told.parse().ok()).unwrap_or(25)
+}
+
 const LIFE: &str = "GATEWAY_STORE_TEST_LIFE";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -198,7 +204,7 @@ async fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
     }
     let folder = Folder::new();
     let mut acknowledged = Acknowledged::new();
-    for life in 0..25 {
+    for life in 0..lives() {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "--nocapture"])
             .arg("embedded::tests::a_kill_at_any_moment_loses_nothing_that_was_acknowledged")
