@@ -23,7 +23,7 @@ pub(crate) struct Server {
     /// What was asked with a refresh token.
     pub(crate) renewals: usize,
     /// How long access tokens last, in seconds.
-    lasts: u64,
+    pub(crate) lasts: u64,
     /// It answers nothing but this.
     pub(crate) only: Option<Answer>,
     /// It takes the next renewal, and its answer is lost.
