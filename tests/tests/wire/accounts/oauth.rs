@@ -29,10 +29,12 @@ async fn an_account_is_found_allowed_seen_and_ended_at_both_sides() -> Result<()
         "the consent page has the tools: {words}"
     );
     let asked = pair.far.backend.requests();
-    let lists = asked
+    let mut lists = asked
         .iter()
         .filter(|it| it.json()["method"] == "tools/list");
-    let last = lists.last().and_then(|it| it.header("x-forwarded-user"));
+    let last = lists
+        .next_back()
+        .and_then(|it| it.header("x-forwarded-user"));
     assert_eq!(last, Some("bob"));
     let callback = browser.answer(&page, "Allow").await?;
     assert!(callback.location().is_some(), "{}", callback.words());

@@ -76,6 +76,8 @@ async fn what_is_revoked_there_is_connected_again_and_not_asked_for_over_and_ove
         assert!(text(&answer).contains("connected again"), "{answer}");
         assert!(link(text(&answer)).is_some(), "{answer}");
     }
+    // The audit log is written beside the calls.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let audit = std::fs::read_to_string(pair.near.folder().join("audit.jsonl"))?;
     let lapsed = audit
         .lines()
