@@ -96,6 +96,8 @@ fn no_page_that_people_see_is_open_to_scripts_of_other_sites() {
         Endpoint::Login,
         Endpoint::ProviderLogin,
         Endpoint::ProviderCallback,
+        Endpoint::Connect,
+        Endpoint::ConnectCallback,
         Endpoint::Logout,
         Endpoint::Consent,
         Endpoint::Setup,
@@ -112,12 +114,14 @@ fn what_gives_something_asks_for_the_audit_log_by_the_method_that_gives_it() {
     {
         let expected = match row.endpoint {
             // The browser is sent there.
-            Endpoint::ProviderCallback => Method::GET,
+            Endpoint::ProviderCallback | Endpoint::ConnectCallback => Method::GET,
             _ => Method::POST,
         };
         assert_eq!(row.endpoint.acts_by(), expected, "{row:?}");
     }
-    assert_eq!(Endpoint::ProviderCallback.audit_log(), AuditLog::Required);
+    for endpoint in [Endpoint::ProviderCallback, Endpoint::ConnectCallback] {
+        assert_eq!(endpoint.audit_log(), AuditLog::Required);
+    }
 }
 
 #[test]
