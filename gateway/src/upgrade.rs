@@ -15,7 +15,7 @@
 //! listeners were open all the time.
 //!
 //! The socket lies in a folder that its owner alone may enter, and whoever connects must be that user.
-//! [`PROTOCOL`] is raised when an earlier version could not go on with what a later one says.
+//! `PROTOCOL` is raised when an earlier version could not go on with what a later one says.
 
 mod new;
 mod old;
