@@ -10,7 +10,7 @@ use gateway_store::StoreUrl;
 settings! {
     /// `[store]`
     pub(super) struct StoreKeys in "store." {
-        /// `file:DIR`, `redis://…`, `rediss://…`, `redis+unix://…`, `redis+sentinel://HOST,HOST/NAME` (`rediss+sentinel://…`) or `memory:`.
+        /// `file:DIR`, `redis://…`, `rediss://…`, `redis+unix://…`, `redis+sentinel://HOST,HOST/NAME`, `redis+cluster://HOST,HOST` (`rediss+…` with TLS) or `memory:`.
         url: String = "file:./state", values::text;
         /// The password for Redis, if it is not in the URL.
         password: SecretText, values::text;

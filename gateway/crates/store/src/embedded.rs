@@ -40,7 +40,7 @@ use crate::backup::StoreBackup;
 use crate::epoch::StoreEpoch;
 use crate::error::{Corrupt, OpenError, StoreError};
 use crate::key::{CountKey, Index, Key, Table};
-use crate::revocation::{Cursor, Revocation};
+use crate::revocation::{Cursor, Hint, Revocation};
 use crate::store::{Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
@@ -378,8 +378,12 @@ impl Store for Embedded {
             .await
     }
 
-    async fn revocation_hint(&self, limit: Duration) {
+    async fn revocation_hint(&self, limit: Duration) -> Hint {
         let _ = tokio::time::timeout(limit, self.revoked.notified()).await;
+        Hint {
+            look: true,
+            ..Hint::default()
+        }
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

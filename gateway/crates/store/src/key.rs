@@ -130,6 +130,8 @@ pub enum KeyKind {
     AccountKey,
     /// What the gateway is registered as at a backend's authorization server.
     AccountClient,
+    /// Whose turn it is to remove what has expired.
+    Sweep,
 }
 
 impl KeyKind {
@@ -155,7 +157,8 @@ impl KeyKind {
             | Self::IndexWalk
             | Self::AccountRenewal
             | Self::AccountLogin
-            | Self::AccountLink => Table::Once,
+            | Self::AccountLink
+            | Self::Sweep => Table::Once,
             Self::Setup
             | Self::IndexMark
             | Self::Identity
@@ -215,6 +218,7 @@ impl fmt::Display for KeyKind {
             Self::AccountLink => "link to connect an account",
             Self::AccountKey => "key of accounts",
             Self::AccountClient => "client at a backend's authorization server",
+            Self::Sweep => "turn to sweep",
         })
     }
 }

@@ -5,7 +5,7 @@
 //! | URL | implementation | for |
 //! |---|---|---|
 //! | `file:FOLDER` | [`Embedded`] | one gateway on one machine; the default |
-//! | `redis://`, `rediss://`, `redis+unix://` | [`Redis`] | replicas that share what they know |
+//! | `redis://`, `rediss://`, `redis+unix://`, `redis+sentinel://`, `redis+cluster://` | [`Redis`] | replicas that share what they know |
 //! | `memory:` | [`Memory`] | tests and trials; forgets at exit |
 //!
 //! All must pass one contract suite (`contract`).
@@ -42,6 +42,7 @@ mod program;
 mod records;
 mod redis;
 mod revocation;
+mod revocation_follower;
 mod revocation_moments;
 mod revocation_view;
 mod revocation_waiters;
@@ -74,12 +75,12 @@ pub use self::records::{
     TakenDevice, TakenLink, TakenLogin, ToolsUnknown, User,
 };
 pub use self::redis::Redis;
-pub use self::revocation::{Cursor, Revocation, Revoked};
+pub use self::revocation::{Appended, Cursor, Hint, ListHead, Revocation, Revoked};
 pub use self::revocation_view::RevocationView;
 pub use self::store::{Examined, Inserted, Sizes, Store, TakeOutcome};
 pub use self::url::{RedisUrl, StoreUrl, StoreUrlError};
 
-use gateway_core::clock::Clock;
+use gateway_core::clock::{Clock, Timestamp};
 
 /// Opens the store that `url` names. A Redis server need not answer yet: until it does, every
 /// promise of it is a [`StoreError`]. `runtime` must outlive the store.
@@ -91,16 +92,19 @@ pub fn open(url: &StoreUrl, runtime: &Handle) -> Result<Arc<dyn Store>, OpenErro
     })
 }
 
-/// Sweeps the store every ten seconds for as long as somebody else holds it.
+/// Between two sweeps.
+const SWEEPS: Duration = Duration::from_secs(10);
+
+/// Sweeps the store every ten seconds for as long as somebody else holds it. Of several gateways on one
+/// store one does so at a time.
 pub fn keep_swept(store: &Arc<dyn Store>, clock: Clock, runtime: &Handle) {
-    const PERIOD: Duration = Duration::from_secs(10);
     let store = Arc::downgrade(store);
     runtime.spawn(async move {
         let mut last = Ok(());
         loop {
-            tokio::time::sleep(PERIOD).await;
+            tokio::time::sleep(SWEEPS).await;
             let Some(store) = store.upgrade() else { return };
-            let swept = store.sweep(clock.now()).await;
+            let swept = sweep_in_turn(store.as_ref(), clock.now()).await;
             if let Err(error) = &swept {
                 let (level, reason) = (level_of_failed_sweep(&last, error), error.reason());
                 log::log!(
@@ -111,6 +115,19 @@ pub fn keep_swept(store: &Arc<dyn Store>, clock: Clock, runtime: &Handle) {
             last = swept;
         }
     });
+}
+
+/// Sweeps, unless another gateway on the same store has done so since the last time.
+async fn sweep_in_turn(store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
+    if store.is_shared() {
+        let key = Key::new(KeyKind::Sweep, "sweep");
+        // A little less, so that one gateway alone has each turn.
+        let until = now + SWEEPS * 9 / 10;
+        if store.insert(&key, b"1", Some(until), now).await? != Inserted::New {
+            return Ok(());
+        }
+    }
+    store.sweep(now).await
 }
 
 /// The view of the revocations reports outages, and this one does no harm. What can't be read keeps

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Index, Key, Table};
-use crate::revocation::{Cursor, Revocation};
+use crate::revocation::{Cursor, Hint, Revocation};
 use crate::store::{COUNT_SKEW, Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 
@@ -317,15 +317,19 @@ impl Store for Memory {
         let state = self.state.lock();
         let live = state
             .revocations
-            .range(after.0.saturating_add(1)..)
+            .range(after.number().saturating_add(1)..)
             .filter(|(_, revocation)| now < revocation.expires)
             .map(|(_, revocation)| revocation.clone())
             .collect();
-        Ok((live, Cursor(state.last_revocation)))
+        Ok((live, Cursor::at(state.last_revocation)))
     }
 
-    async fn revocation_hint(&self, limit: Duration) {
+    async fn revocation_hint(&self, limit: Duration) -> Hint {
         let _ = tokio::time::timeout(limit, self.revoked.notified()).await;
+        Hint {
+            look: true,
+            ..Hint::default()
+        }
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use crate::backup::StoreBackup;
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Index, Key, Table};
-use crate::revocation::{Cursor, Revocation};
+use crate::revocation::{Cursor, Hint, ListHead, Revocation};
 use crate::store::{Examined, Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_metrics::{CounterFamily, Histogram, Metrics};
@@ -41,12 +41,13 @@ enum Operation {
     Count,
     Revoke,
     Revocations,
+    RevocationHead,
     Sweep,
     Ping,
 }
 
 /// Their names, in the same order.
-const OPERATIONS: [&str; 17] = [
+const OPERATIONS: [&str; 18] = [
     "epoch",
     "get",
     "put",
@@ -62,6 +63,7 @@ const OPERATIONS: [&str; 17] = [
     "count",
     "revoke",
     "revocations",
+    "revocation_head",
     "sweep",
     "ping",
 ];
@@ -218,8 +220,13 @@ impl Store for Metered {
         self.measure(Operation::Revocations, work).await
     }
 
-    async fn revocation_hint(&self, limit: Duration) {
-        self.store.revocation_hint(limit).await;
+    async fn revocation_head(&self, candidate: &StoreEpoch) -> Result<ListHead, StoreError> {
+        let work = self.store.revocation_head(candidate);
+        self.measure(Operation::RevocationHead, work).await
+    }
+
+    async fn revocation_hint(&self, limit: Duration) -> Hint {
+        self.store.revocation_hint(limit).await
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

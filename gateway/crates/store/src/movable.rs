@@ -16,7 +16,7 @@ use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Index, Key, Table};
 use crate::neighbour::{Neighbour, Remote};
-use crate::revocation::{Cursor, Revocation};
+use crate::revocation::{Cursor, Hint, ListHead, Revocation};
 use crate::store::{Examined, Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 
@@ -206,16 +206,26 @@ impl Store for Movable {
         self.here().await?.revocations(after, now).await
     }
 
-    /// Nobody waits for hints of a store that is to be moved.
-    async fn revocation_hint(&self, limit: Duration) {
+    async fn revocation_head(&self, candidate: &StoreEpoch) -> Result<ListHead, StoreError> {
+        self.here().await?.revocation_head(candidate).await
+    }
+
+    /// Nobody waits for hints of a store that is to be moved. What it had not told yet is in its list:
+    /// whoever waits is sent there.
+    async fn revocation_hint(&self, limit: Duration) -> Hint {
+        let look = Hint {
+            look: true,
+            ..Hint::default()
+        };
         let mut place = self.place.subscribe();
         let store = place.borrow_and_update().clone();
         let Some(store) = store else {
-            return sleep(limit.min(LOOK_AGAIN)).await;
+            sleep(limit.min(LOOK_AGAIN)).await;
+            return look;
         };
         tokio::select! {
-            () = store.revocation_hint(limit) => {}
-            _ = place.changed() => {}
+            hint = store.revocation_hint(limit) => hint,
+            _ = place.changed() => look,
         }
     }
 

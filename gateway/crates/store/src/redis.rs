@@ -1,7 +1,10 @@
-//! The store that replicas share: one Redis server (6.2 or newer; no Cluster).
+//! The store that replicas share: Redis (6.2 or newer), one server or a cluster.
 //!
 //! Owns: the layout of the keys, one script for each promise. Not: connections and deadlines
-//! (`connection`).
+//! (`connection`), which of them (`line`), and which keys share a slot of a cluster (`spaces`).
+//!
+//! On one server `{prefix}` is the prefix of the URL. In a cluster each of these stands in a space that has
+//! a slot: records and counts in one of many, the rest in a common one.
 //!
 //! | key | type | what |
 //! |---|---|---|
@@ -12,7 +15,8 @@
 //! | `{prefix}:count:{key}` | hash | `count`, `ends` |
 //! | `{prefix}:revocations` | sorted set | `{end}:{id}` by number; at 0 the seal |
 //! | `{prefix}:revocations:ends` | sorted set | the same by end |
-//! | `{prefix}:revocations:last` | string | the last number; its messages are the hints |
+//! | `{prefix}:revocations:last` | string | the last number; its messages are what was appended |
+//! | `{prefix}:revocations:digest` | string | `{number}:{digest}` of all that was appended |
 //! | `{prefix}:birth` | string | the epoch |
 //! | `{prefix}:ping` | string | when a write was last tried |
 //!
@@ -38,16 +42,24 @@
 //! back: the list of revocations carries a seal, and an epoch without the list that it was made
 //! with counts as none. The store is then as good as emptied, and older tokens are refused.
 
+mod cluster;
 mod connection;
 mod examine;
 mod failure;
-mod names;
+mod hints;
+mod line;
+mod lists;
+mod merge;
 mod reach;
 mod refusals;
 mod replicas;
 mod scripts;
 mod sentinels;
+mod slots;
+mod spaces;
 mod target;
+mod topology;
+mod values;
 
 use std::time::Duration;
 
@@ -55,161 +67,84 @@ use async_trait::async_trait;
 use redis::{Cmd, FromRedisValue, ScriptInvocation};
 use tokio::runtime::Handle;
 
-use self::connection::{Request, SharedConnection};
-use self::names::{in_expiry, index_names};
-use self::scripts::{COUNT, ENTER, EPOCH, LIST, REVOKE, SWEEP, VALUES};
-use self::target::Target;
+use self::connection::Request;
+use self::hints::read_entry;
+use self::line::Line;
+use self::scripts::{COUNT, ENTER, HEAD, REVOKE, SIZES};
+use self::spaces::{Space, Spaces, index_names};
+use self::values::{Operation, Outcome};
 use crate::epoch::StoreEpoch;
 use crate::error::{Corrupt, OpenError, StoreError};
 use crate::key::{CountKey, Index, Key, Table};
-use crate::revocation::{Cursor, Revocation};
+use crate::revocation::{Cursor, Hint, ListHead, Revocation};
 use crate::store::{COUNT_SKEW, Examined, Inserted, Sizes, Store, TakeOutcome};
-use crate::url::RedisUrl;
+use crate::url::{RedisUrl, Servers};
 use gateway_core::clock::Timestamp;
 
 /// How long after its time Redis itself drops a value.
 const BACKSTOP: Duration = Duration::from_secs(3600);
 /// Later than this is never: a number that Lua and Redis still hold exactly.
 const FAR: u64 = 1 << 52;
-/// Entries that one step of a sweep removes.
-const SWEPT: usize = 500;
 /// Revocations in one page.
 const PAGE: usize = 5_000;
 
 /// The store in Redis.
 #[derive(Debug)]
 pub struct Redis {
-    connection: SharedConnection,
-    prefix: String,
+    line: Line,
+    spaces: Spaces,
     /// How many replicas of Redis must have a write.
     wait: u32,
-}
-
-/// An operation of `values.lua`, with all that it needs.
-#[derive(Default)]
-struct Operation<'a> {
-    name: &'static str,
-    now: Option<Timestamp>,
-    value: &'a [u8],
-    expires: Option<Timestamp>,
-    seen: &'a [u8],
 }
 
 impl Redis {
     /// The store behind `url`. Nothing is connected yet, and the server may come and go. `runtime`
     /// must outlive the store.
     pub fn open(url: &RedisUrl, runtime: Handle) -> Result<Self, OpenError> {
-        let channel = format!("{}:revocations:last", url.prefix);
+        let spaces = match url.servers {
+            Servers::Cluster(_) => Spaces::of_cluster(&url.prefix),
+            Servers::One(_) | Servers::Sentinels(_) => Spaces::one(&url.prefix),
+        };
+        let channel = spaces.common().name("revocations:last");
         Ok(Self {
-            connection: SharedConnection::new(Target::new(url)?, url.wait, channel, runtime),
-            prefix: url.prefix.clone(),
+            line: Line::new(url, &spaces, channel, runtime)?,
+            spaces,
             wait: url.wait,
         })
     }
 
-    /// A page of a table, or of an index of it.
-    async fn page(
+    async fn ask<T: FromRedisValue + Send + 'static>(
         &self,
-        table: Table,
-        index: Option<&Index>,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let (keys, what) = match index {
-            Some(index) => (
-                format!("{}{}", self.indexes_of(table), index.name()),
-                "index",
-            ),
-            None => (self.keys_of(table), "table"),
-        };
-        let start = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
-        let mut script = LIST.prepare_invoke();
-        script
-            .key(keys)
-            .arg(self.name(&format!("{}:", table.name())))
-            .arg(start)
-            .arg(limit)
-            .arg(now.millis())
-            .arg(what);
-        let flat: Vec<Vec<u8>> = self.script(script).await?;
-        let mut page = Vec::with_capacity(flat.len() / 2);
-        let mut flat = flat.into_iter();
-        while let (Some(key), Some(value)) = (flat.next(), flat.next()) {
-            page.push((String::from_utf8(key).map_err(|_| strange())?, value));
-        }
-        Ok(page)
+        space: &Space,
+        request: Request,
+    ) -> Result<T, StoreError> {
+        Ok(self.line.attempt(space, request).await?)
     }
 
     async fn command<T: FromRedisValue + Send + 'static>(
         &self,
+        space: &Space,
         command: Cmd,
     ) -> Result<T, StoreError> {
-        self.connection.query(Request::command(command)).await
+        self.ask(space, Request::command(command)).await
     }
 
     async fn script<T: FromRedisValue + Send + 'static>(
         &self,
+        space: &Space,
         script: ScriptInvocation<'static>,
     ) -> Result<T, StoreError> {
-        self.connection.query(Request::script(script)).await
+        self.ask(space, Request::script(script)).await
     }
 
     /// A script that writes what is acknowledged.
     async fn write<T: FromRedisValue + Send + 'static>(
         &self,
+        space: &Space,
         script: ScriptInvocation<'static>,
     ) -> Result<T, StoreError> {
-        let request = Request::script(script).durable();
-        self.connection.query(request).await
+        self.ask(space, Request::script(script).durable()).await
     }
-
-    /// Runs `values.lua`: one word of outcome, and for some outcomes a value.
-    async fn value(&self, key: &Key, operation: Operation<'_>) -> Result<Outcome, StoreError> {
-        let expires = operation
-            .expires
-            .map(Timestamp::millis)
-            .filter(|millis| *millis < FAR);
-        let backstop = expires.unwrap_or_default() + millis(BACKSTOP);
-        let indexes = self.indexes_of(key.table());
-        let mut script = VALUES.prepare_invoke();
-        script
-            .key(self.record(key))
-            .key(self.keys_of(key.table()))
-            .key(self.name("expiry"));
-        for name in key.indexes() {
-            script.key(format!("{indexes}{name}"));
-        }
-        script
-            .arg(operation.name)
-            .arg(key.name())
-            .arg(in_expiry(key))
-            .arg(operation.now.map_or(0, Timestamp::millis))
-            .arg(operation.value)
-            .arg(expires.map_or_else(String::new, |millis| millis.to_string()))
-            .arg(backstop)
-            .arg(operation.seen)
-            .arg(indexes)
-            .arg(index_names(key));
-        let answer = self.write(script).await;
-        let mut answer: Vec<Vec<u8>> = answer.map_err(|error| error.of_record(key.kind()))?;
-        let value = (answer.len() > 1).then(|| answer.swap_remove(1));
-        match (answer.first().map(Vec::as_slice), value) {
-            (Some(b"done" | b"new"), None) => Ok(Outcome::Done),
-            (Some(b"unknown" | b"other"), None) => Ok(Outcome::Missed),
-            (Some(b"fresh"), Some(value)) => Ok(Outcome::Fresh(value)),
-            (Some(b"exists" | b"again"), Some(value)) => Ok(Outcome::Present(value)),
-            _ => Err(strange()),
-        }
-    }
-}
-
-/// What `values.lua` met.
-enum Outcome {
-    Done,
-    Missed,
-    Fresh(Vec<u8>),
-    Present(Vec<u8>),
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -224,21 +159,14 @@ fn strange() -> StoreError {
 #[async_trait]
 impl Store for Redis {
     async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError> {
-        let candidate = serde_json::to_vec(candidate).expect("an epoch is a text and a number");
-        let mut script = EPOCH.prepare_invoke();
-        script
-            .key(self.name("birth"))
-            .key(self.name("revocations"))
-            .arg(candidate);
-        // One that a failover loses is replaced by a later one, which refuses more.
-        let found: Vec<u8> = self.script(script).await?;
-        serde_json::from_slice(&found).map_err(|_| strange())
+        Ok(self.revocation_head(candidate).await?.epoch)
     }
 
     async fn get(&self, key: &Key, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
         let mut command = redis::cmd("HMGET");
-        command.arg(self.record(key)).arg("value").arg("expires");
-        let found = self.command(command).await;
+        let space = self.spaces.of(key);
+        command.arg(space.record(key)).arg("value").arg("expires");
+        let found = self.command(space, command).await;
         let (value, expires): (Option<Vec<u8>>, Option<u64>) =
             found.map_err(|error| error.of_record(key.kind()))?;
         Ok(value.filter(|_| expires.is_none_or(|expires| now.millis() < expires)))
@@ -353,18 +281,29 @@ impl Store for Redis {
     }
 
     async fn enter(&self, keys: &[Key]) -> Result<usize, StoreError> {
-        let Some(first) = keys.first() else {
-            return Ok(0);
-        };
-        let mut script = ENTER.prepare_invoke();
-        script.arg(self.indexes_of(first.table()));
-        for key in keys {
-            script
-                .key(self.record(key))
-                .arg(key.name())
-                .arg(index_names(key));
+        let mut entered = 0;
+        for space in self.spaces.buckets() {
+            let mut script = ENTER.prepare_invoke();
+            let mut is_any = false;
+            for key in keys {
+                if self.spaces.of(key).slot() != space.slot() {
+                    continue;
+                }
+                if !is_any {
+                    script.arg(space.indexes_of(key.table()));
+                    is_any = true;
+                }
+                script
+                    .key(space.record(key))
+                    .arg(key.name())
+                    .arg(index_names(key));
+            }
+            if !is_any {
+                continue;
+            }
+            entered += self.write::<usize>(space, script).await?;
         }
-        self.write(script).await
+        Ok(entered)
     }
 
     async fn extend(
@@ -388,14 +327,20 @@ impl Store for Redis {
 
     async fn sizes(&self) -> Result<Sizes, StoreError> {
         let mut sizes = Sizes::default();
-        for (size, table) in sizes.tables.iter_mut().zip(Table::ALL) {
-            let mut command = redis::cmd("ZCARD");
-            command.arg(self.keys_of(table));
-            *size = self.command(command).await?;
+        for space in self.spaces.buckets() {
+            let mut script = SIZES.prepare_invoke();
+            for table in Table::ALL {
+                script.key(space.keys_of(table));
+            }
+            let here: Vec<usize> = self.script(space, script).await?;
+            for (sum, here) in sizes.tables.iter_mut().zip(here) {
+                *sum += here;
+            }
         }
+        let common = self.spaces.common();
         let mut command = redis::cmd("ZCARD");
-        command.arg(self.name("revocations:ends"));
-        sizes.revocations = self.command(command).await?;
+        command.arg(common.name("revocations:ends"));
+        sizes.revocations = self.command(common, command).await?;
         Ok(sizes)
     }
 
@@ -409,28 +354,31 @@ impl Store for Redis {
         window: Duration,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
+        let space = self.spaces.of_count(key);
         let mut script = COUNT.prepare_invoke();
         script
-            .key(self.name(&format!("count:{}", key.name())))
+            .key(space.count(key))
             .arg(now.millis())
             .arg((now + window).millis().min(FAR))
-            .arg(millis(window) + millis(BACKSTOP))
+            // Strangers make counts: Redis keeps none much longer than it counts.
+            .arg(millis(window) + 2 * millis(COUNT_SKEW))
             .arg(millis(COUNT_SKEW));
-        self.script(script).await
+        self.script(space, script).await
     }
 
     async fn revoke(&self, revocation: &Revocation, _: Timestamp) -> Result<(), StoreError> {
         let end = revocation.expires.millis().min(FAR);
+        let common = self.spaces.common();
         let mut script = REVOKE.prepare_invoke();
         script
-            .key(self.name("revocations"))
-            .key(self.name("revocations:ends"))
-            .key(self.name("revocations:last"))
+            .key(common.name("revocations"))
+            .key(common.name("revocations:ends"))
+            .key(common.name("revocations:last"))
+            .key(common.name("revocations:digest"))
             .arg(format!("{end}:{}", revocation.id))
             .arg(end)
-            .arg(self.name("revocations:last"));
-        let _number: u64 = self.write(script).await?;
-        self.connection.give_hint();
+            .arg(common.name("revocations:last"));
+        let _number: u64 = self.write(common, script).await?;
         Ok(())
     }
 
@@ -439,49 +387,72 @@ impl Store for Redis {
         after: Cursor,
         now: Timestamp,
     ) -> Result<(Vec<Revocation>, Cursor), StoreError> {
+        let common = self.spaces.common();
         let mut command = redis::cmd("ZRANGEBYSCORE");
         command
-            .arg(self.name("revocations"))
-            .arg(format!("({}", after.0))
+            .arg(common.name("revocations"))
+            .arg(format!("({}", after.number()))
             .arg("+inf")
             .arg("WITHSCORES")
             .arg("LIMIT")
             .arg(0)
             .arg(PAGE);
-        let rows: Vec<(String, u64)> = self.command(command).await?;
+        let rows: Vec<(String, u64)> = self.command(common, command).await?;
         let mut cursor = after;
         let mut live = Vec::with_capacity(rows.len());
         for (entry, number) in rows {
-            cursor = Cursor(number);
-            let (end, id) = entry.split_once(':').ok_or_else(strange)?;
-            let expires = Timestamp::from_millis(end.parse().map_err(|_| strange())?);
-            if now < expires {
-                let id = id.to_owned();
-                live.push(Revocation { id, expires });
+            cursor = cursor.after(number, &entry);
+            let revocation = read_entry(&entry).ok_or_else(strange)?;
+            if now < revocation.expires {
+                live.push(revocation);
             }
         }
         Ok((live, cursor))
     }
 
-    async fn revocation_hint(&self, limit: Duration) {
-        self.connection.hint(limit).await;
+    async fn revocation_head(&self, candidate: &StoreEpoch) -> Result<ListHead, StoreError> {
+        let candidate = serde_json::to_vec(candidate).expect("an epoch is a text and a number");
+        let common = self.spaces.common();
+        let mut script = HEAD.prepare_invoke();
+        script
+            .key(common.name("birth"))
+            .key(common.name("revocations"))
+            .key(common.name("revocations:last"))
+            .key(common.name("revocations:digest"))
+            .arg(candidate)
+            .arg(common.name("revocations:last"));
+        // An epoch that a failover loses is replaced by a later one, which refuses more.
+        let (epoch, last, digest, followers): (Vec<u8>, u64, String, u32) =
+            self.script(common, script).await?;
+        let end = Cursor::at(last);
+        let end = match digest.split_once(':') {
+            Some((covers, digest)) => {
+                end.with_digest(covers.parse().map_err(|_| strange())?, digest)
+            }
+            // Before the first, the same one is known everywhere.
+            None if last == 0 => end.with_digest(0, &"0".repeat(40)),
+            None => end,
+        };
+        Ok(ListHead {
+            epoch: serde_json::from_slice(&epoch).map_err(|_| strange())?,
+            end: Some(end),
+            followers,
+        })
+    }
+
+    async fn revocation_hint(&self, limit: Duration) -> Hint {
+        self.line.hints().wait(limit).await
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
-        loop {
-            let mut script = SWEEP.prepare_invoke();
-            script
-                .key(self.name("expiry"))
-                .key(self.name("revocations"))
-                .key(self.name("revocations:ends"))
-                .arg(now.millis())
-                .arg(SWEPT)
-                .arg(&self.prefix);
-            let swept: usize = self.script(script).await?;
-            if swept < SWEPT {
-                return Ok(());
+        let mut outcome = self.sweep_space(self.spaces.common(), now).await;
+        for space in self.spaces.buckets() {
+            // One that is away keeps the others no longer than they need.
+            if space.slot() != self.spaces.common().slot() {
+                outcome = self.sweep_space(space, now).await.and(outcome);
             }
         }
+        outcome
     }
 
     async fn examine(&self) -> Examined {
@@ -489,10 +460,10 @@ impl Store for Redis {
     }
 
     async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
+        let common = self.spaces.common();
         let mut command = redis::cmd("SET");
-        command.arg(self.name("ping")).arg(now.millis());
-        let request = Request::command(command).durable();
-        self.connection.query(request).await
+        command.arg(common.name("ping")).arg(now.millis());
+        self.ask(common, Request::command(command).durable()).await
     }
 }
 

@@ -5,17 +5,157 @@
 //! given within a time, or signed with a key.
 
 use std::fmt;
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::epoch::StoreEpoch;
 use gateway_core::account::AccountId;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{GrantId, UserId};
 
 /// A position in the list of revocations; opaque outside of the store that gave it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Cursor(pub u64);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Of the last entry before it.
+    number: u64,
+    /// A digest of all that was appended up to an entry, with the number of that one.
+    digest: Option<(u64, Digest)>,
+}
+
+/// SHA-1, which scripts of Redis can count. It tells whether two lists are the same one; nobody who could
+/// gain by two that look alike can write to either.
+type Digest = [u8; 20];
+
+/// Where the list of revocations ends, and the epoch of the store that it is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListHead {
+    /// The epoch.
+    pub epoch: StoreEpoch,
+    /// The end; `None` where asking costs as much as reading on.
+    pub end: Option<Cursor>,
+    /// How many follow it, as far as the store can tell.
+    pub followers: u32,
+}
+
+/// An entry that was appended, as a store tells of it at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub(crate) number: u64,
+    /// As it stands in the list.
+    pub(crate) entry: String,
+    /// What it says.
+    pub revocation: Revocation,
+}
+
+/// What a store told of its list of revocations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hint {
+    /// What was appended, in order.
+    pub appended: Vec<Appended>,
+    /// Whether there may be more than that.
+    pub look: bool,
+}
+
+impl Cursor {
+    /// After the entry of this number.
+    pub(crate) const fn at(number: u64) -> Self {
+        Self {
+            number,
+            digest: None,
+        }
+    }
+
+    /// The number of the last entry before it.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The same with a digest of everything up to an entry: its number, and 40 hexadecimal digits.
+    pub(crate) fn with_digest(self, number: u64, digest: &str) -> Self {
+        let digest = read_digest(digest).map(|digest| (number, digest));
+        Self { digest, ..self }
+    }
+
+    /// Whether a digest tells what it is the position in.
+    pub(crate) fn has_digest(&self) -> bool {
+        self.digest.is_some_and(|(covers, _)| covers == self.number)
+    }
+
+    /// The place to read everything from, to come to `end` and know it.
+    pub(crate) const fn from_the_start(end: &Self) -> Self {
+        Self {
+            number: 0,
+            digest: end.digest,
+        }
+    }
+
+    /// The position after one more entry.
+    pub(crate) fn after(self, number: u64, entry: &str) -> Self {
+        let digest = match self.digest {
+            Some((known, digest)) if known + 1 == number => Some((number, next(&digest, entry))),
+            // What a digest covers already.
+            Some((known, _)) if number <= known => self.digest,
+            _ => None,
+        };
+        Self { number, digest }
+    }
+
+    /// The position after what was appended, if nothing is missing before it.
+    pub(crate) fn following(self, appended: &Appended) -> Option<Self> {
+        match appended.number {
+            number if number == self.number + 1 => Some(self.after(number, &appended.entry)),
+            number if number <= self.number => Some(self),
+            _ => None,
+        }
+    }
+
+    /// Where the last entries have been forgotten there is nothing to read of them.
+    pub(crate) fn not_before(self, end: &Self) -> Self {
+        Self {
+            number: self.number.max(end.number),
+            ..self
+        }
+    }
+
+    /// Whether the list up to here is the very list up to `other`; `None` if that can't be told.
+    pub(crate) fn is_same(&self, other: &Self) -> Option<bool> {
+        if self.number != other.number {
+            return Some(false);
+        }
+        match (self.digest, other.digest) {
+            (Some((at, one)), Some((other_at, other))) if at == self.number && other_at == at => {
+                Some(one == other)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// As `revoke.lua` counts it.
+fn next(digest: &Digest, entry: &str) -> Digest {
+    let mut text = String::with_capacity(41 + entry.len());
+    for byte in digest {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text.push('\n');
+    text.push_str(entry);
+    let algorithm = &ring::digest::SHA1_FOR_LEGACY_USE_ONLY;
+    let sum = ring::digest::digest(algorithm, text.as_bytes());
+    sum.as_ref().try_into().expect("SHA-1 has 20 bytes")
+}
+
+fn read_digest(text: &str) -> Option<Digest> {
+    let mut digest = Digest::default();
+    if text.len() != 2 * digest.len() || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(digest)
+}
 
 /// Something was revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +238,41 @@ fn signing_key(text: &str) -> Option<Revoked> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_position_tells_whether_two_lists_are_the_same() {
+        let start = "00".repeat(20);
+        let cursor = Cursor::at(7).with_digest(7, &start);
+        let entry = |number, text: &str| Appended {
+            number,
+            entry: text.to_owned(),
+            revocation: Revocation {
+                id: text.to_owned(),
+                expires: Timestamp::from_secs(1),
+            },
+        };
+        let on = cursor.following(&entry(8, "1:a")).unwrap();
+        assert_eq!(on.is_same(&cursor.after(8, "1:a")), Some(true));
+        assert_eq!(on.is_same(&cursor.after(8, "1:b")), Some(false));
+        assert_eq!(on.is_same(&cursor), Some(false));
+        assert_eq!(on.following(&entry(8, "1:a")), Some(on), "told twice");
+        assert_eq!(on.following(&entry(10, "1:c")), None, "one is missing");
+        // One that a version before wrote changes no digest.
+        assert_eq!(on.after(10, "1:c").is_same(&Cursor::at(10)), None);
+        assert_eq!(
+            Cursor::at(9)
+                .with_digest(8, &start)
+                .is_same(&on.after(9, "")),
+            None
+        );
+        // Read from the start, where the first and the last are forgotten.
+        let end = Cursor::at(9).with_digest(9, &start);
+        let read = Cursor::from_the_start(&end).after(5, "1:x").after(8, "1:y");
+        assert_eq!(read.not_before(&end).is_same(&end), Some(true));
+        let more = read.after(10, "1:z");
+        assert_eq!(more.is_same(&end.after(10, "1:z")), Some(true));
+        assert_eq!(Cursor::at(1).with_digest(1, "zz"), Cursor::at(1));
+    }
 
     #[test]
     fn what_is_written_is_read_again() {

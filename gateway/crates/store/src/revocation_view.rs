@@ -1,17 +1,13 @@
-//! The revocations, where a call can look at them without a round trip. Owns: following the
-//! store's list. Not: what a revoked grant means for a call (`proxy::admission`).
+//! The revocations, where a call can look at them without a round trip. Not: when it is read
+//! (`revocation_follower`), and what a revoked grant means for a call (`proxy::admission`).
 //!
 //! The same list carries amendments (`grants::amendment`): the later definition of a tool that a
 //! user approved.
 //!
-//! The store's list is the source of truth: it is asked every second, and at once on a hint. A
-//! hint that is lost costs a second, no more. Everything is read anew when the store has another
-//! [`StoreEpoch`], when it was away, and every half minute: a Redis that failed over may have lost the
-//! end of its list and given the same numbers again. An entry once seen is kept until its time,
-//! even if the store has lost it.
+//! An entry once seen is kept until its time, even if the store has lost it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
@@ -19,7 +15,8 @@ use tokio::runtime::Handle;
 
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
-use crate::revocation::{Cursor, Revocation, Revoked};
+use crate::revocation::{Revocation, Revoked};
+use crate::revocation_follower::{Follows, follow};
 use crate::revocation_moments::{NotBefore, add_not_before};
 use crate::revocation_waiters::{RevocationWaiters, WaitKeys};
 use crate::store::Store;
@@ -30,11 +27,6 @@ use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::amendment::{Amended, Amendment};
 use gateway_core::grants::{Grant, GrantId, UserId};
 use gateway_core::policy::RevocationStatus;
-use gateway_core::reason::Reason;
-use gateway_core::secret;
-
-const PERIOD: Duration = Duration::from_secs(1);
-const FULL_READING: Duration = Duration::from_secs(30);
 
 /// What is revoked, as of a moment ago. Knows nothing until its first reading: until then
 /// [`RevocationView::age`] is [`Duration::MAX`].
@@ -277,79 +269,22 @@ impl RevocationView {
     }
 }
 
-async fn follow(view: Weak<RevocationView>, store: Arc<dyn Store>, clock: Clock) {
-    let mut cursor = Cursor::default();
-    let mut epoch: Option<StoreEpoch> = None;
-    let mut full_reading = Instant::now();
-    let mut failing: Option<Reason> = None;
-    while let Some(view) = view.upgrade() {
-        let now = clock.now();
-        if failing.is_some() || full_reading.elapsed() >= FULL_READING {
-            cursor = Cursor::default();
-            full_reading = Instant::now();
-            view.forget_expired(now);
-        }
-        match read(&view, store.as_ref(), &mut cursor, &mut epoch, now).await {
-            Ok(()) => {
-                if failing.take().is_some() {
-                    log::info!(event = "store_back"; "the store answers again");
-                }
-            }
-            Err(error) => {
-                view.state.write().fault = Some(error.clone());
-                let reason = error.reason();
-                if failing.replace(reason) != Some(reason) {
-                    log_failing(&error);
-                }
-            }
-        }
-        drop(view);
-        store.revocation_hint(PERIOD).await;
+impl Follows for RevocationView {
+    fn add(&self, revocations: &[Revocation]) {
+        self.add(revocations);
     }
-}
 
-fn log_failing(error: &StoreError) {
-    let (event, hint) = match error {
-        StoreError::Corrupt(_) => (
-            "store_corrupt",
-            "valid tokens work for one more minute; what the store holds must be mended or restored, \
-             waiting does not help",
-        ),
-        StoreError::Away(_) | StoreError::Conflict(_) => (
-            "store_away",
-            "valid tokens work for one more minute; login and token answer 503",
-        ),
-    };
-    log::error!(event = event, hint = hint; "{error}");
-}
+    fn confirm(&self, epoch: StoreEpoch, now: Timestamp) {
+        self.confirm(epoch, now);
+    }
 
-/// One reading to the end of the list.
-async fn read(
-    view: &RevocationView,
-    store: &dyn Store,
-    cursor: &mut Cursor,
-    epoch: &mut Option<StoreEpoch>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let candidate = StoreEpoch {
-        id: secret::identifier("b_", &mut rand::rngs::OsRng),
-        at: now,
-    };
-    let found = store.epoch(&candidate).await?;
-    if epoch.as_ref() != Some(&found) {
-        *cursor = Cursor::default();
+    fn failed(&self, error: StoreError) {
+        self.state.write().fault = Some(error);
     }
-    loop {
-        let (revocations, next) = store.revocations(*cursor, now).await?;
-        view.add(&revocations);
-        if next == *cursor {
-            break;
-        }
-        *cursor = next;
+
+    fn forget_expired(&self, now: Timestamp) {
+        self.forget_expired(now);
     }
-    view.confirm(found.clone(), now);
-    *epoch = Some(found);
-    Ok(())
 }
 
 #[cfg(test)]

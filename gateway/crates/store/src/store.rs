@@ -10,7 +10,7 @@ use crate::backup::StoreBackup;
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Index, Key, Table};
-use crate::revocation::{Cursor, Revocation};
+use crate::revocation::{Cursor, Hint, ListHead, Revocation};
 use gateway_core::clock::Timestamp;
 
 /// What an insertion met.
@@ -166,9 +166,19 @@ pub trait Store: fmt::Debug + Send + Sync {
         now: Timestamp,
     ) -> Result<(Vec<Revocation>, Cursor), StoreError>;
 
-    /// Waits until there may be new revocations, at most `limit`. May return early for no reason.
-    /// For one waiter: a second one may be told late.
-    async fn revocation_hint(&self, limit: Duration);
+    /// Where the list of revocations ends, and the epoch as [`Store::epoch`] gives it: whoever has read up
+    /// to there knows all.
+    async fn revocation_head(&self, candidate: &StoreEpoch) -> Result<ListHead, StoreError> {
+        Ok(ListHead {
+            epoch: self.epoch(candidate).await?,
+            end: None,
+            followers: 1,
+        })
+    }
+
+    /// Waits until there may be new revocations, at most `limit`, and tells what it knows of them. May
+    /// return early for no reason. For one waiter: a second one may be told late, or not.
+    async fn revocation_hint(&self, limit: Duration) -> Hint;
 
     /// Forgets what has expired. Called every few seconds.
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;

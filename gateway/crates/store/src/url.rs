@@ -19,7 +19,8 @@ pub enum StoreUrl {
     /// `file:FOLDER`: the embedded store, for one gateway on one machine.
     Folder(PathBuf),
     /// `redis://`, `rediss://` or `redis+unix://`: shared by replicas. `redis+sentinel://HOST,HOST/NAME`
-    /// and `rediss+sentinel://`: the same, where sentinels know the master.
+    /// and `rediss+sentinel://`: the same, where sentinels know the master. `redis+cluster://HOST,HOST` and
+    /// `rediss+cluster://`: the same on many servers.
     ///
     /// `?prefix=NAME` starts its keys with another word than `gateway`; `?ca=FILE`, with TLS, trusts the
     /// certificate authorities of that PEM file instead of the system's; `?wait=N` acknowledges a write
@@ -34,7 +35,7 @@ pub enum StoreUrlError {
     /// The scheme is not one of ours.
     #[error(
         "the store URL starts with none of file:, memory:, redis://, rediss://, redis+unix://, \
-         redis+sentinel://, rediss+sentinel://"
+         redis+sentinel://, rediss+sentinel://, redis+cluster://, rediss+cluster://"
     )]
     Scheme,
     /// `file:` without a folder, or with a host.
@@ -189,6 +190,14 @@ mod tests {
                 "redis+sentinel://a:1/m?wait=0&sentinel_user=watch",
                 "redis+sentinel://a:1/m/0?sentinel_user=watch&wait=0",
             ),
+            (
+                "redis+cluster://a,b:7000/?prefix=blue",
+                "redis+cluster://a:6379,b:7000?prefix=blue",
+            ),
+            (
+                "rediss+cluster://alice@a/0?wait=2&ca=/etc/ca.pem",
+                "rediss+cluster://alice@a:6379?ca=/etc/ca.pem&wait=2",
+            ),
         ] {
             assert_eq!(printed(text), shown);
             assert_eq!(printed(shown), shown, "it is read again");
@@ -257,7 +266,11 @@ mod tests {
             ("redis+sentinel://a,b", StoreUrlError::Sentinels),
             ("redis+sentinel://a,b//1", StoreUrlError::Sentinels),
             ("redis+sentinel://a/m%20n", StoreUrlError::Sentinels),
-            ("redis+sentinel:a/m", StoreUrlError::Sentinels),
+            (
+                "redis+sentinel:a/m",
+                StoreUrlError::Redis("it names no host".into()),
+            ),
+            ("redis+cluster://a?prefix={b}", StoreUrlError::Prefix),
         ] {
             assert_eq!(text.parse::<StoreUrl>().expect_err(text), error);
         }
@@ -271,6 +284,8 @@ mod tests {
             "redis+sentinel://:secret@a,x/y/m",
             "redis+sentinel://:secret@a,b/m/not-a-number",
             "redis+sentinel://:secret@a,b/m#x",
+            "redis+cluster://:secret@a/1",
+            "redis+cluster:secret",
         ] {
             let error = text.parse::<StoreUrl>().expect_err(text).to_string();
             assert!(!error.contains("secret"), "{error}");

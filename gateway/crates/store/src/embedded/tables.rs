@@ -186,9 +186,9 @@ impl Snapshot {
         let table = self.0.open_table(REVOCATIONS)?;
         let mut cursor = after;
         let mut live = Vec::new();
-        for row in table.range(after.0.saturating_add(1)..)?.take(PAGE) {
+        for row in table.range(after.number().saturating_add(1)..)?.take(PAGE) {
             let (number, row) = row?;
-            cursor = Cursor(number.value());
+            cursor = Cursor::at(number.value());
             let (id, expires) = row.value();
             if now.millis() < expires {
                 live.push(Revocation {

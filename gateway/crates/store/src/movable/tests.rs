@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixListener;
+use tokio::runtime::Handle;
 
 use super::*;
 use crate::contract;
 use crate::journal::Journal;
 use crate::memory::Memory;
 use crate::neighbour;
+use crate::revocation_view::RevocationView;
 use gateway_core::clock::Clock;
+use gateway_core::grants::GrantId;
 
 /// A socket at which questions about `store` are answered.
 fn served(store: Arc<dyn Store>) -> PathBuf {
@@ -76,5 +79,36 @@ async fn it_is_closed_once_nobody_uses_it_and_a_hint_does_not_keep_it() {
         .await
         .expect("it waits for nobody")
         .unwrap();
-    follower.await.unwrap();
+    let hint = follower.await.unwrap();
+    assert!(hint.look, "what it had not told is looked for");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revocations_are_followed_to_where_the_store_is() {
+    let (there, now) = (Arc::new(Memory::new()), Clock.now());
+    let movable = Arc::new(Movable::new(Arc::new(Memory::new())));
+    let store: Arc<dyn Store> = movable.clone();
+    let view = RevocationView::follow(Arc::clone(&store), Clock, &Handle::current());
+    let revoke = async |id: &str| {
+        let revocation = Revocation {
+            id: id.to_owned(),
+            expires: now + Duration::from_secs(60),
+        };
+        store.revoke(&revocation, now).await.unwrap();
+        let grant = GrantId::new(id);
+        let known = timeout(Duration::from_secs(5), view.until_revoked(&grant)).await;
+        known.unwrap_or_else(|_| panic!("{id} is not known"));
+    };
+    revoke("g_here").await;
+    movable.close().await.unwrap();
+    movable.moved(Neighbour::at(served(there.clone())));
+    revoke("g_there").await;
+    assert!(view.is_revoked(&GrantId::new("g_here")));
+    let candidate = StoreEpoch {
+        id: "b_later".to_owned(),
+        at: now,
+    };
+    let head = store.revocation_head(&candidate).await.unwrap();
+    assert_eq!(head, there.revocation_head(&candidate).await.unwrap());
+    assert_ne!(head.epoch, candidate, "the view's was the first");
 }

@@ -8,7 +8,7 @@ use crate::base64_bytes::Base64;
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Index, Key, Table};
-use crate::revocation::{Cursor, Revocation};
+use crate::revocation::{Cursor, ListHead, Revocation};
 use crate::store::{Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 
@@ -32,6 +32,7 @@ pub enum Operation {
     Count(CountKey, Duration, Timestamp),
     Revoke(Revocation, Timestamp),
     Revocations(Cursor, Timestamp),
+    RevocationHead(StoreEpoch),
     Sweep(Timestamp),
     Ping(Timestamp),
 }
@@ -50,6 +51,7 @@ pub(super) enum Reply {
     Number(u64),
     Sizes(Sizes),
     Revocations(Vec<Revocation>, Cursor),
+    RevocationHead(ListHead),
 }
 
 /// Does what was asked for.
@@ -96,6 +98,10 @@ pub(super) async fn perform(store: &dyn Store, operation: Operation) -> Result<R
         O::Revocations(after, now) => {
             let (revocations, next) = store.revocations(after, now).await?;
             Ok(Reply::Revocations(revocations, next))
+        }
+        O::RevocationHead(candidate) => {
+            let head = store.revocation_head(&candidate).await;
+            head.map(Reply::RevocationHead)
         }
         O::Sweep(now) => store.sweep(now).await.map(done),
         O::Ping(now) => store.ping(now).await.map(done),

@@ -11,7 +11,7 @@ use crate::base64_bytes::Base64;
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Index, Key, Table};
-use crate::revocation::{Cursor, Revocation};
+use crate::revocation::{Cursor, Hint, ListHead, Revocation};
 use crate::store::{Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 
@@ -161,8 +161,17 @@ impl Store for Remote {
         expect!(asked, Reply::Revocations(revocations, next) => (revocations, next))
     }
 
-    async fn revocation_hint(&self, limit: Duration) {
+    async fn revocation_head(&self, candidate: &StoreEpoch) -> Result<ListHead, StoreError> {
+        let operation = Operation::RevocationHead(candidate.clone());
+        expect!(self.0.perform(operation), Reply::RevocationHead(head) => head)
+    }
+
+    async fn revocation_hint(&self, limit: Duration) -> Hint {
         tokio::time::sleep(limit.min(PERIOD)).await;
+        Hint {
+            look: true,
+            ..Hint::default()
+        }
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -13,19 +13,19 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, PushInfo, PushKind, RedisResult, Role,
-    ScriptInvocation,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, PushInfo, PushKind, RedisError,
+    RedisResult, Role, ScriptInvocation, ServerErrorKind,
 };
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 
 use super::failure::{Failure, Found};
+use super::hints::Hints;
 use super::replicas::{Replicated, heard_by};
 use super::target::Target;
-use crate::error::StoreError;
 
 /// For one command, with a new connection if need be.
-const DEADLINE: Duration = Duration::from_secs(1);
+pub(super) const DEADLINE: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_millis(500);
 const RESPONSE: Duration = Duration::from_millis(700);
 /// A connection on which the server refuses commands is given up after this time, because its name
@@ -43,10 +43,11 @@ struct Inner {
     target: Target,
     /// How many replicas must have a write.
     wait: u32,
-    channel: String,
+    /// Where hints come, if they are to come here.
+    channel: Option<String>,
     runtime: Handle,
     current: Mutex<Option<Connection>>,
-    hint: Arc<Notify>,
+    hints: Arc<Hints>,
 }
 
 /// What is asked.
@@ -116,29 +117,21 @@ impl Connection {
 
 impl SharedConnection {
     /// A connection that is made when it is first needed. Its tasks live on `runtime`.
-    pub(super) fn new(target: Target, wait: u32, channel: String, runtime: Handle) -> Self {
+    pub(super) fn new(target: Target, wait: u32, channel: Option<String>, runtime: Handle) -> Self {
         Self(Arc::new(Inner {
             target,
             wait,
             channel,
             runtime,
             current: Mutex::new(None),
-            hint: Arc::new(Notify::new()),
+            hints: Arc::default(),
         }))
     }
 
     /// Sends a request, once, and waits a second at most.
-    pub(super) async fn query<T: FromRedisValue + Send + 'static>(
-        &self,
-        request: Request,
-    ) -> Result<T, StoreError> {
-        Ok(self.attempt(request).await?)
-    }
-
-    /// The same, and what became of it as the library tells it.
     pub(super) async fn attempt<T: FromRedisValue + Send + 'static>(
         &self,
-        request: Request,
+        request: Arc<Request>,
     ) -> Result<T, Failure> {
         let connection = Arc::clone(&self.0);
         // The task that drives a connection lives where it was made, so all are made in one place.
@@ -150,14 +143,16 @@ impl SharedConnection {
         querying.await.unwrap_or(Err(Failure::Stopping))
     }
 
-    /// Waits for a hint.
-    pub(super) async fn hint(&self, limit: Duration) {
-        let _ = tokio::time::timeout(limit, self.0.hint.notified()).await;
+    /// The next request finds a new connection.
+    pub(super) async fn give_up(&self) {
+        if let Some(connection) = self.0.current.lock().await.as_ref() {
+            connection.give_up();
+        }
     }
 
-    /// Tells the waiter of this very gateway.
-    pub(super) fn give_hint(&self) {
-        self.0.hint.notify_one();
+    /// What comes over the channel.
+    pub(super) fn hints(&self) -> &Hints {
+        &self.0.hints
     }
 }
 
@@ -175,6 +170,7 @@ impl Inner {
             },
         };
         if let Err(Failure::Refused(error)) = &answer
+            && !is_about_slots(error)
             && (error.is_io_error() || connection.since.elapsed() > TRUST)
         {
             connection.give_up();
@@ -223,7 +219,9 @@ impl Inner {
                 Some(Replicated::new(connect(&client, &cut).await?, wait))
             }
         };
-        if let Err(error) = wire.subscribe(&self.channel).await {
+        if let Some(channel) = &self.channel
+            && let Err(error) = wire.subscribe(channel).await
+        {
             if error.is_io_error() {
                 return Err(error.into());
             }
@@ -292,20 +290,21 @@ impl Inner {
         &self,
         dead: Arc<AtomicBool>,
     ) -> impl Fn(PushInfo) -> Result<(), redis::aio::SendError> + Send + Sync + 'static {
-        let hint = Arc::clone(&self.hint);
+        let hints = Arc::clone(&self.hints);
         move |push| {
-            match push.kind {
-                PushKind::Message => hint.notify_one(),
-                PushKind::Disconnection => {
-                    dead.store(true, Ordering::Relaxed);
-                    // The waiter's next question finds a new connection, which hears hints again.
-                    hint.notify_one();
-                }
-                _ => {}
+            if push.kind == PushKind::Disconnection {
+                dead.store(true, Ordering::Relaxed);
             }
+            hints.take_in(&push);
             Ok(())
         }
     }
+}
+
+/// A server that has not the slot may have others.
+fn is_about_slots(error: &RedisError) -> bool {
+    use ServerErrorKind::{Ask, Moved, TryAgain};
+    matches!(error.kind(), ErrorKind::Server(Moved | Ask | TryAgain))
 }
 
 /// Notices that a connection is gone.

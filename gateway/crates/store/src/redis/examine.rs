@@ -1,64 +1,71 @@
 //! What about a Redis server endangers what is promised over it, and what will never work with it.
 
+use std::sync::Arc;
+
 use super::Redis;
-use super::connection::Request;
+use super::connection::{Request, SharedConnection};
 use super::failure::Failure;
 use super::refusals::{hopeless, sentence};
 use super::replicas::heard;
 use crate::store::Examined;
 
 impl Redis {
-    /// Looks at the server as it is set up.
+    /// Looks at each server as it is set up.
     pub(super) async fn examined(&self) -> Examined {
-        let command = Request::command(redis::cmd("INFO"));
-        let info: Result<String, Failure> = self.connection.attempt(command).await;
-        match info {
-            Err(failure) => match hopeless(&failure) {
-                Some(sentence) => Examined {
-                    hopeless: Some(sentence),
-                    ..Examined::default()
-                },
-                None => Examined {
-                    away: Some(sentence(&failure)),
-                    ..Examined::default()
-                },
-            },
-            Ok(info) => {
-                let mut unsafe_settings = unsafe_settings(&info, self.keeps_snapshots().await);
-                unsafe_settings.extend(too_few_replicas(&info, self.wait));
-                Examined {
-                    hopeless: self.refuses_two_keys().await,
-                    unsafe_settings,
-                    away: None,
-                }
-            }
+        let mut found = Examined::default();
+        let servers = match self.line.servers().await {
+            Ok(servers) => servers,
+            Err(failure) => return without_an_answer(&failure),
+        };
+        for (name, line) in servers {
+            let command = Request::command(redis::cmd("INFO"));
+            let info: Result<String, Failure> = line.attempt(Arc::new(command)).await;
+            let info = match info {
+                Ok(info) => info,
+                Err(failure) => return without_an_answer(&failure),
+            };
+            let snapshots = keeps_snapshots(&line).await;
+            let doubts = unsafe_settings(&info, snapshots);
+            let doubts = doubts.into_iter().chain(too_few_replicas(&info, self.wait));
+            let named = |doubt: String| match name.as_str() {
+                "" => doubt,
+                name => format!("{name}: {doubt}"),
+            };
+            found.unsafe_settings.extend(doubts.map(named));
         }
-    }
-
-    /// Not every server lets itself be asked.
-    async fn keeps_snapshots(&self) -> Option<bool> {
-        let mut command = redis::cmd("CONFIG");
-        command.arg("GET").arg("save");
-        let pair: Vec<String> = self
-            .connection
-            .attempt(Request::command(command))
-            .await
-            .ok()?;
-        Some(!pair.get(1)?.is_empty())
+        found.hopeless = self.refuses_two_keys().await;
+        found
     }
 
     /// Two keys at a time, which a server of a cluster refuses, and one that does not let us read.
     async fn refuses_two_keys(&self) -> Option<String> {
+        let common = self.spaces.common();
         let mut command = redis::cmd("EXISTS");
         command
-            .arg(self.name("birth"))
-            .arg(self.name("revocations"));
-        let answer = self
-            .connection
-            .attempt::<u64>(Request::command(command))
-            .await;
+            .arg(common.name("birth"))
+            .arg(common.name("revocations"));
+        let request = Request::command(command);
+        let answer = self.line.attempt::<u64>(common, request).await;
         answer.err().as_ref().and_then(hopeless)
     }
+}
+
+fn without_an_answer(failure: &Failure) -> Examined {
+    let hopeless = hopeless(failure);
+    Examined {
+        away: hopeless.is_none().then(|| sentence(failure)),
+        hopeless,
+        unsafe_settings: Vec::new(),
+    }
+}
+
+/// Not every server lets itself be asked.
+async fn keeps_snapshots(line: &SharedConnection) -> Option<bool> {
+    let mut command = redis::cmd("CONFIG");
+    command.arg("GET").arg("save");
+    let request = Request::command(command);
+    let pair: Vec<String> = line.attempt(Arc::new(request)).await.ok()?;
+    Some(!pair.get(1)?.is_empty())
 }
 
 fn unsafe_settings(info: &str, snapshots: Option<bool>) -> Vec<String> {

@@ -12,6 +12,8 @@ pub(super) enum Failure {
     Refused(RedisError),
     /// No sentinel says where the master is.
     Sentinels(SentinelFault),
+    /// No server of a cluster is known to have what was asked for.
+    Cluster(ClusterFault),
     /// What sentinels named as the master is none.
     NotMaster(String),
     /// It may no longer be the master.
@@ -69,5 +71,34 @@ impl SentinelFault {
     /// Whether waiting mends nothing.
     pub(super) const fn is_hopeless(&self) -> bool {
         !matches!(self, Self::Unreachable(_))
+    }
+}
+
+/// Why nobody is known to have a slot.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum ClusterFault {
+    #[error("no server of the Redis Cluster answers: {0}")]
+    Unreachable(String),
+    #[error(
+        "what store.url names is no Redis Cluster: write redis:// in place of redis+cluster:// ({0})"
+    )]
+    NoCluster(String),
+    #[error("no server of the Redis Cluster has slot {0} at the moment")]
+    NoOwner(u16),
+    #[error(
+        "the Redis Cluster is down: a part of it has no server, or most of its servers are away"
+    )]
+    Down,
+    #[error(
+        "the Redis Cluster is moving slot {0} to another server: what is kept there answers again when \
+         that is done"
+    )]
+    Moving(u16),
+}
+
+impl ClusterFault {
+    /// Whether waiting mends nothing.
+    pub(super) const fn is_hopeless(&self) -> bool {
+        matches!(self, Self::NoCluster(_))
     }
 }

@@ -37,6 +37,7 @@ pub(super) fn sentence(failure: &Failure) -> String {
         Failure::Stopping => "the gateway is stopping".to_owned(),
         Failure::Refused(error) => refusal(error),
         Failure::Sentinels(fault) => fault.to_string(),
+        Failure::Cluster(fault) => fault.to_string(),
         Failure::NotMaster(server) => format!(
             "{server} is not the master any more, and the sentinels have not agreed on another yet"
         ),
@@ -82,6 +83,7 @@ pub(super) fn hopeless(failure: &Failure) -> Option<String> {
     match failure {
         Failure::Refused(error) => hopeless_refusal(error),
         Failure::Sentinels(fault) if fault.is_hopeless() => Some(fault.to_string()),
+        Failure::Cluster(fault) if fault.is_hopeless() => Some(fault.to_string()),
         _ => None,
     }
 }
@@ -109,8 +111,7 @@ fn hopeless_refusal(error: &RedisError) -> Option<String> {
              prefix, and its channel (ACL SETUSER)"
         }
         "CROSSSLOT" | "MOVED" | "ASK" | "CLUSTERDOWN" => {
-            "this is a Redis Cluster, over which the gateway can't keep its promises: name a server with \
-             cluster mode off in store.url"
+            "this is a Redis Cluster: write redis+cluster:// in place of redis:// in store.url"
         }
         _ if error.kind() == ErrorKind::AuthenticationFailed || says_password(&said) => {
             "Redis does not take the password, or wants one: check store.password_file, or what stands in \

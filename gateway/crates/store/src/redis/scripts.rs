@@ -9,10 +9,11 @@ pub(super) static VALUES: LazyLock<Script> =
 pub(super) static ENTER: LazyLock<Script> =
     LazyLock::new(|| with_indexes(include_str!("enter.lua")));
 pub(super) static LIST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("list.lua")));
+pub(super) static SIZES: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("sizes.lua")));
 pub(super) static COUNT: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("count.lua")));
-pub(super) static EPOCH: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("epoch.lua")));
+pub(super) static HEAD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("head.lua")));
 pub(super) static REVOKE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("revoke.lua")));
 pub(super) static SWEEP: LazyLock<Script> =

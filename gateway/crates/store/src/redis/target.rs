@@ -1,15 +1,21 @@
-//! Where a connection is made to: the server of the URL, or the master that sentinels name at that moment.
+//! Where a connection is made to: the server of the URL, the master that sentinels name at that moment, or
+//! who has a slot of a cluster then.
 
 use std::fmt;
 use std::sync::Arc;
 
-use redis::Client;
+use redis::{Client, ConnectionAddr, RedisError};
 
 use super::failure::{Failure, Found};
 use super::reach::Reach;
 use super::sentinels::Sentinels;
+use super::topology::Topology;
 use crate::error::OpenError;
-use crate::url::{RedisUrl, Servers};
+use crate::url::SentinelsUrl;
+
+fn refused(error: RedisError) -> OpenError {
+    OpenError::Redis(error.to_string())
+}
 
 /// What connections are made to.
 pub(super) enum Target {
@@ -17,28 +23,31 @@ pub(super) enum Target {
     Server(Client),
     /// The master, as sentinels know it at that moment.
     Master(Arc<Sentinels>, Reach),
+    /// Whoever has a slot of a cluster at that moment.
+    Owner(Arc<Topology>, u16),
 }
 
 impl Target {
-    pub(super) fn new(url: &RedisUrl) -> Result<Self, OpenError> {
-        let reach = Reach::new(url)?;
-        let refused = |error: redis::RedisError| OpenError::Redis(error.to_string());
-        match &url.servers {
-            Servers::One(address) => {
-                let client = reach.client_at(address.clone()).map_err(refused)?;
-                Ok(Self::Server(client))
-            }
-            Servers::Sentinels(named) => {
-                let sentinels = Sentinels::new(named, &reach).map_err(refused)?;
-                Ok(Self::Master(Arc::new(sentinels), reach))
-            }
-        }
+    /// The server of an address.
+    pub(super) fn server(reach: &Reach, address: &ConnectionAddr) -> Result<Self, OpenError> {
+        let client = reach.client_at(address.clone());
+        Ok(Self::Server(client.map_err(refused)?))
+    }
+
+    /// The master that sentinels know.
+    pub(super) fn master(reach: Reach, named: &SentinelsUrl) -> Result<Self, OpenError> {
+        let sentinels = Sentinels::new(named, &reach).map_err(refused)?;
+        Ok(Self::Master(Arc::new(sentinels), reach))
     }
 
     /// A client of the server to connect to now, and of a master how it was found.
     pub(super) async fn find(&self) -> Result<(Client, Option<Found>), Failure> {
         match self {
             Self::Server(client) => Ok((client.clone(), None)),
+            Self::Owner(topology, slot) => {
+                let owner = topology.owner(*slot).await?;
+                Ok((topology.reach().client(owner)?, None))
+            }
             Self::Master(sentinels, reach) => {
                 let found = sentinels.find().await.map_err(Failure::Sentinels)?;
                 let client = reach.client(found.address.clone());
@@ -53,6 +62,7 @@ impl fmt::Debug for Target {
         match self {
             Self::Server(client) => write!(f, "{}", client.get_connection_info().addr()),
             Self::Master(sentinels, _) => sentinels.fmt(f),
+            Self::Owner(topology, slot) => write!(f, "slot {slot} of {}", topology.seeds()),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Redis's own proofs, against real servers that each test starts on a free port of the loopback:
 //! the contract, and a server that dies, freezes, forgets or refuses.
 
+mod clustered;
+mod followed;
 mod watched;
+mod work;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -594,4 +597,65 @@ async fn what_an_earlier_version_removed_is_taken_out_of_indexes_when_it_is_met(
     );
     store.sweep(now + Duration::from_secs(60)).await.unwrap();
     assert_eq!(ask(&["EXISTS", "gateway:index:grant:user:a"]).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_gateways_one_at_a_time_sweeps() {
+    let server = Server::start(&[]);
+    let (one, other) = (open(&server.url()), open(&server.url()));
+    let now = Clock.now();
+    let at = |seconds| now + Duration::from_secs(seconds);
+    let left = async || one.sizes().await.unwrap().tables[Table::Session as usize];
+    for (name, ends) in [("a", 5), ("b", 12)] {
+        let key = Key::in_table(Table::Session, name);
+        one.put(&key, b"1", Some(at(ends))).await.unwrap();
+    }
+    crate::sweep_in_turn(one.as_ref(), at(11)).await.unwrap();
+    assert_eq!(left().await, 1);
+    crate::sweep_in_turn(other.as_ref(), at(13)).await.unwrap();
+    assert_eq!(left().await, 1, "it is not its turn");
+    crate::sweep_in_turn(other.as_ref(), at(21)).await.unwrap();
+    assert_eq!(left().await, 0);
+}
+
+/// However many keys an index has of what is not there: Redis does other things meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_of_what_is_gone_is_mended_piece_by_piece() {
+    let server = Server::start(&[]);
+    let store = open(&server.url());
+    let (now, index) = (Clock.now(), Index::new(Table::Grant, "user:a"));
+    let key = Key::in_table(Table::Grant, "z").indexed([index.clone()]);
+    store.put(&key, b"1", None).await.unwrap();
+    let mut add = redis::cmd("EVAL");
+    add.arg("for n = 1, 20000 do redis.call('ZADD', KEYS[1], 0, 'g' .. n) end")
+        .arg(1)
+        .arg("gateway:index:grant:user:a");
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let () = add.query_async(&mut connection).await.unwrap();
+    let before = evaluations(&mut connection).await;
+    let found = store.list_index(&index, None, 9, now).await.unwrap();
+    assert_eq!(found, [("z".to_owned(), b"1".to_vec())]);
+    let steps = evaluations(&mut connection).await - before;
+    assert!((20..=22).contains(&steps), "{steps} steps");
+    let left: u64 = redis::cmd("ZCARD")
+        .arg("gateway:index:grant:user:a")
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(left, 1);
+}
+
+/// How many scripts were run.
+async fn evaluations(connection: &mut redis::aio::MultiplexedConnection) -> u64 {
+    let mut command = redis::cmd("INFO");
+    command.arg("commandstats");
+    let info: String = command.query_async(connection).await.unwrap();
+    let line = info
+        .lines()
+        .find_map(|it| it.strip_prefix("cmdstat_evalsha:calls="));
+    line.and_then(|rest| rest.split(',').next())
+        .unwrap()
+        .parse()
+        .unwrap()
 }

@@ -29,6 +29,8 @@ pub struct RedisUrl {
 pub(crate) enum Servers {
     One(ConnectionAddr),
     Sentinels(SentinelsUrl),
+    /// Some servers of a cluster.
+    Cluster(Vec<(String, u16)>),
 }
 
 /// Who is asked for the master.
@@ -43,6 +45,7 @@ pub(crate) struct SentinelsUrl {
 
 const DEFAULT_PREFIX: &str = "gateway";
 const SENTINEL_PORT: u16 = 26379;
+const PORT: u16 = 6379;
 /// More replicas than a master has make every write fail.
 const MOST_REPLICAS: u32 = 16;
 
@@ -52,6 +55,7 @@ enum Form {
     Server,
     Socket,
     Sentinels,
+    Cluster,
 }
 
 impl Form {
@@ -59,7 +63,18 @@ impl Form {
     const fn default_wait(self) -> u32 {
         match self {
             Self::Server | Self::Socket => 0,
-            Self::Sentinels => 1,
+            Self::Sentinels | Self::Cluster => 1,
+        }
+    }
+
+    const fn is_of_many(self) -> bool {
+        matches!(self, Self::Sentinels | Self::Cluster)
+    }
+
+    const fn port(self) -> u16 {
+        match self {
+            Self::Sentinels => SENTINEL_PORT,
+            Self::Server | Self::Socket | Self::Cluster => PORT,
         }
     }
 }
@@ -87,6 +102,8 @@ fn form(scheme: &str) -> Option<(Form, bool)> {
         "redis+unix" => Some((Form::Socket, false)),
         "redis+sentinel" => Some((Form::Sentinels, false)),
         "rediss+sentinel" => Some((Form::Sentinels, true)),
+        "redis+cluster" => Some((Form::Cluster, false)),
+        "rediss+cluster" => Some((Form::Cluster, true)),
         _ => None,
     }
 }
@@ -94,9 +111,10 @@ fn form(scheme: &str) -> Option<(Form, bool)> {
 pub(super) fn redis_url(text: &str) -> Result<RedisUrl, StoreUrlError> {
     let (scheme, _) = text.split_once(':').ok_or(StoreUrlError::Scheme)?;
     let (form, tls) = form(scheme).ok_or(StoreUrlError::Scheme)?;
-    let (text, others) = match form {
-        Form::Server | Form::Socket => (text.to_owned(), Vec::new()),
-        Form::Sentinels => first_of_many(text)?,
+    let (text, others) = if form.is_of_many() {
+        first_of_many(text)?
+    } else {
+        (text.to_owned(), Vec::new())
     };
     let mut url = Url::parse(&text).map_err(|error| StoreUrlError::Redis(error.to_string()))?;
     if url.fragment().is_some() {
@@ -108,17 +126,21 @@ pub(super) fn redis_url(text: &str) -> Result<RedisUrl, StoreUrlError> {
         url.query_pairs_mut().append_pair(name, value);
     }
     let name = match form {
-        Form::Sentinels => Some(take_name(&mut url)?),
-        Form::Server | Form::Socket => None,
+        Form::Sentinels => take_name(&mut url)?,
+        Form::Server | Form::Socket | Form::Cluster => String::new(),
     };
-    if form == Form::Sentinels && url.port().is_none() {
-        let _ = url.set_port(Some(SENTINEL_PORT));
+    if form.is_of_many() && url.port().is_none() {
+        let _ = url.set_port(Some(form.port()));
     }
     let connection = connection(url)?;
-    let servers = match name {
-        None => Servers::One(connection.addr().clone()),
-        Some(name) => Servers::Sentinels(SentinelsUrl {
-            addresses: addresses(&connection, &others, SENTINEL_PORT)?,
+    let servers = match form {
+        Form::Server | Form::Socket => Servers::One(connection.addr().clone()),
+        Form::Cluster if connection.redis_settings().db() != 0 => {
+            return Err(malformed("a cluster has no databases"));
+        }
+        Form::Cluster => Servers::Cluster(addresses(&connection, &others, form.port())?),
+        Form::Sentinels => Servers::Sentinels(SentinelsUrl {
+            addresses: addresses(&connection, &others, form.port())?,
             name,
             settings: parameters.sentinels,
         }),
@@ -144,7 +166,9 @@ fn connection(url: Url) -> Result<ConnectionInfo, StoreUrlError> {
 
 /// A URL of several hosts as one of the first, and the others.
 fn first_of_many(text: &str) -> Result<(String, Vec<String>), StoreUrlError> {
-    let (_, rest) = text.split_once("://").ok_or(StoreUrlError::Sentinels)?;
+    let (_, rest) = text
+        .split_once("://")
+        .ok_or_else(|| malformed("it names no host"))?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
     let (user, hosts) = match authority.rsplit_once('@') {
@@ -224,7 +248,9 @@ fn parameters(url: &Url, form: Form, tls: bool) -> Result<Parameters, StoreUrlEr
             _ => return Err(StoreUrlError::Parameter(name.into_owned())),
         }
     }
-    if !is_prefix(&read.prefix) {
+    // In a cluster we make the braces.
+    let has_braces = read.prefix.contains(['{', '}']);
+    if !is_prefix(&read.prefix) || (form == Form::Cluster && has_braces) {
         return Err(StoreUrlError::Prefix);
     }
     Ok(read)
@@ -241,6 +267,7 @@ impl RedisUrl {
             Servers::One(ConnectionAddr::Unix(_)) => Form::Socket,
             Servers::One(_) => Form::Server,
             Servers::Sentinels(_) => Form::Sentinels,
+            Servers::Cluster(_) => Form::Cluster,
         }
     }
 
@@ -288,12 +315,14 @@ impl fmt::Display for RedisUrl {
                 write!(f, "{scheme}://{credentials}{at}/{database}")?;
             }
             Servers::Sentinels(sentinels) => {
-                let hosts = sentinels.addresses.iter().cloned().map(host_part);
-                let (hosts, name) = (hosts.collect::<Vec<_>>().join(","), &sentinels.name);
+                let (hosts, name) = (hosts(&sentinels.addresses), &sentinels.name);
                 write!(
                     f,
                     "{scheme}+sentinel://{credentials}{hosts}/{name}/{database}"
                 )?;
+            }
+            Servers::Cluster(seeds) => {
+                write!(f, "{scheme}+cluster://{credentials}{}", hosts(seeds))?;
             }
         }
         match self.parameters() {
@@ -301,6 +330,11 @@ impl fmt::Display for RedisUrl {
             found => write!(f, "?{}", found.join("&")),
         }
     }
+}
+
+fn hosts(addresses: &[(String, u16)]) -> String {
+    let hosts = addresses.iter().cloned().map(host_part);
+    hosts.collect::<Vec<_>>().join(",")
 }
 
 fn host_part((host, port): (String, u16)) -> String {

@@ -1,9 +1,9 @@
 //! Redis under sentinels: a master, replicas and sentinels, each on a free port of the loopback. The master
 //! dies, is cut off, or can't be found; what was acknowledged is still there.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::work::{Working, assert_nothing_is_lost};
 use super::*;
 
 const PASSWORD: &str = "of-redis";
@@ -157,74 +157,13 @@ async fn redis_under_sentinels_keeps_every_promise_of_a_store() {
     .await;
 }
 
-/// What somebody was told of, and what happened meanwhile.
-#[derive(Default)]
-struct Told {
-    /// Codes that somebody took.
-    taken: HashSet<String>,
-    /// Grants that were revoked.
-    revoked: HashSet<String>,
-    wrong: Vec<String>,
-}
-
-impl Told {
-    /// An outage may be told, and nothing else.
-    fn note<T>(&mut self, outcome: Result<T, StoreError>) -> Option<T> {
-        match outcome {
-            Ok(value) => Some(value),
-            Err(StoreError::Away(_)) => None,
-            Err(error) => {
-                self.wrong.push(error.to_string());
-                None
-            }
-        }
-    }
-}
-
-/// Takes codes and revokes grants until it is told to stop, as logins do.
-async fn work(store: Arc<dyn Store>, worker: usize, stop: Arc<AtomicBool>) -> Told {
-    let mut told = Told::default();
-    let now = Clock.now();
-    let until = now + Duration::from_secs(600);
-    for number in 0.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let name = format!("{worker}-{number}");
-        let key = Key::in_table(Table::Code, &name);
-        let put = store.put(&key, b"grant", Some(until)).await;
-        if told.note(put).is_some() {
-            let taken = store.take(&key, now).await;
-            match told.note(taken) {
-                Some(TakeOutcome::Fresh(_)) => drop(told.taken.insert(name.clone())),
-                Some(TakeOutcome::Again(_)) => told.wrong.push(format!("{name} was taken before")),
-                // Acknowledged, and lost all the same.
-                Some(TakeOutcome::Unknown) => told.wrong.push(format!("{name} is lost")),
-                None => {}
-            }
-        }
-        let revocation = Revocation {
-            id: format!("g_{name}"),
-            expires: until,
-        };
-        let revoked = store.revoke(&revocation, now).await;
-        if told.note(revoked).is_some() {
-            told.revoked.insert(revocation.id);
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    told
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_master_that_dies_takes_nothing_with_it_that_was_acknowledged() {
     let mut watched = Watched::start(2).await;
     let store = open(&watched.url());
     recovery(store.as_ref()).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let workers: Vec<_> = (0..8)
-        .map(|worker| tokio::spawn(work(open(&watched.url()), worker, Arc::clone(&stop))))
-        .collect();
+    let url = watched.url();
+    let working = Working::start(8, || open(&url));
     tokio::time::sleep(Duration::from_millis(500)).await;
     let master = watched.master().await;
     watched.servers[master].kill();
@@ -238,37 +177,8 @@ async fn a_master_that_dies_takes_nothing_with_it_that_was_acknowledged() {
         killed.elapsed()
     );
     tokio::time::sleep(Duration::from_millis(500)).await;
-    stop.store(true, Ordering::Relaxed);
-    let mut told = Vec::new();
-    for worker in workers {
-        told.push(worker.await.unwrap());
-    }
-    let now = Clock.now();
-    let mut listed = HashSet::new();
-    let mut cursor = Cursor::default();
-    loop {
-        let (page, next) = store.revocations(cursor, now).await.unwrap();
-        listed.extend(page.into_iter().map(|revocation| revocation.id));
-        if next == cursor {
-            break;
-        }
-        cursor = next;
-    }
-    let mut codes = 0;
-    for told in told {
-        assert_eq!(told.wrong, Vec::<String>::new());
-        let lost: Vec<_> = told.revoked.difference(&listed).collect();
-        assert!(lost.is_empty(), "{lost:?}");
-        for name in told.taken {
-            let again = store.take(&Key::in_table(Table::Code, &name), now).await;
-            assert!(
-                matches!(again, Ok(TakeOutcome::Again(_))),
-                "{name} is taken twice: {again:?}"
-            );
-            codes += 1;
-        }
-    }
-    assert!(codes > 100, "{codes}");
+    let told = working.stop().await;
+    assert_nothing_is_lost(store.as_ref(), told).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -388,4 +298,51 @@ async fn a_master_that_may_be_cut_off_is_not_believed() {
         assert!(since.elapsed() < Duration::from_secs(15), "no recovery");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// TLS to the sentinel and to the master that it names, with one authority for both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_and_their_master_are_reached_over_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut server = Server::idle(&[]);
+    certify(&server.folder);
+    let file = |name: &str| server.folder.join(name).display().to_string();
+    let tls = format!(
+        "port 0\nbind 127.0.0.1\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\n\
+         tls-auth-clients no\ntls-replication yes\n",
+        file("cert.pem"),
+        file("key.pem"),
+        file("ca.pem")
+    );
+    let authority = file("ca.pem");
+    let configured = server.folder.join("redis.conf");
+    let more = format!(
+        "{tls}tls-port {}\ndir {}\n",
+        server.port,
+        server.folder.display()
+    );
+    std::fs::write(&configured, more).unwrap();
+    server.launch(Command::new("redis-server").arg(&configured));
+    let mut sentinel = Server::idle(&[]);
+    let configured = sentinel.folder.join("sentinel.conf");
+    let more = format!(
+        "{tls}tls-port {}\ndir {}\nsentinel monitor main 127.0.0.1 {} 1\n",
+        sentinel.port,
+        sentinel.folder.display(),
+        server.port
+    );
+    std::fs::write(&configured, more).unwrap();
+    sentinel.launch(
+        Command::new("redis-server")
+            .arg(&configured)
+            .arg("--sentinel"),
+    );
+    let url = format!("rediss+sentinel://127.0.0.1:{}/main?wait=0", sentinel.port);
+    let trusting = open(&format!("{url}&ca={authority}"));
+    recovery(trusting.as_ref()).await;
+    let error = assert_refused(open(&url).as_ref()).await.to_string();
+    assert!(error.contains("certificate"), "{error}");
+    let plain = open(&url.replace("rediss", "redis"));
+    let error = assert_refused(plain.as_ref()).await.to_string();
+    assert!(error.contains("no sentinel answers"), "{error}");
 }

@@ -1,0 +1,333 @@
+//! What following the revocations costs Redis, and that nothing is missed: with other versions beside, and
+//! after a list that was not the one that was followed.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::revocation_follower::{Follower, Follows};
+
+/// How a version before 2026-12 appends.
+const EARLIER: &str = "local number = redis.call('INCR', KEYS[3])\n\
+    redis.call('ZADD', KEYS[1], number, ARGV[1])\n\
+    redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])\n\
+    redis.call('PUBLISH', ARGV[3], number)\n\
+    return number";
+
+impl Server {
+    /// How often a command was run.
+    async fn calls(&self, command: &str) -> u64 {
+        let mut connection = self.connect().await;
+        let info: String = redis::cmd("INFO")
+            .arg("commandstats")
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        let name = format!("cmdstat_{command}:calls=");
+        let line = info.lines().find_map(|line| line.strip_prefix(&name));
+        let calls = line.and_then(|rest| rest.split(',').next());
+        calls.map_or(0, |calls| calls.parse().unwrap())
+    }
+
+    /// Seconds of a processor that it has used.
+    async fn processor(&self) -> f64 {
+        let mut command = redis::cmd("INFO");
+        command.arg("cpu");
+        let info: String = command
+            .query_async(&mut self.connect().await)
+            .await
+            .unwrap();
+        let used = |name: &str| {
+            let line = info.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().trim().parse::<f64>().unwrap()
+        };
+        used("used_cpu_sys:") + used("used_cpu_user:")
+    }
+
+    async fn connect(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.url()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// Appends as a version before 2026-12 does.
+    async fn revoke_as_before(&self, revocation: &Revocation) {
+        let end = revocation.expires.millis();
+        let mut script = redis::cmd("EVAL");
+        script.arg(EARLIER).arg(3);
+        for key in ["revocations", "revocations:ends", "revocations:last"] {
+            script.arg(format!("gateway:{key}"));
+        }
+        script
+            .arg(format!("{end}:{}", revocation.id))
+            .arg(end)
+            .arg("gateway:revocations:last");
+        let mut connection = self.connect().await;
+        script.query_async::<u64>(&mut connection).await.unwrap();
+    }
+}
+
+fn revocation(id: impl Into<String>) -> Revocation {
+    Revocation {
+        id: id.into(),
+        expires: Clock.now() + Duration::from_secs(600),
+    }
+}
+
+async fn known(view: &RevocationView, id: &str, within: Duration) {
+    let grant = GrantId::new(id);
+    let waiting = tokio::time::timeout(within, view.until_revoked(&grant));
+    waiting
+        .await
+        .unwrap_or_else(|_| panic!("{id} is not known within {within:?}"));
+}
+
+/// A view that has read everything and hears hints.
+async fn settled(server: &Server) -> Arc<RevocationView> {
+    let view = RevocationView::follow(open(&server.url()), Clock, &Handle::current());
+    let since = Instant::now();
+    // Its second question finds all known.
+    while view.epoch().is_none() || since.elapsed() < Duration::from_millis(1500) {
+        assert!(since.elapsed() < Duration::from_secs(5), "no reading");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    view
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hint_brings_the_revocation_and_nothing_is_read_again() {
+    let server = Server::start(&[]);
+    let store = open(&server.url());
+    for number in 0..100 {
+        let before = revocation(format!("g_before{number}"));
+        store.revoke(&before, Clock.now()).await.unwrap();
+    }
+    let view = settled(&server).await;
+    assert!(view.is_revoked(&GrantId::new("g_before99")));
+    let read = server.calls("zrangebyscore").await;
+    for number in 0..50 {
+        let id = format!("g_{number}");
+        let begun = Instant::now();
+        store.revoke(&revocation(&id), Clock.now()).await.unwrap();
+        known(&view, &id, Duration::from_millis(500)).await;
+        assert!(begun.elapsed() < Duration::from_millis(500));
+    }
+    let (asked, begun) = (server.calls("evalsha").await, Instant::now());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let asked = server.calls("evalsha").await - asked;
+    let most = begun.elapsed().as_millis() as u64 / 800 + 1;
+    assert!(
+        (2..=most).contains(&asked),
+        "{asked} questions in three seconds"
+    );
+    assert_eq!(
+        server.calls("zrangebyscore").await,
+        read,
+        "it was read again"
+    );
+    assert!(view.age(Clock.now()) < Duration::from_secs(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_of_a_version_before_may_run_beside() {
+    let server = Server::start(&[]);
+    let store = open(&server.url());
+    let view = settled(&server).await;
+    for round in 0..5 {
+        let (theirs, ours) = (format!("g_theirs{round}"), format!("g_ours{round}"));
+        server.revoke_as_before(&revocation(&theirs)).await;
+        known(&view, &theirs, Duration::from_millis(1500)).await;
+        store.revoke(&revocation(&ours), Clock.now()).await.unwrap();
+        known(&view, &ours, Duration::from_millis(500)).await;
+    }
+    // A gateway that starts then, of either version, reads all of them: a list like any other.
+    let late = settled(&server).await;
+    let (listed, _) = store
+        .revocations(Cursor::default(), Clock.now())
+        .await
+        .unwrap();
+    assert_eq!(listed.len(), 10);
+    for revocation in listed {
+        assert!(late.is_revoked(&GrantId::new(revocation.id)));
+    }
+    // Once theirs are gone, everything is read once, and then no more.
+    let since = Instant::now();
+    loop {
+        store
+            .revoke(&revocation("g_last"), Clock.now())
+            .await
+            .unwrap();
+        let read = server.calls("zrangebyscore").await;
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        if server.calls("zrangebyscore").await == read {
+            return;
+        }
+        assert!(
+            since.elapsed() < Duration::from_secs(20),
+            "it is read again and again"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_lost_its_end_and_gave_the_same_numbers_again_is_noticed() {
+    let server = Server::start(&[]);
+    let store = open(&server.url());
+    store.revoke(&revocation("g_1"), Clock.now()).await.unwrap();
+    let kept: Vec<Option<String>> = redis::cmd("MGET")
+        .arg(&["gateway:revocations:last", "gateway:revocations:digest"])
+        .query_async(&mut server.connect().await)
+        .await
+        .unwrap();
+    let lost = revocation("g_lost");
+    store.revoke(&lost, Clock.now()).await.unwrap();
+    let view = settled(&server).await;
+    assert!(view.is_revoked(&GrantId::new("g_lost")));
+    // As a replica has it that had not received the last one, and nobody hears of what is appended next.
+    let entry = format!("{}:g_lost", lost.expires.millis());
+    server.operate(&["ZREM", "gateway:revocations", &entry]);
+    let [Some(last), Some(digest)] = kept.as_slice() else {
+        panic!("{kept:?}")
+    };
+    server.operate(&["SET", "gateway:revocations:last", last]);
+    server.operate(&["SET", "gateway:revocations:digest", digest]);
+    let other = open(&format!("{}?prefix=gateway", server.url()));
+    server.operate(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    other.revoke(&revocation("g_2"), Clock.now()).await.unwrap();
+    known(&view, "g_2", Duration::from_secs(8)).await;
+    assert!(
+        view.is_revoked(&GrantId::new("g_lost")),
+        "what was seen is kept"
+    );
+}
+
+/// How many of them read everything at their start.
+const READERS: usize = 10;
+
+/// Counts what it is told.
+#[derive(Default)]
+struct Counting {
+    known: AtomicUsize,
+    confirmed: AtomicUsize,
+    failed: AtomicUsize,
+}
+
+impl Follows for Counting {
+    fn add(&self, revocations: &[Revocation]) {
+        self.known.fetch_add(revocations.len(), Ordering::Relaxed);
+    }
+
+    fn confirm(&self, _: StoreEpoch, _: gateway_core::clock::Timestamp) {
+        self.confirmed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn failed(&self, _: StoreError) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn forget_expired(&self, _: gateway_core::clock::Timestamp) {}
+}
+
+/// Appends so many.
+async fn append(store: &Arc<dyn Store>, live: usize) {
+    let now = Clock.now();
+    for first in (0..live).step_by(100) {
+        let revoking = (first..live.min(first + 100)).map(|number| {
+            let (store, revocation) = (Arc::clone(store), revocation(format!("g_{number}")));
+            async move { store.revoke(&revocation, now).await.unwrap() }
+        });
+        futures_util::future::join_all(revoking).await;
+    }
+}
+
+/// What so many replicas cost Redis that follow a list of so many live entries: the share of one processor
+/// while nothing happens, and how long a revocation takes to the last of them.
+async fn measured(replicas: usize, live: usize, seconds: u64) -> (f64, Duration) {
+    let server = Server::start(&["--maxclients", "20000"]);
+    let store = open(&server.url());
+    let now = Clock.now();
+    append(&store, live).await;
+    let candidate = StoreEpoch {
+        id: "b".to_owned(),
+        at: now,
+    };
+    let head = store.revocation_head(&candidate).await.unwrap();
+    let mut followers = Vec::new();
+    for number in 0..replicas {
+        let counting = Arc::new(Counting::default());
+        let own = open(&server.url());
+        // A few read everything at their start; the others did so before.
+        let follower = if number < READERS {
+            Follower::new(own)
+        } else {
+            counting.known.store(live, Ordering::Relaxed);
+            Follower::at(own, head.clone())
+        };
+        tokio::spawn(follower.run(Arc::downgrade(&counting), Clock));
+        followers.push(counting);
+        if number % 20 == 19 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let all = async |what: &str, limit: Duration, holds: &dyn Fn(&Counting) -> bool| {
+        let since = Instant::now();
+        while !followers.iter().all(|follower| holds(follower)) {
+            assert!(since.elapsed() < limit, "not all within {limit:?}: {what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        since.elapsed()
+    };
+    all("read everything", Duration::from_secs(300), &|it| {
+        it.known.load(Ordering::Relaxed) >= live && it.confirmed.load(Ordering::Relaxed) > 0
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (before, since) = (server.processor().await, Instant::now());
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let share = (server.processor().await - before) / since.elapsed().as_secs_f64();
+    let mut slowest = Duration::ZERO;
+    for number in 0..seconds.min(10) {
+        let known: Vec<usize> = followers
+            .iter()
+            .map(|it| it.known.load(Ordering::Relaxed))
+            .collect();
+        let begun = Instant::now();
+        let one = revocation(format!("g_new{number}"));
+        store.revoke(&one, Clock.now()).await.unwrap();
+        while !followers
+            .iter()
+            .zip(&known)
+            .all(|(it, known)| it.known.load(Ordering::Relaxed) > *known)
+        {
+            assert!(begun.elapsed() < Duration::from_secs(5), "not everywhere");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        slowest = slowest.max(begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let failed: usize = followers
+        .iter()
+        .map(|it| it.failed.load(Ordering::Relaxed))
+        .sum();
+    println!(
+        "{replicas} replicas, {live} live revocations: {:.1} % of a processor of Redis; a revocation is \
+         everywhere after {slowest:?} at most; {failed} questions failed",
+        share * 100.0
+    );
+    (share, slowest)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_replicas_that_follow_cost_redis_little() {
+    let (share, slowest) = measured(50, 5_000, 4).await;
+    // What a thousand may take together.
+    assert!(share < 0.02, "{share}");
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+}
+
+/// The long form: `cargo test -p gateway-store --lib a_thousand_replicas -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes some minutes"]
+async fn a_thousand_replicas_that_follow_cost_redis_little() {
+    let (share, slowest) = measured(1000, 100_000, 30).await;
+    assert!(share < 0.02, "{share}");
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+}
