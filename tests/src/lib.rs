@@ -37,6 +37,7 @@
 //! | [`pebble`] | an ACME server of the test's own |
 //! | [`redis`] | a Redis server of the test's own |
 //! | [`watched_redis`] | the same under sentinels |
+//! | [`clustered_redis`] | a Redis Cluster |
 //!
 //! It looks at nothing but the wire, standard output and the log: no store file
 //! is opened and no code of `gateway` is imported. Every wait is bounded.
@@ -44,6 +45,7 @@
 pub mod authenticator;
 pub mod browser;
 pub mod clock;
+pub mod clustered_redis;
 pub mod desktop_client;
 pub mod documents;
 pub mod fake_llm;

@@ -1,4 +1,4 @@
-//! Redis under sentinels, or as a cluster, of the test's own: every server on a free port of the loopback.
+//! Redis under sentinels, of the test's own: every server on a free port of the loopback.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! The store goes away and comes back; replicas share it.
 
+mod clustered;
+mod cut_off;
 mod failover;
 
 use std::time::{Duration, Instant};
