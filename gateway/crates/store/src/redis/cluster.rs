@@ -90,17 +90,20 @@ impl Cluster {
             };
             match whereabouts(&failure) {
                 Whereabouts::Elsewhere => {
-                    self.topology.doubt();
-                    if let Failure::Refused(error) = &failure
-                        && let Some((to, _)) = error.redirect_node()
-                    {
-                        self.topology.moved(slot, to);
+                    // Who refused knows better than most others do yet: they are not asked now.
+                    let to = match &failure {
+                        Failure::Refused(error) => error.redirect_node(),
+                        _ => None,
+                    };
+                    match to {
+                        Some((to, _)) if !has_moved => self.topology.moved(slot, to),
+                        _ => {
+                            self.topology.doubt();
+                            return Err(Failure::Cluster(ClusterFault::Moving(slot)));
+                        }
                     }
                     if slot == self.common.0 {
                         self.common.1.give_up().await;
-                    }
-                    if has_moved {
-                        return Err(failure);
                     }
                     has_moved = true;
                 }

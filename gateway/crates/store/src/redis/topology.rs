@@ -78,18 +78,19 @@ impl Topology {
         })
     }
 
-    /// All masters.
+    /// All masters, as they are now.
     pub(super) async fn masters(&self) -> Result<Vec<Address>, Failure> {
-        if self.doubted.load(Ordering::Relaxed) {
-            self.ask_again().await?;
-        }
+        self.doubt();
+        self.ask_again().await?;
         let known = self.known.read();
         Ok(known.map.masters().into_iter().cloned().collect())
     }
 
-    /// Whether a server is known as a master.
+    /// Whether a server is known to have any slot.
     pub(super) fn is_master(&self, server: &Address) -> bool {
-        self.known.read().map.masters().contains(&server)
+        let known = self.known.read();
+        let mut moved = known.moved.values();
+        known.map.masters().contains(&server) || moved.any(|owner| owner == server)
     }
 
     /// A server said that another has a slot, and where: `HOST:PORT`.
