@@ -16,6 +16,7 @@ mod measurement;
 mod outcome;
 mod pages;
 mod passkeys;
+mod peers;
 mod personal_tokens;
 mod process;
 mod request;
@@ -37,6 +38,7 @@ use tokio::time::timeout;
 
 pub use self::front_door::FrontDoor;
 pub use self::pages::AdminPages;
+pub use self::peers::PeerStreams;
 pub use self::process::Process;
 
 use crate::environment;

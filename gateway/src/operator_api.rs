@@ -153,9 +153,9 @@ operations! {
     UnlinkUser: "users unlink", "/v1/users/unlink", Takes, AccountToUnlink => ChangedUser, "user";
     /// Lets an identity provider's word connect an app of a user again.
     ReadmitApp: "users readmit", "/v1/users/readmit", Gives, AppToReadmit => ChangedUser, "user";
-    /// Lists the event streams of the asked process.
+    /// Lists the event streams of all replicas.
     ListStreams: "streams ls", "/v1/streams", Reads, StreamsQuery => StreamPage, "streams";
-    /// Ends event streams of the asked process. Nothing is revoked.
+    /// Ends event streams of any replica. Nothing is revoked.
     CloseStreams: "streams close", "/v1/streams/close", Takes, StreamsToClose => ClosedCount, "closed";
     /// Makes a personal token.
     CreateToken: "token create", "/v1/tokens/create", Gives, TokenToCreate => CreatedToken, "token";
@@ -335,8 +335,10 @@ pub struct StreamPage {
 /// An event stream that is held open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamEntry {
-    /// Its number in this process.
+    /// Its number, which no stream of another replica has.
     pub stream: u64,
+    /// Who holds it: the name of the machine or pod, and the process.
+    pub replica: String,
     /// The name of its backend.
     pub backend: String,
     /// On whose behalf.

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use self::admin_listener::AdminListener;
 use self::farewell::{Beginning, Farewell};
-use crate::admin::{Admin, AdminPages, FrontDoor, Process};
+use crate::admin::{Admin, AdminPages, FrontDoor, PeerStreams, Process};
 use crate::app::App;
 use crate::backup::held::HeldBackups;
 use crate::config::{Config, Limits};
@@ -154,7 +154,9 @@ pub fn serve(
     };
     let proxy = Proxy::new(settings, dependencies(app));
     let backups = HeldBackups::default();
-    let admin = admin(config, watched, (&proxy, &backups), tls);
+    let has_peers = store.is_shared() || predecessor.is_some();
+    let streams = (&legacy.runtime, has_peers);
+    let admin = admin(config, watched, (&proxy, &backups), tls, streams);
     let sockets = ListenSockets::default();
     let beginning = Beginning {
         succession: Succession {
@@ -215,6 +217,7 @@ fn admin(
     watched: Watched,
     (proxy, backups): (&Proxy, &HeldBackups),
     tls: Option<&Tls>,
+    (runtime, has_peers): (&Handle, bool),
 ) -> Admin {
     let Watched {
         server,
@@ -223,8 +226,11 @@ fn admin(
         keys,
         metrics,
     } = watched;
+    // With the embedded store that is a process which left, if there is one.
+    let streams = PeerStreams::new(proxy.streams().clone(), server.records.clone(), has_peers);
+    streams.follow(&revocations, server.clock, runtime);
     let process = Process {
-        streams: proxy.streams().clone(),
+        streams,
         backups: backups.clone(),
         keys,
     };

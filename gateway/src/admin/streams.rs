@@ -1,35 +1,18 @@
-//! `streams`: the event streams that this process holds open. Other replicas are asked themselves.
+//! `streams`: the event streams that are held open, here and by other replicas on the same store.
 
 use super::failure::Failure;
 use super::lookup;
 use super::outcome::{Done, Subject};
+use super::peers::{Filter, PeerStreams};
 use super::request::Request;
 use crate::operator_api::{
     CloseStreams, ClosedCount, ListStreams, StreamEntry, StreamPage, StreamsToClose,
 };
 use gateway_oauth::AuthorizationServer;
-use gateway_proxy::{StreamView, Streams};
-
-/// Which streams; where nothing is said, all.
-#[derive(Default)]
-struct Filter {
-    user: Option<String>,
-    client: Option<String>,
-    grant: Option<String>,
-}
-
-impl Filter {
-    fn includes(&self, stream: &StreamView) -> bool {
-        let is = |wanted: &Option<String>, it: &str| wanted.as_deref().is_none_or(|w| w == it);
-        is(&self.user, stream.user.as_str())
-            && is(&self.client, stream.client.as_str())
-            && is(&self.grant, stream.grant.as_str())
-    }
-}
 
 pub(super) async fn list(
     server: &AuthorizationServer,
-    streams: &Streams,
+    streams: &PeerStreams,
     request: &Request,
 ) -> Result<Done, Failure> {
     let query = request.query::<ListStreams>()?;
@@ -38,6 +21,7 @@ pub(super) async fn list(
         .parse()
         .map_err(|_| Failure::malformed("after is the number of a stream"))?;
     let filter = Filter {
+        number: None,
         user: match &query.user {
             Some(text) => Some(user_id(server, text, request).await?),
             None => None,
@@ -46,27 +30,28 @@ pub(super) async fn list(
         grant: query.grant,
     };
     let limit = query.limit.get();
-    let mut streams = streams.list();
-    streams.retain(|(number, stream)| *number > after && filter.includes(stream));
-    let more = streams.len() > limit;
-    streams.truncate(limit);
-    let next = streams.last().filter(|_| more);
+    let elsewhere = streams.do_elsewhere(false, &filter, server.clock).await?;
+    let here = streams.do_here(false, &filter);
+    let all = elsewhere.into_iter().chain([here]);
+    let mut listed: Vec<StreamEntry> = all.flat_map(|answer| answer.streams).collect();
+    listed.sort_by_key(|stream| stream.stream);
+    listed.retain(|stream| stream.stream > after);
+    let more = listed.len() > limit;
+    listed.truncate(limit);
+    let next = listed.last().filter(|_| more);
     Ok(Done::read::<ListStreams>(&StreamPage {
-        next: next.map(|(number, _)| number.to_string()),
-        streams: streams
-            .iter()
-            .map(|(number, stream)| entry(*number, stream))
-            .collect(),
+        next: next.map(|stream| stream.stream.to_string()),
+        streams: listed,
     }))
 }
 
 pub(super) async fn close(
     server: &AuthorizationServer,
-    streams: &Streams,
+    streams: &PeerStreams,
     request: &Request,
 ) -> Result<Done, Failure> {
     let filter = match request.body::<CloseStreams>()? {
-        StreamsToClose::Stream(number) => return close_one(streams, number),
+        StreamsToClose::Stream(number) => return close_one(server, streams, number).await,
         StreamsToClose::Grant(grant) => Filter {
             grant: Some(grant),
             ..Filter::default()
@@ -80,12 +65,11 @@ pub(super) async fn close(
             ..Filter::default()
         },
     };
-    let mut closed = 0;
-    for (number, stream) in streams.list() {
-        if filter.includes(&stream) {
-            closed += usize::from(streams.close(number).is_some());
-        }
-    }
+    // Those of this process are closed whatever the store does.
+    let here = streams.do_here(true, &filter);
+    let elsewhere = streams.do_elsewhere(true, &filter, server.clock).await?;
+    let elsewhere: usize = elsewhere.iter().map(|answer| answer.count).sum();
+    let closed = here.count + elsewhere;
     let subject = Subject {
         user: filter.user,
         client: filter.client,
@@ -96,13 +80,28 @@ pub(super) async fn close(
     Ok(Done::new::<CloseStreams>(&ClosedCount { closed }, subject))
 }
 
-fn close_one(streams: &Streams, number: u64) -> Result<Done, Failure> {
-    let closed = streams.close(number);
-    let stream = closed.ok_or_else(|| Failure::unknown("stream", &number.to_string()))?;
+async fn close_one(
+    server: &AuthorizationServer,
+    streams: &PeerStreams,
+    number: u64,
+) -> Result<Done, Failure> {
+    let filter = Filter {
+        number: Some(number),
+        ..Filter::default()
+    };
+    let here = streams.do_here(true, &filter).streams.into_iter().next();
+    let stream = match here {
+        Some(stream) => Some(stream),
+        None => {
+            let elsewhere = streams.do_elsewhere(true, &filter, server.clock).await?;
+            elsewhere.into_iter().flat_map(|it| it.streams).next()
+        }
+    };
+    let stream = stream.ok_or_else(|| Failure::unknown("stream", &number.to_string()))?;
     let subject = Subject {
-        user: Some(stream.user.as_str().to_owned()),
-        client: Some(stream.client.as_str().to_owned()),
-        grant: Some(stream.grant.as_str().to_owned()),
+        user: Some(stream.user),
+        client: Some(stream.client),
+        grant: Some(stream.grant),
         what: number.to_string(),
         ..Subject::default()
     };
@@ -119,16 +118,4 @@ async fn user_id(
 ) -> Result<String, Failure> {
     let id = lookup::user_id(server, text, request.now).await?;
     Ok(id.as_str().to_owned())
-}
-
-fn entry(number: u64, stream: &StreamView) -> StreamEntry {
-    StreamEntry {
-        stream: number,
-        backend: stream.backend.to_string(),
-        user: stream.user.as_str().to_owned(),
-        user_name: stream.user_name.to_string(),
-        client: stream.client.as_str().to_owned(),
-        grant: stream.grant.as_str().to_owned(),
-        since: stream.since.to_string(),
-    }
 }

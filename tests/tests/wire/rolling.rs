@@ -12,6 +12,7 @@ use tests::gateway::{Gateway, Owner, Setup};
 use tests::http;
 use tests::mcp::{call, initialize, open_session, post, send};
 use tests::oauth::OAuthClient;
+use tests::operator::{command, done};
 use tests::program::{Program, free_port, signal, workspace};
 use tests::recorder::Recorder;
 use tests::redis::Redis;
@@ -282,4 +283,61 @@ async fn a_held_session_is_404_elsewhere_and_found_behind_a_balancer_that_learns
 #[ignore = "needs nginx, which Debian starts when it is installed"]
 async fn a_held_session_is_found_behind_nginx_by_the_token_of_its_client() -> Result<()> {
     Translating::behind(nginx).await?.holds().await
+}
+
+/// Streams are listed and closed wherever they are: at another replica, and in a process that left.
+async fn listed_and_closed(asked: &Gateway, stream: &mut EventStream, holder: u32) -> Result<()> {
+    let listed = done(asked, &["streams", "ls", "--json"], "").await?.json();
+    let streams = listed["streams"].as_array().context("no list")?;
+    ensure!(streams.len() == 1, "{listed}");
+    let replica = streams[0]["replica"].as_str().context("no replica")?;
+    ensure!(replica.ends_with(&format!("/{holder}")), "{listed}");
+    let number = streams[0]["stream"].to_string();
+    let closed = done(asked, &["streams", "close", &number], "").await?;
+    ensure!(closed.out.contains("closed 1 stream"), "{closed:?}");
+    ensure!(stream.end(PATIENCE).await?, "the stream was cut");
+    // It is gone, and nobody has another of this number.
+    let again = command(asked, &["streams", "close", &number], "").await?;
+    assert_eq!(again.code, 1, "{again:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn streams_of_another_replica_are_listed_and_closed() -> Result<()> {
+    let fixture = Fixture::on(StoreKind::Redis).await?;
+    let (_, token) = fixture.signed_in().await?;
+    let other = fixture.replica(|setup| setup).await?;
+    let open = async || {
+        let request = http::client().get(other.url("/mcp")).bearer_auth(&token);
+        let host = fixture.gateway.address().to_string();
+        EventStream::open(request.header("Host", host)).await
+    };
+    let holder = other.process_id().context("it ended")?;
+    let mut stream = open().await?;
+    fixture.backend.await_streams(1, PATIENCE).await?;
+    listed_and_closed(&fixture.gateway, &mut stream, holder).await?;
+    // All of a person, wherever they are.
+    let (mut one, mut two) = (open().await?, open().await?);
+    let here = http::client().get(fixture.url("/mcp")).bearer_auth(&token);
+    let mut here = EventStream::open(here).await?;
+    fixture.backend.await_streams(3, PATIENCE).await?;
+    let words = ["streams", "close", "--user", "alice"];
+    let closed = done(&fixture.gateway, &words, "").await?;
+    ensure!(closed.out.contains("closed 3 streams"), "{closed:?}");
+    for stream in [&mut one, &mut two, &mut here] {
+        ensure!(stream.end(PATIENCE).await?, "the stream was cut");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn streams_of_a_process_that_left_are_listed_and_closed() -> Result<()> {
+    let mut fixture = Fixture::on(StoreKind::Embedded).await?;
+    let (_, token) = fixture.signed_in().await?;
+    let request = http::client().get(fixture.url("/mcp")).bearer_auth(&token);
+    let mut stream = EventStream::open(request).await?;
+    fixture.backend.await_streams(1, PATIENCE).await?;
+    let holder = fixture.gateway.process_id().context("it ended")?;
+    let _old = fixture.gateway.upgrade().await?;
+    listed_and_closed(&fixture.gateway, &mut stream, holder).await
 }

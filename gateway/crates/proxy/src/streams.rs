@@ -30,11 +30,28 @@ pub struct StreamView {
     pub since: Timestamp,
 }
 
+/// How many bits of a number count the streams of a process. The others are drawn once for each process, so
+/// that a number tells a stream from those of other replicas, and a program that reads numbers as floating
+/// point still has all of them.
+const COUNTED: u32 = 28;
+const DRAWN: u32 = 24;
+
 /// The live streams of this process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Streams {
     next: Arc<AtomicU64>,
     live: Arc<Mutex<HashMap<u64, Live>>>,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        // Never the lowest ones, which were those of earlier versions.
+        let drawn = (rand::random::<u64>() >> (64 - DRAWN)).max(1);
+        Self {
+            next: Arc::new(AtomicU64::new(drawn << COUNTED)),
+            live: Arc::default(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -59,7 +76,7 @@ impl Streams {
     }
 
     /// All of them with their numbers, oldest first. A number is given once in the life of the
-    /// process.
+    /// process, and to no stream of another replica.
     pub fn list(&self) -> Vec<(u64, StreamView)> {
         let live = self.live.lock();
         let mut streams: Vec<_> = live
@@ -132,9 +149,13 @@ mod tests {
         let first = streams.hold(view("a", 2), &closing, &context);
         let second = streams.hold(view("b", 1), &CancellationToken::new(), &context);
         let numbers: Vec<u64> = streams.list().iter().map(|(number, _)| *number).collect();
-        assert_eq!(numbers, [1, 2]);
-        assert!(streams.close(3).is_none());
-        assert_eq!(streams.close(1).unwrap().backend, "a");
+        let [one, two] = numbers[..] else {
+            panic!("{numbers:?}");
+        };
+        assert_eq!(two, one + 1);
+        assert!(one > 1 << COUNTED && two < 1 << 53);
+        assert!(streams.close(two + 1).is_none());
+        assert_eq!(streams.close(one).unwrap().backend, "a");
         assert!(closing.is_cancelled());
         assert_eq!(streams.count_by_backend()["a"], 1);
         drop(first);

@@ -132,6 +132,8 @@ pub enum KeyKind {
     AccountClient,
     /// Whose turn it is to remove what has expired.
     Sweep,
+    /// What a replica answered another one.
+    PeerAnswer,
 }
 
 impl KeyKind {
@@ -158,7 +160,8 @@ impl KeyKind {
             | Self::AccountRenewal
             | Self::AccountLogin
             | Self::AccountLink
-            | Self::Sweep => Table::Once,
+            | Self::Sweep
+            | Self::PeerAnswer => Table::Once,
             Self::Setup
             | Self::IndexMark
             | Self::Identity
@@ -219,6 +222,7 @@ impl fmt::Display for KeyKind {
             Self::AccountKey => "key of accounts",
             Self::AccountClient => "client at a backend's authorization server",
             Self::Sweep => "turn to sweep",
+            Self::PeerAnswer => "answer of a replica",
         })
     }
 }

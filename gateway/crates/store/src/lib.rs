@@ -38,6 +38,8 @@ mod memory;
 mod metered;
 mod movable;
 pub mod neighbour;
+mod peer_question;
+mod peers;
 mod program;
 mod records;
 mod redis;
@@ -67,6 +69,7 @@ pub use self::last_use::LastUse;
 pub use self::memory::Memory;
 pub use self::metered::Metered;
 pub use self::movable::Movable;
+pub use self::peer_question::PeerQuestion;
 pub use self::records::{
     Account, AccountLink, AccountLogin, AcmeAccount, Disabled, FailedOrders, FormPage, GrantsOf,
     Identity, KeptAccount, KeptCertificate, KeptDevice, KeptGoal, KeptGrant, KeptSetup, Lapse,

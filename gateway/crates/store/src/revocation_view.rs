@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
+use crate::peer_question::{Asked, PeerQuestions};
 use crate::revocation::{Revocation, Revoked};
 use crate::revocation_follower::{Follows, follow};
 use crate::revocation_moments::{NotBefore, add_not_before};
@@ -34,6 +35,7 @@ use gateway_core::policy::RevocationStatus;
 pub struct RevocationView {
     state: RwLock<State>,
     waiters: RevocationWaiters,
+    pub(crate) questions: PeerQuestions,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +50,8 @@ struct State {
     signing_keys: HashMap<u32, Timestamp>,
     /// By grant.
     amended: HashMap<GrantId, Arc<Amended>>,
+    /// What other replicas asked.
+    asked: Asked,
     epoch: Option<StoreEpoch>,
     /// The last successful reading, on the wall clock and on one that never jumps.
     read: Option<(Timestamp, Instant)>,
@@ -62,6 +66,10 @@ impl State {
         if let Some(amendment) = Amendment::parse(&revocation.id) {
             let of_grant = self.amended.entry(amendment.grant.clone()).or_default();
             Arc::make_mut(of_grant).take(amendment, until);
+            return None;
+        }
+        // What was asked before the first reading was for others.
+        if self.asked.hear(revocation, self.read.is_some()) {
             return None;
         }
         let revoked = Revoked::parse(&revocation.id);
@@ -128,6 +136,7 @@ impl RevocationView {
         Self {
             state: RwLock::default(),
             waiters: RevocationWaiters::default(),
+            questions: PeerQuestions::default(),
         }
     }
 
@@ -236,10 +245,12 @@ impl RevocationView {
     /// Takes in what the store listed, or has just acknowledged.
     pub(super) fn add(&self, revocations: &[Revocation]) {
         let mut news = Vec::new();
-        {
+        let unheard = {
             let mut state = self.state.write();
             news.extend(revocations.iter().filter_map(|entry| state.add(entry)));
-        }
+            state.asked.take_unheard()
+        };
+        self.questions.tell(unheard);
         for revoked in &news {
             self.waiters.wake(revoked);
         }
@@ -259,6 +270,7 @@ impl RevocationView {
     fn forget_expired(&self, now: Timestamp) {
         let mut state = self.state.write();
         state.named.retain(|_, until| now < *until);
+        state.asked.forget_expired(now);
         state.clients.retain(|_, moment| now < moment.until);
         state.users.retain(|_, moment| now < moment.until);
         state.given.retain(|_, until| now < *until);

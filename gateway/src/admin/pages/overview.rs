@@ -26,7 +26,7 @@ impl Desk<'_> {
                 Some(_) => format!("over {}", Limit::MOST),
                 None => people.users.len().to_string(),
             },
-            streams: self.pages.process.streams.count(),
+            streams: self.pages.process.streams.here().count(),
             providers: providers
                 .into_iter()
                 .map(|(name, state)| State {

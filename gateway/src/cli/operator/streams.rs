@@ -1,4 +1,4 @@
-//! `gateway streams`: the event streams that the asked gateway holds open.
+//! `gateway streams`: the event streams that are held open, by the asked gateway and by other replicas.
 
 use std::process::ExitCode;
 
@@ -9,9 +9,9 @@ use crate::operator_api::{CloseStreams, ListStreams, StreamsQuery, StreamsToClos
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
-    /// List the event streams of this replica
+    /// List the event streams of all replicas
     Ls(Ls),
-    /// End streams of this replica properly. Nothing is revoked: apps may open them again
+    /// End streams properly, of whichever replica. Nothing is revoked: apps may open them again
     Close(Close),
 }
 
@@ -67,10 +67,13 @@ impl Ls {
             client: self.client.clone(),
             grant: self.grant.clone(),
         })?;
-        let headings = ["STREAM", "BACKEND", "PERSON", "CLIENT", "GRANT", "SINCE"];
+        let headings = [
+            "STREAM", "REPLICA", "BACKEND", "PERSON", "CLIENT", "GRANT", "SINCE",
+        ];
         let table = Table::from_entries(&headings, &page.answer.streams, |stream| {
             vec![
                 stream.stream.to_string(),
+                stream.replica.clone(),
                 stream.backend.clone(),
                 stream.user_name.clone(),
                 stream.client.clone(),
