@@ -142,7 +142,8 @@ impl Connections {
         pooling: Pooling,
     ) -> Result<Connection, Failure> {
         let mut met = Failure::TimedOut("connecting");
-        let opened = async {
+        // Boxed: it happens seldom, and is large.
+        let opened = Box::pin(async {
             loop {
                 match self.open_any(backend, account, pooling).await {
                     Err(failure @ Failure::Unreachable(_)) if self.comes_up(backend) => {
@@ -152,7 +153,7 @@ impl Connections {
                     opened => return opened,
                 }
             }
-        };
+        });
         let opened = timeout(backend.connect_timeout, opened).await;
         opened.unwrap_or(Err(met))
     }

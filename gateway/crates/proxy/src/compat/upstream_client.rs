@@ -307,7 +307,8 @@ impl UpstreamClient {
             follows_redirect: true,
             deadline: Some(self.backend.response_timeout),
         };
-        let reached = self.reach(method, session, &headers, &request).await?;
+        // Boxed: what asks stands deep on the stack already.
+        let reached = Box::pin(self.reach(method, session, &headers, &request)).await?;
         let (mut connection, target) = (reached.connection, reached.target);
         let head = connection.read_head().await?;
         let status = head.status.as_u16();
