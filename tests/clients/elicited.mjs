@@ -14,9 +14,10 @@ const opened = async ({ mode, url: address, message }) => {
   await lines.next();
 };
 
+const mode = revision === "2026-07-28" ? { pin: revision } : "legacy";
 const client = new Client(
   { name: "elicited", version: "1" },
-  { capabilities: { elicitation: { url: {} } }, versionNegotiation: { mode: { pin: revision } } },
+  { capabilities: { elicitation: { url: {} } }, versionNegotiation: { mode } },
 );
 client.setRequestHandler("elicitation/create", async ({ params }) => {
   await opened(params);

@@ -78,6 +78,9 @@ pub(super) enum Rejection {
     Unspeakable,
     #[error("{}", .0.reason().sentence())]
     Account(Box<AccountRefusal>),
+    /// Nobody is told: the request begins anew.
+    #[error("the account at the backend was connected meanwhile")]
+    AccountConnected,
     #[error("the account at the backend was disconnected meanwhile")]
     AccountEnded,
     #[error("the audit log can't be written")]
@@ -141,7 +144,7 @@ impl Rejection {
             }
             Self::UpstreamRefusedUs => answer(StatusCode::BAD_GATEWAY, Reason::UpstreamRefusedUs),
             Self::Account(refusal) => RefusalAnswer::of_account(refusal),
-            Self::AccountEnded => {
+            Self::AccountConnected | Self::AccountEnded => {
                 answer(StatusCode::FORBIDDEN, Reason::AccountConnectAgain).with(Detail::Remedy)
             }
             Self::Unspeakable => answer(StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal),

@@ -138,7 +138,16 @@ impl Service {
             None
         };
         let head = RequestHead::from_session(session);
-        Ok(admission::admit(state, context, head, confirmed, body).await?)
+        match admission::admit(state, context, head, confirmed, body.clone()).await {
+            // Where it goes and in which session is another question with an account.
+            Err(Rejection::AccountConnected) => {
+                context.call.clear();
+                let last = &mut LastToken::default();
+                let confirmed = admission::confirm(state, context, head, route, last).await?;
+                Ok(admission::admit(state, context, head, confirmed, body).await?)
+            }
+            admitted => Ok(admitted?),
+        }
     }
 
     /// Exchanges an admitted request with its backend, in what that speaks.

@@ -1,21 +1,18 @@
 //! Requests for a backend that people call with their own account there, where there is none.
 
-use std::sync::Arc;
-
 use super::ConfirmedRequest;
 use crate::account_refusal::{Asked, Why};
-use crate::destination::Destination;
 use crate::holder::Holder;
 use crate::rejection::Rejection;
 use crate::request::RequestHead;
 use crate::state::ProxyState;
 use crate::{account_doubt, compat};
 use gateway_accounts::AccountError;
-use gateway_upstream::Account;
 use mcp_protocol::calls::Call;
 
 /// Whether the client opens addresses for its person, and can be asked to. A person who has just said to
-/// connect an account is waited for; one who has said not to is not asked again.
+/// connect an account is waited for, and the request begins anew then; one who has said not to is not asked
+/// again.
 pub(super) async fn opens_urls(
     state: &ProxyState,
     head: RequestHead<'_>,
@@ -27,8 +24,8 @@ pub(super) async fn opens_urls(
         let (mounted, claims) = (&confirmed.route.mounted, confirmed.token.claims());
         // Boxed: it happens hardly ever.
         let waiting = Box::pin(account_doubt::wait_for_account(state, mounted, claims));
-        if let Some(account) = waiting.await {
-            confirmed.connected(state, head, account)?;
+        if waiting.await.is_some() {
+            return Err(Rejection::AccountConnected);
         }
     }
     let may_be_asked = said != Some(false);
@@ -56,23 +53,8 @@ pub(super) async fn without_account(
 }
 
 impl ConfirmedRequest {
-    /// It is made with this account, which was connected meanwhile.
-    fn connected(
-        &mut self,
-        state: &ProxyState,
-        head: RequestHead<'_>,
-        account: Arc<Account>,
-    ) -> Result<(), Rejection> {
-        let id = Some(account.id().clone());
-        self.token = self.token.clone().with_account(id);
-        self.lifetime = self
-            .lifetime
-            .clone()
-            .with_account(Some(Arc::clone(&account)));
-        let route = self.route.route();
-        let holder = Holder::new(&self.token, &route.mounted.backend.mount);
-        self.destination = Destination::find(&state.sessions, head.headers, route, holder)?;
-        self.account = Ok(Some(account));
-        Ok(())
+    /// Whether it goes to no backend, for want of its person's account there.
+    pub(crate) const fn is_without_account(&self) -> bool {
+        self.account.is_err()
     }
 }

@@ -139,7 +139,11 @@ impl LaneExchange {
         let admitting = admission::admit(state, &mut self.context, head, *confirmed, body);
         let mut admitted = tokio::select! {
             biased;
-            admitted = admitting => admitted?,
+            admitted = admitting => match admitted {
+                // It begins anew there: what it is translated into was not known yet.
+                Err(Rejection::AccountConnected) => return Ok(None),
+                admitted => admitted?,
+            },
             end = lifetime.overstayed() => return Err(rejected_by(end)),
         };
         // The backend is told of it in its own way.

@@ -98,6 +98,7 @@ impl gateway_lane::Service for LaneService {
         context.comes_from(request, &state.settings);
         let mut confirmed = admission::confirm(state, &mut context, request, route, last).await;
         if let Ok(waiting) = &confirmed
+            && !waiting.is_without_account()
             && !mounted.protocols.is_ready(family)
         {
             // Boxed: it happens hardly ever.
