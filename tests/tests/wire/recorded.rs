@@ -146,9 +146,12 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::set_permissions(to, Permissions::from_mode(0o700))?;
     for file in std::fs::read_dir(from)? {
         let file = file?;
-        let copied = to.join(file.file_name());
-        if file.file_type()?.is_dir() {
+        let (copied, kind) = (to.join(file.file_name()), file.file_type()?);
+        if kind.is_dir() {
             copy(&file.path(), &copied)?;
+        }
+        // What it listens on is no file.
+        if !kind.is_file() {
             continue;
         }
         std::fs::copy(file.path(), &copied)?;
