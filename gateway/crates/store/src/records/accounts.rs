@@ -29,6 +29,12 @@ const LINK: Duration = Duration::from_secs(900);
 /// What the names of accounts begin with, in the table that they share.
 const UNDER: &str = "account/";
 
+/// What the names begin with of the turn to renew an account, of a connection that was begun, and of the link
+/// of a call.
+pub(super) const RENEWAL_TURN: &str = "account-renewal/";
+pub(super) const BEGUN_LOGIN: &str = "account-login/";
+pub(super) const CALL_LINK: &str = "account-link/";
+
 /// A person's account at a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
@@ -169,17 +175,17 @@ impl Key {
     }
 
     fn account_renewal(id: &AccountId) -> Self {
-        let name = format!("account-renewal/{id}");
+        let name = format!("{RENEWAL_TURN}{id}");
         Self::new(KeyKind::AccountRenewal, name)
     }
 
     fn account_login(state: &SecretHash) -> Self {
-        let name = format!("account-login/{}", state.as_str());
+        let name = format!("{BEGUN_LOGIN}{}", state.as_str());
         Self::new(KeyKind::AccountLogin, name)
     }
 
     fn account_link(link: &SecretHash) -> Self {
-        let name = format!("account-link/{}", link.as_str());
+        let name = format!("{CALL_LINK}{}", link.as_str());
         Self::new(KeyKind::AccountLink, name)
     }
 
