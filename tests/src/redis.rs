@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -77,6 +77,37 @@ impl Redis {
         let mut lines = BufReader::new(socket).lines();
         let line = tokio::time::timeout(Duration::from_secs(5), lines.next_line()).await??;
         Ok(line.unwrap_or_default())
+    }
+
+    /// All keys and what is under them, a line each.
+    pub async fn everything(&self) -> Result<String> {
+        const SCRIPT: &str = "local all = {}
+            for _, key in ipairs(redis.call('KEYS', '*')) do
+              local kind, held = redis.call('TYPE', key)['ok'], {}
+              if kind == 'string' then held = { redis.call('GET', key) }
+              elseif kind == 'hash' then held = redis.call('HGETALL', key)
+              elseif kind == 'zset' then held = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+              elseif kind == 'set' then held = redis.call('SMEMBERS', key)
+              elseif kind == 'list' then held = redis.call('LRANGE', key, 0, -1)
+              else return redis.error_reply('what is a ' .. kind) end
+              table.insert(all, key)
+              for _, text in ipairs(held) do table.insert(all, text) end
+            end
+            return table.concat(all, '\\n')";
+        let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await?;
+        let length = SCRIPT.len();
+        let command = format!("*3\r\n$4\r\nEVAL\r\n${length}\r\n{SCRIPT}\r\n$1\r\n0\r\n");
+        socket.write_all(command.as_bytes()).await?;
+        let mut reader = BufReader::new(socket);
+        let mut line = String::new();
+        reader.read_line(&mut line).await?;
+        let length = line
+            .trim()
+            .strip_prefix('$')
+            .with_context(|| line.clone())?;
+        let mut held = vec![0; length.parse()?];
+        reader.read_exact(&mut held).await?;
+        Ok(String::from_utf8_lossy(&held).into_owned())
     }
 
     /// Asks whichever server listens on a port, and returns the lines of the answer as they come.

@@ -392,9 +392,13 @@ async fn a_key_stands_nowhere_in_clear() -> Result<()> {
     assert_eq!(text(&answer), "alice");
     let redis = fixture.redis.as_ref().context("a Redis")?;
     let mut seen = fixture.gateway.printed().join("\n");
-    for name in redis.say(&["KEYS", "*"]).await?.split('\n') {
-        seen += &redis.say(&["DUMP", name.trim()]).await?;
-    }
+    let log = fixture.gateway.log().join("\n");
+    assert!(log.contains("account_connected"), "{log}");
+    seen += &log;
+    let kept = redis.everything().await?;
+    // It is all there, her account with it.
+    assert!(kept.contains("\"sealed\":\"1."), "{kept}");
+    seen += &kept;
     let audit_log = fixture.gateway.folder().join("audit.log");
     seen += &String::from_utf8_lossy(&std::fs::read(&audit_log)?);
     let process = fixture.gateway.process_id().context("it runs")?;

@@ -31,8 +31,14 @@ async fn fixture(store: StoreKind, more: &str) -> Result<Fixture> {
 }
 
 /// Everything that the gateway keeps and says.
-async fn everything(gateway: &Gateway) -> Result<String> {
+async fn everything(fixture: &Fixture) -> Result<String> {
+    let gateway = &fixture.gateway;
     let mut all = gateway.log().join("\n");
+    if let Some(redis) = &fixture.redis {
+        let kept = redis.everything().await?;
+        assert!(kept.contains("\"sealed\":\"1."), "{kept}");
+        all += &kept;
+    }
     for entry in walk(&gateway.folder()) {
         all += &String::from_utf8_lossy(&std::fs::read(entry)?);
     }
@@ -108,7 +114,7 @@ async fn a_key_is_pasted_once_and_the_consent_page_shows_what_it_opens(
         words.contains("Connected less than a minute ago"),
         "{words}"
     );
-    let all = everything(gateway).await?;
+    let all = everything(&fixture).await?;
     for secret in ["alice-s3cret", "wr0ng-key"] {
         assert!(!all.contains(secret), "{secret} is in the clear");
     }
