@@ -8,7 +8,7 @@ use rand::rngs::OsRng;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-use crate::account_keys;
+use crate::account_keys::{self, NoteError};
 use crate::config::{Config, ConfiguredBackend};
 use crate::keys::ring::{KeyRing, RingError, RingSettings};
 use crate::keys::{KeysError, KeysFolder};
@@ -112,6 +112,13 @@ pub enum StartError {
          Replicas must share one keys_dir; to start anew with these keys, use an empty store"
     )]
     OtherKeys(u32),
+    /// Another gateway seals accounts with another key under the same number.
+    #[error(
+        "the store belongs to a gateway with other keys: accounts-{0}.key of the replicas that serve is another \
+         one, or is not here. Replicas must share one keys_dir: copy their accounts-*.key here, in place of what \
+         is here; to start anew with these keys, stop all others first"
+    )]
+    OtherAccountKeys(u32),
     /// The keys folder can't be used: signing keys, or those that seal accounts.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -163,7 +170,8 @@ impl App {
         let connections = Arc::new(Connections::default());
         let protocols = protocols(config, &backends, &connections, runtime);
         let shared = (&connections, &journal, &metrics);
-        let accounts = accounts(config, &keys, &backends, &records, shared).await?;
+        let seals = seal_keys(config, &records, clock, runtime).await?;
+        let accounts = accounts(config, (&keys, seals), &backends, &records, shared);
         let catalogue = catalogue(config, &keys, &backends, &connections);
         let catalogue = Arc::new(catalogue.with_accounts(accounts.clone()));
         let lookout = Lookout::follow(&catalogue, runtime);
@@ -270,26 +278,25 @@ fn catalogue(
 }
 
 /// People's own accounts at backends.
-async fn accounts(
+fn accounts(
     config: &Config,
-    keys: &KeysFolder,
+    (keys, seals): (&KeysFolder, SealKeys),
     backends: &[Arc<Backend>],
     records: &Records,
     (connections, journal, metrics): (&Arc<Connections>, &Journal, &Metrics),
-) -> Result<Arc<Accounts>, StartError> {
-    let clock = Clock;
-    Ok(Accounts::new(Parts {
+) -> Arc<Accounts> {
+    Accounts::new(Parts {
         backends: with_accounts(config, backends),
         records: records.clone(),
-        keys: seal_keys(config, records, clock).await?,
+        keys: seals,
         connections: connections.clone(),
         issuer: config.issuer.clone(),
         title: config.general.title.clone(),
         tags: keys.tags.clone(),
         journal: journal.clone(),
-        clock,
+        clock: Clock,
         metrics: metrics.clone(),
-    }))
+    })
 }
 
 /// The backends that are called with everybody's own account.
@@ -310,15 +317,18 @@ async fn seal_keys(
     config: &Config,
     records: &Records,
     clock: Clock,
+    runtime: &Handle,
 ) -> Result<SealKeys, StartError> {
     let has_accounts = config.backends.iter().any(|it| it.account.is_some());
     if !has_accounts {
         return Ok(SealKeys::none(&mut OsRng));
     }
     let keys = account_keys::open(&config.keys_dir, &mut OsRng)?;
-    let noted = account_keys::note(&keys, records, clock.now()).await;
-    noted.map_err(|error| StartError::of_store(&config.store.to_string(), error))?;
-    Ok(keys)
+    match account_keys::note(&keys, records, clock, runtime).await {
+        Ok(()) => Ok(keys),
+        Err(NoteError::Other(number)) => Err(StartError::OtherAccountKeys(number)),
+        Err(NoteError::Store(error)) => Err(StartError::of_store(&config.store.to_string(), error)),
+    }
 }
 
 /// What each backend speaks, found out from now on.

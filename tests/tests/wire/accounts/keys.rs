@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 use tests::browser::Browser;
 use tests::fixture::{Fixture, StoreKind};
-use tests::gateway::{Gateway, Owner};
+use tests::gateway::{Gateway, Owner, Setup};
 use tests::http;
 use tests::oauth::OAuthClient;
 use tests::recorder::{Answer, Recorded};
@@ -258,5 +258,61 @@ async fn a_lost_key_is_said_at_the_start_and_the_account_is_connected_again() ->
         "{}",
         page.words()
     );
+    Ok(())
+}
+
+/// What replicas seal, the others must be able to open.
+#[tokio::test]
+async fn a_replica_with_a_sealing_key_of_its_own_does_not_start_beside_one_that_serves()
+-> Result<()> {
+    let mut fixture = fixture(StoreKind::Redis, "").await?;
+    let folder = tempfile::tempdir()?;
+    // The keys folder as it was copied before there were accounts.
+    for entry in std::fs::read_dir(fixture.gateway.folder().join("keys"))? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with("accounts-") {
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
+        }
+    }
+    let account = "[backend.account]\nkind = \"key\"\nheader = \"X-Api-Key: {}\"\n";
+    let setup = || Setup {
+        store: fixture.redis.as_ref().map(tests::redis::Redis::url),
+        public_url: Some(fixture.gateway.issuer()),
+        environment: vec![(
+            "GATEWAY__KEYS_DIR".into(),
+            folder.path().display().to_string(),
+        )],
+        ..Setup::default()
+    };
+    let replica = |setup: Setup| setup.backend(&fixture.backend.url()).more(account);
+    let refused = Gateway::start(replica(setup())).await;
+    let refused = format!(
+        "{:#}",
+        refused
+            .err()
+            .unwrap_or_else(|| anyhow::anyhow!("it serves"))
+    );
+    assert!(
+        refused.contains("accounts-1.key of the replicas that serve"),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("copy their accounts-*.key here"),
+        "{refused}"
+    );
+
+    // Where nobody has the key any more, it is lost, and said.
+    let last = replica(setup());
+    fixture.gateway.stop().await?;
+    let alone = Gateway::start(last).await?;
+    let log = alone.log().join("\n");
+    assert!(log.contains("account_key_lost"), "{log}");
+    // From now on it is the one of all.
+    let keys = fixture.gateway.folder().join("keys");
+    std::fs::copy(
+        folder.path().join("accounts-1.key"),
+        keys.join("accounts-1.key"),
+    )?;
+    fixture.gateway.start_again().await?;
     Ok(())
 }
