@@ -44,7 +44,7 @@ settings! {
         /// that refuses that.
         resource: bool = "true", values::flag;
         /// The client that was registered there by hand for this gateway, with the redirect URI
-        /// `PUBLIC_URL/connect/callback`. Default: the gateway describes itself by the address of its
+        /// `PUBLIC_URL/connect/NAME/callback`. It wants `issuer` or the endpoints beside it. Default: the gateway describes itself by the address of its
         /// metadata document, or registers itself.
         client_id: Option<String>, values::text;
         /// The secret that goes with it.
@@ -119,11 +119,10 @@ pub(super) fn account(
 fn check_name(reader: &mut Reader<'_>, at: &str, name: Option<&str>) {
     let is_plain = |name: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        !name.is_empty() && name.bytes().all(plain) && !["callback", "keys"].contains(&name)
+        !name.is_empty() && name.bytes().all(plain) && name != "keys"
     };
     if name.is_some_and(|name| !is_plain(name)) {
-        let sentence = "wants a backend whose `name` has letters, digits, `-` and `_` alone and is neither \
-                        `callback` nor `keys`: it stands in the address of a page";
+        let sentence = "wants a backend whose `name` has letters, digits, `-` and `_` alone and is not `keys`: it stands in the address of a page";
         reader.conflict(at, sentence);
     }
 }
@@ -137,6 +136,12 @@ fn server(reader: &mut Reader<'_>, table: &str, keys: &AccountKeys) -> Option<OA
     );
     if secret.is_some() && keys.client_id.is_none() {
         reader.conflict(&at("client_id"), "is missing beside its secret");
+    }
+    if keys.client_id.is_some() && keys.issuer.is_none() && keys.token_endpoint.is_none() {
+        // Else its secret would go to whatever server the backend names.
+        let sentence = "wants `issuer`, or `authorization_endpoint` and `token_endpoint`, beside it: the \
+                        authorization server where it is registered; what the backend names may be another";
+        reader.conflict(&at("client_id"), sentence);
     }
     if keys.hint.is_some() {
         reader.conflict(&at("hint"), "is for `key`");
@@ -274,7 +279,7 @@ mod tests {
         );
         let config = read(
             "kind = \"oauth\"\nextra = { access_type = \"offline\" }\nresource = false\nclient_id = \"c\"\n\
-             client_secret = \"hunter2\"\nscopes = [\"a\", \"b\"]",
+             client_secret = \"hunter2\"\nscopes = [\"a\", \"b\"]\nissuer = \"https://a.example\"",
         )
         .unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
@@ -312,6 +317,18 @@ mod tests {
                 "`backend.0.account.client_id` is missing",
             ),
             (
+                "kind = \"oauth\"\nclient_id = \"c\"\nclient_secret = \"s\"",
+                "`backend.0.account.client_id` wants `issuer`",
+            ),
+            (
+                "kind = \"oauth\"\nclient_id = \"c\"\nscopes = [\"a\"]",
+                "`backend.0.account.client_id` wants `issuer`",
+            ),
+            (
+                "kind = \"exchange\"\nclient_id = \"c\"\nclient_secret = \"s\"",
+                "`backend.0.account.client_id` wants `issuer`",
+            ),
+            (
                 "kind = \"oauth\"\nclient_id = \"c\"\ntoken_endpoint = \"https://a.example/t\"",
                 "`backend.0.account.token_endpoint` stands alone",
             ),
@@ -341,7 +358,7 @@ mod tests {
                 "wants a backend whose `name`",
             ),
             (
-                "name = \"callback\"\nurl = \"http://x\"",
+                "name = \"keys\"\nurl = \"http://x\"",
                 "wants a backend whose `name`",
             ),
             ("stdio = [\"cat\"]", "is for a backend with a url"),
