@@ -21,6 +21,7 @@ use crate::error_page::{self, Refused};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{login, session};
+use gateway_accounts::{AccountError, Person};
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
@@ -76,13 +77,15 @@ async fn open(
         return Ok(refusal.to_response(server, subject, request, session));
     };
     let grant = reading.grant();
-    let catalogue = &server.catalogue;
-    let account = catalogue.account(&subject.mount.name, &session.user_name);
+    let person = Person {
+        id: &session.user,
+        name: &session.user_name,
+    };
+    let account = server.accounts.credential(&subject.mount.name, person);
     let account = match account.await {
         Ok(account) => account,
         Err(error) => {
-            let reason = Reason::AccountNotConnected;
-            let refusal = Refusal::new(StatusCode::FORBIDDEN, reason, error.to_string());
+            let refusal = Refusal::of_account(&error);
             return Ok(refusal.to_response(server, subject, request, session));
         }
     };
@@ -168,6 +171,16 @@ impl Refusal {
             reason,
             detail,
         }
+    }
+
+    /// What the reader can mend is a refusal; what nobody can say now is none.
+    fn of_account(error: &AccountError) -> Self {
+        let status = if error.is_for_person() {
+            StatusCode::FORBIDDEN
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        Self::new(status, error.reason(), error.to_string())
     }
 
     fn from_error(error: &PageError, subject: &Subject) -> Self {

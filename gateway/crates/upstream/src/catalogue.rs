@@ -23,7 +23,7 @@ use super::account::{Account, AccountSource};
 use super::backend::{Backend, IdentityHeaders};
 use super::catalogue_error::CatalogueError;
 use super::connection::Connections;
-use super::question::{Asking, Question, account_of};
+use super::question::{Asking, Question};
 use super::tool::ToolListing;
 use super::tool_cache::{AGEING, BELIEVED, CachedState, ToolCache};
 use gateway_core::account::AccountId;
@@ -181,20 +181,6 @@ impl Catalogue {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// The account at the backend `name` with which the person with the login name `user` calls it;
-    /// none where the backend is called without.
-    ///
-    /// # Errors
-    ///
-    /// The backend is called with an account, and there is none that can be used now.
-    pub async fn account(
-        &self,
-        name: &str,
-        user: &str,
-    ) -> Result<Option<Arc<Account>>, CatalogueError> {
-        account_of(self.backend(name)?, self.accounts.as_deref(), user).await
     }
 
     /// What the backend `name` offers in the name of an account that is nobody's yet: `value` is all of the
