@@ -1,6 +1,7 @@
 //! Everybody's own account at a backend: how it is connected, seen, ended. The other side is real: a second
 //! gateway, with refresh tokens, revocation and registration of its own, in front of a recording server.
 
+mod apart;
 mod keys;
 mod oauth;
 pub(crate) mod renewal;

@@ -2,6 +2,7 @@
 //! crosses, and whoever has none is told where to connect one.
 
 mod apart;
+mod disturbed;
 mod renewed;
 
 use std::collections::BTreeSet;

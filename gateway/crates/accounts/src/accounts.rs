@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use rand::rngs::OsRng;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use url::Url;
 
@@ -14,13 +15,14 @@ use crate::account_error::AccountError;
 use crate::contents::Contents;
 use crate::links::{Link, Links};
 use crate::oauth::renewal::Why;
-use crate::remembered::{Found, Held, Known, Remembered};
+use crate::remembered::{FlightGuard, Found, Held, Known, Remembered};
 use gateway_core::account::AccountId;
 use gateway_core::account::seal::{Bound, SealKeys};
 use gateway_core::account::settings::{AccountKind, AccountSettings};
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::UserId;
 use gateway_core::protocol::resource::Issuer;
+use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, TagKey};
 use gateway_fetch::{Documents, Fetcher, Limits};
 use gateway_metrics::Metrics;
@@ -46,6 +48,9 @@ pub(crate) struct AccountBackend {
     pub(crate) backend: Arc<Backend>,
     pub(crate) settings: AccountSettings,
     pub(crate) remembered: Arc<Remembered>,
+    /// What asks its authorization server. It is nobody else's: what the operator wrote of one backend opens
+    /// no private address for what another one says.
+    pub(crate) fetch: Documents,
 }
 
 impl AccountBackend {
@@ -86,7 +91,6 @@ pub struct Accounts {
     pub(crate) records: Records,
     pub(crate) keys: SealKeys,
     pub(crate) connections: Arc<Connections>,
-    pub(crate) fetch: Documents,
     pub(crate) issuer: Issuer,
     pub(crate) title: String,
     pub(crate) tags: TagKey,
@@ -100,14 +104,13 @@ pub struct Accounts {
 impl Accounts {
     /// The accounts at these backends.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let fetch = Documents::new(fetcher(&parts.backends));
         let backends = parts.backends.into_iter().map(|(backend, settings)| {
             let name = backend.mount.name.clone();
-            let remembered = Arc::new(Remembered::new());
             let of = AccountBackend {
+                fetch: Documents::new(fetcher(&backend, &settings)),
                 backend,
                 settings,
-                remembered,
+                remembered: Arc::new(Remembered::new()),
             };
             (name, of)
         });
@@ -117,7 +120,6 @@ impl Accounts {
             records: parts.records,
             keys: parts.keys,
             connections: parts.connections,
-            fetch,
             issuer: parts.issuer,
             title: parts.title,
             tags: parts.tags,
@@ -184,7 +186,7 @@ impl Accounts {
         let known = match of.remembered.find(person.id, self.now()) {
             Found::Now(known) => known,
             Found::Ageing(held) => {
-                self.look_after(backend, person, of);
+                self.look_after(of, person);
                 Known::Usable(held)
             }
             Found::Nothing => Box::pin(self.looked_after(of, person, Why::Due)).await?,
@@ -198,62 +200,94 @@ impl Accounts {
     }
 
     /// Reads an account again, and renews it if it has to be, beside the calls that it serves.
-    fn look_after(&self, backend: &str, person: Person<'_>, of: &AccountBackend) {
-        // Somebody is at it.
-        if of.remembered.flight(person.id).try_lock().is_err() {
+    fn look_after(&self, of: &AccountBackend, person: Person<'_>) {
+        // Else somebody is at it.
+        let Ok(flight) = of.remembered.flight(person.id).try_lock_owned() else {
             return;
-        }
-        let Some(me) = self.me.upgrade() else { return };
-        let (id, name) = (person.id.clone(), person.name.to_owned());
-        let backend = backend.to_owned();
-        tokio::spawn(async move {
-            let person = Person {
-                id: &id,
-                name: &name,
-            };
-            if let Some(of) = me.of(&backend)
-                && let Err(error) = me.looked_after(of, person, Why::Due).await
-            {
-                log::debug!(event = "account_not_read", backend = backend.as_str(); "{error}");
-            }
-        });
+        };
+        of.remembered.note_look(person.id);
+        drop(self.obtain(of, person, Why::Due, flight));
     }
 
-    /// What is known of an account once it was obtained anew, if it has to be.
-    async fn looked_after(
+    /// What is known of an account once it was obtained anew, if it has to be. Those who come meanwhile find
+    /// what the first one did.
+    pub(crate) async fn looked_after(
         &self,
         of: &AccountBackend,
         person: Person<'_>,
         why: Why,
     ) -> Result<Known, AccountError> {
-        match &of.settings.kind {
-            AccountKind::Exchange(settings) => self.exchanged(of, settings, person, why).await,
-            AccountKind::OAuth(_) | AccountKind::Key { .. } => {
-                self.renewed(of, person.id, why).await
-            }
+        let flight = of.remembered.flight(person.id).lock_owned().await;
+        match of.remembered.find(person.id, self.now()) {
+            Found::Now(Known::Usable(held)) if why == Why::Refused(held.version) => {}
+            Found::Now(known) => return Ok(known),
+            Found::Ageing(_) | Found::Nothing => {}
         }
+        let obtained = self.obtain(of, person, why, flight).await;
+        obtained.unwrap_or_else(|error| {
+            Err(AccountError::Unavailable {
+                reason: Reason::AccountUnavailable,
+                retry_after: AccountError::PAUSE,
+                detail: format!("it was broken off: {error}"),
+            })
+        })
+    }
+
+    /// Obtains it. That is a task of its own, whoever waits for it: a renewal that ends with the call which
+    /// came upon it would lose the refresh token that the server gave in place of the one before.
+    fn obtain(
+        &self,
+        of: &AccountBackend,
+        person: Person<'_>,
+        why: Why,
+        flight: FlightGuard,
+    ) -> JoinHandle<Result<Known, AccountError>> {
+        let (me, backend) = (self.me.upgrade(), of.name().to_owned());
+        let (id, name) = (person.id.clone(), person.name.to_owned());
+        tokio::spawn(async move {
+            let _one = flight;
+            let Some((me, of)) = me.as_ref().and_then(|me| Some((me, me.of(&backend)?))) else {
+                return Ok(Known::Absent);
+            };
+            let person = Person {
+                id: &id,
+                name: &name,
+            };
+            let obtained = match &of.settings.kind {
+                AccountKind::Exchange(settings) => me.exchanged(of, settings, person).await,
+                AccountKind::OAuth(_) | AccountKind::Key { .. } => me.renewed(of, &id, why).await,
+            };
+            if let Err(error) = &obtained {
+                log::debug!(event = "account_not_read", backend = backend.as_str(); "{error}");
+            }
+            obtained
+        })
     }
 
     /// What an account's record says.
     pub(crate) fn known(&self, of: &AccountBackend, account: &Account) -> Known {
-        if let Some(lapse) = account.lapsed {
-            return Known::Lapsed(lapse);
+        match account.lapsed {
+            Some(Lapse::Removed) => return Known::Absent,
+            Some(lapse) => return Known::Lapsed(lapse),
+            None => {}
         }
         if self.is_ended(&account.id) {
             return Known::Absent;
         }
-        let value = self.contents(of, account);
+        let contents = self.contents(of, account);
+        let value = contents.as_ref();
         let value = value.and_then(|own| of.settings.header.with(&own.credential));
         let Some(value) = value else {
             return Known::Lapsed(Lapse::Unreadable);
         };
+        let is_renewable = contents.is_some_and(|own| own.is_renewable());
         if account.expires.is_some_and(|end| end <= self.now()) {
             return Known::Lapsed(Lapse::Expired);
         }
         Known::Usable(Held {
             handle: self.handle(of, &account.id, value),
             version: account.version,
-            renew_at: account.renew_at,
+            renew_at: account.renew_at.filter(|_| is_renewable),
             expires: account.expires,
         })
     }
@@ -310,8 +344,8 @@ impl Accounts {
         if account.value() != *sent {
             return Ok(());
         }
-        if let AccountKind::Exchange(settings) = &of.settings.kind {
-            return self.exchanged_again(of, settings, person, account).await;
+        if let AccountKind::Exchange(_) = &of.settings.kind {
+            return self.exchanged_again(of, person, account).await;
         }
         let kept = self.records.account(person.id, backend, self.now()).await?;
         let kept = kept.filter(|kept| kept.account.id == *account.id());
@@ -324,7 +358,7 @@ impl Accounts {
         // What is kept may be another one than was sent: a replica has renewed it.
         let known = match self.known(of, &kept.account) {
             Known::Usable(_) if account.value() == *sent => {
-                Box::pin(self.renewed(of, person.id, why)).await?
+                Box::pin(self.looked_after(of, person, why)).await?
             }
             known => known,
         };
@@ -339,8 +373,17 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// Where it can't be kept.
+    /// Where it can't be kept, or where there is none: nobody connects what is exchanged.
     pub async fn link(&self, backend: &str, person: Person<'_>) -> Result<Arc<Link>, AccountError> {
+        let settings = self.settings(backend);
+        if settings.is_some_and(|settings| matches!(settings.kind, AccountKind::Exchange(_))) {
+            return Err(AccountError::Unavailable {
+                reason: Reason::AccountRefused,
+                retry_after: AccountError::PAUSE,
+                detail: "the backend refuses what its authorization server gave for who calls"
+                    .to_owned(),
+            });
+        }
         let page = |random: &str| self.issuer.join(&format!("/connect/link/{random}"));
         let now = self.now();
         let link = self.links.link(&self.records, person, backend, page, now);
@@ -363,12 +406,10 @@ impl Accounts {
     }
 }
 
-/// What the operator wrote is trusted to be where it says; what a backend or a server says, to be public.
-fn fetcher(backends: &[(Arc<Backend>, AccountSettings)]) -> Fetcher {
-    let written: Vec<Url> = backends
-        .iter()
-        .flat_map(|(backend, settings)| settings.written(&backend.origin()))
-        .collect();
+/// What the operator wrote of this backend is trusted to be where it says; what the backend or a server says,
+/// to be public.
+fn fetcher(backend: &Backend, settings: &AccountSettings) -> Fetcher {
+    let written: Vec<Url> = settings.written(&backend.origin());
     let hosts = written.iter().filter_map(|url| url.host_str());
     let plain = written.iter().filter(|url| url.scheme() == "http");
     let plain = plain.map(|url| url.origin().ascii_serialization());

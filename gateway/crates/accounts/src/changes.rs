@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use rand::rngs::OsRng;
+use tokio::task::JoinHandle;
 
 use crate::accounts::{AccountBackend, Accounts, Person, bound};
 use crate::contents::Contents;
-use crate::oauth::taking_back::TakenBack;
 use crate::oauth::token::Tokens;
 use crate::remembered::Known;
 use gateway_core::account::AccountId;
@@ -23,7 +23,7 @@ use gateway_store::{Account, KeptAccount, KeyKind, Lapse, Revoked, StoreError, u
 const TOLD: Duration = Duration::from_secs(26 * 3600);
 
 /// How often somebody else may come between reading an account and replacing it.
-const ATTEMPTS: usize = 8;
+pub(crate) const ATTEMPTS: usize = 8;
 
 /// An account that was just connected.
 #[derive(Clone, Debug)]
@@ -33,31 +33,6 @@ pub struct Connected {
     /// What the one before was called, if that was another account at the backend: what was allowed of its
     /// tools is compared with those of this one.
     pub instead_of: Option<String>,
-}
-
-/// What came of removing an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Removed {
-    /// There was none.
-    None,
-    /// It is gone here. What it was connected with is good at the other side until somebody ends it there.
-    Here,
-    /// It is gone, and the other side was told and said yes.
-    Everywhere,
-    /// It is gone here. The other side was told and did not say yes, for this reason.
-    NotThere(String),
-}
-
-impl Removed {
-    /// What came of it, for the audit log.
-    pub fn words(&self) -> String {
-        match self {
-            Self::None => "there was none".to_owned(),
-            Self::Here => "removed here".to_owned(),
-            Self::Everywhere => "removed, and revoked at the other side".to_owned(),
-            Self::NotThere(why) => format!("removed here, not revoked at the other side: {why}"),
-        }
-    }
 }
 
 impl Accounts {
@@ -106,9 +81,19 @@ impl Accounts {
         let Some(of) = self.of(backend) else {
             return Ok(None);
         };
-        let contents = Contents::key(key);
-        let connected = self.connect_with(of, person, &contents, None, Vec::new());
-        connected.await.map(Some)
+        let (contents, name) = (Contents::key(key), of.name().to_owned());
+        let (id, user_name) = (person.id.clone(), person.name.to_owned());
+        let Some(me) = self.me() else { return Ok(None) };
+        let connecting = tokio::spawn(async move {
+            let of = me.of(&name)?;
+            let person = Person {
+                id: &id,
+                name: &user_name,
+            };
+            let connected = me.connect_with(of, person, &contents, None, Vec::new());
+            Some(connected.await)
+        });
+        to_its_end(connecting).await?.transpose()
     }
 
     /// Keeps an account in place of the one before, whose connection is over then.
@@ -122,6 +107,7 @@ impl Accounts {
     ) -> Result<Connected, StoreError> {
         let now = self.now();
         let lived = life(now, tokens.and_then(|tokens| tokens.lasts));
+        let renewed = lived.filter(|_| contents.is_renewable());
         for _ in 0..ATTEMPTS {
             let before = self.records.account(person.id, of.name(), now).await?;
             let mut account = Account {
@@ -133,7 +119,7 @@ impl Accounts {
                 connected: now,
                 renewed: None,
                 expires: lived.map(|life| life.expires),
-                renew_at: lived.map(|life| life.renew_at),
+                renew_at: renewed.map(|life| life.renew_at),
                 scopes: scopes.clone(),
                 wanted: Vec::new(),
                 called: tokens.and_then(|tokens| tokens.called.clone()),
@@ -147,14 +133,15 @@ impl Accounts {
             let Some(kept) = unless_conflict(kept.await)? else {
                 continue;
             };
+            // Whatever comes next: it is durable, and nobody here goes on with the one before.
+            let known = self.known(of, &kept.account);
+            of.remembered.learn(person.id, known);
             let mut instead_of = None;
             if let Some(before) = before {
                 instead_of = another(&before.account, &kept.account);
                 self.end(of, &before.account.id).await?;
                 self.let_go(of, &before.account, contents);
             }
-            of.remembered
-                .learn(person.id, self.known(of, &kept.account));
             return Ok(Connected {
                 account: kept.account,
                 instead_of,
@@ -163,100 +150,65 @@ impl Accounts {
         Err(StoreError::Conflict(KeyKind::Account))
     }
 
-    /// Notes that an account is to be connected again, and ends its connection.
+    /// Notes that an account is to be connected again, and ends its connection. What is known of it then:
+    /// where somebody has connected or renewed it meanwhile, that counts.
     pub(crate) async fn lapse(
         &self,
         of: &AccountBackend,
         kept: &KeptAccount,
         why: Lapse,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Known, StoreError> {
+        let (user, mut kept) = (kept.account.user.clone(), kept.clone());
+        for _ in 0..ATTEMPTS {
+            let now = self.now();
+            if self.mark(&kept, why).await?.is_some() {
+                self.end(of, &kept.account.id).await?;
+                of.remembered.learn(&user, Known::Lapsed(why));
+                self.tell_lapsed(of, &kept.account, why);
+                return Ok(Known::Lapsed(why));
+            }
+            match self.records.account(&user, of.name(), now).await? {
+                Some(found) if found.account.goes_on(&kept.account) => kept = found,
+                Some(found) => {
+                    let known = self.known(of, &found.account);
+                    of.remembered.learn(&user, known.clone());
+                    return Ok(known);
+                }
+                None => {
+                    of.remembered.learn(&user, Known::Absent);
+                    return Ok(Known::Absent);
+                }
+            }
+        }
+        Err(StoreError::Conflict(KeyKind::Account))
+    }
+
+    /// The account as it is read, with why nobody uses it any more; `None` where somebody else has changed it.
+    pub(crate) async fn mark(
+        &self,
+        kept: &KeptAccount,
+        why: Lapse,
+    ) -> Result<Option<KeptAccount>, StoreError> {
         let account = Account {
             lapsed: Some(why),
             ..kept.account.clone()
         };
-        let (user, now) = (account.user.clone(), self.now());
-        let lapsed = self.records.keep_account(Some(kept), account, now).await;
-        if unless_conflict(lapsed)?.is_none() {
-            // Somebody else has connected or renewed it: that counts.
-            of.remembered.forget(&user);
-            return Ok(());
-        }
-        self.end(of, &kept.account.id).await?;
-        of.remembered.learn(&user, Known::Lapsed(why));
+        let records = &self.records;
+        unless_conflict(records.keep_account(Some(kept), account, self.now()).await)
+    }
+
+    fn tell_lapsed(&self, of: &AccountBackend, account: &Account, why: Lapse) {
         log::warn!(
             event = "account_lapsed", reason = Reason::AccountConnectAgain,
-            hint = Reason::AccountConnectAgain.remedy(), backend = of.name(), user = user.as_str();
+            hint = Reason::AccountConnectAgain.remedy(), backend = of.name(),
+            user = account.user.as_str();
             "a person's account at a backend is to be connected again: {}", why.words()
         );
         let record = Record {
             detail: Some(format!("to be connected again: {}", why.words())),
             ..Record::refused(Event::Account, Reason::AccountConnectAgain, false)
         };
-        self.tell(&kept.account, record);
-        Ok(())
-    }
-
-    /// Forgets a person's account at a backend: the next call with it is refused on every replica within a
-    /// second, and what goes on in its name ends.
-    ///
-    /// # Errors
-    ///
-    /// Those of the store; it may be gone all the same.
-    pub async fn remove(&self, backend: &str, user: &UserId) -> Result<Removed, StoreError> {
-        let kept = self.records.account(user, backend, self.now()).await?;
-        let Some(kept) = kept else {
-            return Ok(Removed::None);
-        };
-        let id = &kept.account.id;
-        // First, so that no call is made with it that comes after this.
-        match self.of(backend) {
-            Some(of) => self.end(of, id).await?,
-            None => self.revoke(id).await?,
-        }
-        self.records.remove_account(user, backend).await?;
-        let Some(of) = self.of(backend) else {
-            return Ok(Removed::Here);
-        };
-        of.remembered.learn(user, Known::Absent);
-        let Some(contents) = self.contents(of, &kept.account) else {
-            return Ok(Removed::Here);
-        };
-        let Some(oauth) = &contents.oauth else {
-            return Ok(Removed::Here);
-        };
-        Ok(match self.take_back(oauth, &contents.credential).await {
-            TakenBack::Yes => Removed::Everywhere,
-            TakenBack::NoWay => Removed::Here,
-            TakenBack::No(why) => {
-                log::warn!(
-                    event = "account_not_revoked", backend, user = user.as_str(), detail = why.as_str();
-                    "an account is removed here, and its backend's authorization server did not revoke it"
-                );
-                Removed::NotThere(why)
-            }
-        })
-    }
-
-    /// Removes all of a person's accounts, who may not use them any more, and tells of each.
-    ///
-    /// # Errors
-    ///
-    /// Those of the store; some may be gone then.
-    pub async fn remove_all(&self, user: &UserId) -> Result<(), StoreError> {
-        for account in self.of_person(user).await? {
-            let removed = self.remove(&account.backend, user).await?;
-            log::info!(
-                event = "account_removed", backend = account.backend.as_str(), user = user.as_str();
-                "an account at a backend was removed, whose person may not log in any more: {}",
-                removed.words()
-            );
-            let record = Record {
-                detail: Some(format!("{}, with its person's access", removed.words())),
-                ..Record::new(Event::Account)
-            };
-            self.tell(&account, record);
-        }
-        Ok(())
+        self.tell(account, record);
     }
 
     /// Tells the other side that what was connected before is not used any more, beside what goes on. Where
@@ -274,9 +226,10 @@ impl Accounts {
             return;
         }
         let Some(me) = self.me() else { return };
+        let backend = of.name().to_owned();
         tokio::spawn(async move {
-            if let Some(oauth) = &contents.oauth {
-                let _ = me.take_back(oauth, &contents.credential).await;
+            if let (Some(of), Some(oauth)) = (me.of(&backend), &contents.oauth) {
+                let _ = me.take_back(of, oauth, &contents.credential).await;
             }
         });
     }
@@ -331,7 +284,7 @@ impl Accounts {
     }
 
     /// Tells every replica that a connection is over.
-    async fn revoke(&self, account: &AccountId) -> Result<(), StoreError> {
+    pub(crate) async fn revoke(&self, account: &AccountId) -> Result<(), StoreError> {
         let now = self.now();
         let ended = Revoked::Account(account.clone());
         self.records.revoke(&ended, now + TOLD, now).await
@@ -347,6 +300,16 @@ impl Accounts {
         // The state of the log is known and told elsewhere.
         let _ = self.journal.append(&record);
     }
+}
+
+/// Waits for what goes on though nobody waits for it.
+///
+/// # Errors
+///
+/// Its own are within; here that it was broken off.
+pub(crate) async fn to_its_end<T>(task: JoinHandle<T>) -> Result<T, StoreError> {
+    let done = task.await;
+    done.map_err(|error| StoreError::Away(format!("it was broken off: {error}")))
 }
 
 /// What the account before was called, if it is another one than this.

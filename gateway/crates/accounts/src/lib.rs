@@ -17,11 +17,13 @@ mod contents;
 mod links;
 mod oauth;
 mod remembered;
+mod removal;
 mod source;
 
 pub use self::account_error::AccountError;
 pub use self::accounts::{Accounts, Parts, Person};
-pub use self::changes::{Connected, Removed};
+pub use self::changes::Connected;
 pub use self::links::Link;
 pub use self::oauth::failure::Failure;
 pub use self::oauth::login::{Returned, Traveller, Unfinished};
+pub use self::removal::Removed;

@@ -4,6 +4,7 @@
 //! [`token`] asks for tokens, [`login`] is a person's way there and back, [`renewal`] what goes on
 //! afterwards, [`taking_back`] the end; [`exchange`] needs no person.
 
+mod bounds;
 pub(crate) mod client;
 pub(crate) mod discovery;
 pub(crate) mod exchange;

@@ -26,6 +26,10 @@ const NONE: Duration = Duration::from_secs(1);
 /// otherwise, and this is the second net.
 const AGEING: Duration = Duration::from_secs(300);
 
+/// What was looked after so short a time ago is let be: one whose renewal fails, or that nobody can renew,
+/// costs each call nothing.
+const LOOKED: Duration = Duration::from_secs(1);
+
 /// A credential as it was read.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
@@ -54,6 +58,8 @@ pub(crate) enum Known {
 struct Entry {
     known: Known,
     read: Instant,
+    /// When it was looked after last.
+    looked: Instant,
 }
 
 /// What a call finds.
@@ -82,6 +88,9 @@ pub(crate) struct Remembered {
 /// One looks after an account at a time here.
 type Flight = tokio::sync::Mutex<()>;
 
+/// Held by whoever does.
+pub(crate) type FlightGuard = tokio::sync::OwnedMutexGuard<()>;
+
 /// The pause after the first renewal that failed: it doubles up to the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
@@ -107,7 +116,10 @@ impl Remembered {
                 let is_past = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
                 if held.handle.is_over() || is_past(held.expires) {
                     Found::Nothing
-                } else if age > AGEING || is_past(held.renew_at) {
+                } else if entry.looked.elapsed() >= LOOKED
+                    && (age > AGEING || is_past(held.renew_at))
+                    && self.pause(held.handle.id()).is_none()
+                {
                     Found::Ageing(held)
                 } else {
                     Found::Now(Known::Usable(held))
@@ -118,9 +130,31 @@ impl Remembered {
         }
     }
 
+    /// What is known from now on. Where it is another connection than before, that one is over for whoever
+    /// holds it here, also if nobody has told this replica of its end.
     pub(crate) fn learn(&self, user: &UserId, known: Known) {
+        let before = self.entries.get(user).map(|entry| entry.known);
+        if let (Some(Known::Usable(before)), Known::Usable(held)) = (before, &known)
+            && before.handle.id() != held.handle.id()
+        {
+            self.end(before.handle.id());
+        }
         let read = Instant::now();
-        self.entries.insert(user.clone(), Entry { known, read });
+        let entry = Entry {
+            known,
+            read,
+            looked: read,
+        };
+        self.entries.insert(user.clone(), entry);
+    }
+
+    /// Somebody looks after it now. An entry that is put back over a newer one is of a connection that is
+    /// over, and found no more.
+    pub(crate) fn note_look(&self, user: &UserId) {
+        if let Some(entry) = self.entries.get(user) {
+            let looked = Instant::now();
+            self.entries.insert(user.clone(), Entry { looked, ..entry });
+        }
     }
 
     pub(crate) fn forget(&self, user: &UserId) {
@@ -214,7 +248,23 @@ mod tests {
         assert!(matches!(find(), Found::Nothing));
         learn(held(&remembered, 1001, 1002));
         assert!(matches!(find(), Found::Now(Known::Usable(_))));
+        // Its time has come: it is looked after, now and then.
         learn(held(&remembered, 1000, 1002));
+        assert!(matches!(find(), Found::Now(Known::Usable(_))));
+        let earlier = |by: Duration| {
+            let mut entry = remembered.entries.get(&user).unwrap();
+            entry.looked -= by;
+            remembered.entries.insert(user.clone(), entry);
+        };
+        earlier(LOOKED);
+        assert!(matches!(find(), Found::Ageing(_)));
+        remembered.note_look(&user);
+        assert!(matches!(find(), Found::Now(Known::Usable(_))));
+        earlier(LOOKED);
+        let id = AccountId::new("a_1");
+        remembered.failed(&id);
+        assert!(matches!(find(), Found::Now(Known::Usable(_))));
+        remembered.calm(&id);
         assert!(matches!(find(), Found::Ageing(_)));
         learn(held(&remembered, 999, 1000));
         assert!(matches!(find(), Found::Nothing));
@@ -238,6 +288,22 @@ mod tests {
         assert!(remembered.pause(&id).is_some());
         remembered.calm(&id);
         assert_eq!(remembered.pause(&id), None);
+    }
+
+    #[test]
+    fn another_connection_ends_the_one_before_for_whoever_holds_it_here() {
+        let (remembered, user) = (Remembered::new(), UserId::new("u_1"));
+        let first = held(&remembered, 1001, 1002);
+        let value = HeaderValue::from_static("Bearer y");
+        let second = Held {
+            handle: remembered.handle(&AccountId::new("a_2"), value).0,
+            ..first.clone()
+        };
+        remembered.learn(&user, Known::Usable(first.clone()));
+        remembered.learn(&user, Known::Usable(first.clone()));
+        assert!(!first.handle.is_over());
+        remembered.learn(&user, Known::Usable(second.clone()));
+        assert!(first.handle.is_over() && !second.handle.is_over());
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //! their own credential.
 //!
 //! `/connect/NAME` is the page, `/connect/link/RANDOM` the same by the address that an app showed,
-//! `/connect/callback` where a backend's authorization server sends the browser back to.
+//! `/connect/NAME/callback` where the backend's authorization server sends the browser back to. Each backend has
+//! its own, and its own client: what the server of one sends is never taken for the answer of another's
+//! (RFC 9700 §4.4.2).
 //!
 //! Owns: who may connect what, and what each button does. Not: how an account is obtained and kept
 //! (`gateway-accounts`), where it is seen and removed (`account`).
@@ -19,7 +21,7 @@ use http::{Method, StatusCode};
 use self::form::{ConnectGoal, show};
 use crate::authorize::next_step::NextStep;
 use crate::authorize::request::AuthorizationRequest;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, between};
 use crate::error_page::{self, Refused};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
@@ -57,12 +59,16 @@ pub(super) async fn answer(
     answered.unwrap_or_else(|refused| refused.page(server, request).into())
 }
 
-/// `/connect/client.json`: what the gateway is for authorization servers that take such a document.
+/// `/connect/NAME/client.json`: what the gateway is for authorization servers that take such a document.
 pub(super) fn document(server: &AuthorizationServer, request: &Request) -> Response {
-    if server.accounts.backends().next().is_none() {
+    let path = Endpoint::ConnectDocument.path();
+    let backend = between(path, &request.path, "/client.json").unwrap_or_default();
+    if !is_connected_by_people(server, backend) {
         return discovery::absent();
     }
-    let document = server.accounts.client_document(&server.settings.title);
+    let document = server
+        .accounts
+        .client_document(&server.settings.title, backend);
     cacheable_response::json(request, "application/json", &document)
 }
 

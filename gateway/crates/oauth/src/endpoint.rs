@@ -123,7 +123,7 @@ const TABLE: [Row; 50] = {
     use Caller::{App, Person, Server};
     use Endpoint::*;
     use Path::{
-        Below, Exact, ExactDefault, OfProvider, OfResource, Published, Section, UnderMcp, WellKnown,
+        Below, Exact, ExactDefault, OfAccount, OfProvider, OfResource, Published, Section, UnderMcp, WellKnown,
     };
     [
         row(Health,          Exact("/healthz"),         READ,   Server, Recorded,   NO_BODY),
@@ -152,8 +152,8 @@ const TABLE: [Row; 50] = {
         row(AccountTokensRevoke, Exact("/account/tokens/revoke"), BOTH, Person, BestEffort, FORM),
         row(AccountReadmit,  Exact("/account/readmit"), BOTH,   Person, Required,   FORM),
         row(AccountDisconnect, Exact("/account/disconnect"), BOTH, Person, BestEffort, FORM),
-        row(ConnectCallback, Exact("/connect/callback"), READ,  Person, Required,   NO_BODY),
-        document(ConnectDocument, Exact("/connect/client.json")),
+        row(ConnectCallback, OfAccount("/callback"),    READ,   Person, Required,   NO_BODY),
+        document(ConnectDocument, OfAccount("/client.json")),
         document(ConnectKeys, Exact("/connect/keys")),
         row(Connect,         Section("/connect"),       BOTH,   Person, Required,   FORM),
         row(Admin,           Section("/admin"),         BOTH,   Person, Recorded,   FORM),
@@ -234,6 +234,8 @@ enum Path {
     Below(&'static str),
     /// This one and all below it.
     Section(&'static str),
+    /// `/connect/`, the name of a backend, and this.
+    OfAccount(&'static str),
     /// `/login/`, the name of an identity provider, and this.
     OfProvider(&'static str),
     /// This one with the path of one of a backend's endpoints behind it, with or without its slash;
@@ -357,6 +359,7 @@ impl Endpoint {
             | Path::Section(path)
             | Path::OfResource(path)
             | Path::UnderMcp(path) => path,
+            Path::OfAccount(_) => "/connect/",
             Path::OfProvider(_) => "/login/",
             Path::Published => PAGES,
             Path::WellKnown => "/.well-known/",
@@ -410,6 +413,12 @@ impl Endpoint {
     }
 }
 
+/// The one segment of a path between these.
+pub(crate) fn between<'p>(begin: &str, path: &'p str, end: &str) -> Option<&'p str> {
+    let name = path.strip_prefix(begin)?.strip_suffix(end)?;
+    (!name.is_empty() && !name.contains('/')).then_some(name)
+}
+
 impl Path {
     /// What a path of a request is about, if it is one of these: often nothing, sometimes a backend.
     fn find(self, path: &str, mounts: &[Mount]) -> Option<Option<Subject>> {
@@ -424,10 +433,8 @@ impl Path {
                 let rest = path.strip_prefix(section)?;
                 (rest.is_empty() || rest.starts_with('/')).then_some(None)
             }
-            Self::OfProvider(end) => {
-                let name = path.strip_prefix("/login/")?.strip_suffix(end)?;
-                (!name.is_empty() && !name.contains('/')).then_some(None)
-            }
+            Self::OfAccount(end) => between("/connect/", path, end).map(|_| None),
+            Self::OfProvider(end) => between("/login/", path, end).map(|_| None),
             Self::Published => {
                 let page = |mount: &'_ Mount| {
                     let below = path.strip_prefix(mount.prefix.as_str())?;

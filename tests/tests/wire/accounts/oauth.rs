@@ -83,7 +83,9 @@ async fn whoever_denies_there_or_comes_back_as_somebody_else_has_connected_nothi
     assert_eq!(page.reply.status, 400, "{}", page.words());
     let page = browser.visit(&back).await?;
     assert_eq!(page.reply.status, 400, "a state is good once");
-    let page = browser.visit(&url(&pair.near, "/connect/callback")).await?;
+    let page = browser
+        .visit(&url(&pair.near, "/connect/far/callback"))
+        .await?;
     assert_eq!(page.reply.status, 400);
     for who in [&mut browser, &mut mallory] {
         let page = who.visit(&url(&pair.near, "/account")).await?;

@@ -39,7 +39,7 @@ async fn a_certified_provider_is_found_and_another_account_than_last_time_is_sai
     );
     let fixture = in_front_of(&account).await?;
     let gateway = &fixture.gateway;
-    let callback = gateway.url("/connect/callback");
+    let callback = gateway.url("/connect/main/callback");
     provider.arguments(&[callback, gateway.url("/login/x/backchannel")]);
     provider.start().await?;
     let alice = Owner::alice();
@@ -119,7 +119,7 @@ async fn a_token_endpoint_that_takes_json_alone_is_understood_and_a_token_withou
         );
     }
     assert!(!parameters.contains_key("resource") && !parameters.contains_key("scope"));
-    let mut back = url(gateway, "/connect/callback");
+    let mut back = url(gateway, "/connect/main/callback");
     back.query_pairs_mut()
         .append_pair("code", "a-code")
         .append_pair("state", &parameters["state"]);

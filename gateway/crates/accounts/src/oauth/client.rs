@@ -11,7 +11,8 @@ use url::Url;
 
 use crate::accounts::{AccountBackend, Accounts};
 use crate::contents::{open, seal};
-use crate::oauth::failure::Failure;
+use crate::oauth::bounds;
+use crate::oauth::failure::{Failure, code};
 use crate::oauth::server::Server;
 use gateway_core::account::seal::Bound;
 use gateway_core::account::settings::OAuthAccount;
@@ -19,12 +20,6 @@ use gateway_core::client::secret_basic::is_safe_as_basic;
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 use gateway_fetch::{Body, Query};
-
-/// Where the browser comes back to.
-pub(crate) const CALLBACK: &str = "/connect/callback";
-
-/// Where the gateway describes itself.
-pub(crate) const DOCUMENT: &str = "/connect/client.json";
 
 /// A registration that ends sooner than this is not begun with.
 const LEAST: Duration = Duration::from_secs(3600);
@@ -65,18 +60,28 @@ struct Registration {
     client_secret_expires_at: Option<u64>,
     token_endpoint_auth_method: Option<String>,
     error: Option<String>,
-    error_description: Option<String>,
 }
 
 impl Accounts {
     /// What the gateway says of itself as a client (OAuth Client ID Metadata Document).
-    pub fn client_document(&self, title: &str) -> Value {
-        let mut document = self.description(title, Method::None);
-        document["client_id"] = json!(self.issuer.join(DOCUMENT));
+    pub fn client_document(&self, title: &str, backend: &str) -> Value {
+        let mut document = self.description(title, backend, Method::None);
+        document["client_id"] = json!(self.document(backend));
         document
     }
 
-    fn description(&self, title: &str, method: Method) -> Value {
+    /// Where the browser comes back to from the server of this backend, and of no other.
+    pub(crate) fn callback(&self, backend: &str) -> String {
+        self.issuer.join(&format!("/connect/{backend}/callback"))
+    }
+
+    /// Where the gateway describes itself for it. A document for all backends would let the answers of one
+    /// server go where those of another are expected.
+    fn document(&self, backend: &str) -> String {
+        self.issuer.join(&format!("/connect/{backend}/client.json"))
+    }
+
+    fn description(&self, title: &str, backend: &str, method: Method) -> Value {
         let method = match method {
             Method::None => "none",
             Method::Basic => "client_secret_basic",
@@ -85,7 +90,7 @@ impl Accounts {
         json!({
             "client_name": title,
             "client_uri": self.issuer.as_str(),
-            "redirect_uris": [self.issuer.join(CALLBACK)],
+            "redirect_uris": [self.callback(backend)],
             "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
             "token_endpoint_auth_method": method,
@@ -112,7 +117,7 @@ impl Accounts {
         // Nobody fetches a document from elsewhere than https.
         if server.takes_documents && self.issuer.is_https() {
             return Ok(Client {
-                id: self.issuer.join(DOCUMENT),
+                id: self.document(of.name()),
                 secret: None,
                 method: Method::None,
                 is_registered: false,
@@ -123,7 +128,7 @@ impl Accounts {
                 "{} registers no clients by itself\nregister one there with the redirect URI {}, and say \
                  backend.account.client_id",
                 server.name(),
-                self.issuer.join(CALLBACK)
+                self.callback(of.name())
             )));
         };
         let kept = self
@@ -153,13 +158,13 @@ impl Accounts {
             (Some(false), Some(true)) => Method::Basic,
             (Some(false), _) => Method::Post,
         };
-        let body = self.description(&self.title, wanted).to_string();
+        let body = self.description(&self.title, of.name(), wanted).to_string();
         let query = Query {
             url: &url,
             authorization: None,
             body: Some(Body::Json(&body)),
         };
-        let answered = self.fetch.ask(query).await;
+        let answered = of.fetch.ask(query).await;
         let answered = answered.map_err(|error| Failure::of_fetch(&url, &error))?;
         let registration: Registration = serde_json::from_slice(&answered.body).map_err(|_| {
             let detail = format!("{url}: its answer is no registration");
@@ -167,14 +172,21 @@ impl Accounts {
         })?;
         let is_done = matches!(answered.status, StatusCode::OK | StatusCode::CREATED);
         let Some(id) = registration.client_id.filter(|_| is_done) else {
-            let said = registration.error.unwrap_or_else(|| "nothing".to_owned());
-            let described = registration.error_description.unwrap_or_default();
-            let detail = format!("{url} registers this gateway not and said: {said}\n{described}");
+            let said = code(registration.error.as_deref());
+            let detail = format!("{url} registers this gateway not and said: {said}");
             return Err(Failure::because(Reason::AccountRefused, detail));
         };
+        let short = |what: &str, text: String| {
+            bounds::text(what, text, bounds::NAME).map_err(|what| {
+                Failure::because(Reason::AccountAnswerInvalid, format!("{url}: {what}"))
+            })
+        };
+        let id = short("client_id", id)?;
         let secret = registration
             .client_secret
-            .filter(|secret| !secret.is_empty());
+            .filter(|secret| !secret.is_empty())
+            .map(|secret| short("client_secret", secret))
+            .transpose()?;
         let client = Client {
             method: match (registration.token_endpoint_auth_method.as_deref(), &secret) {
                 (_, None) | (Some("none"), _) => Method::None,

@@ -13,8 +13,9 @@ use tokio::time::timeout;
 use url::Url;
 
 use crate::accounts::{AccountBackend, Accounts};
+use crate::oauth::bounds;
 use crate::oauth::failure::Failure;
-use crate::oauth::server::Server;
+use crate::oauth::server::{OFFLINE, Server};
 use gateway_core::account::settings::OAuthAccount;
 use gateway_core::protocol::challenge;
 use gateway_core::reason::Reason;
@@ -86,7 +87,7 @@ impl Accounts {
         };
         let parameters = challenge::bearer(&challenged).unwrap_or_default();
         let parameter = |name| challenge::parameter(parameters, name);
-        let said = self.resource_document(backend, parameter("resource_metadata"));
+        let said = self.resource_document(of, parameter("resource_metadata"));
         let said = match said.await {
             Ok(said) => Some(said),
             // What the operator said is enough.
@@ -98,6 +99,9 @@ impl Accounts {
         };
         let own = format!("{}{}", backend.origin(), backend.mcp_path);
         let resource = said.as_ref().and_then(|said| said.resource.clone());
+        let resource = resource.map(|resource| bounds::text("resource", resource, bounds::NAME));
+        let resource = resource.transpose();
+        let resource = resource.map_err(|what| Failure::unusable(format!("{own}: {what}")))?;
         if let Some(resource) = &resource
             && !is_told
             && !is_of(resource, backend)
@@ -108,18 +112,14 @@ impl Accounts {
                  backend.account.issuer"
             )));
         }
-        let server = self.server(settings, said.as_ref()).await?;
-        let challenged = parameter("scope").map(|scope| words(&scope));
-        let found = challenged.or_else(|| said.map(|said| said.scopes_supported));
-        let mut scopes = found.unwrap_or_default();
-        if let Some(written) = &settings.scopes {
-            scopes.clone_from(written);
-        } else if !scopes.is_empty()
-            && server.scopes.iter().any(|scope| scope == OFFLINE)
-            && !scopes.iter().any(|scope| scope == OFFLINE)
-        {
-            scopes.push(OFFLINE.to_owned());
-        }
+        let server = self.server(of, settings, said.as_ref()).await?;
+        let scopes =
+            match &settings.scopes {
+                Some(written) => written.clone(),
+                None => scopes(parameter("scope").as_deref(), said.as_ref(), &server).map_err(
+                    |what| Failure::unusable(format!("{own}: {what}\nsay backend.account.scopes")),
+                )?,
+            };
         Ok(Found {
             server,
             resource: settings.resource.then(|| resource.unwrap_or(own)),
@@ -130,12 +130,13 @@ impl Accounts {
     /// The server: by its endpoints, where the operator gives both, else by its metadata document.
     async fn server(
         &self,
+        of: &AccountBackend,
         settings: &OAuthAccount,
         said: Option<&ResourceDocument>,
     ) -> Result<Server, Failure> {
         let found = match (written(settings), &settings.issuer) {
             (Some(written), _) => return Ok(written),
-            (None, Some(issuer)) => self.described(issuer).await?,
+            (None, Some(issuer)) => self.described(of, issuer).await?,
             (None, None) => {
                 let servers = said.map(|said| said.authorization_servers.as_slice());
                 let issuer = servers.and_then(<[String]>::first).ok_or_else(|| {
@@ -144,7 +145,7 @@ impl Accounts {
                          endpoints",
                     )
                 })?;
-                self.described(issuer).await?
+                self.described(of, issuer).await?
             }
         };
         Ok(Server {
@@ -158,11 +159,11 @@ impl Accounts {
     }
 
     /// The server that an issuer's metadata document describes.
-    async fn described(&self, issuer: &str) -> Result<Server, Failure> {
+    async fn described(&self, of: &AccountBackend, issuer: &str) -> Result<Server, Failure> {
         let judge = |document: &[u8]| Server::parse(document, issuer).map_err(Unusable::Document);
         let mut first = None;
         for url in Server::documents(issuer) {
-            match self.fetch.get(&url, self.now(), judge).await {
+            match of.fetch.get(&url, self.now(), judge).await {
                 Ok(server) => return Ok(server),
                 Err(error) => {
                     let failure = error.failure(&url);
@@ -181,10 +182,11 @@ impl Accounts {
     /// What the backend says of itself as a resource.
     async fn resource_document(
         &self,
-        backend: &Backend,
+        of: &AccountBackend,
         named: Option<String>,
     ) -> Result<ResourceDocument, Failure> {
         const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+        let backend = &of.backend;
         let origin = backend.origin();
         let at = [
             named,
@@ -198,7 +200,7 @@ impl Accounts {
                 self.of_backend(backend, &url).await
             } else {
                 let judge = |document: &[u8]| Ok::<_, Unusable>(document.to_vec());
-                self.fetch.get(&url, self.now(), judge).await
+                of.fetch.get(&url, self.now(), judge).await
             };
             let parsed = read.and_then(|body| {
                 serde_json::from_slice(&body)
@@ -288,8 +290,6 @@ impl Accounts {
     }
 }
 
-const OFFLINE: &str = "offline_access";
-
 /// Whether a resource stands at this backend's own origin.
 fn is_of(resource: &str, backend: &Backend) -> bool {
     let origin = |text: &str| Url::parse(text).map(|url| url.origin());
@@ -299,8 +299,22 @@ fn is_of(resource: &str, backend: &Backend) -> bool {
     }
 }
 
-fn words(text: &str) -> Vec<String> {
-    text.split_ascii_whitespace().map(str::to_owned).collect()
+/// The scopes to ask for: those of the challenge, else those that the backend knows; and what a refresh token
+/// is given by.
+fn scopes(
+    challenged: Option<&str>,
+    said: Option<&ResourceDocument>,
+    server: &Server,
+) -> Result<Vec<String>, String> {
+    let mut scopes = match (challenged, said) {
+        (Some(challenged), _) => bounds::scopes(challenged.split_ascii_whitespace())?,
+        (None, Some(said)) => bounds::scopes(said.scopes_supported.iter().map(String::as_str))?,
+        (None, None) => Vec::new(),
+    };
+    if server.knows_offline && !scopes.is_empty() && !scopes.iter().any(|scope| scope == OFFLINE) {
+        scopes.push(OFFLINE.to_owned());
+    }
+    Ok(scopes)
 }
 
 /// `None` if a value of ours is no header value.
@@ -346,6 +360,6 @@ fn written(settings: &OAuthAccount) -> Option<Server> {
         names_itself: false,
         takes_documents: false,
         methods: None,
-        scopes: Vec::new(),
+        knows_offline: false,
     })
 }

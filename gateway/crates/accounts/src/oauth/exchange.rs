@@ -9,13 +9,14 @@ use rand::rngs::OsRng;
 use crate::account_error::AccountError;
 use crate::accounts::{AccountBackend, Accounts, Person};
 use crate::oauth::failure::Failure;
-use crate::oauth::renewal::Why;
+use crate::oauth::renewal::{FRESH, Why};
 use crate::oauth::token::Tokens;
 use crate::remembered::{Found, Held, Known};
 use gateway_core::account::AccountId;
 use gateway_core::account::renewal::life;
 use gateway_core::account::settings::OAuthAccount;
 use gateway_core::client::own_key::OwnKey;
+use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 use gateway_upstream::Account as Handle;
 use serde_json::{Value, json};
@@ -32,22 +33,13 @@ impl Accounts {
         json!({ "keys": [OwnKey::for_exchange(&self.tags).public()] })
     }
 
-    /// The person's token, exchanged once for all who wait for it here.
+    /// The person's token, exchanged anew. To be called by whoever looks after the account here alone.
     pub(crate) async fn exchanged(
         &self,
         of: &AccountBackend,
         settings: &OAuthAccount,
         person: Person<'_>,
-        why: Why,
     ) -> Result<Known, AccountError> {
-        let flight = of.remembered.flight(person.id);
-        let _one = flight.lock().await;
-        // Somebody may have done it meanwhile.
-        if let Found::Now(Known::Usable(held)) = of.remembered.find(person.id, self.now())
-            && why != Why::Refused(held.version)
-        {
-            return Ok(Known::Usable(held));
-        }
         let id = self.exchanged_id(of, person);
         if let Some(pause) = of.remembered.pause(&id) {
             return Err(unavailable(Reason::AccountUnavailable, pause, ""));
@@ -96,24 +88,25 @@ impl Accounts {
         Ok(known)
     }
 
-    /// Another token than the one that the backend has just refused.
+    /// Another token than the one that the backend has just refused. Where that is a fresh one, another
+    /// exchange gives nothing else.
     pub(crate) async fn exchanged_again(
         &self,
         of: &AccountBackend,
-        settings: &OAuthAccount,
         person: Person<'_>,
         account: &Arc<Handle>,
     ) -> Result<(), AccountError> {
-        let before = account.value();
-        let found = of.remembered.find(person.id, self.now());
-        let version = match &found {
+        let (before, now) = (account.value(), self.now());
+        let version = match of.remembered.find(person.id, now) {
             Found::Now(Known::Usable(held)) | Found::Ageing(held) => held.version,
             _ => 0,
         };
-        let why = Why::Refused(version);
-        Box::pin(self.exchanged(of, settings, person, why)).await?;
-        if account.value() != before {
-            return Ok(());
+        if now >= Timestamp::from_millis(version) + FRESH {
+            let why = Why::Refused(version);
+            Box::pin(self.looked_after(of, person, why)).await?;
+            if account.value() != before {
+                return Ok(());
+            }
         }
         let detail = "the backend refuses what its authorization server gave for who calls";
         Err(unavailable(
@@ -162,7 +155,7 @@ impl Accounts {
         );
         let extra = settings.extra.iter();
         parameters.extend(extra.map(|(name, value)| (name.as_str(), value.as_str())));
-        self.ask_for_tokens(&found.server, &client, &parameters)
+        self.ask_for_tokens(of, &found.server, &client, &parameters)
             .await
     }
 }

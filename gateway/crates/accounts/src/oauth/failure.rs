@@ -12,9 +12,9 @@ pub enum Failure {
     /// For this reason. What it is about stands one a line; it may hold what a stranger sent, and no
     /// secret.
     Because(Reason, String),
-    /// The authorization server does not take this code or refresh token, now or later. Its own words.
+    /// The authorization server does not take this code or refresh token, now or later. Its error code.
     GrantGone(String),
-    /// It does not take the gateway for the client that it says it is. Its own words.
+    /// It does not take the gateway for the client that it says it is. Its error code.
     ClientGone(String),
     /// The store did not do what was asked.
     Store(StoreError),
@@ -46,10 +46,8 @@ impl Failure {
     }
 
     /// What a token endpoint says with an error (RFC 6749 §5.2).
-    pub(crate) fn of_token_endpoint(error: Option<&str>, described: Option<&str>) -> Self {
-        let said = error.unwrap_or("refused without saying why");
-        let described = described.unwrap_or_default();
-        let detail = format!("the token endpoint said: {said}\n{described}");
+    pub(crate) fn of_token_endpoint(error: Option<&str>) -> Self {
+        let detail = format!("the token endpoint said: {}", code(error));
         match error {
             // The last ones are GitHub's and Slack's.
             Some(
@@ -110,6 +108,21 @@ impl Failure {
     }
 }
 
+/// The code of an error, as it may be logged and shown. Its description is not: a server may repeat in it what
+/// it was sent, which is a code, a token or a secret.
+pub(crate) fn code(said: Option<&str>) -> &str {
+    /// No code that anybody defined is longer.
+    const LONGEST: usize = 64;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    match said {
+        None => "nothing",
+        Some(said) if said.len() <= LONGEST && !said.is_empty() && said.bytes().all(is_plain) => {
+            said
+        }
+        Some(_) => "what is no error code",
+    }
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
@@ -121,8 +134,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_what_a_server_says_of_its_refusal_a_code_alone_is_told() {
+        for said in ["invalid_grant", "urn.example.no-way"] {
+            assert_eq!(code(Some(said)), said);
+        }
+        assert_eq!(code(None), "nothing");
+        for said in [
+            "",
+            "the refresh token rt hunter2 is unknown",
+            "a\nb",
+            "rt=hunter2",
+            "\u{202e}code",
+            &"x".repeat(65),
+        ] {
+            assert_eq!(code(Some(said)), "what is no error code", "{said}");
+        }
+    }
+
+    #[test]
     fn only_a_grant_that_is_gone_is_forgotten_and_who_is_away_does_not_refuse() {
-        let of = |error| Failure::of_token_endpoint(error, None);
+        let of = Failure::of_token_endpoint;
         assert!(matches!(of(Some("invalid_grant")), Failure::GrantGone(_)));
         assert!(matches!(of(Some("invalid_client")), Failure::ClientGone(_)));
         assert!(of(Some("server_error")).is_absence());

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::accounts::{AccountBackend, Accounts, Person};
-use crate::changes::Connected;
+use crate::changes::{Connected, to_its_end};
 use crate::contents::{Contents, OAuthContents, open, seal};
-use crate::oauth::client::{CALLBACK, Client};
+use crate::oauth::client::Client;
 use crate::oauth::failure::Failure;
 use crate::oauth::server::Server;
 use gateway_core::account::seal::Bound;
@@ -93,7 +93,7 @@ impl Accounts {
         let wanted = self
             .wanted_scopes(backend, who.person.id, &found.scopes)
             .await?;
-        let redirect_uri = self.issuer.join(CALLBACK);
+        let redirect_uri = self.callback(backend);
         let scope = wanted.join(" ");
         let mut parameters = vec![
             ("response_type", "code"),
@@ -140,13 +140,44 @@ impl Accounts {
         Ok(url)
     }
 
-    /// The browser has come back: the account is the person's now. Also where it leads.
+    /// The browser has come back to the page of this backend: the account is the person's now. Also where it
+    /// leads. It is done to its end, also if the browser goes away: what the server gives is given once.
     ///
     /// # Errors
     ///
     /// Why it is not, and where it would have led.
     pub async fn finish(
         &self,
+        backend: &str,
+        returned: &Returned,
+        who: Traveller<'_>,
+    ) -> Result<(Connected, KeptGoal), Unfinished> {
+        let Some(me) = self.me() else {
+            return Err(Unfinished::unknown(""));
+        };
+        let (backend, returned) = (backend.to_owned(), returned.clone());
+        let (id, name) = (who.person.id.clone(), who.person.name.to_owned());
+        let browser = who.browser.clone();
+        let finishing = tokio::spawn(async move {
+            let person = Person {
+                id: &id,
+                name: &name,
+            };
+            let browser = &browser;
+            let who = Traveller { person, browser };
+            me.finish_here(&backend, &returned, who).await
+        });
+        to_its_end(finishing).await.unwrap_or_else(|error| {
+            Err(Unfinished {
+                failure: error.into(),
+                begun: None,
+            })
+        })
+    }
+
+    async fn finish_here(
+        &self,
+        backend: &str,
         returned: &Returned,
         who: Traveller<'_>,
     ) -> Result<(Connected, KeptGoal), Unfinished> {
@@ -161,6 +192,10 @@ impl Accounts {
             TakenAccountLogin::Again => return Err(Unfinished::unknown("it was used before")),
             TakenAccountLogin::Unknown => return Err(Unfinished::unknown("")),
         };
+        // Else the code of one server would be shown to another, which made the browser ask for it.
+        if login.backend != backend {
+            return Err(Unfinished::unknown("it was begun for another backend"));
+        }
         // Else somebody could connect their own account to another person's name, or the reverse.
         if login.browser != *who.browser {
             return Err(Unfinished::unknown("it was begun in another browser"));
@@ -191,7 +226,7 @@ impl Accounts {
         check_issuer(&pending.server, returned.issuer.as_deref())?;
         let refused = |said: &String| Failure::because(Reason::AccountRefused, said);
         let code = returned.outcome.as_ref().map_err(refused)?;
-        let callback = self.issuer.join(CALLBACK);
+        let callback = self.callback(of.name());
         let mut parameters = vec![
             ("grant_type", "authorization_code"),
             ("code", code.as_str()),
@@ -202,7 +237,7 @@ impl Accounts {
             parameters.push(("resource", resource));
         }
         let (server, client) = (&pending.server, &pending.client);
-        let asked = self.ask_for_tokens(server, client, &parameters).await;
+        let asked = self.ask_for_tokens(of, server, client, &parameters).await;
         if let Err(Failure::ClientGone(_)) = &asked {
             self.forget_client(of, server, client).await?;
         }
@@ -295,7 +330,7 @@ mod tests {
             names_itself,
             takes_documents: false,
             methods: None,
-            scopes: Vec::new(),
+            knows_offline: false,
         }
     }
 

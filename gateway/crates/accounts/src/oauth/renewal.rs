@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What was renewed so short a time ago, and is refused by the backend, is not renewed again.
-const FRESH: Duration = Duration::from_secs(10);
+pub(crate) const FRESH: Duration = Duration::from_secs(10);
 
 /// What is renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,18 +64,29 @@ fn step(account: &Account, is_renewable: bool, why: Why, now: Timestamp) -> Step
     }
 }
 
+/// What became of the account that was renewed.
+enum Written {
+    /// It has the new credential.
+    Ours(Account),
+    /// It was removed, lapsed or connected anew meanwhile: this is what is there now.
+    Others(Option<Account>),
+}
+
+/// What came of one attempt to write it.
+enum Replaced {
+    Written(Account),
+    Found(Option<KeptAccount>),
+}
+
 impl Accounts {
     /// What is known of an account once it was renewed, if it has to be. One replica does it, once, and all
-    /// others wait for what comes of that.
+    /// others wait for what comes of that. To be called by whoever looks after the account here alone.
     pub(crate) async fn renewed(
         &self,
         of: &AccountBackend,
         user: &UserId,
         why: Why,
     ) -> Result<Known, AccountError> {
-        let flight = of.remembered.flight(user);
-        // Those who come meanwhile find what the first one did.
-        let _one = flight.lock().await;
         let until = Instant::now() + PATIENCE;
         let holder = secret::identifier("", &mut OsRng);
         loop {
@@ -86,37 +97,22 @@ impl Accounts {
             };
             let contents = self.contents(of, &kept.account);
             let is_renewable = contents.as_ref().is_some_and(Contents::is_renewable);
-            match step(&kept.account, is_renewable, why, self.now()) {
+            let contents = match step(&kept.account, is_renewable, why, self.now()) {
                 Step::Take => return Ok(self.learned(of, &kept.account)),
-                Step::Lapse(lapse) => {
-                    self.lapse(of, &kept, lapse).await?;
-                    return Ok(Known::Lapsed(lapse));
-                }
-                Step::Renew => {}
-            }
+                Step::Lapse(lapse) => return Ok(self.lapse(of, &kept, lapse).await?),
+                Step::Renew => contents,
+            };
             let id = &kept.account.id;
             if let Some(pause) = of.remembered.pause(id) {
                 return self.not_renewed(of, &kept.account, why, Reason::AccountUnavailable, pause);
             }
-            let records = &self.records;
-            if records
-                .take_account_renewal(id, &holder, self.now())
-                .await?
-            {
-                // Read again: whoever had it before may have just done it.
-                let again = records.account(user, of.name(), self.now()).await?;
-                let is_same = again
-                    .as_ref()
-                    .is_some_and(|again| again.account == kept.account);
-                let outcome = match contents {
-                    Some(contents) if is_same => Some(self.renew(of, &kept, &contents, why).await),
-                    _ => None,
-                };
-                let given_back = records
-                    .give_account_renewal_back(id, &holder, self.now())
-                    .await;
-                if let Some(outcome) = outcome {
-                    return outcome;
+            let (records, now) = (&self.records, self.now());
+            if records.take_account_renewal(id, &holder, now).await? {
+                let outcome = self.renew_if_same(of, &kept, contents, why).await;
+                let now = self.now();
+                let given_back = records.give_account_renewal_back(id, &holder, now).await;
+                if let Some(known) = outcome? {
+                    return Ok(known);
                 }
                 given_back?;
             } else {
@@ -126,6 +122,24 @@ impl Accounts {
                 let pause = AccountError::PAUSE;
                 return self.not_renewed(of, &kept.account, why, Reason::AccountUnavailable, pause);
             }
+        }
+    }
+
+    /// Renews it, if it is as it was read: whoever had the renewal before may have just done it. `None` where
+    /// it has to be looked at anew.
+    async fn renew_if_same(
+        &self,
+        of: &AccountBackend,
+        kept: &KeptAccount,
+        contents: Option<Contents>,
+        why: Why,
+    ) -> Result<Option<Known>, AccountError> {
+        let user = &kept.account.user;
+        let again = self.records.account(user, of.name(), self.now()).await?;
+        let is_same = again.is_some_and(|again| again.account == kept.account);
+        match contents {
+            Some(contents) if is_same => self.renew(of, kept, &contents, why).await.map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -168,7 +182,7 @@ impl Accounts {
         let Some(oauth) = &contents.oauth else {
             return Ok(self.learned(of, &kept.account));
         };
-        let asked = self.ask_for_renewal(oauth).await;
+        let asked = self.ask_for_renewal(of, oauth).await;
         let count = |outcome| {
             let labels = [of.name(), outcome];
             self.metrics.account_renewals.with(labels).increment();
@@ -176,10 +190,10 @@ impl Accounts {
         match asked {
             Ok(tokens) => {
                 let account = self.renewed_account(&kept.account, oauth, &tokens);
-                let kept_now = self.keep_renewed(kept, account).await;
+                let written = self.keep_renewed(kept, account).await;
                 count("renewed");
-                match kept_now? {
-                    Some(account) => {
+                match written? {
+                    Written::Ours(account) => {
                         let record = Record {
                             detail: Some("renewed".to_owned()),
                             ..Record::new(Event::Account)
@@ -188,11 +202,15 @@ impl Accounts {
                         of.remembered.calm(&account.id);
                         Ok(self.learned(of, &account))
                     }
-                    // Removed or connected anew meanwhile: nobody will ever use this one.
-                    None => {
+                    // Nobody will ever use this one.
+                    Written::Others(found) => {
                         let orphan = OAuthContents::renewed(oauth, &tokens);
-                        let _ = self.take_back(&orphan, &tokens.access).await;
-                        of.remembered.forget(&kept.account.user);
+                        self.take_back_orphan(of, &kept.account.user, &orphan, &tokens)
+                            .await;
+                        if let Some(found) = found {
+                            return Ok(self.learned(of, &found));
+                        }
+                        of.remembered.learn(&kept.account.user, Known::Absent);
                         Ok(Known::Absent)
                     }
                 }
@@ -200,16 +218,14 @@ impl Accounts {
             Err(Failure::GrantGone(detail)) => {
                 count("lapsed");
                 self.warn(of, &kept.account, Reason::AccountConnectAgain, &detail);
-                self.lapse(of, kept, Lapse::NotRenewed).await?;
-                Ok(Known::Lapsed(Lapse::NotRenewed))
+                Ok(self.lapse(of, kept, Lapse::NotRenewed).await?)
             }
             // What was registered by itself is registered anew by whoever connects again.
             Err(Failure::ClientGone(detail)) if oauth.client.is_registered => {
                 count("lapsed");
                 self.warn(of, &kept.account, Reason::AccountConnectAgain, &detail);
                 let _ = self.forget_client(of, &oauth.server, &oauth.client).await;
-                self.lapse(of, kept, Lapse::NotRenewed).await?;
-                Ok(Known::Lapsed(Lapse::NotRenewed))
+                Ok(self.lapse(of, kept, Lapse::NotRenewed).await?)
             }
             Err(failure) => {
                 count("unavailable");
@@ -221,61 +237,60 @@ impl Accounts {
         }
     }
 
-    async fn ask_for_renewal(&self, oauth: &OAuthContents) -> Result<Tokens, Failure> {
+    async fn ask_for_renewal(
+        &self,
+        of: &AccountBackend,
+        oauth: &OAuthContents,
+    ) -> Result<Tokens, Failure> {
         let refresh = oauth.refresh.as_deref().unwrap_or_default();
         let mut parameters = vec![("grant_type", "refresh_token"), ("refresh_token", refresh)];
         if let Some(resource) = &oauth.resource {
             parameters.push(("resource", resource));
         }
-        self.ask_for_tokens(&oauth.server, &oauth.client, &parameters)
+        self.ask_for_tokens(of, &oauth.server, &oauth.client, &parameters)
             .await
     }
 
     fn renewed_account(&self, before: &Account, oauth: &OAuthContents, tokens: &Tokens) -> Account {
         let now = self.now();
         let lived = life(now, tokens.lasts);
+        let contents = Contents {
+            credential: tokens.access.to_string(),
+            oauth: Some(OAuthContents::renewed(oauth, tokens)),
+        };
+        let renewed = lived.filter(|_| contents.is_renewable());
         let mut account = Account {
             renewed: Some(now),
             expires: lived.map(|life| life.expires),
-            renew_at: lived.map(|life| life.renew_at),
+            renew_at: renewed.map(|life| life.renew_at),
             version: before.version + 1,
             ..before.clone()
         };
         if let Some(scopes) = &tokens.scopes {
             account.scopes.clone_from(scopes);
         }
-        let contents = Contents {
-            credential: tokens.access.to_string(),
-            oauth: Some(OAuthContents::renewed(oauth, tokens)),
-        };
         account.sealed = contents.seal(&self.keys, bound(&account), &mut OsRng);
         account
     }
 
-    /// Keeps it; `None` where the account is another one, or none, by now. A server that rotates has used the
-    /// old refresh token up, so that a store that is away for a moment is asked again.
+    /// Keeps it in place of what was renewed. A server that rotates has used the old refresh token up, so that
+    /// a store that is away for a moment is asked again.
     async fn keep_renewed(
         &self,
         kept: &KeptAccount,
         account: Account,
-    ) -> Result<Option<Account>, StoreError> {
+    ) -> Result<Written, StoreError> {
+        let (mut before, mut account) = (kept.clone(), account);
         let mut pause = Duration::from_millis(100);
         loop {
-            let now = self.now();
-            let written = self
-                .records
-                .keep_account(Some(kept), account.clone(), now)
-                .await;
-            match unless_conflict(written) {
-                Ok(Some(kept)) => return Ok(Some(kept.account)),
-                Ok(None) => {
-                    // The answer to the write before may have been lost, not the write.
-                    let found = self
-                        .records
-                        .account(&account.user, &account.backend, now)
-                        .await?;
-                    let is_ours = found.is_some_and(|found| found.account == account);
-                    return Ok(is_ours.then_some(account));
+            match self.replace_renewed(&before, &account).await {
+                Ok(Replaced::Written(account)) => return Ok(Written::Ours(account)),
+                Ok(Replaced::Found(Some(found))) if found.account.goes_on(&before.account) => {
+                    account.wanted.clone_from(&found.account.wanted);
+                    before = found;
+                }
+                Ok(Replaced::Found(found)) => {
+                    return Ok(Written::Others(found.map(|found| found.account)));
                 }
                 Err(error) if error.is_corrupt() || pause > Duration::from_secs(4) => {
                     return Err(error);
@@ -285,6 +300,53 @@ impl Accounts {
                     pause *= 2;
                 }
             }
+        }
+    }
+
+    async fn replace_renewed(
+        &self,
+        before: &KeptAccount,
+        account: &Account,
+    ) -> Result<Replaced, StoreError> {
+        let (records, now) = (&self.records, self.now());
+        let written = records.keep_account(Some(before), account.clone(), now);
+        if let Some(kept) = unless_conflict(written.await)? {
+            return Ok(Replaced::Written(kept.account));
+        }
+        let found = records.account(&account.user, &account.backend, now);
+        Ok(match found.await? {
+            // The answer to the write before may have been lost, not the write.
+            Some(found) if found.account == *account => Replaced::Written(found.account),
+            found => Replaced::Found(found),
+        })
+    }
+
+    /// Takes back what came of a renewal whose account is gone meanwhile. A server may end with it all that
+    /// this client has of the person: where another account of theirs came the same way, it is left.
+    async fn take_back_orphan(
+        &self,
+        of: &AccountBackend,
+        user: &UserId,
+        orphan: &OAuthContents,
+        tokens: &Tokens,
+    ) {
+        let Ok(accounts) = self.of_person(user).await else {
+            return;
+        };
+        let stands = accounts.iter().any(|account| {
+            let is_used = account.lapsed.is_none() && !self.is_ended(&account.id);
+            let contents = self
+                .of(&account.backend)
+                .filter(|_| is_used)
+                .and_then(|of| self.contents(of, account));
+            contents.is_some_and(|contents| {
+                contents.oauth.as_ref().is_some_and(|own| {
+                    own.client.id == orphan.client.id && own.server.name() == orphan.server.name()
+                })
+            })
+        });
+        if !stands {
+            let _ = self.take_back(of, orphan, &tokens.access).await;
         }
     }
 

@@ -3,6 +3,14 @@
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::oauth::bounds;
+
+/// The scope by which some give a refresh token (OpenID Connect Core §11).
+pub(crate) const OFFLINE: &str = "offline_access";
+
+/// How the gateway can show which client it is.
+const UNDERSTOOD: [&str; 3] = ["none", "client_secret_basic", "client_secret_post"];
+
 /// An authorization server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Server {
@@ -22,12 +30,12 @@ pub(crate) struct Server {
     /// Whether it takes the address of a metadata document for a client id.
     #[serde(default)]
     pub(crate) takes_documents: bool,
-    /// How clients may authenticate, if it says so.
+    /// How clients may authenticate, of what is understood here, if it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) methods: Option<Vec<String>>,
-    /// The scopes that it knows.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) scopes: Vec<String>,
+    /// Whether it knows the scope `offline_access`.
+    #[serde(default)]
+    pub(crate) knows_offline: bool,
 }
 
 /// Its metadata document, as far as it is used.
@@ -69,6 +77,7 @@ impl Server {
         }
         let own = Url::parse(asked).map(|url| url.origin());
         let endpoint = |name: &str, text: String| {
+            let text = bounds::text(name, text, bounds::NAME)?;
             let url = Url::parse(&text).map_err(|_| format!("its {name} is no URL"))?;
             let is_own = own.as_ref().is_ok_and(|own| *own == url.origin());
             if url.scheme() == "https" || is_own {
@@ -94,9 +103,15 @@ impl Server {
             )?,
             names_itself: document.authorization_response_iss_parameter_supported,
             takes_documents: document.client_id_metadata_document_supported,
-            methods: document.token_endpoint_auth_methods_supported,
-            scopes: document.scopes_supported.unwrap_or_default(),
-            issuer: Some(document.issuer),
+            methods: document.token_endpoint_auth_methods_supported.map(|all| {
+                let is_said = |method: &&str| all.iter().any(|it| it == *method);
+                let known = UNDERSTOOD.iter().copied().filter(is_said);
+                known.map(str::to_owned).collect()
+            }),
+            knows_offline: document
+                .scopes_supported
+                .is_some_and(|all| all.iter().any(|it| it == OFFLINE)),
+            issuer: Some(bounds::text("issuer", document.issuer, bounds::NAME)?),
         })
     }
 
@@ -182,6 +197,24 @@ mod tests {
         assert!(parsed(&said, asked).is_err());
         said["code_challenge_methods_supported"] = json!(["plain", "S256"]);
         assert!(parsed(&said, asked).is_ok());
+    }
+
+    #[test]
+    fn of_a_large_document_little_is_kept() {
+        let asked = "https://as.example";
+        let mut said = document(asked);
+        let many: Vec<String> = (0..5_000).map(|number| format!("scope-{number}")).collect();
+        said["scopes_supported"] = json!([many.clone(), vec![OFFLINE.to_owned()]].concat());
+        said["token_endpoint_auth_methods_supported"] =
+            json!([many, vec!["client_secret_post".to_owned()]].concat());
+        let server = parsed(&said, asked).unwrap();
+        assert!(server.knows_offline);
+        assert_eq!(server.takes("client_secret_post"), Some(true));
+        assert_eq!(server.takes("client_secret_basic"), Some(false));
+        assert!(serde_json::to_string(&server).unwrap().len() < 500);
+        said["token_endpoint"] = json!(format!("https://as.example/{}", "x".repeat(2048)));
+        let refused = parsed(&said, asked).unwrap_err();
+        assert!(refused.contains("token_endpoint is longer"), "{refused}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use http::StatusCode;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::accounts::Accounts;
+use crate::accounts::{AccountBackend, Accounts};
 use crate::contents::OAuthContents;
 use crate::oauth::token::{form, identify};
 use gateway_fetch::{Body, FetchError, Query};
@@ -27,7 +27,12 @@ pub(crate) enum TakenBack {
 
 impl Accounts {
     /// Tells the authorization server that nobody uses these tokens any more.
-    pub(crate) async fn take_back(&self, oauth: &OAuthContents, access: &str) -> TakenBack {
+    pub(crate) async fn take_back(
+        &self,
+        of: &AccountBackend,
+        oauth: &OAuthContents,
+        access: &str,
+    ) -> TakenBack {
         let endpoint = oauth.server.revocation_endpoint.as_deref();
         let Some(url) = endpoint.and_then(|endpoint| Url::parse(endpoint).ok()) else {
             return TakenBack::NoWay;
@@ -42,7 +47,7 @@ impl Accounts {
         ];
         let telling = async {
             for (token, hint) in tokens.into_iter().flatten() {
-                self.tell_server(oauth, &url, token, hint).await?;
+                tell_server(of, oauth, &url, token, hint).await?;
             }
             Ok(())
         };
@@ -52,28 +57,28 @@ impl Accounts {
             Err(_) => TakenBack::No("it has not answered in time".to_owned()),
         }
     }
+}
 
-    async fn tell_server(
-        &self,
-        oauth: &OAuthContents,
-        url: &Url,
-        token: &str,
-        hint: &str,
-    ) -> Result<(), String> {
-        let mut parameters = vec![("token", token), ("token_type_hint", hint)];
-        let authorization = identify(&oauth.client, &mut parameters);
-        let form = form(&parameters);
-        let query = Query {
-            url,
-            authorization: authorization.as_ref().map(|text| text.as_str()),
-            body: Some(Body::Form(&form)),
-        };
-        match self.fetch.ask(query).await {
-            Ok(answered) if answered.status == StatusCode::OK => Ok(()),
-            // A yes has no body that says anything.
-            Err(FetchError::MediaType) => Ok(()),
-            Ok(answered) => Err(format!("it answered {}", answered.status.as_u16())),
-            Err(error) => Err(error.to_string()),
-        }
+async fn tell_server(
+    of: &AccountBackend,
+    oauth: &OAuthContents,
+    url: &Url,
+    token: &str,
+    hint: &str,
+) -> Result<(), String> {
+    let mut parameters = vec![("token", token), ("token_type_hint", hint)];
+    let authorization = identify(&oauth.client, &mut parameters);
+    let form = form(&parameters);
+    let query = Query {
+        url,
+        authorization: authorization.as_ref().map(|text| text.as_str()),
+        body: Some(Body::Form(&form)),
+    };
+    match of.fetch.ask(query).await {
+        Ok(answered) if answered.status == StatusCode::OK => Ok(()),
+        // A yes has no body that says anything.
+        Err(FetchError::MediaType) => Ok(()),
+        Ok(answered) => Err(format!("it answered {}", answered.status.as_u16())),
+        Err(error) => Err(error.to_string()),
     }
 }

@@ -10,7 +10,8 @@ use url::Url;
 use url::form_urlencoded::Serializer;
 use zeroize::Zeroizing;
 
-use crate::accounts::Accounts;
+use crate::accounts::{AccountBackend, Accounts};
+use crate::oauth::bounds;
 use crate::oauth::client::{Client, Method};
 use crate::oauth::failure::Failure;
 use crate::oauth::server::Server;
@@ -37,6 +38,7 @@ impl Accounts {
     /// Exchanges what `parameters` say for tokens.
     pub(crate) async fn ask_for_tokens(
         &self,
+        of: &AccountBackend,
         server: &Server,
         client: &Client,
         parameters: &[(&str, &str)],
@@ -47,7 +49,7 @@ impl Accounts {
         let identity = identify(client, &mut all);
         let authorization = identity.as_ref().map(|text| text.as_str());
         let form = form(&all);
-        let mut answered = self.post(&url, authorization, Body::Form(&form)).await;
+        let mut answered = post(of, &url, authorization, Body::Form(&form)).await;
         // Some take nothing but JSON, which is no OAuth (Notion is one): nothing of the form was used then.
         if client.method == Method::Basic && is_form_not_taken(&answered) {
             let object: Map<String, Value> = parameters
@@ -55,25 +57,25 @@ impl Accounts {
                 .map(|(name, value)| ((*name).to_owned(), Value::from(*value)))
                 .collect();
             let json = Zeroizing::new(Value::Object(object).to_string());
-            answered = self.post(&url, authorization, Body::Json(&json)).await;
+            answered = post(of, &url, authorization, Body::Json(&json)).await;
         }
         let answered = answered.map_err(|error| Failure::of_fetch(&url, &error))?;
         read(answered.status, &answered.body, &url)
     }
+}
 
-    async fn post(
-        &self,
-        url: &Url,
-        authorization: Option<&str>,
-        body: Body<'_>,
-    ) -> Result<Answered, FetchError> {
-        let query = Query {
-            url,
-            authorization,
-            body: Some(body),
-        };
-        self.fetch.ask(query).await
-    }
+async fn post(
+    of: &AccountBackend,
+    url: &Url,
+    authorization: Option<&str>,
+    body: Body<'_>,
+) -> Result<Answered, FetchError> {
+    let query = Query {
+        url,
+        authorization,
+        body: Some(body),
+    };
+    of.fetch.ask(query).await
 }
 
 /// Parameters as a form. Never printed.
@@ -121,16 +123,15 @@ fn is_form_not_taken(answered: &Result<Answered, FetchError>) -> bool {
 }
 
 fn read(status: StatusCode, body: &[u8], url: &Url) -> Result<Tokens, Failure> {
-    let invalid = || {
-        let detail = format!("{url}: its answer is no JSON object of tokens");
+    let invalid = |what: String| {
+        let detail = format!("{url}: {what}");
         Failure::because(Reason::AccountAnswerInvalid, detail)
     };
-    let answer: Value = serde_json::from_slice(body).map_err(|_| invalid())?;
+    let none = || invalid("its answer is no JSON object of tokens".to_owned());
+    let answer: Value = serde_json::from_slice(body).map_err(|_| none())?;
     let text = |value: &Value| value.as_str().map(str::to_owned);
     if status != StatusCode::OK || !answer["error"].is_null() || answer["ok"] == false {
-        let error = answer["error"].as_str();
-        let described = answer["error_description"].as_str();
-        return Err(Failure::of_token_endpoint(error, described));
+        return Err(Failure::of_token_endpoint(answer["error"].as_str()));
     }
     // Where a whole workspace has tokens, too, what is the person's stands below (Slack).
     let own = match &answer["authed_user"] {
@@ -138,7 +139,15 @@ fn read(status: StatusCode, body: &[u8], url: &Url) -> Result<Tokens, Failure> {
         _ => &answer,
     };
     let access = text(&own["access_token"]).filter(|token| !token.is_empty());
-    let access = access.ok_or_else(invalid)?;
+    let access = access.ok_or_else(none)?;
+    let access = bounds::text("access_token", access, bounds::ACCESS_TOKEN).map_err(invalid)?;
+    let refresh = text(&own["refresh_token"]).filter(|token| !token.is_empty());
+    let refresh = refresh.map(|token| bounds::text("refresh_token", token, bounds::REFRESH_TOKEN));
+    let refresh = refresh.transpose().map_err(invalid)?;
+    let scopes = own["scope"].as_str().map(|scope| {
+        let parts = scope.split([' ', ',']).filter(|part| !part.is_empty());
+        bounds::scopes(parts)
+    });
     let claims = answer["id_token"].as_str().and_then(claims);
     let claims = claims.unwrap_or_default();
     let subject = [
@@ -161,15 +170,13 @@ fn read(status: StatusCode, body: &[u8], url: &Url) -> Result<Tokens, Failure> {
     let subject = subject.into_iter().find_map(text);
     let issuer = text(&claims["iss"]).unwrap_or_default();
     Ok(Tokens {
-        refresh: text(&own["refresh_token"])
-            .filter(|token| !token.is_empty())
-            .map(Zeroizing::new),
+        refresh: refresh.map(Zeroizing::new),
         lasts: seconds(&own["expires_in"]),
-        scopes: text(&own["scope"]).map(|scope| {
-            let parts = scope.split([' ', ',']).filter(|part| !part.is_empty());
-            parts.map(str::to_owned).collect()
-        }),
-        called: called.into_iter().find_map(text),
+        scopes: scopes.transpose().map_err(invalid)?,
+        called: called
+            .into_iter()
+            .find_map(Value::as_str)
+            .map(bounds::called),
         subject: subject.map(|subject| Secret::presented(format!("{issuer} {subject}")).hash()),
         access: Zeroizing::new(access),
     })
@@ -251,6 +258,28 @@ mod tests {
         assert_eq!(of("i", "1").subject, of("i", "1").subject);
         assert_ne!(of("i", "1").subject, of("i", "2").subject);
         assert_ne!(of("i", "1").subject, of("j", "1").subject);
+    }
+
+    #[test]
+    fn what_is_larger_than_an_account_is_refused_and_said_without_repeating_it() {
+        let long = |length: usize| "t0ken".repeat(length / 5 + 1);
+        for (member, value) in [
+            ("access_token", long(8 * 1024)),
+            ("refresh_token", long(16 * 1024)),
+            ("scope", "a ".repeat(101)),
+            ("scope", long(200)),
+        ] {
+            let mut tokens = json!({"access_token": "a"});
+            tokens[member] = json!(value);
+            let Err(Failure::Because(Reason::AccountAnswerInvalid, detail)) = answer(200, &tokens)
+            else {
+                panic!("{member}");
+            };
+            assert!(detail.len() < 200 && !detail.contains("t0ken"), "{detail}");
+        }
+        let named = json!({"access_token": "a", "workspace_name": long(10_000)});
+        let tokens = answer(200, &named).ok().unwrap();
+        assert_eq!(tokens.called.map(|name| name.len()), Some(200));
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! `GET /connect/callback`: the browser comes back from a backend's authorization server.
+//! `GET /connect/NAME/callback`: the browser comes back from a backend's authorization server.
 
 use http::{Method, StatusCode};
 
 use super::form::{ConnectGoal, Problem, show, status, told};
 use super::{done, person};
+use crate::endpoint::{Endpoint, between};
 use crate::error_page::{self, Refused};
 use crate::pages::Goal;
 use crate::provider::{CallbackQuery, browser_hash};
@@ -36,6 +37,8 @@ async fn accept(
     let Some((_, session)) = session::current_session(server, request, now).await? else {
         return Err(login::page_after_session(server, request, Goal::Account).into());
     };
+    let path = Endpoint::ConnectCallback.path();
+    let backend = between(path, &request.path, "/callback").unwrap_or_default();
     let query = request.query.as_deref().unwrap_or_default();
     let Some(query) = CallbackQuery::read(query, "the authorization server") else {
         return Ok(unknown(server, request, &session, String::new()));
@@ -43,14 +46,17 @@ async fn accept(
     let returned = Returned {
         state: query.state,
         issuer: query.issuer,
-        outcome: query.outcome,
+        // The code of an error alone: a server may repeat in its description what it was sent.
+        outcome: query
+            .outcome
+            .map_err(|said| said.lines().next().unwrap_or_default().to_owned()),
     };
     let browser = browser_hash(server, request);
     let who = Traveller {
         person: person(&session),
         browser: &browser,
     };
-    match server.accounts.finish(&returned, who).await {
+    match server.accounts.finish(backend, &returned, who).await {
         Ok((connected, goal)) => {
             let goal = ConnectGoal::from_kept(goal);
             Ok(done::answer(server, request, &connected, &goal))

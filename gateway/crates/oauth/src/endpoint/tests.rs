@@ -130,6 +130,7 @@ fn every_path_of_the_table_leads_to_its_own_row() {
         let path = match row.path {
             Path::Below(folder) => format!("{folder}x"),
             Path::UnderMcp(name) => format!("/files/mcp{name}"),
+            Path::OfAccount(end) => format!("/connect/notes{end}"),
             Path::OfProvider(end) => format!("/login/corp{end}"),
             _ => row.endpoint.path().to_owned(),
         };

@@ -62,10 +62,38 @@ async fn an_account_is_changed_by_whoever_read_it_last(store: &Arc<dyn Store>) {
         .keep_account(Some(&kept), other.clone(), at(3))
         .await;
     assert_eq!(late.unwrap_err(), conflict);
-    assert!(records.remove_account(&user, "notes").await.unwrap());
-    let gone = records.keep_account(Some(&now), other, at(4)).await;
+    // What was read before is another one than is to be removed.
+    let removed = records.remove_account(&kept, at(4)).await;
+    assert_eq!(removed.unwrap_err(), conflict);
+    assert!(
+        records
+            .account(&user, "notes", at(4))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    records.remove_account(&now, at(4)).await.unwrap();
+    assert!(
+        records
+            .account(&user, "notes", at(4))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let gone = records.keep_account(Some(&now), other.clone(), at(4)).await;
     assert_eq!(gone.unwrap_err(), conflict);
-    assert!(!records.remove_account(&user, "notes").await.unwrap());
+    let removed = records.remove_account(&now, at(4)).await;
+    assert_eq!(removed.unwrap_err(), conflict);
+    // And what is connected anew stays.
+    records.keep_account(None, other, at(5)).await.unwrap();
+    store.sweep(at(6)).await.unwrap();
+    assert!(
+        records
+            .account(&user, "notes", at(6))
+            .await
+            .unwrap()
+            .is_some()
+    );
 }
 
 async fn a_person_has_their_own_and_nobody_elses(store: &Arc<dyn Store>) {

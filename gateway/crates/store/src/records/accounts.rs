@@ -90,8 +90,8 @@ pub enum Lapse {
     Expired,
     /// The backend refused it, and it could not be renewed.
     Refused,
-    /// The backend wants more of it than it is for.
-    ScopeTooSmall,
+    /// Somebody removes it: it is no account any more, and the record goes next.
+    Removed,
     /// It can't be opened: its key is gone, or the backend is elsewhere since.
     Unreadable,
 }
@@ -103,11 +103,19 @@ impl Lapse {
             Self::NotRenewed => "its authorization server does not renew it",
             Self::Expired => "it is over, and there is nothing to renew it with",
             Self::Refused => "the backend does not accept it any more",
-            Self::ScopeTooSmall => "the backend wants more of it than was allowed",
+            Self::Removed => "its removal was begun and has not come to its end",
             Self::Unreadable => {
                 "it can't be read here any more: the key that it was sealed with is gone, or the backend has moved"
             }
         }
+    }
+}
+
+impl Account {
+    /// Whether this is the credential that was there `before`, and it is in use: whatever else has changed of
+    /// the account since then leaves that as it is.
+    pub fn goes_on(&self, before: &Self) -> bool {
+        self.id == before.id && self.version == before.version && self.lapsed.is_none()
     }
 }
 
@@ -256,9 +264,18 @@ impl Records {
         Ok(KeptAccount { account, seen })
     }
 
-    /// Forgets an account; `false` if there was none.
-    pub async fn remove_account(&self, user: &UserId, backend: &str) -> Result<bool, StoreError> {
-        self.store.remove(&Key::account(user, backend)).await
+    /// Forgets an account as it was read; [`StoreError::Conflict`] where there is another by now, which stays.
+    pub async fn remove_account(
+        &self,
+        kept: &KeptAccount,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let key = Key::account(&kept.account.user, &kept.account.backend);
+        // What has expired is there no more, and is swept.
+        let ended = self
+            .store
+            .replace(&key, &kept.seen, &kept.seen, Some(now), now);
+        ended.await
     }
 
     /// Makes the renewal of an account this caller's for a while; `false` while it is somebody else's.
