@@ -22,6 +22,12 @@ pub struct Cursor {
     number: u64,
     /// A digest of all that was appended up to an entry, with the number of that one.
     digest: Option<(u64, Digest)>,
+    /// What the digest has to be at a later entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expected: Option<(u64, Digest)>,
+    /// Whether it was another one there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    differs: bool,
 }
 
 /// SHA-1, which scripts of Redis can count. It tells whether two lists are the same one; nobody who could
@@ -64,6 +70,8 @@ impl Cursor {
         Self {
             number,
             digest: None,
+            expected: None,
+            differs: false,
         }
     }
 
@@ -86,9 +94,24 @@ impl Cursor {
     /// The place to read everything from, to come to `end` and know it.
     pub(crate) const fn from_the_start(end: &Self) -> Self {
         Self {
-            number: 0,
             digest: end.digest,
+            ..Self::at(0)
         }
+    }
+
+    /// The same position, that will find out on the way to `end` whether the list is the one that it was
+    /// read from ([`Cursor::differs`]).
+    pub(crate) const fn toward(self, end: &Self) -> Self {
+        Self {
+            expected: end.digest,
+            differs: false,
+            ..self
+        }
+    }
+
+    /// Whether what was read on stands in another list than what was read before.
+    pub(crate) const fn differs(&self) -> bool {
+        self.differs
     }
 
     /// The position after one more entry.
@@ -99,7 +122,18 @@ impl Cursor {
             Some((known, _)) if number <= known => self.digest,
             _ => None,
         };
-        Self { number, digest }
+        let differs = match (digest, self.expected) {
+            (Some((at, one)), Some((expected_at, other))) if at == number && expected_at == at => {
+                one != other
+            }
+            _ => self.differs,
+        };
+        Self {
+            number,
+            digest,
+            differs,
+            ..self
+        }
     }
 
     /// The position after what was appended, if nothing is missing before it.
@@ -269,6 +303,15 @@ mod tests {
         let end = Cursor::at(9).with_digest(9, &start);
         let read = Cursor::from_the_start(&end).after(5, "1:x").after(8, "1:y");
         assert_eq!(read.not_before(&end).is_same(&end), Some(true));
+        // Read on in a list that is another one up to where it ended, and grew since.
+        let ours = cursor.after(8, "1:a");
+        let same = cursor.after(8, "1:a").after(9, "1:c");
+        let other = cursor.after(8, "1:b").after(9, "1:c");
+        for (end, differs) in [(same, false), (other, true)] {
+            let read = ours.toward(&end).after(9, "1:c").after(10, "1:d");
+            assert_eq!(read.differs(), differs);
+            assert!(!read.toward(&end).differs());
+        }
         let more = read.after(10, "1:z");
         assert_eq!(more.is_same(&end.after(10, "1:z")), Some(true));
         assert_eq!(Cursor::at(1).with_digest(1, "zz"), Cursor::at(1));

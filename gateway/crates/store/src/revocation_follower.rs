@@ -6,10 +6,11 @@
 //! no more brings hints is followed by a look at once. Where the end is the one that is known, by number and
 //! digest, nothing is read.
 //!
-//! Everything is read anew when the store has another [`StoreEpoch`], when it was away, and when the list is
-//! not the one that was followed: a Redis that failed over may have lost the end of its list and given the
-//! same numbers again. Where no digest tells that (the embedded store, or what versions before 2026-12
-//! append), every half minute.
+//! Everything is read anew when the store has another [`StoreEpoch`], and when the list is not the one that was
+//! followed: a Redis that failed over may have lost the end of its list and given the same numbers again. The
+//! digest tells that, also while the list grows, and that it is the same one after the store was away. Where no
+//! digest tells it (the embedded store, or what versions before 2026-12 append), everything is read after the
+//! store was away, and every half minute.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -56,6 +57,8 @@ pub(super) struct Follower {
     cursor: Cursor,
     epoch: Option<StoreEpoch>,
     full_reading: Instant,
+    /// Whether what was read on stands in another list than what was read before.
+    is_other: bool,
     forgotten: Instant,
     failing: Option<Reason>,
     /// How many follow the list.
@@ -74,6 +77,7 @@ impl Follower {
             cursor: Cursor::default(),
             epoch: None,
             full_reading: Instant::now(),
+            is_other: false,
             forgotten: Instant::now(),
             failing: None,
             followers: 1,
@@ -128,15 +132,14 @@ impl Follower {
         };
         let head = self.store.revocation_head(&candidate).await?;
         if self.must_read_everything(&head) {
-            self.full_reading = Instant::now();
-            let start = head.end.as_ref().map(Cursor::from_the_start);
-            self.cursor = start.unwrap_or_default();
+            self.start_over(&head);
         }
-        let knows_all = head
-            .end
-            .is_some_and(|end| self.cursor.is_same(&end) == Some(true));
-        if !knows_all {
-            self.read_on(follows, now).await?;
+        if !self.knows_all(&head) {
+            self.read_on(follows, now, &head).await?;
+            if self.is_other && self.must_read_everything(&head) {
+                self.start_over(&head);
+                self.read_on(follows, now, &head).await?;
+            }
         }
         if let Some(end) = &head.end {
             self.cursor = self.cursor.not_before(end);
@@ -147,32 +150,58 @@ impl Follower {
         Ok(())
     }
 
+    fn knows_all(&self, head: &ListHead) -> bool {
+        let end = head.end.as_ref();
+        end.is_some_and(|end| self.cursor.is_same(end) == Some(true))
+    }
+
     fn must_read_everything(&self, head: &ListHead) -> bool {
-        if self.failing.is_some() || self.epoch.as_ref() != Some(&head.epoch) {
+        if self.epoch.as_ref() != Some(&head.epoch) {
             return true;
         }
         let since = self.full_reading.elapsed();
+        // Without a digest nobody can tell what became of the list while the store was away.
+        let untold = self.failing.is_some() || since >= FULL_READING;
         let Some(end) = &head.end else {
-            return since >= FULL_READING;
+            return untold;
         };
+        if self.is_other {
+            return since >= BETWEEN_READINGS;
+        }
         match self.cursor.is_same(end) {
             Some(true) => false,
-            // What is new is read on.
+            // What is new is read on, which finds out whether the list is the same one.
             Some(false) if end.number() > self.cursor.number() => {
-                !self.cursor.has_digest() && since >= FULL_READING
+                !self.cursor.has_digest() && untold
             }
             Some(false) => since >= BETWEEN_READINGS,
-            None => since >= FULL_READING,
+            None => untold,
         }
     }
 
-    async fn read_on(&mut self, follows: &impl Follows, now: Timestamp) -> Result<(), StoreError> {
+    fn start_over(&mut self, head: &ListHead) {
+        self.full_reading = Instant::now();
+        self.is_other = false;
+        let start = head.end.as_ref().map(Cursor::from_the_start);
+        self.cursor = start.unwrap_or_default();
+    }
+
+    async fn read_on(
+        &mut self,
+        follows: &impl Follows,
+        now: Timestamp,
+        head: &ListHead,
+    ) -> Result<(), StoreError> {
+        if let Some(end) = &head.end {
+            self.cursor = self.cursor.toward(end);
+        }
         loop {
             let (revocations, next) = self.store.revocations(self.cursor, now).await?;
             follows.add(&revocations);
             if next == self.cursor {
                 return Ok(());
             }
+            self.is_other |= next.differs();
             self.cursor = next;
         }
     }
