@@ -163,6 +163,11 @@ impl Store for Metered {
         self.measure(Operation::List, work).await
     }
 
+    async fn holds_any(&self, table: Table, now: Timestamp) -> Result<bool, StoreError> {
+        let work = self.store.holds_any(table, now);
+        self.measure(Operation::List, work).await
+    }
+
     async fn list_index(
         &self,
         index: &Index,

@@ -269,6 +269,10 @@ impl Store for Redis {
         self.page(table, None, after, limit, now).await
     }
 
+    async fn holds_any(&self, table: Table, now: Timestamp) -> Result<bool, StoreError> {
+        self.any_bucket_holds(table, now).await
+    }
+
     async fn list_index(
         &self,
         index: &Index,
@@ -286,7 +290,7 @@ impl Store for Redis {
             let mut script = ENTER.prepare_invoke();
             let mut is_any = false;
             for key in keys {
-                if self.spaces.of(key).slot() != space.slot() {
+                if self.spaces.of(key) != space {
                     continue;
                 }
                 if !is_any {
@@ -448,7 +452,7 @@ impl Store for Redis {
         let mut outcome = self.sweep_space(self.spaces.common(), now).await;
         for space in self.spaces.buckets() {
             // One that is away keeps the others no longer than they need.
-            if space.slot() != self.spaces.common().slot() {
+            if space != self.spaces.common() {
                 outcome = self.sweep_space(space, now).await.and(outcome);
             }
         }

@@ -118,7 +118,12 @@ pub trait Store: fmt::Debug + Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
 
-    /// The same of what an index names.
+    /// Whether a table has any entry.
+    async fn holds_any(&self, table: Table, now: Timestamp) -> Result<bool, StoreError> {
+        Ok(!self.list(table, None, 1, now).await?.is_empty())
+    }
+
+    /// The same as [`Store::list`] of what an index names.
     async fn list_index(
         &self,
         index: &Index,

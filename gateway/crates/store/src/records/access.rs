@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 use super::encoding::{Record, decode, decode_value, encode, refuse_newer};
@@ -27,6 +28,8 @@ pub struct Records {
     pub(super) kept_tools: Arc<KeptTools>,
     pub(super) left_out: Arc<LeftOut>,
     pub(super) indexes: Arc<ExclusiveIndexes>,
+    /// Of somebody who was there when they were last looked for.
+    pub(super) somebody: Arc<Mutex<Option<Key>>>,
     /// How long revocations take until they count here.
     pub(crate) effect: Option<Histogram>,
 }
@@ -45,6 +48,7 @@ impl Records {
             kept_tools: Arc::default(),
             left_out: Arc::default(),
             indexes,
+            somebody: Arc::default(),
             effect: None,
         }
     }

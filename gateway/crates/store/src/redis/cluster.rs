@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use super::connection::{DEADLINE, Request, SharedConnection};
 use super::failure::{ClusterFault, Failure};
 use super::hints::Hints;
-use super::slots::Address;
+use super::slots::{Address, is_moving};
 use super::target::Target;
 use super::topology::Topology;
 
@@ -96,7 +96,10 @@ impl Cluster {
                         _ => None,
                     };
                     match to {
-                        Some((to, _)) if !has_moved => self.topology.moved(slot, to),
+                        Some((to, _)) if !has_moved => {
+                            let said_by = line.host().await.unwrap_or_default();
+                            self.topology.moved(slot, to, &said_by);
+                        }
                         _ => {
                             self.topology.doubt();
                             return Err(Failure::Cluster(ClusterFault::Moving(slot)));
@@ -171,7 +174,7 @@ fn whereabouts(failure: &Failure) -> Whereabouts {
 fn told_by(error: &RedisError) -> Whereabouts {
     match error.kind() {
         ErrorKind::Server(ServerErrorKind::Moved) => Whereabouts::Elsewhere,
-        ErrorKind::Server(ServerErrorKind::Ask | ServerErrorKind::TryAgain) => Whereabouts::Moving,
+        _ if is_moving(error) => Whereabouts::Moving,
         ErrorKind::Server(ServerErrorKind::ClusterDown) => Whereabouts::Down,
         ErrorKind::Server(ServerErrorKind::MasterDown | ServerErrorKind::ReadOnly) => {
             Whereabouts::Unsure

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, PushInfo, PushKind, RedisError,
-    RedisResult, Role, ScriptInvocation, ServerErrorKind,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, PushInfo,
+    PushKind, RedisError, RedisResult, Role, ScriptInvocation, ServerErrorKind,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
@@ -22,6 +22,7 @@ use tokio::sync::Mutex;
 use super::failure::{Failure, Found};
 use super::hints::Hints;
 use super::replicas::{Replicated, heard_by};
+use super::slots::is_moving;
 use super::target::Target;
 
 /// For one command, with a new connection if need be.
@@ -96,6 +97,8 @@ impl Request {
 
 #[derive(Clone)]
 struct Connection {
+    /// Of the server.
+    host: String,
     wire: MultiplexedConnection,
     /// Where writes go, if replicas must have them.
     writes: Option<Replicated>,
@@ -148,6 +151,12 @@ impl SharedConnection {
         if let Some(connection) = self.0.current.lock().await.as_ref() {
             connection.give_up();
         }
+    }
+
+    /// The host of the server that it is to at the moment.
+    pub(super) async fn host(&self) -> Option<String> {
+        let current = self.0.current.lock().await;
+        current.as_ref().map(|connection| connection.host.clone())
     }
 
     /// What comes over the channel.
@@ -229,6 +238,7 @@ impl Inner {
         }
         let since = Instant::now();
         Ok(Connection {
+            host: host_of(&client),
             wire,
             writes,
             since,
@@ -301,10 +311,17 @@ impl Inner {
     }
 }
 
+/// Nothing for one behind a socket of this machine.
+fn host_of(client: &Client) -> String {
+    match client.get_connection_info().addr() {
+        ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
+        _ => String::new(),
+    }
+}
+
 /// A server that has not the slot may have others.
 fn is_about_slots(error: &RedisError) -> bool {
-    use ServerErrorKind::{Ask, Moved, TryAgain};
-    matches!(error.kind(), ErrorKind::Server(Moved | Ask | TryAgain))
+    matches!(error.kind(), ErrorKind::Server(ServerErrorKind::Moved)) || is_moving(error)
 }
 
 /// Notices that a connection is gone.

@@ -7,6 +7,8 @@ use redis::RedisError;
 pub(super) enum Failure {
     /// Not within the time that one command has.
     Late,
+    /// A list was not read within the time that it has.
+    LongList,
     Stopping,
     /// The server, or the way to it, said no.
     Refused(RedisError),
@@ -51,7 +53,17 @@ impl Found {
 
 /// Why no master is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum SentinelFault {
+#[error("{what}")]
+pub(super) struct SentinelFault {
+    pub(super) what: SentinelRefusal,
+    /// Whether most of all sentinels say so. What one of them says passes: it may have lost its
+    /// configuration, or hold more connections than it may, while the others are away.
+    pub(super) is_of_most: bool,
+}
+
+/// What sentinels say that name no master.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SentinelRefusal {
     #[error("no sentinel answers: {0}")]
     Unreachable(String),
     #[error(
@@ -64,13 +76,13 @@ pub(super) enum SentinelFault {
     )]
     Password(String),
     #[error("what store.url names is no sentinel: {0}")]
-    Other(String),
+    NoSentinel(String),
 }
 
 impl SentinelFault {
     /// Whether waiting mends nothing.
     pub(super) const fn is_hopeless(&self) -> bool {
-        !matches!(self, Self::Unreachable(_))
+        self.is_of_most && !matches!(self.what, SentinelRefusal::Unreachable(_))
     }
 }
 

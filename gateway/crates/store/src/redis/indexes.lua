@@ -11,18 +11,33 @@ local function index_names(record)
   return {}
 end
 
--- Takes a record out of every index that it is in. What stands there need be no record.
-local function leave_indexes(record, sets, key)
+-- Why an index that a record is in can't be changed now, asked before anything is: while its slot moves to
+-- another server of a cluster, a part of it is there already, and Redis would stop a script in the middle.
+local function fault_of_indexes(record, sets)
   for _, name in ipairs(index_names(record)) do
-    redis.pcall('ZREM', sets .. name, key)
+    local found = redis.pcall('EXISTS', sets .. name)
+    if type(found) == 'table' and found.err then return found end
   end
 end
 
--- Says that a record is in these indexes and no others: a JSON array, or "" for none.
+-- Takes a record out of every index that it is in, but for those of a set of names. What stands there need
+-- be no record.
+local function leave_indexes(record, sets, key, kept)
+  for _, name in ipairs(index_names(record)) do
+    if not (kept and kept[name]) then redis.pcall('ZREM', sets .. name, key) end
+  end
+end
+
+-- Says that a record is in these indexes and no others: a JSON array, or "" for none. Where it stays it is
+-- not taken out: a set that is empty in between is none, and can't be made again while its slot moves.
 local function place_in_indexes(record, sets, key, names)
   local present = redis.call('HGET', record, 'indexes') or ''
   if present == names then return end
-  leave_indexes(record, sets, key)
+  local kept = {}
+  if names ~= '' then
+    for _, name in ipairs(cjson.decode(names)) do kept[name] = true end
+  end
+  leave_indexes(record, sets, key, kept)
   if names == '' then
     redis.call('HDEL', record, 'indexes')
   else

@@ -7,12 +7,14 @@
 local LOOKED_AT, AT_ONCE = 1000, 100
 local start, limit, now = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local page, found_in_page, looked_at, last = { '' }, 0, 0, nil
+-- Mostly all are there: no more is read than is asked for, and more and more where that is not so.
+local at_once = math.min(limit, AT_ONCE)
 while found_in_page < limit do
   if looked_at >= LOOKED_AT then
     page[1] = last
     break
   end
-  local keys = redis.call('ZRANGEBYLEX', KEYS[1], start, '+', 'LIMIT', 0, AT_ONCE)
+  local keys = redis.call('ZRANGEBYLEX', KEYS[1], start, '+', 'LIMIT', 0, at_once)
   if #keys == 0 then break end
   for _, key in ipairs(keys) do
     local found = redis.pcall('HMGET', ARGV[1] .. key, 'value', 'expires')
@@ -34,5 +36,6 @@ while found_in_page < limit do
   looked_at = looked_at + #keys
   last = keys[#keys]
   start = '(' .. last
+  at_once = math.min(2 * at_once, AT_ONCE, LOOKED_AT - looked_at)
 end
 return page

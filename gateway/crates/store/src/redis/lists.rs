@@ -1,5 +1,10 @@
 //! What reads many records: pages of tables and indexes, and the sweep.
 
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+
+use super::failure::Failure;
 use super::merge::{Row, merged};
 use super::scripts::{LIST, SWEEP};
 use super::spaces::Space;
@@ -7,6 +12,9 @@ use super::{Redis, strange};
 use crate::error::StoreError;
 use crate::key::{Index, Table};
 use gateway_core::clock::Timestamp;
+
+/// For one page, however many steps and buckets it takes.
+const LISTING: Duration = Duration::from_secs(5);
 
 /// Entries that one step of a sweep removes.
 const SWEPT: usize = 500;
@@ -25,7 +33,30 @@ impl Redis {
         let read = |bucket: usize, after: Option<String>, limit| {
             self.part(&buckets[bucket], (table, index), after, limit, now)
         };
-        merged(buckets.len(), after, limit, read).await
+        let merging = merged(buckets.len(), after, limit, read);
+        let page = tokio::time::timeout(LISTING, merging).await;
+        page.unwrap_or_else(|_| Err(Failure::LongList.into()))
+    }
+
+    /// Whether any bucket has a record of a table. One that says so is enough, whatever became of the others.
+    pub(super) async fn any_bucket_holds(
+        &self,
+        table: Table,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let buckets = self.spaces.buckets().iter();
+        let mut asking: FuturesUnordered<_> = buckets
+            .map(|space| self.part(space, (table, None), None, 1, now))
+            .collect();
+        let mut fault = None;
+        while let Some(rows) = asking.next().await {
+            match rows {
+                Ok(rows) if rows.is_empty() => {}
+                Ok(_) => return Ok(true),
+                Err(error) => fault = Some(error),
+            }
+        }
+        fault.map_or(Ok(false), Err)
     }
 
     /// A page of the part that one space has.

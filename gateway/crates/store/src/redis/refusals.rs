@@ -34,6 +34,7 @@ pub(super) fn corrupt(error: &RedisError) -> Option<Corrupt> {
 pub(super) fn sentence(failure: &Failure) -> String {
     match failure {
         Failure::Late => "Redis did not answer within a second".to_owned(),
+        Failure::LongList => "Redis did not list what was asked for within five seconds".to_owned(),
         Failure::Stopping => "the gateway is stopping".to_owned(),
         Failure::Refused(error) => refusal(error),
         Failure::Sentinels(fault) => fault.to_string(),

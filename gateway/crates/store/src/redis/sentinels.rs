@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError};
+use redis::{AsyncConnectionConfig, Client, RedisError};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use super::failure::{Found, SentinelFault};
+use super::failure::{Found, SentinelFault, SentinelRefusal};
 use super::reach::Reach;
 use super::refusals::is_about_password;
 use crate::url::SentinelsUrl;
@@ -94,34 +94,43 @@ impl Sentinels {
 
     /// Why none names a master. What an operator has to change comes before what may pass.
     fn fault(&self, voices: &[Voice]) -> SentinelFault {
-        let mut away = Vec::new();
-        let mut other = None;
-        for voice in voices {
-            match voice {
-                Voice::Refused(at, error) if is_about_password(error) => {
-                    return SentinelFault::Password(format!("{at}: {error}"));
-                }
-                Voice::Refused(at, error) if is_outage(error) => {
-                    away.push(format!("{at}: {error}"));
-                }
-                Voice::Refused(at, error) => other = Some(format!("{at}: {error}")),
-                Voice::UnknownName | Voice::Master(_) => {}
-            }
-        }
-        if voices.iter().any(|it| matches!(it, Voice::UnknownName)) {
+        let refusals = voices.iter().filter_map(|voice| match voice {
+            Voice::Refused(at, error) => Some((at, error)),
+            Voice::UnknownName | Voice::Master(_) => None,
+        });
+        let said = |is_meant: fn(&RedisError) -> bool| -> Vec<String> {
+            let meant = refusals.clone().filter(|(_, error)| is_meant(error));
+            meant.map(|(at, error)| format!("{at}: {error}")).collect()
+        };
+        let passwords = said(is_about_password);
+        let strangers = said(knows_no_sentinels);
+        let unknown = voices.iter().filter(|it| matches!(it, Voice::UnknownName));
+        let unknown = unknown.count();
+        let (what, voices) = if let Some(sentence) = passwords.first() {
+            let what = SentinelRefusal::Password(sentence.clone());
+            (what, passwords.len())
+        } else if unknown > 0 {
             let name = self.name.clone();
-            return SentinelFault::UnknownName { name };
-        }
-        match other {
-            Some(sentence) => SentinelFault::Other(sentence),
-            None => SentinelFault::Unreachable(away.join("; ")),
+            (SentinelRefusal::UnknownName { name }, unknown)
+        } else if let Some(sentence) = strangers.first() {
+            let what = SentinelRefusal::NoSentinel(sentence.clone());
+            (what, strangers.len())
+        } else {
+            let all = said(|_| true);
+            (SentinelRefusal::Unreachable(all.join("; ")), all.len())
+        };
+        SentinelFault {
+            what,
+            is_of_most: voices * 2 > self.all.len(),
         }
     }
 }
 
-fn is_outage(error: &RedisError) -> bool {
-    // What answers with something else may stand in for what is away.
-    error.is_io_error() || error.kind() == ErrorKind::Parse || error.code() == Some("LOADING")
+/// Whether it is a Redis that watches over no other. Everything else that a sentinel refuses with passes:
+/// it starts, has too many connections, or something stands in for it.
+fn knows_no_sentinels(error: &RedisError) -> bool {
+    let said = error.to_string().to_ascii_lowercase();
+    said.contains("unknown command")
 }
 
 impl Sentinel {
@@ -166,5 +175,73 @@ impl fmt::Debug for Sentinels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all: Vec<&str> = self.all.iter().map(|it| it.at.as_str()).collect();
         write!(f, "{} of {}", self.name, all.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redis::{ConnectionAddr, ServerErrorKind};
+
+    fn refused(kind: ServerErrorKind, detail: &str) -> Voice {
+        let error = RedisError::from((redis::ErrorKind::Server(kind), "", detail.to_owned()));
+        Voice::Refused("s".to_owned(), error)
+    }
+
+    #[test]
+    fn what_one_of_three_sentinels_says_ends_nothing() {
+        let client = Client::open(ConnectionAddr::Tcp("127.0.0.1".to_owned(), 1)).unwrap();
+        let one = Arc::new(Sentinel {
+            at: "s".to_owned(),
+            client,
+            wire: Mutex::new(None),
+        });
+        let sentinels = Sentinels {
+            name: "main".to_owned(),
+            all: vec![Arc::clone(&one), Arc::clone(&one), one],
+        };
+        let away = || {
+            let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            Voice::Refused("s".to_owned(), late.into())
+        };
+        let other = || {
+            refused(
+                ServerErrorKind::ResponseError,
+                "max number of clients reached",
+            )
+        };
+        let unknown = || refused(ServerErrorKind::ResponseError, "unknown command 'SENTINEL'");
+        let password = || {
+            Voice::Refused(
+                "s".to_owned(),
+                (redis::ErrorKind::AuthenticationFailed, "no").into(),
+            )
+        };
+        for (voices, hopeless, sentence) in [
+            (
+                [Voice::UnknownName, away(), away()],
+                false,
+                "know no master",
+            ),
+            (
+                [Voice::UnknownName, Voice::UnknownName, away()],
+                true,
+                "know no master",
+            ),
+            ([password(), away(), away()], false, "password"),
+            (
+                [password(), password(), Voice::UnknownName],
+                true,
+                "password",
+            ),
+            ([unknown(), away(), away()], false, "is no sentinel"),
+            ([unknown(), unknown(), unknown()], true, "is no sentinel"),
+            ([other(), other(), other()], false, "max number of clients"),
+            ([away(), away(), away()], false, "no sentinel answers"),
+        ] {
+            let fault = sentinels.fault(&voices);
+            assert!(fault.to_string().contains(sentence), "{fault}");
+            assert_eq!(fault.is_hopeless(), hopeless, "{fault}");
+        }
     }
 }

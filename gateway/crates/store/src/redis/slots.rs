@@ -1,6 +1,6 @@
 //! The hash slots of Redis Cluster, and which server has which.
 
-use redis::Value;
+use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
 /// How many there are.
 pub(super) const SLOTS: u16 = 16_384;
@@ -22,6 +22,14 @@ pub(super) fn crc16(bytes: &[u8]) -> u16 {
 /// The slot of all keys whose names have this between their first braces.
 pub(super) fn slot_of(tag: &str) -> u16 {
     crc16(tag.as_bytes()) % SLOTS
+}
+
+/// Whether a server refuses because what is asked for is on its way to another one: all of it, or a part
+/// that only a script finds out about.
+pub(super) fn is_moving(error: &RedisError) -> bool {
+    use ServerErrorKind::{Ask, TryAgain};
+    matches!(error.kind(), ErrorKind::Server(Ask | TryAgain))
+        || error.to_string().contains("non local key")
 }
 
 /// Which master has which slots.
@@ -89,13 +97,21 @@ impl Range {
             Value::SimpleString(host) => host.clone(),
             _ => String::new(),
         };
-        let is_unnamed = host.is_empty() || host == "?";
-        let host = if is_unnamed { asked.to_owned() } else { host };
+        let host = named_host(&host, asked).to_owned();
         Some(Self {
             first: number(first)?,
             last: number(last)?,
             master: (host, number(port)?),
         })
+    }
+}
+
+/// The host that a server at `said_by` names: its own where it names none (Redis Cluster specification,
+/// "MOVED redirection"), or says that it does not know it.
+pub(super) fn named_host<'a>(host: &'a str, said_by: &'a str) -> &'a str {
+    match host {
+        "" | "?" => said_by,
+        host => host,
     }
 }
 

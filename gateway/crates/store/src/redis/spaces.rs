@@ -16,8 +16,8 @@ pub(super) const BUCKETS: u16 = 64;
 /// each other as `redis-cli --cluster create` deals them out, have the same number of buckets.
 const SLOTS_EACH: u16 = super::slots::SLOTS / BUCKETS;
 
-/// Keys that may be asked for together.
-#[derive(Clone, Debug)]
+/// Keys that may be asked for together. Two of them may share a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Space {
     /// What all names begin with.
     prefix: String,

@@ -5,8 +5,10 @@ for _, name in ipairs(due) do
   local table_name, key = string.match(name, '^([^:]*):(.*)$')
   -- What no gateway noted names nothing.
   if table_name then
-    local record = ARGV[3] .. ':' .. name
-    leave_indexes(record, ARGV[3] .. ':index:' .. table_name .. ':', key)
+    local record, sets = ARGV[3] .. ':' .. name, ARGV[3] .. ':index:' .. table_name .. ':'
+    local fault = fault_of_indexes(record, sets)
+    if fault then return fault end
+    leave_indexes(record, sets, key)
     redis.call('DEL', record)
     redis.call('ZREM', ARGV[3] .. ':keys:' .. table_name, key)
   end

@@ -2,7 +2,7 @@
 //! when to ask again. Not: what is asked of a slot (`cluster`).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::failure::{ClusterFault, Failure};
 use super::reach::Reach;
-use super::slots::{Address, SlotMap};
+use super::slots::{Address, SlotMap, named_host};
 
 /// How long one server may take to say what it knows.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -30,6 +30,8 @@ pub(super) struct Topology {
     /// Whether something happened that what is known does not explain.
     doubted: AtomicBool,
     asked: Mutex<Option<Instant>>,
+    /// How often servers were asked.
+    turns: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -47,6 +49,7 @@ impl Topology {
             known: RwLock::default(),
             doubted: AtomicBool::new(true),
             asked: Mutex::new(None),
+            turns: AtomicUsize::new(0),
         }
     }
 
@@ -93,14 +96,10 @@ impl Topology {
         known.map.masters().contains(&server) || moved.any(|owner| owner == server)
     }
 
-    /// A server said that another has a slot, and where: `HOST:PORT`.
-    pub(super) fn moved(&self, slot: u16, to: &str) {
-        let Some((host, port)) = to.rsplit_once(':') else {
-            return;
-        };
-        if let (false, Ok(port)) = (host.is_empty(), port.parse()) {
-            let moved = &mut self.known.write().moved;
-            moved.insert(slot, (host.to_owned(), port));
+    /// A server at `said_by` told that another has a slot, and where: `HOST:PORT`.
+    pub(super) fn moved(&self, slot: u16, to: &str, said_by: &str) {
+        if let Some(owner) = address(to, said_by) {
+            self.known.write().moved.insert(slot, owner);
         }
     }
 
@@ -137,11 +136,8 @@ impl Topology {
     /// knows of no failover.
     async fn ask(&self) -> Result<SlotMap, Failure> {
         let known = self.known.read().map.clone();
-        let masters = known.masters().into_iter();
-        let mut servers: Vec<&Address> = masters.chain(&self.seeds).collect();
-        servers.sort();
-        servers.dedup();
-        servers.truncate(ASKED);
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
+        let servers = chosen(known.masters(), &self.seeds, turn);
         let mut asking = JoinSet::new();
         for server in &servers {
             let (reach, server) = (self.reach.clone(), (*server).clone());
@@ -166,8 +162,40 @@ impl Topology {
             }
         }
         let most = voices.into_iter().max_by_key(|(_, voices)| *voices);
-        most.map(|(map, _)| map).ok_or_else(|| refused(refusals))
+        let asked = servers.len();
+        most.map(|(map, _)| map)
+            .ok_or_else(|| refused(refusals, asked))
     }
+}
+
+/// `HOST:PORT`, where no host, or an unknown one, is that of the server that says so.
+fn address(text: &str, said_by: &str) -> Option<Address> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = named_host(host, said_by);
+    (!host.is_empty()).then_some((host.to_owned(), port.parse().ok()?))
+}
+
+/// Which servers are asked: masters and servers of the URL in turn, and others each time. So those of the
+/// URL still lead to a cluster in which everything else has moved, however many masters it has.
+fn chosen<'a>(
+    mut masters: Vec<&'a Address>,
+    seeds: &'a [Address],
+    turn: usize,
+) -> Vec<&'a Address> {
+    let mut seeds: Vec<&Address> = seeds.iter().collect();
+    for list in [&mut masters, &mut seeds] {
+        let by = turn.wrapping_mul(ASKED / 2) % list.len().max(1);
+        list.rotate_left(by);
+    }
+    let mut chosen = Vec::with_capacity(ASKED);
+    for at in 0..masters.len().max(seeds.len()) {
+        for server in [masters.get(at), seeds.get(at)].into_iter().flatten() {
+            if chosen.len() < ASKED && !chosen.contains(server) {
+                chosen.push(*server);
+            }
+        }
+    }
+    chosen
 }
 
 async fn ask_one(reach: &Reach, server: &Address) -> Result<SlotMap, RedisError> {
@@ -185,19 +213,78 @@ async fn ask_one(reach: &Reach, server: &Address) -> Result<SlotMap, RedisError>
     SlotMap::read(&answer, &server.0).ok_or_else(strange)
 }
 
-/// What comes of servers of which none says anything.
-fn refused(refusals: Vec<(Address, Option<RedisError>)>) -> Failure {
+/// What comes of servers of which none says anything. What most of those that were asked refuse with has to
+/// be mended; what fewer do may pass, as the others come back.
+fn refused(refusals: Vec<(Address, Option<RedisError>)>, asked: usize) -> Failure {
+    let is_refusal = |error: &&RedisError| !error.is_io_error();
+    let errors = refusals.iter().filter_map(|(_, error)| error.as_ref());
+    let are_most = errors.filter(is_refusal).count() * 2 > asked;
     let mut away = Vec::new();
     for ((host, port), error) in refusals {
         match error {
-            Some(error) if error.to_string().contains("cluster support disabled") => {
+            Some(error) if are_most && error.to_string().contains("cluster support disabled") => {
                 let sentence = format!("{host}:{port}: {error}");
                 return Failure::Cluster(ClusterFault::NoCluster(sentence));
             }
-            Some(error) if !error.is_io_error() => return Failure::Refused(error),
+            Some(error) if are_most && is_refusal(&&error) => return Failure::Refused(error),
             Some(error) => away.push(format!("{host}:{port}: {error}")),
             None => away.push(format!("{host}:{port}: no answer")),
         }
     }
     Failure::Cluster(ClusterFault::Unreachable(away.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn servers(name: &str, count: u16) -> Vec<Address> {
+        (0..count).map(|port| (name.to_owned(), port)).collect()
+    }
+
+    #[test]
+    fn everyone_is_asked_in_turn_and_some_of_the_url_each_time() {
+        for (masters, seeds) in [(0, 1), (1, 1), (3, 3), (8, 3), (30, 2), (30, 20), (2, 20)] {
+            let (masters, seeds) = (servers("master", masters), servers("seed", seeds));
+            let mut asked: Vec<&Address> = Vec::new();
+            for turn in 0..10 {
+                let chosen = chosen(masters.iter().collect(), &seeds, turn);
+                assert_eq!(chosen.len(), ASKED.min(masters.len() + seeds.len()));
+                assert!(chosen.iter().any(|it| seeds.contains(it)), "{turn}");
+                asked.extend(chosen);
+            }
+            assert!(masters.iter().chain(&seeds).all(|it| asked.contains(&it)));
+        }
+        // Most servers of a URL are masters, too.
+        let all = servers("master", 9);
+        let known = all.iter().collect();
+        assert_eq!(chosen(known, &all[..3], 0).len(), ASKED);
+    }
+
+    #[test]
+    fn what_one_server_of_three_refuses_with_ends_nothing() {
+        let error = || RedisError::from((redis::ErrorKind::AuthenticationFailed, "WRONGPASS"));
+        let from = |port| ("a".to_owned(), port);
+        let one = vec![(from(1), Some(error())), (from(2), None), (from(3), None)];
+        assert!(matches!(refused(one, 3), Failure::Cluster(fault) if !fault.is_hopeless()));
+        let most = vec![
+            (from(1), Some(error())),
+            (from(2), Some(error())),
+            (from(3), None),
+        ];
+        assert!(matches!(refused(most, 3), Failure::Refused(_)));
+    }
+
+    #[test]
+    fn who_names_no_host_means_their_own() {
+        let at = |host: &str| Some((host.to_owned(), 6381));
+        assert_eq!(address("b:6381", "a"), at("b"));
+        assert_eq!(address(":6381", "a"), at("a"));
+        assert_eq!(address("?:6381", "a"), at("a"));
+        assert_eq!(address("::1:6381", "a"), at("::1"));
+        for odd in ["", "b", "b:", "b:x", "b:70000"] {
+            assert_eq!(address(odd, "a"), None, "{odd}");
+        }
+        assert_eq!(address(":6381", ""), None);
+    }
 }

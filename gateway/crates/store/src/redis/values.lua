@@ -1,4 +1,4 @@
--- One value, in one step that nobody can come between.
+-- One value, in one step that nobody can come between: all of it is done or nothing.
 -- KEYS: the value (a hash), the table's keys in order, what expires, the indexes of the key.
 -- ARGV: operation, key, its name among what expires, now, value, expires ("" = never),
 --       when Redis itself may drop it, the value seen before, what the names of indexes begin with,
@@ -42,6 +42,8 @@ local function set(present)
   enter_indexes(KEYS[1], sets, key)
 end
 
+local fault = fault_of_indexes(KEYS[1], sets)
+if fault then return fault end
 if operation == 'put' then
   set(nil)
   return { 'done' }
