@@ -213,3 +213,40 @@ async fn a_client_registered_before_the_store_died_works_after_it() -> Result<()
     }
     Ok(())
 }
+
+/// What only lists need is away, as the records of others are in a cluster whose other master is.
+#[tokio::test]
+async fn while_a_part_of_the_store_is_away_no_login_tells_which_names_exist() -> Result<()> {
+    let fixture = Fixture::on(StoreKind::Redis).await?;
+    let client = fixture.client("Client").await?;
+    let names = [fixture.owner.name.as_str(), "nobody"];
+    let mut pages = Vec::new();
+    for _ in names {
+        let mut browser = Browser::default();
+        let page = browser.visit(&client.authorization().url()).await?;
+        pages.push((browser, page));
+    }
+    let redis = fixture.redis.as_ref().expect("this world has one");
+    let all_but_the_names = ["~gateway:[^k]*", "~gateway:k[^e]*", "~gateway:keys:[^u]*"];
+    let words = ["ACL", "SETUSER", "default", "resetkeys"];
+    let said = redis
+        .say(&[&words[..], &all_but_the_names].concat())
+        .await?;
+    assert_eq!(said, "+OK");
+    let mut told = Vec::new();
+    for ((browser, page), name) in pages.iter_mut().zip(names) {
+        let page = browser.log_in(page, name, "not the password").await?;
+        let words = page.words();
+        // The footer names the request.
+        let words = words.split(" Request ").next().unwrap_or_default();
+        told.push((page.reply.status, words.replace(name, "NAME")));
+    }
+    assert_eq!(told[0].0, 403, "{told:?}");
+    assert_eq!(told[0], told[1]);
+    // Somebody is there, as was seen a moment ago.
+    let page = Browser::default()
+        .visit(&client.authorization().url())
+        .await?;
+    assert!(page.password_form().is_ok(), "{}", page.words());
+    Ok(())
+}

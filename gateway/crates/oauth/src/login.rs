@@ -287,20 +287,25 @@ async fn check_password(
     password: &str,
     now: Timestamp,
 ) -> Result<bool, Refused> {
-    // Looked for whether or not it is needed: not to do so would tell by the time, too. What is wrong
-    // with it concerns nobody who has a password.
-    let decoy = server.records.any_user(now).await;
     let own = user.and_then(User::password);
-    let decoy = match own {
-        Some(_) => None,
-        None => decoy?,
-    };
-    let hash = own.or_else(|| decoy.as_ref().and_then(User::password));
+    let decoy = decoy(server, now).await;
     let Some(password) = Password::presented(password) else {
         return Ok(false);
     };
-    let right = server.passwords.check(hash, password).await?;
+    let right = server.passwords.check(own.or(decoy), password).await?;
     Ok(right && own.is_some())
+}
+
+/// The hash of somebody else. It is looked for once, whether or not it is needed, as not to do so would tell
+/// by the time; and a store of which a part is away answers a name that nobody has like any other.
+async fn decoy(server: &AuthorizationServer, now: Timestamp) -> Option<&str> {
+    if server.passwords.decoy().is_none()
+        && let Ok(Some(somebody)) = server.records.any_user(now).await
+        && let Some(hash) = somebody.password()
+    {
+        server.passwords.keep_decoy(hash);
+    }
+    server.passwords.decoy()
 }
 
 fn again(

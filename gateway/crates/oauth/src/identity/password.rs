@@ -4,7 +4,7 @@
 //! logins waits here and never takes the processors from the proxy.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -104,6 +104,7 @@ pub struct Overloaded;
 pub struct Passwords {
     lanes: Arc<Semaphore>,
     queue: Arc<Semaphore>,
+    decoy: Arc<OnceLock<String>>,
 }
 
 impl Default for Passwords {
@@ -111,6 +112,7 @@ impl Default for Passwords {
         Self {
             lanes: Arc::new(Semaphore::new(LANES)),
             queue: Arc::new(Semaphore::new(LANES + QUEUE)),
+            decoy: Arc::default(),
         }
     }
 }
@@ -119,6 +121,17 @@ impl Passwords {
     /// Hashes a new password with a fresh salt.
     pub async fn hash(&self, password: Password) -> Result<PasswordPhc, Overloaded> {
         self.on_a_lane(move || hash(&password)).await
+    }
+
+    /// The hash that stands in for that of a name that nobody has, where one was kept.
+    pub fn decoy(&self) -> Option<&str> {
+        self.decoy.get().map(String::as_str)
+    }
+
+    /// Keeps the hash of somebody here as the one that stands in: it costs what those here cost. The first
+    /// one stays, so that what a strange name costs does not change.
+    pub fn keep_decoy(&self, phc: &str) {
+        self.decoy.get_or_init(|| phc.to_owned());
     }
 
     /// Whether `password` is the one behind `phc`. `None` stands for a person who does not exist:
