@@ -209,6 +209,17 @@ impl Gateway {
         self.program.stderr.all()
     }
 
+    /// The first line of the log with these words, as soon as it is there.
+    pub async fn logged(&self, words: &str) -> Result<String> {
+        let patience = Duration::from_secs(10);
+        let line = self
+            .program
+            .stderr
+            .wait(patience, |line| line.contains(words));
+        let line = line.await;
+        line.with_context(|| format!("not logged: {words}\n{}", self.program.last_words()))
+    }
+
     /// Everything on standard output so far.
     pub fn printed(&self) -> Vec<String> {
         self.program.stdout.all()

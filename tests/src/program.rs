@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -20,15 +21,28 @@ const PASSED: [&str; 5] = ["PATH", "HOME", "TMPDIR", "LANG", "GATEWAY_LANE"];
 
 /// Lines that a program wrote so far, in order; clones see the same lines.
 #[derive(Clone, Default)]
-pub struct Lines(Arc<Mutex<Vec<String>>>);
+pub struct Lines {
+    held: Arc<Mutex<Vec<String>>>,
+    /// Whether nothing more can come.
+    ended: Arc<AtomicBool>,
+}
 
 impl Lines {
     /// Everything written so far.
     pub fn all(&self) -> Vec<String> {
-        self.0
+        self.held
             .lock()
             .expect("no holder of this lock panics")
             .clone()
+    }
+
+    /// Everything, once the program has closed what it writes to; what is there after `patience` otherwise.
+    pub async fn to_the_end(&self, patience: Duration) -> Vec<String> {
+        let deadline = Instant::now() + patience;
+        while !self.ended.load(Ordering::Acquire) && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.all()
     }
 
     /// The first line for which `found` holds, waiting at most `patience`.
@@ -47,15 +61,17 @@ impl Lines {
 
     /// On a thread of its own, so that lines come while a test waits for nothing else.
     fn follow(&self, source: std::io::Result<OwnedFd>) -> Result<()> {
-        let held = self.clone();
+        let lines = self.clone();
         let source = std::io::BufReader::new(std::fs::File::from(source?));
         std::thread::spawn(move || {
             for line in source.lines().map_while(Result::ok) {
-                held.0
+                lines
+                    .held
                     .lock()
                     .expect("no holder of this lock panics")
                     .push(line);
             }
+            lines.ended.store(true, Ordering::Release);
         });
         Ok(())
     }
@@ -122,6 +138,21 @@ impl Program {
         let mut program = Self::spawn(&mut command, binary, folder, environment)?;
         program.group = program.id();
         Ok(program)
+    }
+
+    /// The same as a server that nobody else ends: it goes with the test's thread even if that is killed.
+    pub fn start_bound<A: AsRef<OsStr>>(
+        binary: &Path,
+        folder: &Path,
+        arguments: &[A],
+        environment: &[(String, String)],
+    ) -> Result<Self> {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(binary)
+            .args(arguments);
+        Self::spawn(&mut command, binary, folder, environment)
     }
 
     fn spawn(

@@ -202,7 +202,7 @@ fn launch(folder: &Path, port: u16, options: &[String]) -> Result<Program> {
     ];
     let options = options.iter().map(String::as_str);
     let arguments: Vec<&str> = arguments.into_iter().chain(options).collect();
-    Program::start(&server(), folder, &arguments, &[])
+    Program::start_bound(&server(), folder, &arguments, &[])
 }
 
 pub(crate) fn server() -> PathBuf {

@@ -1,5 +1,6 @@
 //! Small file systems of a test's own: one that fills up, and one that stops answering. Mounting takes a
-//! user who may.
+//! user who may: the tests that do it are in modules called `on_a_small_disk`, ignored, and run by
+//! `tests/run` where it may.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,21 +18,21 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// One of this size, such as `256k`; `None` where this user may not mount.
-    pub async fn mount(size: &str) -> Result<Option<Self>> {
+    /// One of this size, such as `256k`.
+    pub async fn mount(size: &str) -> Result<Self> {
         let place = tempfile::tempdir()?;
         let options = format!("size={size}");
         let target = place.path().display().to_string();
         let words = ["-t", "tmpfs", "-o", &options, "tmpfs", &target];
-        let (code, ..) = run(Path::new("mount"), &words, "").await?;
-        Ok((code == 0).then_some(Self {
+        done("mount", &words).await?;
+        Ok(Self {
             place,
             _image: None,
-        }))
+        })
     }
 
-    /// One of so many MiB that can be frozen; `None` where this user may not mount.
-    pub async fn mount_ext4(size: u64) -> Result<Option<Self>> {
+    /// One of so many MiB that can be frozen.
+    pub async fn mount_ext4(size: u64) -> Result<Self> {
         let (place, image) = (tempfile::tempdir()?, tempfile::tempdir()?);
         let file = image.path().join("image");
         std::fs::File::create(&file)?.set_len(size << 20)?;
@@ -39,16 +40,12 @@ impl SmallDisk {
             file.display().to_string(),
             place.path().display().to_string(),
         );
-        let (made, ..) = run(Path::new("mkfs.ext4"), &["-q", "-F", &file], "").await?;
-        if made != 0 {
-            return Ok(None);
-        }
-        let words = ["-o", "loop", &file, &target];
-        let (code, ..) = run(Path::new("mount"), &words, "").await?;
-        Ok((code == 0).then_some(Self {
+        done("mkfs.ext4", &["-q", "-F", &file]).await?;
+        done("mount", &["-o", "loop", &file, &target]).await?;
+        Ok(Self {
             place,
             _image: Some(image),
-        }))
+        })
     }
 
     /// Where it is.
@@ -85,14 +82,18 @@ impl SmallDisk {
 
     async fn fsfreeze(&self, what: &str) -> Result<()> {
         let target = self.path().display().to_string();
-        let (code, _, errors) = run(Path::new("fsfreeze"), &[what, &target], "").await?;
-        ensure!(code == 0, "fsfreeze {what}: {errors}");
-        Ok(())
+        done("fsfreeze", &[what, &target]).await
     }
 
     fn filler(&self) -> PathBuf {
         self.path().join("filler")
     }
+}
+
+async fn done(program: &str, words: &[&str]) -> Result<()> {
+    let (code, _, errors) = run(Path::new(program), words, "").await?;
+    ensure!(code == 0, "{program} {}: {errors}", words.join(" "));
+    Ok(())
 }
 
 impl Drop for SmallDisk {

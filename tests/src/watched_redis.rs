@@ -140,5 +140,5 @@ fn sentinel(folder: &Path, port: u16, master: u16) -> Result<Program> {
     let file = folder.join("sentinel.conf");
     std::fs::write(&file, configuration)?;
     let file = file.display().to_string();
-    Program::start(&server(), folder, &[file.as_str(), "--sentinel"], &[])
+    Program::start_bound(&server(), folder, &[file.as_str(), "--sentinel"], &[])
 }

@@ -7,8 +7,10 @@
 //! | [`links`] | every link, anchor, picture and named file is there |
 //! | [`commands`] | every command line is one, every configuration is accepted |
 //! | [`architecture`] | the walks of ARCHITECTURE.md lead through functions that exist |
+//! | [`ignored`] | CONTRIBUTING lists the tests that are ignored |
 
 mod architecture;
 mod commands;
+mod ignored;
 mod links;
 mod pages;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use tempfile::TempDir;
 use tests::clock::Clock;
 use tests::fixture::{Fixture, StoreKind};
 use tests::http::{self, Reply};
@@ -15,10 +16,10 @@ use tests::small_disk::SmallDisk;
 /// How long it may take until all is well again.
 const RECOVERY: Duration = Duration::from_secs(15);
 
-/// A gateway whose store is on this disk, and its audit log elsewhere.
-async fn on(disk: &SmallDisk) -> Result<Fixture> {
+/// A gateway whose store is on this disk, and its audit log in this folder.
+async fn on(disk: &SmallDisk, elsewhere: &TempDir) -> Result<Fixture> {
     let store = disk.path().join("state").display().to_string();
-    let audit = tempfile::tempdir()?.keep().join("audit.jsonl");
+    let audit = elsewhere.path().join("audit.jsonl");
     Fixture::with(StoreKind::Embedded, |mut setup| {
         setup.store = Some(format!("file:{store}"));
         setup.more(&format!(
@@ -58,70 +59,6 @@ async fn until_well(fixture: &Fixture) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_what_would_be_kept_serves_calls_and_mends_itself() -> Result<()> {
-    let Some(disk) = SmallDisk::mount("12m").await? else {
-        eprintln!("not shown here: this user may not mount a file system");
-        return Ok(());
-    };
-    let mut fixture = on(&disk).await?;
-    let (client, token) = fixture.signed_in().await?;
-    disk.fill()?;
-    // The file has some room of its own; then there is none.
-    let mut acknowledged = Vec::new();
-    let refused = loop {
-        let reply = register(&fixture).await?;
-        if reply.status != 201 {
-            break reply;
-        }
-        let id = reply.json()["client_id"].as_str().map(str::to_owned);
-        acknowledged.push(id.context("no id")?);
-        ensure!(acknowledged.len() < 9_000, "it never fills");
-    };
-    assert_outage(&refused);
-    let ready = http::get(&fixture.gateway.admin_url("/readyz")).await?;
-    assert_eq!(ready.status, 503, "{}", ready.text);
-    let call = send(&fixture.url("/mcp"), &token, &initialize()).await?;
-    assert_eq!(call.status, 200, "a call needs no room");
-    disk.clear()?;
-    until_well(&fixture).await?;
-    // Nothing acknowledged is lost, also not for who starts after it.
-    fixture.gateway.crash_and_restart().await?;
-    let known = client.sign_in(&fixture.owner).await?;
-    assert_eq!(
-        send(&fixture.url("/mcp"), &known, &initialize())
-            .await?
-            .status,
-        200
-    );
-    for id in acknowledged.iter().rev().take(20) {
-        done(&fixture.gateway, &["clients", "show", id], "")
-            .await
-            .context("it is lost")?;
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_disk_that_does_not_answer_is_an_outage_within_seconds_and_mends_itself() -> Result<()> {
-    let Some(disk) = SmallDisk::mount_ext4(24).await? else {
-        eprintln!("not shown here: this user may not mount a file system");
-        return Ok(());
-    };
-    let fixture = on(&disk).await?;
-    let (_, token) = fixture.signed_in().await?;
-    disk.freeze().await?;
-    let begun = Instant::now();
-    let refused = register(&fixture).await;
-    let took = begun.elapsed();
-    let call = send(&fixture.url("/mcp"), &token, &initialize()).await;
-    disk.thaw().await?;
-    assert_outage(&refused?);
-    assert!(took < Duration::from_secs(10), "it took {took:?}");
-    assert_eq!(call?.status, 200, "a call waits for no disk");
-    until_well(&fixture).await
-}
-
-#[tokio::test]
 async fn a_clock_that_steps_an_hour_ends_no_good_token_of_longer_life_and_locks_nobody_out()
 -> Result<()> {
     let clock = Clock::new()?;
@@ -145,4 +82,69 @@ async fn a_clock_that_steps_an_hour_ends_no_good_token_of_longer_life_and_locks_
     works("an hour ahead").await?;
     clock.put_ahead(Duration::ZERO)?;
     works("an hour back").await
+}
+
+mod on_a_small_disk {
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "mounts a file system, which takes root"]
+    async fn a_full_disk_refuses_what_would_be_kept_serves_calls_and_mends_itself() -> Result<()> {
+        let (disk, elsewhere) = (SmallDisk::mount("12m").await?, tempfile::tempdir()?);
+        let mut fixture = on(&disk, &elsewhere).await?;
+        let (client, token) = fixture.signed_in().await?;
+        disk.fill()?;
+        // The file has some room of its own; then there is none.
+        let mut acknowledged = Vec::new();
+        let refused = loop {
+            let reply = register(&fixture).await?;
+            if reply.status != 201 {
+                break reply;
+            }
+            let id = reply.json()["client_id"].as_str().map(str::to_owned);
+            acknowledged.push(id.context("no id")?);
+            ensure!(acknowledged.len() < 9_000, "it never fills");
+        };
+        assert_outage(&refused);
+        let ready = http::get(&fixture.gateway.admin_url("/readyz")).await?;
+        assert_eq!(ready.status, 503, "{}", ready.text);
+        let call = send(&fixture.url("/mcp"), &token, &initialize()).await?;
+        assert_eq!(call.status, 200, "a call needs no room");
+        disk.clear()?;
+        until_well(&fixture).await?;
+        // Nothing acknowledged is lost, also not for who starts after it.
+        fixture.gateway.crash_and_restart().await?;
+        let known = client.sign_in(&fixture.owner).await?;
+        assert_eq!(
+            send(&fixture.url("/mcp"), &known, &initialize())
+                .await?
+                .status,
+            200
+        );
+        for id in acknowledged.iter().rev().take(20) {
+            done(&fixture.gateway, &["clients", "show", id], "")
+                .await
+                .context("it is lost")?;
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    #[ignore = "mounts a file system, which takes root"]
+    async fn a_disk_that_does_not_answer_is_an_outage_within_seconds_and_mends_itself() -> Result<()>
+    {
+        let (disk, elsewhere) = (SmallDisk::mount_ext4(24).await?, tempfile::tempdir()?);
+        let fixture = on(&disk, &elsewhere).await?;
+        let (_, token) = fixture.signed_in().await?;
+        disk.freeze().await?;
+        let begun = Instant::now();
+        let refused = register(&fixture).await;
+        let took = begun.elapsed();
+        let call = send(&fixture.url("/mcp"), &token, &initialize()).await;
+        disk.thaw().await?;
+        assert_outage(&refused?);
+        assert!(took < Duration::from_secs(10), "it took {took:?}");
+        assert_eq!(call?.status, 200, "a call waits for no disk");
+        until_well(&fixture).await
+    }
 }

@@ -1,7 +1,7 @@
 //! A new version that is set back once, and comes again: what was given by either counts with both.
 //!
 //! It takes the gateway of the version before, which `GATEWAY_EARLIER` names:
-//! `GATEWAY_EARLIER=/path/to/gateway cargo test -p tests --test wire rollback`.
+//! `GATEWAY_EARLIER=/path/to/gateway cargo test -p tests --test wire rollback -- --ignored`.
 //! What earlier versions wrote is read without it (`recorded`).
 
 use std::path::PathBuf;
@@ -13,10 +13,8 @@ use tests::mcp::{initialize, send};
 use tests::operator::done;
 
 async fn set_back_and_come_again(store: StoreKind) -> Result<()> {
-    let Some(earlier) = std::env::var_os("GATEWAY_EARLIER").map(PathBuf::from) else {
-        eprintln!("not shown here: GATEWAY_EARLIER names no earlier gateway");
-        return Ok(());
-    };
+    let earlier = std::env::var_os("GATEWAY_EARLIER").context("GATEWAY_EARLIER names none")?;
+    let earlier = PathBuf::from(earlier);
     let mut fixture =
         Fixture::with(store, |setup| setup.more("[tokens]\nrefresh = true\n")).await?;
     let client = fixture.client("Client").await?;
@@ -68,11 +66,13 @@ async fn set_back_and_come_again(store: StoreKind) -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "needs the gateway of an earlier version: GATEWAY_EARLIER"]
 async fn a_version_is_set_back_once_and_comes_again_on_the_embedded_store() -> Result<()> {
     set_back_and_come_again(StoreKind::Embedded).await
 }
 
 #[tokio::test]
+#[ignore = "needs the gateway of an earlier version: GATEWAY_EARLIER"]
 async fn a_version_is_set_back_once_and_comes_again_on_redis() -> Result<()> {
     set_back_and_come_again(StoreKind::Redis).await
 }

@@ -1,7 +1,7 @@
 //! Replicas are replaced one by one behind a balancer, which asks `/readyz`: here HAProxy, with the
 //! configuration of `conf/haproxy.cfg`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use tests::redis::Redis;
 use tests::scripted_revisions;
 use tests::sse::EventStream;
 use tests::steady_load::{Plan, SteadyLoad};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// As long as something may take that has to happen, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,12 +36,41 @@ async fn balancer(folder: &Path, port: u16, gateways: &[&Gateway]) -> Result<Pro
         let other = format!("{} port {}", gateway.address(), gateway.admin_port);
         text = text.replace(line, &other);
     }
+    let socket = format!("global\n    stats socket {}\n", socket_in(folder).display());
+    text = text.replace("global\n", &socket);
     let file = folder.join("haproxy.cfg");
     std::fs::write(&file, text)?;
     let words = ["-db", "-f", &file.display().to_string()].map(str::to_owned);
-    let program = Program::start(Path::new("haproxy"), folder, &words, &[])?;
+    let program = Program::start_bound(Path::new("haproxy"), folder, &words, &[])?;
     answers(port, &program).await?;
     Ok(program)
+}
+
+/// Where the balancer in a folder is asked for its state.
+fn socket_in(folder: &Path) -> PathBuf {
+    folder.join("haproxy.sock")
+}
+
+/// Waits until the balancer has noticed that both are there.
+async fn both_are_up(folder: &Path) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut socket = tokio::net::UnixStream::connect(socket_in(folder)).await?;
+        socket.write_all(b"show stat\n").await?;
+        let mut said = String::new();
+        socket.read_to_string(&mut said).await?;
+        let servers = said.lines().filter(|line| {
+            ["one", "two"]
+                .iter()
+                .any(|name| line.starts_with(&format!("gateways,{name},")))
+        });
+        let up = servers.filter(|line| line.contains(",UP,")).count();
+        if up == 2 {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{up} of them are up: {said}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Waits until a gateway answers behind a balancer.
@@ -91,7 +121,7 @@ async fn nobody_notices_that_replicas_are_replaced_behind_a_balancer() -> Result
         for gateway in [&mut fixture.gateway, &mut other] {
             gateway.restart().await?;
             // The balancer has to see that it is there before the other one goes.
-            tokio::time::sleep(Duration::from_millis(1500)).await;
+            both_are_up(folder.path()).await?;
         }
     }
     load.await_streams(10).await?;
@@ -280,7 +310,6 @@ async fn a_held_session_is_404_elsewhere_and_found_behind_a_balancer_that_learns
 }
 
 #[tokio::test]
-#[ignore = "needs nginx, which Debian starts when it is installed"]
 async fn a_held_session_is_found_behind_nginx_by_the_token_of_its_client() -> Result<()> {
     Translating::behind(nginx).await?.holds().await
 }

@@ -159,13 +159,13 @@ const LONG: Amount = Amount {
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "two minutes of 200 calls a second; cargo test -p tests --test wire upgrade -- --ignored --nocapture"]
+#[ignore = "takes two minutes of 200 calls a second"]
 async fn nobody_notices_twenty_upgrades_on_the_embedded_store() -> Result<()> {
     nobody_notices(StoreKind::Embedded, LONG).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "two minutes of 200 calls a second; cargo test -p tests --test wire upgrade -- --ignored --nocapture"]
+#[ignore = "takes two minutes of 200 calls a second"]
 async fn nobody_notices_twenty_upgrades_on_redis() -> Result<()> {
     nobody_notices(StoreKind::Redis, LONG).await
 }

@@ -145,8 +145,7 @@ async fn whom_a_provider_lets_in_alone_gets_no_way_around_it(store: StoreKind) -
         "{refused:?}"
     );
     assert!(!refused.out.contains("/rescue"), "{refused:?}");
-    let log = gateway.log().join("\n");
-    assert!(log.contains("provider_decides"), "{log}");
+    gateway.logged("provider_decides").await?;
     let passkeys = url(&gateway.url("/account/passkeys"));
     let page = dan.here.visit(&passkeys).await?;
     assert!(page.passkey_form().is_err(), "{}", page.words());

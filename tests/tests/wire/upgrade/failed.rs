@@ -19,8 +19,7 @@ async fn refused(mut new: Program) -> Result<(i32, String)> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(code) = new.ended() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            return Ok((code, new.stderr.all().join("\n")));
+            return Ok((code, new.stderr.to_the_end(PATIENCE).await.join("\n")));
         }
         ensure!(Instant::now() < deadline, "{}", new.last_words());
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -64,16 +63,12 @@ async fn what_is_broken_leaves_the_old_one_serving(store: StoreKind) -> Result<(
     for moment in [20, 60, 120, 200] {
         let mut new = fixture.gateway.upgrading()?;
         tokio::time::sleep(Duration::from_millis(moment)).await;
-        let took_over = |new: &Program| {
-            let said = new.stderr.all();
-            said.iter().any(|line| line.contains("\"took_over\""))
-        };
-        if took_over(&new) {
+        let took_over = |said: Vec<String>| said.iter().any(|line| line.contains("\"took_over\""));
+        if took_over(new.stderr.all()) {
             break;
         }
         new.kill().await?;
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        if took_over(&new) {
+        if took_over(new.stderr.to_the_end(PATIENCE).await) {
             break;
         }
         it_serves(&mut fixture, &token).await?;
