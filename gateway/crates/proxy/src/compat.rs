@@ -63,6 +63,7 @@ mod plan;
 mod response_stream;
 mod session_error;
 mod session_pool;
+pub(super) mod session_state;
 mod shared_session;
 mod stateless_client;
 mod stateless_upstream;
@@ -81,11 +82,10 @@ use rand::rngs::OsRng;
 
 pub(super) use self::plan::{TranslationPlan, family};
 pub(super) use self::translator::Translator;
-pub(super) use self::waiting_session::waiting_session;
 
 use self::downstream::Downstream;
-use self::gateway_session::SessionState;
 use self::plan::UpstreamProtocol;
+use self::session_state::SessionState;
 use self::upstream_client::UpstreamClient;
 use self::upstream_session::Wire;
 use super::admission::Admitted;

@@ -1,12 +1,13 @@
 //! Requests for a backend that people call with their own account there, where there is none.
 
 use super::ConfirmedRequest;
+use crate::account_doubt;
 use crate::account_refusal::{Asked, Why};
+use crate::compat::session_state;
 use crate::holder::Holder;
 use crate::rejection::Rejection;
 use crate::request::RequestHead;
 use crate::state::ProxyState;
-use crate::{account_doubt, compat};
 use gateway_accounts::AccountError;
 use mcp_protocol::calls::Call;
 
@@ -42,7 +43,7 @@ pub(super) async fn without_account(
 ) -> Rejection {
     let (mounted, claims) = (&confirmed.route.mounted, confirmed.token.claims());
     let holder = Holder::new(&confirmed.token, &mounted.backend.mount);
-    let text = compat::waiting_session(&confirmed.request);
+    let text = session_state::waiting_session(&confirmed.request);
     let session = text.map(|text| state.sessions.bind_waiting(&text, holder, opens_urls));
     let asked = Asked {
         opens_urls,

@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
 use mcp_protocol::to_stateless::{self, ClientInitialize};
 use mcp_protocol::{Kind, Message, Object};
@@ -17,6 +15,7 @@ use super::downstream::{Downstream, always_ok};
 use super::response_stream::ResponseStream;
 use super::session_error::SessionError;
 use super::session_pool::{Key, Owner};
+use super::session_state::{LONGEST, SessionState};
 use super::stateless_upstream::{self, Memory, StatelessUpstream};
 use super::translator::Translator;
 use super::upstream_client::UpstreamClient;
@@ -24,42 +23,6 @@ use super::upstream_session::{UpstreamSession, Wire, called};
 use crate::proxy_error::ProxyError;
 use crate::rejection::Rejection;
 use gateway_core::secret;
-
-/// A session id has room for this much: proxies on the way take 8 KiB of headers at least, and an
-/// access token is among them.
-pub(super) const LONGEST: usize = 3 * 1024;
-
-/// What is written into the id of a session of the gateway's own.
-#[derive(Clone, Debug)]
-pub(super) struct SessionState {
-    pub(super) nonce: String,
-    /// What was agreed on with a stateless backend, and what of its capabilities matters later;
-    /// absent for a session that the gateway holds.
-    pub(super) agreed: Option<(ClientInitialize, Object)>,
-}
-
-impl SessionState {
-    pub(super) fn text(&self) -> String {
-        let mut object = Object::new().with("n", &self.nonce);
-        if let Some((hello, capabilities)) = &self.agreed {
-            object.set("h", &hello.object());
-            object.set("s", capabilities);
-        }
-        URL_SAFE_NO_PAD.encode(object.to_string())
-    }
-
-    pub(super) fn read(text: &str) -> Option<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let object = Object::parse(std::str::from_utf8(&bytes).ok()?)?;
-        let agreed = object
-            .object("h")
-            .and_then(|hello| Some((ClientInitialize::read(&hello)?, object.object("s")?)));
-        Some(Self {
-            nonce: object.text("n")?,
-            agreed,
-        })
-    }
-}
 
 /// What of a server's capabilities says whether it ever speaks unasked.
 fn telling(capabilities: &Object) -> Object {

@@ -1,8 +1,8 @@
 //! Why a message over a session did not get through.
 
-use mcp_protocol::{Id, Message, RpcError};
+use mcp_protocol::{Id, Message, RpcError, code};
 
-use super::stateless_upstream::failed;
+use gateway_core::reason::Reason;
 use gateway_upstream::Failure;
 
 /// Why a message did not get through.
@@ -45,4 +45,27 @@ impl SessionError {
             )),
         }
     }
+}
+
+/// The response where an exchange failed. What failed is in the log; a limit of the gateway's own is
+/// not blamed on the backend.
+pub(super) fn failed(id: &Id, failure: &Failure) -> Message {
+    let (reason, sentence) = match failure {
+        Failure::Limit(sentence) => (Reason::TranslationLimit, sentence.clone()),
+        Failure::Account(reason, sentence) => (*reason, sentence.clone()),
+        Failure::Full(setting) => {
+            let reason = Reason::InFlightFull;
+            let sentence = reason.sentence();
+            (reason, format!("{sentence} The limit is {setting}."))
+        }
+        _ => (
+            Reason::UpstreamFailed,
+            "The backend did not answer as it should".to_owned(),
+        ),
+    };
+    log::warn!(
+        event = "exchange_failed", reason = reason.code(), hint = reason.remedy();
+        "{failure}"
+    );
+    Message::error(Some(id), &RpcError::new(code::INTERNAL, &sentence))
 }

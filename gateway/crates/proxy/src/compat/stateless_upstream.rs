@@ -18,8 +18,8 @@ use tokio::time::timeout;
 
 use super::param_headers::ParamHeaders;
 use super::response_stream::{MessageSender, ResponseStream};
+use super::session_error::failed;
 use super::upstream_client::{More, UpstreamClient};
-use gateway_core::reason::Reason;
 use gateway_upstream::Failure;
 
 /// A call is asked back this often at most.
@@ -344,29 +344,6 @@ pub(super) fn too_many() -> Failure {
     Failure::Limit(format!(
         "The gateway translates {MOST_RUNNING} requests of a session at once and no more"
     ))
-}
-
-/// The response where an exchange failed. What failed is in the log; a limit of the gateway's own is
-/// not blamed on the backend.
-pub(super) fn failed(id: &Id, failure: &Failure) -> Message {
-    let (reason, sentence) = match failure {
-        Failure::Limit(sentence) => (Reason::TranslationLimit, sentence.clone()),
-        Failure::Account(reason, sentence) => (*reason, sentence.clone()),
-        Failure::Full(setting) => {
-            let reason = Reason::InFlightFull;
-            let sentence = reason.sentence();
-            (reason, format!("{sentence} The limit is {setting}."))
-        }
-        _ => (
-            Reason::UpstreamFailed,
-            "The backend did not answer as it should".to_owned(),
-        ),
-    };
-    log::warn!(
-        event = "exchange_failed", reason = reason.code(), hint = reason.remedy();
-        "{failure}"
-    );
-    Message::error(Some(id), &RpcError::new(code::INTERNAL, &sentence))
 }
 
 /// Keeps a request among those that can be cancelled.

@@ -17,8 +17,7 @@ use tokio::sync::watch;
 use self::exchange::{call_over_stream, read_stream, relay_response, response_in};
 use self::routes::Routes;
 use super::response_stream::{MessageSender, ResponseStream, Task};
-use super::session_error::SessionError;
-use super::stateless_upstream::failed;
+use super::session_error::{SessionError, failed};
 use super::upstream_client::{More, UpstreamClient};
 use gateway_upstream::{Failure, endpoint_path};
 

@@ -6,17 +6,16 @@
 use std::sync::Arc;
 
 use http::Method;
-use mcp_protocol::jsonrpc::Body;
 use mcp_protocol::to_stateless::ClientInitialize;
 use mcp_protocol::{Id, Kind, Message, Object};
 use pingora::protocols::http::ServerSession;
-use rand::rngs::OsRng;
 
 use super::downstream::{Downstream, always_ok};
-use super::gateway_session::{LONGEST, SessionState, own_key};
+use super::gateway_session::own_key;
 use super::pending_call::Running;
 use super::plan::UpstreamProtocol;
 use super::session_error::SessionError;
+use super::session_state::SessionState;
 use super::shared_session::SharedSession;
 use super::stateless_client::calling;
 use super::translator::Translator;
@@ -24,25 +23,6 @@ use super::upstream_client::UpstreamClient;
 use super::upstream_session::Wire;
 use crate::proxy_error::ProxyError;
 use crate::rejection::Rejection;
-use crate::request::McpRequest;
-use gateway_core::secret;
-
-/// What is written into the id of a session that begins with this request; `None` where none does, or
-/// where it has no room for what the client can do.
-pub(crate) fn waiting_session(request: &McpRequest) -> Option<String> {
-    let Body::One(message) = &request.body.as_ref()?.messages else {
-        return None;
-    };
-    if message.method() != "initialize" || request.is_stateless {
-        return None;
-    }
-    let hello = ClientInitialize::from_message(message);
-    let written = SessionState {
-        nonce: secret::identifier("", &mut OsRng),
-        agreed: Some((hello, Object::new())),
-    };
-    Some(written.text()).filter(|text| text.len() <= LONGEST)
-}
 
 /// What the client said, said again.
 fn initialize(hello: &ClientInitialize) -> Message {
