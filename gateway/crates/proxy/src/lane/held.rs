@@ -8,18 +8,16 @@ use crate::in_flight::{Full, Hold};
 use crate::relay;
 
 impl LaneExchange {
-    /// Enters the stream that this is into the registry.
+    /// Enters the stream that this is into the registry, if it is not there yet.
     pub(super) fn enter(&mut self) {
-        let Stage::Admitted(admitted) = &self.stage else {
+        let (Stage::Admitted(admitted), None) = (&self.stage, &self.held) else {
             return;
         };
         let state = &self.road.service.state;
         let mounted = &self.request.route.mounted;
         let view = relay::stream_view(mounted, &admitted.permit, state.clock.now());
         let closing = admitted.lifetime.closing();
-        let context = &self.context;
-        self.held
-            .get_or_insert_with(|| state.streams.hold(view, closing, context));
+        self.held = Some(state.streams.hold(view, closing, &self.context));
     }
 
     pub(super) fn log<'a>(
