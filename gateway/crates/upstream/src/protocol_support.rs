@@ -52,8 +52,12 @@ pub struct ProtocolSupport {
     is_there: AtomicBool,
     /// A request wants to know.
     wanted: Notify,
-    /// In whose name a backend is asked that answers nobody else: somebody who calls it.
-    asker: Mutex<Weak<Account>>,
+    /// In whose name a backend is asked that answers nobody else: whoever called it last, for one round.
+    lent: Mutex<Weak<Account>>,
+    /// An account was lent.
+    lends: Notify,
+    /// Whether a call may have to lend its account.
+    is_asking: AtomicBool,
     vain: Mutex<ProbeBackoff>,
     answers_discover: bool,
     /// The longest that a request waits for the first answer.
@@ -123,7 +127,9 @@ impl ProtocolSupport {
             is_settled: AtomicBool::new(false),
             is_there: AtomicBool::new(false),
             wanted: Notify::new(),
-            asker: Mutex::default(),
+            lent: Mutex::default(),
+            lends: Notify::new(),
+            is_asking: AtomicBool::new(true),
             vain: Mutex::default(),
             answers_discover,
             first_answer,
@@ -153,6 +159,7 @@ impl ProtocolSupport {
     /// background.
     pub fn invalidate(&self) {
         if !self.is_fixed {
+            self.is_asking.store(true, Ordering::Relaxed);
             self.doubted.notify_one();
         }
     }
@@ -197,20 +204,34 @@ impl ProtocolSupport {
         }
     }
 
-    /// Somebody calls it with this account. A backend that people call with their own answers nobody else: it
-    /// is asked in the name of one of them. What it speaks is the server's, and the same for all.
+    /// Somebody calls it with this account. A backend that people call with their own answers nobody else:
+    /// where it has to be asked, it is asked in the name of whoever calls at that moment, who waits for the
+    /// answer. It is asked in nobody's name once and again because others call: each round takes an account
+    /// anew. What it speaks is the server's, and the same for all.
     pub fn lend(&self, account: &Arc<Account>) {
-        let mut asker = self.asker.lock();
-        if asker.strong_count() == 0 {
-            *asker = Arc::downgrade(account);
-            self.wanted.notify_one();
+        if !self.is_fixed && self.is_asking.load(Ordering::Relaxed) {
+            *self.lent.lock() = Arc::downgrade(account);
+            self.lends.notify_one();
         }
     }
 
-    /// Waits until it can be asked at all.
-    async fn may_be_asked(&self, backend: &Backend) {
-        while backend.wants_account() && self.asker.lock().strong_count() == 0 {
-            self.wanted.notified().await;
+    /// Waits until it can be asked at all: in whose name, where that is needed.
+    async fn asker(&self, backend: &Backend) -> Option<Arc<Account>> {
+        if backend.wants_account() {
+            Some(self.lent_account().await)
+        } else {
+            None
+        }
+    }
+
+    /// Waits for an account to ask with.
+    async fn lent_account(&self) -> Arc<Account> {
+        loop {
+            let lent = std::mem::take(&mut *self.lent.lock()).upgrade();
+            if let Some(account) = lent.filter(|account| !account.is_over()) {
+                return account;
+            }
+            self.lends.notified().await;
         }
     }
 
@@ -230,10 +251,10 @@ impl ProtocolSupport {
         runtime.spawn(async move {
             let mut pause = FIRST_PAUSE;
             loop {
-                protocols.may_be_asked(&backend).await;
+                let account = protocols.asker(&backend).await;
                 let begun = Instant::now();
                 protocols.rounds.send_modify(|rounds| rounds.begun += 1);
-                let found = protocols.ask(&backend, &connections).await;
+                let found = protocols.ask(&backend, &connections, account).await;
                 // A backend that says nothing at all is away; what was known of it stays.
                 if !found.speaks.is_empty() {
                     protocols.learn(found, &backend);
@@ -245,6 +266,7 @@ impl ProtocolSupport {
                     .rounds
                     .send_modify(|rounds| rounds.done = rounds.begun);
                 if !found.speaks.is_empty() && found.unclear.is_empty() {
+                    protocols.is_asking.store(false, Ordering::Relaxed);
                     pause = FIRST_PAUSE;
                     *protocols.vain.lock() = ProbeBackoff::default();
                     protocols.doubted.notified().await;
@@ -272,8 +294,12 @@ impl ProtocolSupport {
     }
 
     /// All questions, side by side. While nothing is known, each answer counts as it comes.
-    async fn ask(&self, backend: &Backend, connections: &Connections) -> ProbeReport {
-        let account = self.asker.lock().upgrade();
+    async fn ask(
+        &self,
+        backend: &Backend,
+        connections: &Connections,
+        account: Option<Arc<Account>>,
+    ) -> ProbeReport {
         let asker = McpClient {
             connections,
             backend,
@@ -367,6 +393,44 @@ mod tests {
         sleep(FIRST_PAUSE * DEARER).await;
         assert_eq!(waited(&protocols).await, FIRST_PAUSE);
         asks.abort();
+    }
+
+    fn account(id: &str) -> Arc<Account> {
+        let value = http::HeaderValue::from_static("Bearer x");
+        Arc::new(Account::new(
+            gateway_core::account::AccountId::new(id),
+            value,
+        ))
+    }
+
+    /// Each round takes the account of who called last, once; one that is connected no more is none.
+    #[tokio::test(start_paused = true)]
+    async fn an_account_is_lent_for_one_round_by_whoever_calls() {
+        let protocols = followed();
+        let (alice, bob, gone) = (account("a_1"), account("a_2"), account("a_3"));
+        let asker = async || {
+            timeout(Duration::from_secs(1), protocols.lent_account())
+                .await
+                .ok()
+        };
+        protocols.lend(&alice);
+        protocols.lend(&bob);
+        assert!(asker().await.is_some_and(|asker| Arc::ptr_eq(&asker, &bob)));
+        assert!(asker().await.is_none(), "it was lent for one round");
+        protocols.lend(&gone);
+        gone.end();
+        assert!(asker().await.is_none());
+        // Where nothing is asked nothing is lent.
+        protocols.is_asking.store(false, Ordering::Relaxed);
+        protocols.lend(&alice);
+        assert!(asker().await.is_none());
+        protocols.invalidate();
+        protocols.lend(&alice);
+        assert!(
+            asker()
+                .await
+                .is_some_and(|asker| Arc::ptr_eq(&asker, &alice))
+        );
     }
 
     #[test]
