@@ -152,7 +152,18 @@ impl World {
 
     /// A token for these tools, of a person who connects a key on the way.
     pub async fn sign_in_choosing(&self, who: &Owner, tools: &[&str]) -> Result<String> {
-        connect(self, who, &key(&who.name)).await?;
+        self.sign_in_choosing_with(who, &key(&who.name), tools)
+            .await
+    }
+
+    /// The same with this key.
+    pub async fn sign_in_choosing_with(
+        &self,
+        who: &Owner,
+        key: &str,
+        tools: &[&str],
+    ) -> Result<String> {
+        connect(self, who, key).await?;
         let client = OAuthClient::register(&self.gateway().origin(), "A careful app").await?;
         let choose = |form: &mut Form| form.choose_tools(tools);
         client.sign_in_choosing(who, choose).await

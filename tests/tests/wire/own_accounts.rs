@@ -3,6 +3,7 @@
 
 mod apart;
 mod disturbed;
+mod refused;
 mod renewed;
 
 use std::collections::BTreeSet;
@@ -184,7 +185,7 @@ async fn a_client_that_opens_addresses_is_asked_to_in_its_own_revision() -> Resu
     let reply = http::send(mcp::post_stateless(&world.url(), &alice, &modern)).await?;
     let result = mcp::response(&reply)?["result"].clone();
     assert_eq!(result["resultType"], "input_required", "{result}");
-    let asked = &result["inputRequests"]["connect_account"];
+    let asked = &result["inputRequests"]["gateway_connect_account"];
     assert_eq!(asked["method"], "elicitation/create");
     assert_eq!(asked["params"]["mode"], "url");
     // One that does not is told in a sentence.

@@ -1,6 +1,5 @@
 //! Accounts for what the gateway asks a backend by itself, such as its tools for the consent page.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -8,18 +7,26 @@ use http::HeaderValue;
 use crate::account_error::AccountError;
 use crate::accounts::{Accounts, Person};
 use gateway_store::User;
-use gateway_upstream::{Account as Handle, AccountSource, NoAccount};
+use gateway_upstream::{Account as Handle, AccountFuture, AccountSource, NoAccount};
 
 impl AccountSource for Accounts {
     fn account<'a>(
         &'a self,
         backend: &'a str,
         user: &'a str,
-    ) -> Pin<Box<dyn Future<Output = Result<Arc<Handle>, NoAccount>> + Send + 'a>> {
+    ) -> AccountFuture<'a, Option<Arc<Handle>>> {
         Box::pin(async move {
-            let known = self.user(user).await?;
+            let Some(known) = self.user(user).await? else {
+                let settings = self.settings(backend);
+                let is_optional = settings.is_none_or(|settings| settings.optional);
+                return if is_optional {
+                    Ok(None)
+                } else {
+                    Err(missing())
+                };
+            };
             let account = self.credential(backend, person(&known)).await;
-            account.map_err(no_account)?.ok_or_else(missing)
+            account.map_err(no_account)
         })
     }
 
@@ -29,9 +36,9 @@ impl AccountSource for Accounts {
         user: &'a str,
         account: &'a Arc<Handle>,
         sent: &'a HeaderValue,
-    ) -> Pin<Box<dyn Future<Output = Result<(), NoAccount>> + Send + 'a>> {
+    ) -> AccountFuture<'a, ()> {
         Box::pin(async move {
-            let known = self.user(user).await?;
+            let known = self.user(user).await?.ok_or_else(missing)?;
             let refused = Accounts::refused(self, backend, person(&known), account, sent);
             refused.await.map_err(no_account)
         })
@@ -40,10 +47,9 @@ impl AccountSource for Accounts {
 
 impl Accounts {
     /// The person with this login name. A service of the configuration is none, and has no account.
-    async fn user(&self, name: &str) -> Result<User, NoAccount> {
+    async fn user(&self, name: &str) -> Result<Option<User>, NoAccount> {
         let known = self.records.user(name, self.now()).await;
-        let known = known.map_err(|error| NoAccount(error.to_string()))?;
-        known.ok_or_else(missing)
+        known.map_err(|error| no_account(error.into()))
     }
 }
 
@@ -55,7 +61,7 @@ fn person(user: &User) -> Person<'_> {
 }
 
 fn missing() -> NoAccount {
-    NoAccount("this person has no account there".to_owned())
+    NoAccount::not_connected("this person has no account there")
 }
 
 #[expect(
@@ -63,5 +69,10 @@ fn missing() -> NoAccount {
     reason = "it turns one error into another"
 )]
 fn no_account(error: AccountError) -> NoAccount {
-    NoAccount(error.to_string())
+    let (reason, detail) = (error.reason(), error.to_string());
+    if error.is_for_person() {
+        NoAccount::Missing(reason, detail)
+    } else {
+        NoAccount::Unavailable(reason, detail)
+    }
 }

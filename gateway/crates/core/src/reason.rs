@@ -196,11 +196,13 @@ reasons! {
     AccountStateUnknown = "account_state_unknown", "This connection was not begun in this browser by this person, is over ten minutes old, or was already used.", "Start again from /account; allow cookies for this site.";
     AccountLinkUnknown = "account_link_unknown", "The link is wrong or older than 15 minutes.", "Call again in the app, which shows another; or connect the account at /account.";
     AccountLinkForeign = "account_link_foreign", "The link is for another person than the one who is logged in here.", "Nothing was changed. Whoever sent you this link wants you to connect your account for them: don't. If it is yours, log in as who uses the app.";
+    AccountConnected = "account_connected", "This person's account at the backend is connected, and what was called stands for its tools only while there is none.", "List the tools again: they are there now.";
     AccountKeyRefused = "account_key_refused", "The backend did not accept the key in a trial call.", "Compare it with the one at the backend, and paste it whole.";
     // Faults
     AuditUnavailable = "audit_unavailable", "The audit log can't be written, so nothing is given that it would have to hold.", "Check the space and rights of the disk that audit.file is on; requests go on by themselves once it takes records. audit.on_failure decides.";
     StoreUnavailable = "store_unavailable", "The state store did not answer.", "Check the store; requests go on by themselves once it is back.";
     RecordUnreadable = "record_unreadable", "The state store answered, and a record in it can't be read.", "The log's cause names the kind of the record, and the program that wrote it if that is a later version: run that version again. Else take it away: `gateway grants revoke`, `gateway clients rm`, or `gateway users add` for the same name; or restore the store from a backup. Waiting does not help.";
+    SigningKeyMissing = "signing_key_missing", "No key is here that signs tokens: all that this replica knows are revoked.", "The operator runs `gateway keys rotate`, or gives this replica the keys folder that the others have; requests go on by themselves then.";
     UpstreamUnreachable = "upstream_unreachable", "The backend did not accept the connection.", "Check that the backend runs and that its url in the configuration is right.";
     UpstreamTimeout = "upstream_timeout", "The backend accepted the connection but did not answer in time.", "Check the backend's own log.";
     UpstreamFailed = "upstream_failed", "The backend broke off or answered something that is not HTTP.", "Check the backend's own log.";

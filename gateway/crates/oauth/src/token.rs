@@ -250,8 +250,14 @@ fn issue(
         issued: server.records.dated(now),
         expires,
     };
-    let minted = access_token::mint(&claims, &server.keys.current())
-        .map_err(|error| OAuthError::fault(Reason::Internal, error))?;
+    let keys = server.keys.current();
+    let minted = access_token::mint(&claims, &keys).map_err(|error| {
+        let reason = match keys.active_id() {
+            Some(_) => Reason::Internal,
+            None => Reason::SigningKeyMissing,
+        };
+        OAuthError::fault(reason, error)
+    })?;
     Ok(Issued {
         granted,
         minted,

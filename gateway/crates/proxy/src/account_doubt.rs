@@ -15,21 +15,23 @@ use tokio::time::{sleep, timeout};
 
 use super::account_refusal::{AccountRefusal, Asked, QUESTION, Why};
 use super::admission::Admitted;
+use super::compat::session_state;
+use super::holder::Holder;
 use super::mcp_error::Delivery;
 use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
 use super::request::McpRequest;
 use super::routes::McpEndpoint;
-use super::sessions;
+use super::sessions::{self, Sessions};
 use super::state::ProxyState;
 use gateway_accounts::{AccountError, Accounts, Person};
 use gateway_core::access_token::Claims;
 use gateway_core::protocol::challenge;
 use gateway_store::Lapse;
-use gateway_upstream::{Account, Backend};
+use gateway_upstream::Account;
 use mcp_protocol::calls::Call;
 use mcp_protocol::jsonrpc::Body;
-use mcp_protocol::{Message, Object, is_stateful_revision, meta};
+use mcp_protocol::{Message, Object, is_stateful_revision, meta, to_stateful};
 
 /// How long a call waits for the person who connects an account, and how often it is looked for: less than
 /// clients wait for an answer.
@@ -114,6 +116,7 @@ impl<'a> AccountCall<'a> {
         let is_for_person = match &why {
             Why::Account(error) => error.is_for_person(),
             Why::Scope => true,
+            Why::Connected => false,
         };
         // A service of the configuration is nobody who could connect anything.
         if !is_for_person || self.claims.user.is_service() {
@@ -178,53 +181,43 @@ pub(super) async fn refuse(
 }
 
 /// A request whose person's account was disconnected while it was under way.
-pub(super) fn ended(
-    mounted: &MountedBackend,
-    admitted: &Admitted,
-    headers: &HeaderMap,
-) -> Rejection {
-    let calls = admitted.permit.calls().to_vec();
+pub(super) fn ended(asked: Asked) -> Rejection {
     Rejection::Account(Box::new(AccountRefusal {
         why: Why::Account(AccountError::NotConnected),
         link: None,
-        asked: Asked::new(mounted, &admitted.request, headers, calls),
+        asked,
     }))
 }
 
-impl Asked {
-    /// Of a message that is not the client's own.
-    pub(super) fn nothing(backend: &Backend) -> Self {
-        Self {
-            backend: backend.mount.name.clone(),
-            calls: Vec::new(),
-            is_batch: false,
-            is_stateless: false,
-            opens_urls: false,
-            revision: None,
-            session: None,
-            is_streamable: false,
-            delivery: Delivery::Response,
-        }
-    }
+/// What was asked by an admitted request, for the answer where it can't be made with an account after all.
+pub(super) fn asked(state: &ProxyState, mounted: &MountedBackend, admitted: &Admitted) -> Asked {
+    let calls = admitted.permit.calls().to_vec();
+    let holder = Holder::new(admitted.permit.token(), &mounted.backend.mount);
+    let asked = (calls, admitted.opens_urls);
+    Asked::new(&state.sessions, &admitted.request, holder, asked)
+}
 
-    /// Of a request whose body was read.
+impl Asked {
+    /// Of a request of `holder` whose body was read. `opens_urls`: its client may be asked to open an
+    /// address. Where it begins a session, one begins with the answer, too.
     pub(super) fn new(
-        mounted: &MountedBackend,
+        sessions: &Sessions,
         request: &McpRequest,
-        headers: &HeaderMap,
-        calls: Vec<Call>,
+        holder: Holder<'_>,
+        (calls, opens_urls): (Vec<Call>, bool),
     ) -> Self {
+        let session = session_state::waiting_session(request);
         Self {
-            backend: mounted.backend.mount.name.clone(),
+            backend: holder.mount.name.clone(),
             calls,
             is_batch: request.is_batch(),
             is_stateless: request.is_stateless,
-            opens_urls: opens_urls(request, headers),
+            opens_urls,
             revision: single(request)
                 .filter(|message| message.method() == "initialize")
                 .and_then(|message| message.params().text("protocolVersion"))
                 .filter(|revision| is_stateful_revision(revision)),
-            session: None,
+            session: session.map(|text| sessions.bind_waiting(&text, holder, opens_urls)),
             is_streamable: request.endpoint == McpEndpoint::Mcp,
             delivery: match request.endpoint {
                 McpEndpoint::Messages => Delivery::NoStream,
@@ -249,6 +242,10 @@ pub(super) fn take_answer(request: &mut McpRequest) -> Option<bool> {
     let Body::One(message) = &mut body.messages else {
         return None;
     };
+    // The gateway's own question brings back no state: this answers one of the backend's.
+    if to_stateful::request_state(message).is_some() {
+        return None;
+    }
     let said = message.params().object(MEMBER)?.object(QUESTION)?;
     message.edit_params(|params| {
         params.edit(MEMBER, |answers| {
@@ -259,23 +256,23 @@ pub(super) fn take_answer(request: &mut McpRequest) -> Option<bool> {
     Some(said.text("action").as_deref() == Some("accept"))
 }
 
-/// Waits for a person who has said to connect an account now: the account, once it is there.
+/// Waits for a person who has said to connect an account now: until it is there, can't be told, or time is
+/// over.
 pub(super) async fn wait_for_account(
     state: &ProxyState,
     mounted: &MountedBackend,
     claims: &Claims,
-) -> Option<Arc<Account>> {
+) {
     let connected = async {
         loop {
             sleep(LOOK).await;
             match account_of(state, mounted, claims).await {
-                Ok(Some(account)) => return Some(account),
                 Err(error) if error.is_for_person() => {}
-                Ok(None) | Err(_) => return None,
+                Ok(_) | Err(_) => return,
             }
         }
     };
-    timeout(PATIENCE, connected).await.ok().flatten()
+    let _ = timeout(PATIENCE, connected).await;
 }
 
 /// Whether a client has declared that it opens addresses for its person (elicitation in the mode `url`):
@@ -331,7 +328,7 @@ mod tests {
             let left = String::from_utf8(request.bytes().unwrap().to_vec()).unwrap();
             (said, left)
         };
-        let ours = r#""connect_account":{"action":"accept"}"#;
+        let ours = r#""gateway_connect_account":{"action":"accept"}"#;
         let (said, left) = read(&format!(r#","inputResponses":{{{ours}}}"#));
         assert_eq!(said, Some(true));
         assert!(
@@ -341,6 +338,12 @@ mod tests {
         let (said, left) = read(&format!(r#","inputResponses":{{"q":{{}},{ours}}}"#));
         assert_eq!(said, Some(true));
         assert!(left.contains(r#""inputResponses":{"q":{}}"#), "{left}");
+        // With state it is an answer to the backend, which may name its questions as it likes.
+        let (said, left) = read(&format!(
+            r#","requestState":"s","inputResponses":{{{ours}}}"#
+        ));
+        assert_eq!(said, None);
+        assert!(left.contains(ours), "{left}");
         let (said, left) = read(r#","inputResponses":{"q":{}}"#);
         assert_eq!(said, None);
         assert!(left.contains("inputResponses"), "{left}");

@@ -11,6 +11,8 @@
 //! Owns: the words and their form. Not: whether there is an account (`gateway-accounts`), nor what is
 //! done when a backend doubts one (`account_doubt`).
 
+use std::fmt;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -26,8 +28,9 @@ const INVALID_REQUEST: i64 = -32600;
 /// The tool that stands for all others while there is no account: what it is for is all that can be done.
 pub(super) const CONNECT_TOOL: &str = "gateway_connect_account";
 
-/// The one question of an `input_required` result of the gateway's own.
-pub(super) const QUESTION: &str = "connect_account";
+/// The one question of an `input_required` result of the gateway's own. It is known again by its name
+/// alone, which is therefore none that a backend would choose.
+pub(super) const QUESTION: &str = "gateway_connect_account";
 
 /// Why a person's account can't be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +39,27 @@ pub(super) enum Why {
     Account(AccountError),
     /// It may not do what was asked: the backend wants a larger scope.
     Scope,
+    /// It can: what was called stands for the backend's tools only while there is none.
+    Connected,
 }
 
 /// A request that can't be made with its person's own account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct AccountRefusal {
     pub(super) why: Why,
     /// Where the person mends it, if they can.
     pub(super) link: Option<Link>,
     pub(super) asked: Asked,
+}
+
+/// The address is its person's alone, and in no log.
+impl fmt::Debug for AccountRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccountRefusal")
+            .field("why", &self.why)
+            .field("backend", &self.asked.backend)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What was asked, as far as the answer needs it.
@@ -72,6 +87,7 @@ impl AccountRefusal {
         match &self.why {
             Why::Account(error) => error.reason(),
             Why::Scope => Reason::AccountScope,
+            Why::Connected => Reason::AccountConnected,
         }
     }
 
@@ -118,6 +134,12 @@ impl AccountRefusal {
             Why::Account(AccountError::ConnectAgain(_)) => "has to be connected again",
             Why::Account(AccountError::Unavailable { .. }) => return self.unavailable(),
             Why::Scope => "may not do this",
+            Why::Connected => {
+                return format!(
+                    "Your account at {backend} is connected. {}",
+                    self.reason().remedy()
+                );
+            }
         };
         match &self.link {
             Some(link) => format!(
@@ -185,7 +207,7 @@ impl AccountRefusal {
         if call.tool().is_some() {
             let mut result = json!({
                 "content": [{"type": "text", "text": sentence}],
-                "isError": true,
+                "isError": self.why != Why::Connected,
                 "_meta": {"reason": reason, "request_id": request_id},
             });
             if self.asked.is_stateless {
@@ -202,6 +224,7 @@ impl AccountRefusal {
         let backend = &self.asked.backend;
         match &self.why {
             Why::Scope => format!("Allow more for your account at {backend}."),
+            Why::Connected => format!("Your account at {backend} is connected."),
             Why::Account(AccountError::ConnectAgain(_)) => {
                 format!("Connect your account at {backend} again.")
             }
@@ -212,7 +235,9 @@ impl AccountRefusal {
     /// What is answered in place of a backend that nobody in particular may ask.
     fn greeted(&self, method: &str) -> Option<Value> {
         let server = || json!({"name": self.asked.backend, "version": env!("CARGO_PKG_VERSION")});
-        let capabilities = json!({"tools": {"listChanged": true}});
+        // It is told on a stream, which belongs to a session where there are any.
+        let is_told = self.asked.is_stateless || self.asked.session.is_some();
+        let capabilities = json!({"tools": {"listChanged": is_told}});
         Some(match method {
             "initialize" => json!({
                 "protocolVersion": self.asked.revision.as_deref().unwrap_or(LATEST_STATEFUL),

@@ -111,7 +111,8 @@ pub(super) async fn confirm(
     head.check_method(route.endpoint)?;
     let account = account_doubt::account_of(state, route.mounted, token.claims()).await;
     let connected = account.as_ref().ok().and_then(Option::clone);
-    let token = token.with_account(connected.as_ref().map(|account| account.id().clone()));
+    context.account = connected.as_ref().map(|account| account.id().clone());
+    let token = token.with_account(context.account.clone());
     let lifetime = lifetime.with_account(connected);
     if let Some(watchdog) = RequestWatchdog::current() {
         watchdog.lifetime(lifetime.clone());
@@ -119,7 +120,10 @@ pub(super) async fn confirm(
     let holder = Holder::new(&token, &route.mounted.backend.mount);
     let destination = match &account {
         Ok(_) => Destination::find(&state.sessions, head.headers, route, holder)?,
-        // It goes nowhere, and its session may be of an account that is connected no more.
+        // It goes to no backend, and its session may be of an account that is connected no more.
+        Err(error) if error.is_for_person() => {
+            Destination::unconnected(&state.sessions, head, route, holder)
+        }
         Err(_) => Destination::nowhere(),
     };
     head.check_body()?;
@@ -132,6 +136,7 @@ pub(super) async fn confirm(
         token,
         lifetime,
         account,
+        may_wait: true,
     })
 }
 
@@ -155,12 +160,16 @@ pub(super) async fn admit(
     }
     context.asks_for(head.method, &calls);
     let opens_urls = confirmed.route.mounted.backend.account.is_some()
-        && account::opens_urls(state, head, &mut confirmed).await?;
-    if let Err(error) = &confirmed.account {
+        && account::opens_urls(head, &mut confirmed)?;
+    if let Some(told) = account::connected(state, &confirmed, &calls) {
+        return Err(told);
+    }
+    if let Err(error) = &confirmed.account
+        && !confirmed.is_held(&calls)
+    {
         // Boxed: it happens seldom.
         return Err(Box::pin(account::without_account(
             state,
-            head,
             &confirmed,
             error,
             (calls, opens_urls),
@@ -208,6 +217,8 @@ pub(super) struct ConfirmedRequest {
     rules: Option<Arc<Rules>>,
     /// The account at the backend that it is made with; or why it can't be made with one.
     account: Result<Option<Arc<Account>>, AccountError>,
+    /// Whether its person may be waited for, who has said to connect an account.
+    may_wait: bool,
 }
 
 impl ConfirmedRequest {
@@ -274,6 +285,7 @@ fn names<'n>(
             ),
             _,
         ) => name.as_str(),
+        (Some(GatewayOwned::Unconnected), _) => "",
         (None, McpEndpoint::Messages) => destination.target.as_str(),
         (None, _) => destination.session.as_deref().unwrap_or_default(),
     };

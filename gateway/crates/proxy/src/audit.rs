@@ -19,7 +19,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::policy::Permit;
 use gateway_metrics::{Decision, Metrics};
 use gateway_store::journal::{Journal, Unwritable};
-use gateway_upstream::Catalogue;
+use gateway_upstream::{Caller, Catalogue};
 use mcp_protocol::Message;
 use mcp_protocol::calls::Call;
 use mcp_protocol::tool_definition::Labels;
@@ -70,8 +70,11 @@ impl AdmissionLog {
     ) -> Result<(), Unwritable> {
         let backend = mounted.map_or("", |mounted| &mounted.backend.mount.name);
         event.log(context, backend);
-        let user = &context.user_name;
-        let labels = |tool: &str| self.catalogue.cached_labels(backend, user, tool);
+        let caller = Caller {
+            user: &context.user_name,
+            account: context.account.as_ref(),
+        };
+        let labels = |tool: &str| self.catalogue.cached_labels(backend, caller, tool);
         match event {
             AdmissionEvent::Permitted { permit, body } => {
                 if self.journal.public_key().is_none() {

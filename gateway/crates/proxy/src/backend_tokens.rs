@@ -44,6 +44,9 @@ impl BackendTokens {
             return Err(Rejection::Unspeakable);
         };
         let keys = self.keys.current();
+        if keys.active_id().is_none() {
+            return Err(Rejection::NoSigningKey);
+        }
         if let Some(backend_token) = self.minted.get(id)
             && !backend_token.is_stale(token, &keys, now)
         {

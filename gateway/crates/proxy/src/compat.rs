@@ -70,9 +70,12 @@ mod stateless_upstream;
 mod subscription;
 mod suspended_calls;
 mod translator;
+mod unconnected;
 mod upstream_client;
 mod upstream_session;
 mod waiting_session;
+
+use std::sync::Arc;
 
 use http::HeaderMap;
 use mcp_protocol::jsonrpc::Body;
@@ -88,6 +91,7 @@ use self::plan::UpstreamProtocol;
 use self::session_state::SessionState;
 use self::upstream_client::UpstreamClient;
 use self::upstream_session::Wire;
+use super::account_doubt;
 use super::admission::Admitted;
 use super::context::RequestContext;
 use super::holder::Holder;
@@ -110,6 +114,7 @@ impl Translator {
         plan: TranslationPlan,
         admitted: Admitted,
     ) -> Result<(), ProxyError> {
+        let asked = account_doubt::asked(state, mounted, &admitted);
         let Admitted {
             permit,
             lifetime,
@@ -137,36 +142,53 @@ impl Translator {
             origin: context.allowed_origin.as_ref(),
             plan: plan.name(),
         };
+        if plan == TranslationPlan::Unconnected {
+            return unconnected::stream(&downstream, session, message).await;
+        }
         let headers = &session.req_header().headers;
         let hold = context.hold(&state.budget);
-        let caller = (permit, downstream.lifetime.clone(), account);
+        let caller = (permit, downstream.lifetime.clone(), account, asked.clone());
         let upstream = UpstreamClient::new(state, mounted, context, caller, headers, hold)?;
+        let translated = self.serve(&downstream, session, upstream, plan, message);
+        translated.await.map_err(|error| match error {
+            ProxyError::Denied(Rejection::AccountEnded) => account_doubt::ended(asked).into(),
+            error => error,
+        })
+    }
+
+    async fn serve(
+        &self,
+        downstream: &Downstream<'_>,
+        session: &mut ServerSession,
+        upstream: Arc<UpstreamClient>,
+        plan: TranslationPlan,
+        message: Option<Message>,
+    ) -> Result<(), ProxyError> {
         match (plan, message) {
             (TranslationPlan::LegacyStream(protocol), _) => {
-                self.open_legacy_stream(&downstream, session, protocol)
-                    .await
+                self.open_legacy_stream(downstream, session, protocol).await
             }
             (TranslationPlan::LegacyMessage(name), Some(message)) => {
-                self.post_to_legacy_stream(&downstream, session, &name, upstream, message)
+                self.post_to_legacy_stream(downstream, session, &name, upstream, message)
                     .await
             }
             (TranslationPlan::Begin(UpstreamProtocol::Stateless), Some(message)) => {
-                self.begin_stateless(&downstream, session, upstream, &message)
+                self.begin_stateless(downstream, session, upstream, &message)
                     .await
             }
             (TranslationPlan::Begin(UpstreamProtocol::HttpSse), Some(message)) => {
-                self.begin_over_stream(&downstream, session, upstream, message)
+                self.begin_over_stream(downstream, session, upstream, message)
                     .await
             }
             (TranslationPlan::GatewaySession(text), message) => {
                 let written = SessionState::read(&text).ok_or(Rejection::SessionUnknown)?;
-                self.in_gateway_session(&downstream, session, upstream, written, message)
+                self.in_gateway_session(downstream, session, upstream, written, message)
                     .await
             }
             (TranslationPlan::WaitingSession(text, protocol), message) => {
                 let written = SessionState::read(&text).ok_or(Rejection::SessionUnknown)?;
                 let asked = (protocol, message);
-                self.in_waiting_session(&downstream, session, upstream, written, asked)
+                self.in_waiting_session(downstream, session, upstream, written, asked)
                     .await
             }
             (TranslationPlan::Stateless(protocol), Some(message)) => {
@@ -174,7 +196,7 @@ impl Translator {
                     UpstreamProtocol::HttpSse => Wire::HttpSse,
                     _ => Wire::Streamable,
                 };
-                self.take_stateless(&downstream, session, upstream, wire, message)
+                self.take_stateless(downstream, session, upstream, wire, message)
                     .await
             }
             // `plan` names no other pair.
@@ -195,6 +217,7 @@ impl Translator {
         admitted: Admitted,
         error: &RpcError,
     ) {
+        let client_asked = account_doubt::asked(state, mounted, &admitted);
         let Admitted {
             permit,
             lifetime,
@@ -217,7 +240,7 @@ impl Translator {
         };
         let upstream_session = pending.upstream_session.lock().clone();
         let hold = state.budget.hold(None, claims.grant.as_str());
-        let caller = (permit, lifetime, account);
+        let caller = (permit, lifetime, account, client_asked);
         let upstream = UpstreamClient::new(state, mounted, context, caller, headers, hold);
         if let (Some(upstream_session), Some(id), Ok(upstream)) =
             (upstream_session, asked.id(), upstream)

@@ -13,6 +13,7 @@ use super::in_flight::{Budget, Hold};
 use super::request::RequestHead;
 use super::settings::Settings;
 use gateway_core::access_token::Claims;
+use gateway_core::account::AccountId;
 use gateway_core::audit::Sent;
 use gateway_core::reason::Reason;
 use gateway_metrics::{Ended, ExchangeMeter};
@@ -28,6 +29,8 @@ pub(super) struct RequestContext {
     pub(super) client: String,
     pub(super) grant: String,
     pub(super) user_name: String,
+    /// The account at the backend that it is made with, if it is made with one.
+    pub(super) account: Option<AccountId>,
     /// Of identity providers.
     pub(super) groups: Vec<String>,
     pub(super) scope: String,
@@ -59,6 +62,7 @@ impl RequestContext {
             client: String::new(),
             grant: String::new(),
             user_name: String::new(),
+            account: None,
             groups: Vec::new(),
             scope: String::new(),
             call: String::new(),

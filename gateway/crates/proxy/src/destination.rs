@@ -1,14 +1,17 @@
 //! Where a request goes at its backend, and which session it belongs to: what the client was given for
 //! the backend's own names, taken back.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Method};
 
 use super::holder::Holder;
 use super::rejection::Rejection;
-use super::request::mirror;
+use super::request::{RequestHead, mirror};
 use super::routes::{BackendRoute, McpEndpoint};
 use super::sessions::Sessions;
 use super::upstream_head::forwarded_query;
+
+/// The method of a stateless client's stream.
+const LISTEN: &str = "subscriptions/listen";
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -21,6 +24,8 @@ pub(super) enum GatewayOwned {
     Waiting(String),
     /// A legacy stream, for which a message is posted.
     Stream(String),
+    /// The stream of a client whose person has no account at the backend yet: it waits for one.
+    Unconnected,
 }
 
 /// Where a request goes, and which session it belongs to.
@@ -44,6 +49,7 @@ impl Destination {
                 | GatewayOwned::Waiting(name)
                 | GatewayOwned::Stream(name),
             ) => (name.clone(), None),
+            Some(GatewayOwned::Unconnected) => (String::new(), None),
             None => (
                 target(sessions, route, holder)?,
                 bound_session(sessions, headers, route, holder)?,
@@ -58,6 +64,31 @@ impl Destination {
 }
 
 impl Destination {
+    /// Of a request whose person has no account at the backend: to none, but for a stream on which they are
+    /// told of it once they have. One of a session is that of a session which was begun without.
+    pub(super) fn unconnected(
+        sessions: &Sessions,
+        head: RequestHead<'_>,
+        route: BackendRoute<'_>,
+        holder: Holder<'_>,
+    ) -> Self {
+        let mirror = head.mirror();
+        let is_waiting = || {
+            let presented = head.headers.get(SESSION)?.to_str().ok()?;
+            sessions.unbind_waiting(presented, holder)
+        };
+        let is_stream = match *head.method {
+            _ if route.endpoint != McpEndpoint::Mcp => false,
+            Method::GET => !mirror.are_binding() && is_waiting().is_some(),
+            Method::POST => mirror.are_binding() && mirror.method == Some(LISTEN.as_bytes()),
+            _ => false,
+        };
+        Self {
+            own: is_stream.then_some(GatewayOwned::Unconnected),
+            ..Self::nowhere()
+        }
+    }
+
     /// Of a request that goes to no backend.
     pub(super) const fn nowhere() -> Self {
         Self {

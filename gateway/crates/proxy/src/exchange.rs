@@ -12,7 +12,7 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use super::account_doubt::{self, AccountCall, AccountDoubt};
-use super::account_refusal::{Asked, Why};
+use super::account_refusal::Why;
 use super::admission::Admitted;
 use super::context::RequestContext;
 use super::cors::allow_reading;
@@ -145,7 +145,7 @@ async fn ask(
     let reached = watch.before_answer(session, reached).await;
     let reached = reached.map_err(|error| match error {
         ProxyError::Denied(Rejection::AccountEnded) => {
-            account_doubt::ended(mounted, admitted, &request.headers).into()
+            account_doubt::ended(account_doubt::asked(state, mounted, admitted)).into()
         }
         error => error,
     })?;
@@ -308,8 +308,7 @@ async fn reach(
         let call = account_call(state, mounted, admitted);
         let settled = Box::pin(call.settle(&doubt, sent.as_ref(), is_second));
         if let Err(why) = settled.await {
-            let refusal = doubted(state, mounted, admitted, &request.headers, why);
-            return Err(Box::pin(refusal).await);
+            return Err(Box::pin(doubted(state, mounted, admitted, why)).await);
         }
         is_second = true;
     }
@@ -334,11 +333,9 @@ pub(super) async fn doubted(
     state: &ProxyState,
     mounted: &MountedBackend,
     admitted: &Admitted,
-    headers: &HeaderMap,
     why: Why,
 ) -> Rejection {
-    let calls = admitted.permit.calls().to_vec();
-    let asked = Asked::new(mounted, &admitted.request, headers, calls);
+    let asked = account_doubt::asked(state, mounted, admitted);
     let call = account_call(state, mounted, admitted);
     Rejection::Account(Box::new(call.refusal(why, asked).await))
 }

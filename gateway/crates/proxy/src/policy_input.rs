@@ -11,7 +11,7 @@ use gateway_core::policy::rules::{RequestedAction, Rules, Surroundings};
 use gateway_core::policy::{
     self, AccessToken, DecisionInput, Permit, PolicyHandle, Question, Refused,
 };
-use gateway_upstream::{Backend, Catalogue, ToolListing};
+use gateway_upstream::{Backend, Caller, Catalogue, ToolListing};
 use mcp_protocol::calls::Call;
 use mcp_protocol::tool_definition::Labels;
 
@@ -148,8 +148,15 @@ pub(super) fn doubled(
     token: &AccessToken,
     mounted: &MountedBackend,
 ) -> Option<Arc<ToolListing>> {
-    let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
-    catalogue.doubled(name, user)
+    catalogue.doubled(&mounted.backend.mount.name, caller(token))
+}
+
+/// Who asks a backend by this token, and with which account there.
+pub(super) fn caller(token: &AccessToken) -> Caller<'_> {
+    Caller {
+        user: &token.claims().user_name,
+        account: token.account(),
+    }
 }
 
 /// What the called tools say about their effects, where token or policy ask for it. The backend is
@@ -166,9 +173,9 @@ pub(super) async fn said(
     if !matters || tools.peek().is_none() {
         return CalledTools::Labels(Vec::new());
     }
-    let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
+    let name = &mounted.backend.mount.name;
     // Boxed: only what asks for labels needs room for it.
-    match Box::pin(catalogue.cached(name, user)).await {
+    match Box::pin(catalogue.cached(name, caller(token))).await {
         // A tool that is not there says nothing.
         Ok(listing) => CalledTools::Labels(
             tools

@@ -78,11 +78,13 @@ pub(super) enum Rejection {
     Unspeakable,
     #[error("{}", .0.reason().sentence())]
     Account(Box<AccountRefusal>),
-    /// Nobody is told: the request begins anew.
-    #[error("the account at the backend was connected meanwhile")]
-    AccountConnected,
+    /// Nobody is told: its person is waited for, and the request begins anew.
+    #[error("an account at the backend is being connected")]
+    AccountAwaited,
     #[error("the account at the backend was disconnected meanwhile")]
     AccountEnded,
+    #[error("no key signs tokens")]
+    NoSigningKey,
     #[error("the audit log can't be written")]
     AuditDown,
     #[error("the gateway shuts down")]
@@ -144,10 +146,15 @@ impl Rejection {
             }
             Self::UpstreamRefusedUs => answer(StatusCode::BAD_GATEWAY, Reason::UpstreamRefusedUs),
             Self::Account(refusal) => RefusalAnswer::of_account(refusal),
-            Self::AccountConnected | Self::AccountEnded => {
+            Self::AccountAwaited | Self::AccountEnded => {
                 answer(StatusCode::FORBIDDEN, Reason::AccountConnectAgain).with(Detail::Remedy)
             }
             Self::Unspeakable => answer(StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal),
+            Self::NoSigningKey => {
+                answer(StatusCode::SERVICE_UNAVAILABLE, Reason::SigningKeyMissing)
+                    .with(Detail::Remedy)
+                    .retry_after(5)
+            }
             Self::AuditDown => {
                 answer(StatusCode::SERVICE_UNAVAILABLE, Reason::AuditUnavailable).retry_after(2)
             }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,8 +20,10 @@ use super::confirmation::LastToken;
 use super::context::RequestContext;
 use super::cors::{ANYBODY, allow_reading, preflight};
 use super::decline_message;
+use super::destination::GatewayOwned;
 use super::exchange;
-use super::exchange_watch::while_wanted;
+use super::exchange_watch::{ExchangeWatch, while_wanted};
+use super::lifetime;
 use super::mounted_backend::MountedBackend;
 use super::proxy_error::ProxyError;
 use super::rejection::Rejection;
@@ -139,15 +142,37 @@ impl Service {
         };
         let head = RequestHead::from_session(session);
         match admission::admit(state, context, head, confirmed, body.clone()).await {
-            // Where it goes and in which session is another question with an account.
-            Err(Rejection::AccountConnected) => {
-                context.call.clear();
-                let last = &mut LastToken::default();
-                let confirmed = admission::confirm(state, context, head, route, last).await?;
-                Ok(admission::admit(state, context, head, confirmed, body).await?)
+            Err(Rejection::AccountAwaited) => {
+                // Boxed: it happens hardly ever.
+                Box::pin(self.admit_connected(session, context, route, body)).await
             }
             admitted => Ok(admitted?),
         }
+    }
+
+    /// Admits a request whose person connects an account now, once that is done, for as long as the client
+    /// waits and the gateway stays. Where it goes and in which session is another question then.
+    async fn admit_connected(
+        &self,
+        session: &mut ServerSession,
+        context: &mut RequestContext,
+        route: BackendRoute<'_>,
+        body: Option<Bytes>,
+    ) -> Result<Admitted, ProxyError> {
+        let (state, last) = (&self.state, &mut LastToken::default());
+        let head = RequestHead::from_session(session);
+        let confirmed = admission::confirm(state, context, head, route, last).await?;
+        let connected = pin!(confirmed.account_connected(state));
+        let ended = pin!(confirmed.lifetime().ended());
+        // A person may take longer than a shutdown: the client asks again, and is asked by whoever serves.
+        let leaving = pin!(lifetime::shutdown(&state.draining, true));
+        let mut watch = ExchangeWatch::new(ended, leaving);
+        watch.before_answer(session, connected).await?;
+        context.call.clear();
+        let head = RequestHead::from_session(session);
+        let confirmed = admission::confirm(state, context, head, route, last).await?;
+        let confirmed = confirmed.without_waiting();
+        Ok(admission::admit(state, context, head, confirmed, body).await?)
     }
 
     /// Exchanges an admitted request with its backend, in what that speaks.
@@ -163,7 +188,8 @@ impl Service {
             state.note_use(admitted.permit.token(), context.peer);
         }
         let family = compat::family(route.endpoint, admitted.request.is_stateless);
-        if !mounted.protocols.is_ready(family) {
+        let is_held = admitted.own == Some(GatewayOwned::Unconnected);
+        if !is_held && !mounted.protocols.is_ready(family) {
             // Boxed: it happens hardly ever.
             let probed = Box::pin(mounted.protocols.wait_until_probed(family));
             while_wanted(&state.draining, &admitted.lifetime, session, probed).await?;

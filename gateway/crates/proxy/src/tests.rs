@@ -93,6 +93,7 @@ impl Fixture {
             Arc::new(backend_at("gone", "/gone", unused)),
             Arc::new(Backend {
                 address: by_name,
+                token_header: Some(http::HeaderName::from_static("x-who-calls")),
                 ..backend_at("named", "/named", backend.address)
             }),
             Arc::new(Backend {

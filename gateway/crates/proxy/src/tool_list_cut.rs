@@ -51,7 +51,7 @@ impl ToolListFilter<'_> {
                         .is_none_or(|(rules, around)| self.policy_shows(definition, rules, around))
             })
             .collect();
-        definitions.record(self.backend(), (self.user(), self.token.account()), seen);
+        definitions.record(self.backend(), self.caller(), seen);
         list.cut(text, |at| kept.get(at).is_some_and(|kept| *kept))
     }
 
@@ -70,7 +70,7 @@ impl ToolListFilter<'_> {
     fn is_part(&self, definition: &Definition) -> Option<bool> {
         let pin = self.token.pin(definition.name())?;
         let definitions = self.dependencies.catalogue.definitions();
-        definitions.is_part_of_pinned(self.backend(), self.user(), definition, pin)
+        definitions.is_part_of_pinned(self.backend(), self.caller(), definition, pin)
     }
 
     /// Whether the operator's policy allows some call of the tool. What the list leaves out for
@@ -84,7 +84,7 @@ impl ToolListFilter<'_> {
         let mut labels = definition.labels();
         if labels.are_absent() && rules.asks_for_labels() {
             let catalogue = self.dependencies.catalogue;
-            let known = catalogue.cached_labels(self.backend(), self.user(), definition.name());
+            let known = catalogue.cached_labels(self.backend(), self.caller(), definition.name());
             labels = known.unwrap_or(labels);
         }
         let asked = RequestedAction::tool(definition.name(), labels, None);

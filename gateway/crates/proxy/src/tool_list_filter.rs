@@ -18,13 +18,14 @@ use super::context::RequestContext;
 use super::event_filter::{JudgeEvents, escape};
 use super::known_lists::{KnownLists, ReadList};
 use super::mounted_backend::MountedBackend;
+use super::policy_input;
 use super::sessions::Sessions;
 use super::tasks::Tasks;
 use gateway_core::clock::Clock;
 use gateway_core::grants::ToolState;
 use gateway_core::policy::{AccessToken, Permit, PolicyHandle};
 use gateway_store::RevocationView;
-use gateway_upstream::{Catalogue, Tool};
+use gateway_upstream::{Caller, Catalogue, Tool};
 use mcp_protocol::calls::Call;
 use mcp_protocol::sse::{self, Event, has_line_breaks};
 use mcp_protocol::tool_list::{self, Unreadable};
@@ -129,12 +130,11 @@ impl ToolListFilter<'_> {
         let catalogue = self.dependencies.catalogue;
         let is_change = memmem::find(text.as_bytes(), b"tools/list_changed").is_some();
         if is_change {
-            match self.token.account() {
-                Some(_) => {
-                    let definitions = catalogue.definitions();
-                    definitions.invalidate_for(self.backend(), self.user());
-                }
-                None => catalogue.definitions().invalidate(self.backend()),
+            let definitions = catalogue.definitions();
+            if self.mounted.backend.account.is_some() {
+                definitions.invalidate_for(self.backend(), self.user());
+            } else {
+                definitions.invalidate(self.backend());
             }
         }
         if !self.may_be_known() || is_change {
@@ -148,7 +148,7 @@ impl ToolListFilter<'_> {
     /// they may.
     pub(super) fn may_show_interfaces(&self) -> bool {
         let catalogue = self.dependencies.catalogue;
-        let listing = catalogue.cached_listing(self.backend(), self.user());
+        let listing = catalogue.cached_listing(self.backend(), self.caller());
         listing.is_none_or(|listing| {
             let mut tools = listing.tools.iter();
             tools.any(|tool| !tool.interfaces.is_empty() && shows(self.token, tool))
@@ -161,6 +161,10 @@ impl ToolListFilter<'_> {
 
     pub(super) fn user(&self) -> &str {
         &self.token.claims().user_name
+    }
+
+    pub(super) fn caller(&self) -> Caller<'_> {
+        policy_input::caller(self.token)
     }
 
     /// A body that may hold a list. With `is_lenient` it need not be JSON: an error page, or the

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::mounted_backend::MountedBackend;
-use super::tool_list_filter;
+use super::{policy_input, tool_list_filter};
 use gateway_core::grants::{NotAllowed, ToolState};
 use gateway_core::policy::AccessToken;
 use gateway_upstream::{Catalogue, Tool};
@@ -22,19 +22,19 @@ pub(super) async fn of_calls(
     calls: &[Call],
     mut may_ask: bool,
 ) -> Vec<(String, ToolState)> {
-    let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
+    let (name, caller) = (&mounted.backend.mount.name, policy_input::caller(token));
     let mut tool_states = Vec::new();
     for tool in calls.iter().filter_map(Call::concerns) {
         if token.tools().pin(tool).is_some() {
             let mut current = if may_ask {
-                catalogue.current(name, user, tool).await
+                catalogue.current(name, caller, tool).await
             } else {
-                catalogue.cached_state(name, user, tool)
+                catalogue.cached_state(name, caller, tool)
             };
             let has_changed = || token.admit(tool, || current) == Err(NotAllowed::Changed);
             if may_ask && token.is_amended(tool) && has_changed() {
                 // Approved on another replica since this one asked.
-                current = catalogue.current_now(name, user, tool).await;
+                current = catalogue.current_now(name, caller.user, tool).await;
             }
             may_ask &= current != ToolState::Unknown;
             tool_states.push((tool.to_owned(), current));
@@ -57,9 +57,9 @@ pub(super) async fn find_interfaces(
     if !calls.iter().any(reads) || token.may_use(RESOURCES_READ) {
         return;
     }
-    let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
+    let (name, caller) = (&mounted.backend.mount.name, policy_input::caller(token));
     // Boxed: hardly any request needs room for it.
-    let Ok(listing) = Box::pin(catalogue.cached(name, user)).await else {
+    let Ok(listing) = Box::pin(catalogue.cached(name, caller)).await else {
         return;
     };
     for call in calls.iter_mut().filter(|call| reads(call)) {

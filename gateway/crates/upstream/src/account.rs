@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gateway_core::account::AccountId;
+use gateway_core::reason::Reason;
 use http::{HeaderName, HeaderValue};
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
@@ -26,19 +27,22 @@ pub struct AccountUse {
 /// The number of the next account.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
+/// What a source of accounts says, once it knows.
+pub type AccountFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, NoAccount>> + Send + 'a>>;
+
 /// Knows the accounts of people.
 pub trait AccountSource: fmt::Debug + Send + Sync {
     /// The account of the person with the login name `user` at the backend `backend`, with a credential
-    /// that is good now.
+    /// that is good now; `None` where they call it without one, as they may.
     ///
     /// # Errors
     ///
-    /// There is none, or it can't be used now.
+    /// There is none and there has to be, or whether there is can't be told now.
     fn account<'a>(
         &'a self,
         backend: &'a str,
         user: &'a str,
-    ) -> Pin<Box<dyn Future<Output = Result<Arc<Account>, NoAccount>> + Send + 'a>>;
+    ) -> AccountFuture<'a, Option<Arc<Account>>>;
 
     /// The backend has refused `sent`, the value of such an account (401): whether it is worth to try once
     /// more, with the value that the account has then.
@@ -52,13 +56,33 @@ pub trait AccountSource: fmt::Debug + Send + Sync {
         user: &'a str,
         account: &'a Arc<Account>,
         sent: &'a HeaderValue,
-    ) -> Pin<Box<dyn Future<Output = Result<(), NoAccount>> + Send + 'a>>;
+    ) -> AccountFuture<'a, ()>;
 }
 
-/// Why there is no account to call with, in a sentence for the log.
+/// Why there is no account to call with, and the same in a sentence for the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NoAccount(pub String);
+pub enum NoAccount {
+    /// The person has none that can be used, and mends it by connecting one.
+    #[error("{1}")]
+    Missing(Reason, String),
+    /// A fault that is not the person's: whether they have one, or its credential, can't be had now.
+    #[error("{1}")]
+    Unavailable(Reason, String),
+}
+
+impl NoAccount {
+    /// The person has connected none.
+    pub fn not_connected(detail: &str) -> Self {
+        Self::Missing(Reason::AccountNotConnected, detail.to_owned())
+    }
+
+    /// The reason to answer with.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Missing(reason, _) | Self::Unavailable(reason, _) => *reason,
+        }
+    }
+}
 
 /// One person's account at one backend, for as long as it is connected. Whoever holds it sends the
 /// credential of that moment: a renewal reaches all of them.

@@ -19,15 +19,16 @@ use rand::rngs::OsRng;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
-use super::account::{Account, AccountSource};
+use super::account::{Account, AccountSource, NoAccount};
 use super::backend::{Backend, IdentityHeaders};
 use super::catalogue_error::CatalogueError;
 use super::connection::Connections;
-use super::question::{Asking, Question};
+use super::question::{Asking, Question, account_of};
 use super::tool::ToolListing;
-use super::tool_cache::{AGEING, BELIEVED, CachedState, ToolCache};
+use super::tool_cache::{AGEING, BELIEVED, CachedState, Caller, ToolCache};
 use gateway_core::account::AccountId;
 use gateway_core::grants::{PinKey, ToolState};
+use gateway_core::reason::Reason;
 use mcp_protocol::tool_definition::Labels;
 
 /// How old what is there at this moment may be.
@@ -46,8 +47,8 @@ const LONGEST: Duration = Duration::from_secs(50);
 /// From this many on, questions that are answered are forgotten.
 const WAITING: usize = 256;
 
-/// A backend's name and the person who asked.
-type Key = (String, Option<String>);
+/// A backend's name, the person who asked, and with which account there.
+type Key = (String, Option<String>, Option<AccountId>);
 
 /// Asks backends for their tools, and remembers how the tools stand.
 #[derive(Debug)]
@@ -169,12 +170,17 @@ impl Catalogue {
         user: Option<&str>,
     ) -> Result<Option<Arc<ToolListing>>, CatalogueError> {
         let backend = self.backend(name)?;
-        let key = (name.to_owned(), user.map(str::to_owned));
-        let last = self.asking.lock().get(&key).cloned();
-        if let Some(answer) = last.and_then(|asking| asking.for_page()) {
-            return answer.map(Some);
-        }
-        match self.begin(backend, user).wait(FIRST_LOOK).await {
+        let asked = async {
+            let account = self.account_beside(backend, user).await?;
+            let key = key(backend, user, account.as_ref());
+            let last = self.asking.lock().get(&key).cloned();
+            if let Some(answer) = last.and_then(|asking| asking.for_page()) {
+                return answer;
+            }
+            self.begin(backend, user, account).wait(FIRST_LOOK).await
+        };
+        let asked = timeout(FIRST_LOOK, asked).await;
+        match asked.unwrap_or(Err(CatalogueError::TooSlow(FIRST_LOOK))) {
             Ok(listing) => Ok(Some(listing)),
             Err(CatalogueError::TooSlow(patience)) if patience < backend.longest_start() => {
                 Ok(None)
@@ -197,7 +203,7 @@ impl Catalogue {
     ) -> Result<ToolListing, CatalogueError> {
         let backend = self.backend(name)?;
         let account = Account::new(AccountId::draw(&mut OsRng), value);
-        let question = self.question(backend, Some(user));
+        let question = self.question(backend, Some(user), None);
         let asked = timeout(LONGEST, question.listing(Some(&account)));
         asked.await.unwrap_or(Err(CatalogueError::TooSlow(LONGEST)))
     }
@@ -210,7 +216,10 @@ impl Catalogue {
         backend: &Arc<Backend>,
     ) -> Result<Option<Arc<ToolListing>>, CatalogueError> {
         let asked = if backend.wants_account() {
-            self.question(backend, None).ask(None).await.map(|_| None)
+            self.question(backend, None, None)
+                .ask(None)
+                .await
+                .map(|_| None)
         } else {
             // Asking ends by itself.
             let patience = backend.longest_start() + PAGE;
@@ -232,14 +241,19 @@ impl Catalogue {
 
     /// How a tool stands at the backend `name` for a person. Known from the last answer and from lists
     /// that passed by; asked, and waited for, only where nothing is known or it is too old.
-    pub async fn current(self: &Arc<Self>, name: &str, user: &str, tool: &str) -> ToolState {
-        match self.known.state(name, user, tool) {
+    pub async fn current(
+        self: &Arc<Self>,
+        name: &str,
+        caller: Caller<'_>,
+        tool: &str,
+    ) -> ToolState {
+        match self.known.state(name, caller, tool) {
             CachedState::Fresh(current) => current,
             CachedState::Ageing(current) => {
-                self.refresh_in_background(name, user);
+                self.refresh_in_background(name, caller.user);
                 current
             }
-            CachedState::Nothing => match self.listing(name, Some(user)).await {
+            CachedState::Nothing => match self.listing(name, Some(caller.user)).await {
                 Ok(listing) => listing.current(tool),
                 Err(_) => ToolState::Unknown,
             },
@@ -247,8 +261,8 @@ impl Catalogue {
     }
 
     /// The same without waiting: where nothing is known, it is not.
-    pub fn cached_state(&self, name: &str, user: &str, tool: &str) -> ToolState {
-        match self.known.state(name, user, tool) {
+    pub fn cached_state(&self, name: &str, caller: Caller<'_>, tool: &str) -> ToolState {
+        match self.known.state(name, caller, tool) {
             CachedState::Fresh(current) | CachedState::Ageing(current) => current,
             CachedState::Nothing => ToolState::Unknown,
         }
@@ -259,45 +273,51 @@ impl Catalogue {
     pub async fn cached(
         self: &Arc<Self>,
         name: &str,
-        user: &str,
+        caller: Caller<'_>,
     ) -> Result<Arc<ToolListing>, CatalogueError> {
-        if let Some(listing) = self.known.listing(name, Some(user), AGEING) {
-            if self.known.listing(name, Some(user), BELIEVED).is_none() {
-                self.refresh_in_background(name, user);
+        if let Some(listing) = self.known.listing(name, Some(caller), AGEING) {
+            if self.known.listing(name, Some(caller), BELIEVED).is_none() {
+                self.refresh_in_background(name, caller.user);
             }
             return Ok(listing);
         }
-        self.listing(name, Some(user)).await
+        self.listing(name, Some(caller.user)).await
     }
 
     /// What the backend `name` lists for a person, if two tools in it have one name, as far as it is
     /// known without asking. Old knowledge counts until it is known otherwise, which is asked for.
-    pub fn doubled(self: &Arc<Self>, name: &str, user: &str) -> Option<Arc<ToolListing>> {
-        let (listing, is_old) = self.known.doubled(name, user)?;
+    pub fn doubled(self: &Arc<Self>, name: &str, caller: Caller<'_>) -> Option<Arc<ToolListing>> {
+        let (listing, is_old) = self.known.doubled(name, caller)?;
         if is_old {
-            self.refresh_in_background(name, user);
+            self.refresh_in_background(name, caller.user);
         }
         Some(listing)
     }
 
     /// What the backend `name` offers to a person, as far as it is known without asking.
-    pub fn cached_listing(&self, name: &str, user: &str) -> Option<Arc<ToolListing>> {
-        self.known.listing(name, Some(user), AGEING)
+    pub fn cached_listing(&self, name: &str, caller: Caller<'_>) -> Option<Arc<ToolListing>> {
+        self.known.listing(name, Some(caller), AGEING)
+    }
+
+    /// What the backend `name` showed last to the person with the login name `user`, with whichever account
+    /// there that is connected: for whoever explains and decides nothing by it.
+    pub fn last_listing(&self, name: &str, user: &str) -> Option<Arc<ToolListing>> {
+        self.known.last(name, Some(user), AGEING)
     }
 
     /// Whether the backend `name` lists a tool, for a person or when nobody in particular asks, as far as
     /// that is known without asking.
     pub fn is_listed(&self, name: &str, user: &str, tool: &str) -> bool {
         let lists = |user| {
-            let listing = self.known.listing(name, user, Duration::MAX);
+            let listing = self.known.last(name, user, Duration::MAX);
             listing.is_some_and(|listing| listing.labels(tool).is_some())
         };
         lists(Some(user)) || lists(None)
     }
 
     /// What a tool says about its effects, as far as it is known without asking.
-    pub fn cached_labels(&self, name: &str, user: &str, tool: &str) -> Option<Labels> {
-        self.known.listing(name, Some(user), AGEING)?.labels(tool)
+    pub fn cached_labels(&self, name: &str, caller: Caller<'_>, tool: &str) -> Option<Labels> {
+        self.known.listing(name, Some(caller), AGEING)?.labels(tool)
     }
 
     /// Asks in the background, once at a time. What is known stays in force for its time if the
@@ -333,15 +353,49 @@ impl Catalogue {
         patience: Duration,
     ) -> Result<Arc<ToolListing>, CatalogueError> {
         let backend = self.backend(name)?;
-        if let Some(listing) = self.known.listing(name, user, age) {
-            return Ok(listing);
-        }
-        self.begin(backend, user).wait(patience).await
+        let asked = async {
+            let account = self.account_beside(backend, user).await?;
+            let account_id = account.as_ref().map(|account| account.id());
+            let caller = user.map(|user| Caller {
+                user,
+                account: account_id,
+            });
+            if let Some(listing) = self.known.listing(name, caller, age) {
+                return Ok(listing);
+            }
+            self.begin(backend, user, account).wait(patience).await
+        };
+        let asked = timeout(patience, asked).await;
+        asked.unwrap_or(Err(CatalogueError::TooSlow(patience)))
+    }
+
+    /// The account with which a person asks. It is looked for beside whoever waits: a renewal that has
+    /// begun goes on.
+    async fn account_beside(
+        &self,
+        backend: &Arc<Backend>,
+        user: Option<&str>,
+    ) -> Result<Option<Arc<Account>>, CatalogueError> {
+        let (Some(user), Some(_)) = (user, &backend.account) else {
+            return Ok(None);
+        };
+        let (backend, accounts) = (Arc::clone(backend), self.accounts.clone());
+        let user = user.to_owned();
+        let looking =
+            tokio::spawn(async move { account_of(&backend, accounts.as_deref(), &user).await });
+        looking.await.unwrap_or_else(|error| {
+            Err(NoAccount::Unavailable(Reason::Internal, error.to_string()).into())
+        })
     }
 
     /// The question that is under way, or else a new one.
-    fn begin(&self, backend: &Arc<Backend>, user: Option<&str>) -> Asking {
-        let key = (backend.mount.name.clone(), user.map(str::to_owned));
+    fn begin(
+        &self,
+        backend: &Arc<Backend>,
+        user: Option<&str>,
+        account: Option<Arc<Account>>,
+    ) -> Asking {
+        let key = key(backend, user, account.as_ref());
         let mut asking = self.asking.lock();
         if let Some(asking) = asking.get(&key)
             && asking.now().is_none()
@@ -353,7 +407,7 @@ impl Catalogue {
             asking.retain(|_, asking| asking.now().is_none() && !asking.is_over());
         }
         let (answers, answered) = watch::channel(None);
-        let question = self.question(backend, user);
+        let question = self.question(backend, user, account);
         tokio::spawn(async move {
             let answered = question.answered().await;
             answers.send_replace(Some(answered));
@@ -364,8 +418,14 @@ impl Catalogue {
         question
     }
 
-    fn question(&self, backend: &Arc<Backend>, user: Option<&str>) -> Question {
+    fn question(
+        &self,
+        backend: &Arc<Backend>,
+        user: Option<&str>,
+        account: Option<Arc<Account>>,
+    ) -> Question {
         Question {
+            account,
             backend: Arc::clone(backend),
             connections: Arc::clone(&self.connections),
             known: Arc::clone(&self.known),
@@ -386,4 +446,9 @@ impl Catalogue {
         let value = HeaderValue::from_bytes(user.as_bytes()).ok()?;
         Some((self.identity.user.clone(), value))
     }
+}
+
+fn key(backend: &Backend, user: Option<&str>, account: Option<&Arc<Account>>) -> Key {
+    let account = account.map(|account| account.id().clone());
+    (backend.mount.name.clone(), user.map(str::to_owned), account)
 }

@@ -23,7 +23,6 @@ use tokio::time::{Instant, sleep, timeout};
 use super::account::Account;
 use super::backend::{Address, Backend};
 use gateway_core::open_files;
-use gateway_core::reason::Reason;
 
 /// Kept connections are closed after this: before uvicorn and Node close theirs at 5 s, so that
 /// hardly any request meets a connection that is just being closed.
@@ -113,10 +112,6 @@ pub enum Failure {
     /// Its answer would have to be held, and too much is. The setting whose bound is reached.
     #[error("its answer can't be held in memory: {0} is reached")]
     Full(&'static str),
-    /// It can't be called in the name of the person's account there: why, and what the person can do, in a
-    /// sentence.
-    #[error("{1}")]
-    Account(Reason, String),
     /// It did nothing wrong: this is beyond a limit of the gateway's own.
     #[error("{0}")]
     Limit(String),

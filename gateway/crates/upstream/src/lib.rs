@@ -23,7 +23,7 @@ mod request;
 mod tool;
 mod tool_cache;
 
-pub use self::account::{Account, AccountSource, AccountUse, NoAccount};
+pub use self::account::{Account, AccountFuture, AccountSource, AccountUse, NoAccount};
 pub use self::backend::{Address, Backend, IdentityHeaders};
 pub use self::catalogue::Catalogue;
 pub use self::catalogue_error::CatalogueError;
@@ -35,4 +35,4 @@ pub use self::protocol_support::ProtocolSupport;
 pub use self::redirect::{Redirect, redirect};
 pub use self::request::{Reached, Request, RequestError};
 pub use self::tool::{Annotations, Tool, ToolDescription, ToolListing, doubled};
-pub use self::tool_cache::ToolCache;
+pub use self::tool_cache::{Caller, ToolCache};

@@ -41,7 +41,7 @@ impl Answered {
     fn answer(&self) -> Result<Arc<ToolListing>, CatalogueError> {
         match &self.account {
             Some(account) if account.is_over() => {
-                Err(NoAccount("it was disconnected meanwhile".to_owned()).into())
+                Err(NoAccount::not_connected("it was disconnected meanwhile").into())
             }
             _ => self.answer.clone(),
         }
@@ -98,23 +98,18 @@ pub(super) struct Question {
     pub(super) accounts: Option<Arc<dyn AccountSource>>,
     pub(super) identity: Option<(HeaderName, HeaderValue)>,
     pub(super) user: Option<String>,
+    /// In whose name it is asked, where the backend is called with everybody's own account.
+    pub(super) account: Option<Arc<Account>>,
     pub(super) pins: PinKey,
 }
 
 impl Question {
     pub(super) async fn answered(self) -> Answered {
-        let account = match &self.user {
-            Some(user) => account_of(&self.backend, self.accounts.as_deref(), user).await,
-            None => Ok(None),
-        };
-        let (answer, account) = match account {
-            Ok(account) => (self.ask_renewed(account.as_ref()).await, account),
-            Err(error) => (Err(error), None),
-        };
+        let answer = self.ask_renewed(self.account.as_ref()).await;
         Answered {
             at: Instant::now(),
             answer,
-            account,
+            account: self.account,
         }
     }
 
@@ -182,24 +177,19 @@ impl Question {
     }
 }
 
-/// The account with which a person calls a backend, where it is called with everybody's own.
+/// The account with which a person calls a backend, where it is called with everybody's own. What can't be
+/// told is not taken for none: the call would go on as somebody else.
 pub(super) async fn account_of(
     backend: &Backend,
     accounts: Option<&dyn AccountSource>,
     user: &str,
 ) -> Result<Option<Arc<Account>>, CatalogueError> {
-    let Some(how) = &backend.account else {
-        return Ok(None);
-    };
-    let found = match accounts {
-        Some(accounts) => accounts.account(&backend.mount.name, user).await,
-        None => Err(NoAccount(
-            "accounts at backends are not known here".to_owned(),
-        )),
-    };
-    match found {
-        Ok(account) => Ok(Some(account)),
-        Err(_) if how.is_optional => Ok(None),
-        Err(none) => Err(none.into()),
+    match (&backend.account, accounts) {
+        (None, _) => Ok(None),
+        (Some(_), Some(accounts)) => Ok(accounts.account(&backend.mount.name, user).await?),
+        (Some(how), None) if how.is_optional => Ok(None),
+        (Some(_), None) => {
+            Err(NoAccount::not_connected("accounts at backends are not known here").into())
+        }
     }
 }

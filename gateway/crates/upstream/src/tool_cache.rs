@@ -46,6 +46,16 @@ pub(super) enum CachedState {
     Nothing,
 }
 
+/// Who asks: a person, and the account at the backend that they ask with, where it is called with
+/// everybody's own. What one account was shown is nothing to another, nor to whoever asks without one.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// The login name.
+    pub user: &'a str,
+    /// The account there; `None` where it is asked without one.
+    pub account: Option<&'a AccountId>,
+}
+
 /// What is known about the tools.
 #[derive(Debug, Default)]
 pub struct ToolCache {
@@ -76,9 +86,16 @@ impl Person {
         account.is_some_and(|account| account.upgrade().is_none_or(|account| account.is_over()))
     }
 
-    fn account_id(&self) -> Option<AccountId> {
-        let account = self.account.as_ref()?.upgrade()?;
-        Some(account.id().clone())
+    /// Whether what is remembered was shown to this account, which is connected; without one, to whoever
+    /// has none.
+    fn is_of(&self, account: Option<&AccountId>) -> bool {
+        match (&self.account, account) {
+            (None, None) => true,
+            (Some(known), Some(id)) => known
+                .upgrade()
+                .is_some_and(|known| known.id() == id && !known.is_over()),
+            _ => false,
+        }
     }
 
     /// What is remembered is of this account from now on.
@@ -128,7 +145,7 @@ impl ToolCache {
     pub fn record<'t>(
         &self,
         backend: &str,
-        (user, account): (&str, Option<&AccountId>),
+        Caller { user, account }: Caller<'_>,
         tools: impl IntoIterator<Item = (&'t str, Pin)>,
     ) {
         let mut tools = tools.into_iter().peekable();
@@ -138,7 +155,7 @@ impl ToolCache {
         let now = Instant::now();
         self.with(backend, Some(user), |person| {
             // Nothing of one account is remembered as another's. It is known once it was asked for.
-            if person.account_id().as_ref() != account {
+            if !person.is_of(account) {
                 return;
             }
             for (tool, pin) in tools {
@@ -205,23 +222,23 @@ impl ToolCache {
     pub fn is_part_of_pinned(
         &self,
         backend: &str,
-        user: &str,
+        caller: Caller<'_>,
         definition: &Definition,
         pin: Pin,
     ) -> Option<bool> {
-        let listing = self.listing(backend, Some(user), AGEING)?;
+        let listing = self.listing(backend, Some(caller), AGEING)?;
         let whole = listing.tool(definition.name());
         Some(
             whole.is_some_and(|whole| whole.pin == pin && definition.is_part_of(&whole.definition)),
         )
     }
 
-    pub(super) fn state(&self, backend: &str, user: &str, tool: &str) -> CachedState {
+    pub(super) fn state(&self, backend: &str, caller: Caller<'_>, tool: &str) -> CachedState {
         let persons = self.persons.lock();
         let found = persons
             .get(backend)
-            .and_then(|persons| persons.get(&Some(user.to_owned())))
-            .filter(|person| !person.is_over())
+            .and_then(|persons| persons.get(&Some(caller.user.to_owned())))
+            .filter(|person| person.is_of(caller.account))
             .and_then(|person| person.state(tool));
         match found {
             Some((at, current)) if at.elapsed() <= BELIEVED => CachedState::Fresh(current),
@@ -230,31 +247,59 @@ impl ToolCache {
         }
     }
 
+    /// `caller`: who asks; nobody is the gateway itself.
     pub(super) fn listing(
+        &self,
+        backend: &str,
+        caller: Option<Caller<'_>>,
+        age: Duration,
+    ) -> Option<Arc<ToolListing>> {
+        let account = caller.and_then(|caller| caller.account);
+        let is_theirs = |person: &Person| person.is_of(account);
+        self.answer(backend, caller.map(|caller| caller.user), age, is_theirs)
+    }
+
+    /// The same with whichever account, if that is connected.
+    pub(super) fn last(
         &self,
         backend: &str,
         user: Option<&str>,
         age: Duration,
     ) -> Option<Arc<ToolListing>> {
+        self.answer(backend, user, age, |person| !person.is_over())
+    }
+
+    fn answer(
+        &self,
+        backend: &str,
+        user: Option<&str>,
+        age: Duration,
+        counts: impl FnOnce(&Person) -> bool,
+    ) -> Option<Arc<ToolListing>> {
         let persons = self.persons.lock();
         let person = persons.get(backend)?.get(&user.map(str::to_owned))?;
-        let (at, listing) = person.answer.as_ref().filter(|_| !person.is_over())?;
+        let (at, listing) = person.answer.as_ref().filter(|_| counts(person))?;
         (at.elapsed() <= age).then(|| Arc::clone(listing))
     }
 
     /// What the backend last showed to this person, or else to the gateway, if two tools in it have
     /// one name; and whether that is old. It holds until there is a later answer.
-    pub(super) fn doubled(&self, backend: &str, user: &str) -> Option<(Arc<ToolListing>, bool)> {
+    pub(super) fn doubled(
+        &self,
+        backend: &str,
+        caller: Caller<'_>,
+    ) -> Option<(Arc<ToolListing>, bool)> {
         if !self.has_doubled.load(Ordering::Relaxed) {
             return None;
         }
         let persons = self.persons.lock();
         let persons = persons.get(backend)?;
-        let answer = |user: Option<&str>| {
+        let answer = |user: Option<&str>, account| {
             let person = persons.get(&user.map(str::to_owned))?;
-            person.answer.as_ref().filter(|_| !person.is_over())
+            person.answer.as_ref().filter(|_| person.is_of(account))
         };
-        let (at, listing) = answer(Some(user)).or_else(|| answer(None))?;
+        let own = answer(Some(caller.user), caller.account);
+        let (at, listing) = own.or_else(|| answer(None, None))?;
         let is_old = at.elapsed() > BELIEVED;
         (!listing.doubled.is_empty()).then(|| (Arc::clone(listing), is_old))
     }

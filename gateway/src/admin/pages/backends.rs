@@ -72,7 +72,7 @@ impl Desk<'_> {
                 let catalogue = Arc::clone(catalogue);
                 let (name, user) = (name.to_owned(), user.to_owned());
                 asked.spawn(async move {
-                    let listing = timeout(PATIENCE, catalogue.cached(&name, &user)).await;
+                    let listing = timeout(PATIENCE, catalogue.listing(&name, Some(&user))).await;
                     Some((name, listing.ok()?.ok()?))
                 });
             }

@@ -63,7 +63,7 @@ impl Desk<'_> {
         let (backend, tool) = (question.backend.as_str(), question.tool.as_str());
         // In nobody's name is asked what is theirs alone.
         let listing = if server.catalogue.is_personal(backend) {
-            server.catalogue.cached_listing(backend, &question.user)
+            server.catalogue.last_listing(backend, &question.user)
         } else {
             let listing = server.catalogue.refresh(backend, Some(&question.user));
             listing.await.ok()

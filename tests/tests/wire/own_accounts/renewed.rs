@@ -88,7 +88,7 @@ async fn what_is_revoked_there_is_connected_again_and_not_asked_for_over_and_ove
 
 /// An authorization server whose tokens last so many seconds, and a person who has connected an account:
 /// the token of an app.
-pub(super) async fn at_server(store: StoreKind, lasts: u64) -> Result<(World, String)> {
+pub(crate) async fn at_server(store: StoreKind, lasts: u64) -> Result<(World, String)> {
     let world = World::start(store, lasts).await?;
     let (mut browser, page) = world.logged_in(&world.fixture.gateway).await?;
     world.connect(&mut browser, &page).await?;

@@ -10,6 +10,7 @@ use crate::endpoint::Subject;
 use crate::error_page::Refused;
 use crate::provider::membership;
 use crate::server::AuthorizationServer;
+use gateway_accounts::Person;
 use gateway_core::access_token;
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
@@ -19,7 +20,7 @@ use gateway_core::policy::{self, AccessToken, Audience, DecisionInput, Question,
 use gateway_core::protocol::resource::Resource;
 use gateway_core::reason::Reason;
 use gateway_store::GrantsOf;
-use gateway_upstream::Backend;
+use gateway_upstream::{Backend, Caller};
 use mcp_protocol::calls::Call;
 use mcp_protocol::jsonrpc::{self, Keep};
 
@@ -128,7 +129,7 @@ impl PageQuestion<'_> {
             return Ok(false);
         }
         match self.token(grant).await {
-            Ok(token) => Ok(self.decide(token).await),
+            Ok(token) => self.decide(token).await,
             Err(TokenRejection::Invalid(_)) => Ok(false),
             Err(TokenRejection::Unknown(reason)) => Err(Refused::Unknown(reason)),
         }
@@ -156,13 +157,28 @@ impl PageQuestion<'_> {
     }
 
     /// What would be decided about the call, told all that it may depend on.
-    async fn decide(&self, token: AccessToken) -> bool {
+    async fn decide(&self, token: AccessToken) -> Result<bool, Refused> {
         let (name, user) = (&self.backend.mount.name, token.claims().user_name.clone());
         let catalogue = &self.server.catalogue;
+        let person = Person {
+            id: &token.claims().user,
+            name: &user,
+        };
+        let account = self.server.accounts.credential(name, person);
+        let account = match Box::pin(account).await {
+            Ok(account) => account,
+            // Whether the app may is another question than whether it can.
+            Err(error) if error.is_for_person() => None,
+            Err(error) => return Err(Refused::Unknown(error.reason())),
+        };
+        let caller = Caller {
+            user: &user,
+            account: account.as_ref().map(|account| account.id()),
+        };
         let rules = self.rules.as_deref();
         let matters = token.asks_for_effects() || rules.is_some_and(Rules::asks_for_labels);
         let labels = if matters {
-            match Box::pin(catalogue.cached(name, &user)).await {
+            match Box::pin(catalogue.cached(name, caller)).await {
                 Ok(listing) => Some(vec![(
                     FETCH.to_owned(),
                     listing.labels(FETCH).unwrap_or_default(),
@@ -173,7 +189,7 @@ impl PageQuestion<'_> {
             Some(Vec::new())
         };
         let current = match token.pin(FETCH) {
-            Some(_) => Box::pin(catalogue.current(name, &user, FETCH)).await,
+            Some(_) => Box::pin(catalogue.current(name, caller, FETCH)).await,
             None => ToolState::Unknown,
         };
         let read_only = labels.as_ref().map(|labels| {
@@ -182,7 +198,7 @@ impl PageQuestion<'_> {
                 .map(|(tool, _)| tool.clone())
                 .collect::<BTreeSet<_>>()
         });
-        let doubled = catalogue.doubled(name, &user);
+        let doubled = catalogue.doubled(name, caller);
         let scopes = token.scopes();
         let claims = token.claims();
         let around = Surroundings {
@@ -212,6 +228,6 @@ impl PageQuestion<'_> {
                 without_message: RequestedAction::stream(),
             }),
         };
-        policy::decide(token.clone(), vec![self.call.clone()], input).is_ok()
+        Ok(policy::decide(token.clone(), vec![self.call.clone()], input).is_ok())
     }
 }

@@ -83,7 +83,7 @@ fn a_client_of_2026_that_opens_addresses_is_asked_to() {
     let answer = refusal.answer("r1").unwrap();
     assert_eq!(
         answer["result"],
-        json!({"resultType": "input_required", "inputRequests": {"connect_account": {
+        json!({"resultType": "input_required", "inputRequests": {"gateway_connect_account": {
             "method": "elicitation/create",
             "params": {"mode": "url", "url": "https://h/connect?link=x", "message": "Connect your account at github."},
         }}})
@@ -157,4 +157,48 @@ fn every_request_of_a_batch_is_answered() {
     let answer = batch.answer("r1").unwrap();
     assert_eq!(answer[0]["result"]["tools"][0]["name"], CONNECT_TOOL);
     assert_eq!(answer[1]["result"]["isError"], true);
+}
+
+/// The address is one person's alone: nothing that is printed has it.
+#[test]
+fn no_log_has_the_address() {
+    let refusal = refusal(&[call("tools/call", Some("search"), 7)]);
+    assert!(refusal.sentence().contains("link=x"));
+    let rejection = crate::rejection::Rejection::Account(Box::new(refusal.clone()));
+    let printed = format!("{refusal:?} {rejection} {rejection:?}");
+    assert!(!printed.contains("link=x"), "{printed}");
+}
+
+#[test]
+fn what_changes_is_promised_where_there_is_a_stream_to_tell_it_on() {
+    let promised = |refusal: AccountRefusal, method: &str| {
+        let asked = Asked {
+            calls: vec![call(method, None, 1)],
+            ..refusal.asked
+        };
+        let answer = AccountRefusal { asked, ..refusal }.answer("r1").unwrap();
+        answer["result"]["capabilities"]["tools"]["listChanged"] == true
+    };
+    assert!(!promised(refusal(&[]), "initialize"));
+    let begun = refusal(&[]);
+    let asked = Asked {
+        session: Some("s".to_owned()),
+        ..begun.asked
+    };
+    assert!(promised(AccountRefusal { asked, ..begun }, "initialize"));
+    assert!(promised(able(refusal(&[]), true), "server/discover"));
+}
+
+#[test]
+fn once_it_is_connected_the_way_to_connect_says_so() {
+    let refusal = AccountRefusal {
+        why: Why::Connected,
+        link: None,
+        ..refusal(&[call("tools/call", Some(CONNECT_TOOL), 7)])
+    };
+    assert_eq!(refusal.status(), StatusCode::OK);
+    let result = &refusal.answer("r1").unwrap()["result"];
+    assert_eq!(result["isError"], false);
+    let text = result["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("List the tools again"), "{text}");
 }

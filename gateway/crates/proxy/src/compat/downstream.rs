@@ -12,6 +12,7 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::{sleep, timeout};
 
 use super::response_stream::ResponseStream;
+use super::session_error::SessionError;
 use crate::client_watch::gone;
 use crate::context::RequestContext;
 use crate::cors::allow_reading;
@@ -86,7 +87,12 @@ impl Downstream<'_> {
                     .await;
             }
             Ok(Some(message)) => Some(message),
-            Ok(None) => return Err(broken_off(id).into()),
+            Ok(None) => {
+                return Err(match responses.refusal().await {
+                    Some(refusal) => Rejection::Account(refusal).into(),
+                    None => broken_off(id).into(),
+                });
+            }
             // It takes long.
             Err(_) => None,
         };
@@ -254,6 +260,13 @@ impl Downstream<'_> {
                     exchange_watch::keep_alive(session).await?;
                 }
                 Next::Came(None) => {
+                    // Its head is written: it is told as what any other answer is.
+                    let refusal = responses.refusal().await;
+                    if let Some(answer) = refusal.and_then(|it| it.answer(&self.context.id)) {
+                        let event = Bytes::from(format!("event: message\ndata: {answer}\n\n"));
+                        self.context.sent(event.len());
+                        session.write_response_body(event, false).await?;
+                    }
                     session.write_response_body(Bytes::new(), true).await?;
                     self.log("done", 200);
                     return Ok(());
@@ -269,6 +282,13 @@ impl Downstream<'_> {
                     return Err(gone());
                 }
             }
+        }
+    }
+
+    /// What a message that did not get through says of the backend: it may be another one than it was.
+    pub(super) fn doubt(&self, error: &SessionError) {
+        if error.casts_doubt() {
+            self.mounted.protocols.invalidate();
         }
     }
 

@@ -58,8 +58,8 @@ impl Translator {
         let discovered = downstream
             .while_wanted(session, stateless_upstream::handshake(&upstream, &hello))
             .await?
-            .inspect_err(|_| downstream.mounted.protocols.invalidate())
-            .map_err(|failure| Rejection::Upstream(failure, id.clone()))?;
+            .inspect_err(|error| downstream.doubt(error))
+            .map_err(|error| error.rejection(id.clone()))?;
         let id = id.unwrap_or_else(|| mcp_protocol::Id::number(0));
         let Some(result) = discovered.outcome() else {
             downstream.mounted.protocols.invalidate();
@@ -94,8 +94,8 @@ impl Translator {
         let upstream_session = downstream
             .while_wanted(session, opened)
             .await?
-            .inspect_err(|_| downstream.mounted.protocols.invalidate())
-            .map_err(|error| Rejection::Upstream(error.failure(), id.clone()))?;
+            .inspect_err(|error| downstream.doubt(error))
+            .map_err(|error| error.rejection(id.clone()))?;
         let hello = upstream_session.hello.clone();
         if hello.is_error() {
             return downstream.respond(session, &hello, 200, None).await;
@@ -210,7 +210,7 @@ impl Translator {
                         self.pool.end_this(&key, &upstream_session);
                         Err(Rejection::SessionUnknown.into())
                     }
-                    Err(error) => Err(Rejection::Upstream(error.failure(), None).into()),
+                    Err(error) => Err(error.rejection(None).into()),
                 }
             }
             None => {

@@ -18,7 +18,7 @@ use super::legacy_streams::{Posted, StreamRegistration};
 use super::param_headers::ParamHeaders;
 use super::plan::UpstreamProtocol;
 use super::response_stream::{MessageSender, ResponseStream};
-use super::session_error::failed;
+use super::session_error::{SessionError, failed};
 use super::stateless_upstream::{self, MOST_RUNNING, Memory, StatelessUpstream};
 use super::translator::Translator;
 use super::upstream_client::UpstreamClient;
@@ -139,7 +139,8 @@ async fn serve(
             StreamUpstream::Session(upstream_session) => {
                 if message.kind() == Kind::Request {
                     let responses = called(upstream_session, &upstream, message);
-                    running.spawn(forward(responses, out.clone()));
+                    let request_id = upstream.request_id().to_owned();
+                    running.spawn(forward(responses, request_id, out.clone()));
                     continue;
                 }
                 let is_initialized = message.method() == "notifications/initialized";
@@ -151,11 +152,12 @@ async fn serve(
             }
             StreamUpstream::Stateless(kept) => {
                 let is_initialized = message.method() == "notifications/initialized";
+                let request_id = upstream.request_id().to_owned();
                 if let Some(responses) = kept.take(Arc::clone(&upstream), message) {
-                    running.spawn(forward(responses, out.clone()));
+                    running.spawn(forward(responses, request_id.clone(), out.clone()));
                 }
                 if is_initialized && kept.may_be_told() {
-                    running.spawn(forward(kept.listen(upstream), out.clone()));
+                    running.spawn(forward(kept.listen(upstream), request_id, out.clone()));
                 }
             }
         }
@@ -191,6 +193,14 @@ async fn begin(
             mcp_protocol::RpcError::new(mcp_protocol::code::INTERNAL, "initialize comes first");
         return Some((Message::error(Some(&id), &error), StreamUpstream::Nobody));
     }
+    let request_id = upstream.request_id().to_owned();
+    let refused = |error: SessionError| {
+        let answer = match error.response(&id) {
+            Ok(answer) => answer,
+            Err(refusal) => messages(refusal.answer(&request_id)?).pop()?,
+        };
+        Some((answer, StreamUpstream::Nobody))
+    };
     if protocol == UpstreamProtocol::Sessions {
         return Some(
             match UpstreamSession::open(upstream, Wire::Streamable, message).await {
@@ -201,14 +211,14 @@ async fn begin(
                     upstream_session.hello.clone(),
                     StreamUpstream::Session(upstream_session),
                 ),
-                Err(error) => (failed(&id, &error.failure()), StreamUpstream::Nobody),
+                Err(error) => return refused(error),
             },
         );
     }
     let hello = ClientInitialize::from_message(&message);
     let discovered = match stateless_upstream::handshake(&upstream, &hello).await {
         Ok(discovered) => discovered,
-        Err(failure) => return Some((failed(&id, &failure), StreamUpstream::Nobody)),
+        Err(error) => return refused(error),
     };
     let Some(result) = discovered.outcome() else {
         return Some((discovered.with_id(&id), StreamUpstream::Nobody));
@@ -220,10 +230,18 @@ async fn begin(
     Some((answer, StreamUpstream::Stateless(Arc::new(kept))))
 }
 
-async fn forward(mut responses: ResponseStream, out: MessageSender) {
+/// Passes on what is answered to the request of this id in the log.
+async fn forward(mut responses: ResponseStream, request_id: String, out: MessageSender) {
     while let Some(message) = responses.messages.recv().await {
         if out.send(message).await.is_err() {
             return;
+        }
+    }
+    if let Some(refusal) = responses.refusal().await
+        && let Some(answer) = refusal.answer(&request_id)
+    {
+        for message in messages(answer) {
+            let _ = out.send(message).await;
         }
     }
 }

@@ -9,10 +9,10 @@ use mcp_protocol::{Id, Message, Mirrored, Object};
 use quick_cache::sync::Cache;
 use serde_json::Value;
 
+use super::session_error::SessionError;
 use super::stateless_upstream::ask;
 use super::upstream_client::{More, UpstreamClient};
 use gateway_core::account::AccountId;
-use gateway_upstream::Failure;
 
 /// How many tools are remembered.
 const TOOLS: usize = 2048;
@@ -82,7 +82,7 @@ impl ParamHeaders {
         &self,
         upstream: &Arc<UpstreamClient>,
         hello: &ClientInitialize,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), SessionError> {
         let mut params = Object::new();
         for _ in 0..MOST_PAGES {
             let list = Message::request(&Id::text("tools"), "tools/list", &params);

@@ -40,13 +40,15 @@ pub(crate) enum TranslationPlan {
     WaitingSession(String, UpstreamProtocol),
     /// It is of 2026-07-28.
     Stateless(UpstreamProtocol),
+    /// It is a stream that waits for its person's account.
+    Unconnected,
 }
 
 impl TranslationPlan {
     /// For the log.
     pub(super) const fn name(&self) -> &'static str {
         match self {
-            Self::Through => "",
+            Self::Through | Self::Unconnected => "",
             Self::LegacyStream(_) | Self::LegacyMessage(_) => "from 2024-11-05",
             Self::Begin(_) | Self::GatewaySession(_) | Self::WaitingSession(..) => "from 2025",
             Self::Stateless(_) => "from 2026-07-28",
@@ -88,6 +90,7 @@ impl Translator {
             Some(GatewayOwned::Stream(name)) => {
                 return TranslationPlan::LegacyMessage(name.clone());
             }
+            Some(GatewayOwned::Unconnected) => return TranslationPlan::Unconnected,
             None => {}
         }
         let calls = admitted.permit.calls();

@@ -1,9 +1,11 @@
 //! Work that ends with whoever holds it.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use mcp_protocol::Message;
+
+use crate::account_refusal::AccountRefusal;
 
 /// Where messages go that are for a client. Bounded: who reads slowly is waited for.
 pub(super) type MessageSender = mpsc::Sender<Message>;
@@ -37,6 +39,8 @@ impl Drop for Task {
 #[derive(Debug)]
 pub(super) struct ResponseStream {
     pub(super) messages: mpsc::Receiver<Message>,
+    /// Comes where the work ended without a response, for want of an account.
+    refused: Option<oneshot::Receiver<Box<AccountRefusal>>>,
     _task: Option<Task>,
 }
 
@@ -49,8 +53,34 @@ impl ResponseStream {
         let (out, messages) = mpsc::channel(WAITING);
         Self {
             messages,
+            refused: None,
             _task: Some(Task::start(work(out))),
         }
+    }
+
+    /// The same of a task that may end with a refusal in place of a response.
+    pub(super) fn try_spawn<F>(work: impl FnOnce(MessageSender) -> F) -> Self
+    where
+        F: Future<Output = Result<(), Box<AccountRefusal>>> + Send + 'static,
+    {
+        let (out, messages) = mpsc::channel(WAITING);
+        let (refuse, refused) = oneshot::channel();
+        let work = work(out);
+        let task = Task::start(async move {
+            if let Err(refusal) = work.await {
+                let _ = refuse.send(refusal);
+            }
+        });
+        Self {
+            messages,
+            refused: Some(refused),
+            _task: Some(task),
+        }
+    }
+
+    /// Why there was no response, once there are no more messages; `None` where nothing was refused.
+    pub(super) async fn refusal(&mut self) -> Option<Box<AccountRefusal>> {
+        self.refused.take()?.await.ok()
     }
 
     /// One message that is there already.
@@ -60,6 +90,7 @@ impl ResponseStream {
         let _ = out.try_send(message);
         Self {
             messages,
+            refused: None,
             _task: None,
         }
     }

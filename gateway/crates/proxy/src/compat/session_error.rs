@@ -1,7 +1,9 @@
-//! Why a message over a session did not get through.
+//! Why a message to a backend did not get through.
 
 use mcp_protocol::{Id, Message, RpcError, code};
 
+use crate::account_refusal::AccountRefusal;
+use crate::rejection::Rejection;
 use gateway_core::reason::Reason;
 use gateway_upstream::Failure;
 
@@ -16,6 +18,8 @@ pub(super) enum SessionError {
     Refused(u16),
     /// The backend refused `initialize` in words of MCP: its error.
     Declined(RpcError),
+    /// It can't be sent in the name of the person's account there. The backend did nothing wrong.
+    Account(Box<AccountRefusal>),
 }
 
 impl From<Failure> for SessionError {
@@ -26,25 +30,47 @@ impl From<Failure> for SessionError {
 
 impl SessionError {
     /// The response to the request `id`, which it kept from an answer.
-    pub(super) fn response(self, id: &Id) -> Message {
+    ///
+    /// # Errors
+    ///
+    /// The refusal, which is answered in its own way.
+    pub(super) fn response(self, id: &Id) -> Result<Message, Box<AccountRefusal>> {
         match self {
-            Self::Declined(error) => Message::error(Some(id), &error),
-            other => failed(id, &other.failure()),
+            Self::Declined(error) => Ok(Message::error(Some(id), &error)),
+            Self::Account(refusal) => Err(refusal),
+            Self::Failed(failure) => Ok(failed(id, &failure)),
+            Self::Lost => Ok(failed(id, &lost())),
+            Self::Refused(status) => Ok(failed(id, &refused(status))),
         }
     }
 
-    /// As a failure of the backend.
-    pub(super) fn failure(self) -> Failure {
-        match self {
+    /// As what the client's request comes to; `id`: of that request, where it waits for an answer.
+    pub(super) fn rejection(self, id: Option<Id>) -> Rejection {
+        let failure = match self {
+            Self::Account(refusal) => return Rejection::Account(refusal),
             Self::Failed(failure) => failure,
-            Self::Lost => Failure::Broken("it forgot the session".to_owned()),
-            Self::Refused(status) => Failure::Broken(format!("it refused with status {status}")),
+            Self::Lost => lost(),
+            Self::Refused(status) => refused(status),
             Self::Declined(error) => Failure::Broken(format!(
                 "it refused `initialize` with error {}",
                 error.code()
             )),
-        }
+        };
+        Rejection::Upstream(failure, id)
     }
+
+    /// Whether the backend may be another one than it was: it did not answer as what is known of it says.
+    pub(super) const fn casts_doubt(&self) -> bool {
+        !matches!(self, Self::Account(_))
+    }
+}
+
+fn lost() -> Failure {
+    Failure::Broken("it forgot the session".to_owned())
+}
+
+fn refused(status: u16) -> Failure {
+    Failure::Broken(format!("it refused with status {status}"))
 }
 
 /// The response where an exchange failed. What failed is in the log; a limit of the gateway's own is
@@ -52,7 +78,6 @@ impl SessionError {
 pub(super) fn failed(id: &Id, failure: &Failure) -> Message {
     let (reason, sentence) = match failure {
         Failure::Limit(sentence) => (Reason::TranslationLimit, sentence.clone()),
-        Failure::Account(reason, sentence) => (*reason, sentence.clone()),
         Failure::Full(setting) => {
             let reason = Reason::InFlightFull;
             let sentence = reason.sentence();

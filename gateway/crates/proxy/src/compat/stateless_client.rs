@@ -14,13 +14,14 @@ use sha2::{Digest as _, Sha256};
 use super::downstream::Downstream;
 use super::pending_call::{PendingCall, Running, named};
 use super::response_stream::{MessageSender, ResponseStream};
-use super::session_error::{SessionError, failed};
+use super::session_error::SessionError;
 use super::session_pool::{Key, Owner};
 use super::shared_session::SharedSession;
 use super::suspended_calls::SuspendedCalls;
 use super::translator::Translator;
 use super::upstream_client::UpstreamClient;
 use super::upstream_session::{UpstreamSession, Wire};
+use crate::account_refusal::AccountRefusal;
 use crate::proxy_error::ProxyError;
 use crate::rejection::Rejection;
 use crate::sessions::StateTags;
@@ -101,16 +102,14 @@ impl Translator {
         let opened = downstream
             .while_wanted(session, shared.upstream_session(&upstream))
             .await?
-            .inspect_err(|_| downstream.mounted.protocols.invalidate());
+            .inspect_err(|error| downstream.doubt(error));
         let upstream_session = match opened {
             Ok(upstream_session) => upstream_session,
             Err(declined @ SessionError::Declined(_)) => {
-                let refusal = declined.response(id);
+                let refusal = declined.response(id).map_err(Rejection::Account)?;
                 return downstream.respond(session, &refusal, 200, None).await;
             }
-            Err(error) => {
-                return Err(Rejection::Upstream(error.failure(), Some(id.clone())).into());
-            }
+            Err(error) => return Err(error.rejection(Some(id.clone())).into()),
         };
         if message.method() == "server/discover" {
             let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
@@ -209,7 +208,7 @@ impl Translator {
         states: StateTags,
     ) -> ResponseStream {
         let suspended_calls = Arc::clone(&self.suspended_calls);
-        ResponseStream::spawn(move |out| {
+        ResponseStream::try_spawn(move |out| {
             pass_on(suspended_calls, pending, upstream, id, caller, states, out)
         })
     }
@@ -226,11 +225,11 @@ impl Translator {
     ) -> ResponseStream {
         let (pending, asked) = suspended_calls;
         let table = Arc::clone(&self.suspended_calls);
-        ResponseStream::spawn(move |out| async move {
+        ResponseStream::try_spawn(move |out| async move {
             let Some(answer) = to_stateful::answer(&retry, &asked) else {
                 // It answered nothing, so it is asked again.
                 park(&table, pending, asked, &states, &id, &out).await;
-                return;
+                return Ok(());
             };
             let upstream_session = pending.upstream_session.lock().clone();
             let told = match upstream_session {
@@ -240,7 +239,8 @@ impl Translator {
             match told {
                 Ok(()) => pass_on(table, pending, upstream, id, caller, states, out).await,
                 Err(error) => {
-                    let _ = out.send(failed(&id, &error.failure())).await;
+                    let _ = out.send(error.response(&id)?).await;
+                    Ok(())
                 }
             }
         })
@@ -262,7 +262,7 @@ pub(super) fn calling(
     level: Option<LevelRequest>,
     running: Running,
 ) -> ResponseStream {
-    ResponseStream::spawn(move |out| async move {
+    ResponseStream::try_spawn(move |out| async move {
         let id = request.id().unwrap_or_else(|| Id::number(0));
         let mut may_repeat = true;
         let error = loop {
@@ -278,7 +278,7 @@ pub(super) fn calling(
                 .call(&upstream, request.clone(), out.clone())
                 .await
             {
-                Ok(()) => return,
+                Ok(()) => return Ok(()),
                 Err(SessionError::Lost) if may_repeat => {
                     may_repeat = false;
                     shared.lost(&upstream_session);
@@ -286,7 +286,8 @@ pub(super) fn calling(
                 Err(error) => break error,
             }
         };
-        let _ = out.send(error.response(&id)).await;
+        let _ = out.send(error.response(&id)?).await;
+        Ok(())
     })
 }
 
@@ -298,7 +299,7 @@ async fn pass_on(
     caller: Caller,
     states: StateTags,
     out: MessageSender,
-) {
+) -> Result<(), Box<AccountRefusal>> {
     while let Some(message) = pending.responses.messages.recv().await {
         if message.kind() == Kind::Response {
             let server = pending
@@ -313,7 +314,7 @@ async fn pass_on(
                 None => message.with_id(&id),
             };
             let _ = out.send(response).await;
-            return;
+            return Ok(());
         }
         match to_stateful::pass(message, &pending.method, &caller) {
             Passing::On(message) => {
@@ -322,7 +323,7 @@ async fn pass_on(
                     _ => message,
                 };
                 if out.send(message).await.is_err() {
-                    return;
+                    return Ok(());
                 }
             }
             Passing::Dropped => {}
@@ -334,10 +335,11 @@ async fn pass_on(
             }
             Passing::Asks(asked) => {
                 park(&suspended_calls, pending, asked, &states, &id, &out).await;
-                return;
+                return Ok(());
             }
         }
     }
+    pending.responses.refusal().await.map_or(Ok(()), Err)
 }
 
 /// A progress notification under the client's own token.

@@ -18,8 +18,9 @@ use tokio::time::timeout;
 
 use super::param_headers::ParamHeaders;
 use super::response_stream::{MessageSender, ResponseStream};
-use super::session_error::failed;
+use super::session_error::{SessionError, failed};
 use super::upstream_client::{More, UpstreamClient};
+use crate::account_refusal::AccountRefusal;
 use gateway_upstream::Failure;
 
 /// A call is asked back this often at most.
@@ -147,12 +148,12 @@ impl StatelessUpstream {
             key: id.key(),
         };
         let own = Arc::clone(self);
-        Some(ResponseStream::spawn(move |out| async move {
+        Some(ResponseStream::try_spawn(move |out| async move {
             let _entered = entered;
             tokio::select! {
                 // The client expects no answer to what it cancelled.
-                () = cancelled.notified() => {}
-                () = own.run(&upstream, id, message, out) => {}
+                () = cancelled.notified() => Ok(()),
+                done = own.run(&upstream, id, message, out) => done,
             }
         }))
     }
@@ -163,12 +164,13 @@ impl StatelessUpstream {
         id: Id,
         message: Message,
         out: MessageSender,
-    ) {
+    ) -> Result<(), Box<AccountRefusal>> {
         let response = match self.exchange(upstream, &id, message, &out).await {
             Ok(response) => response,
-            Err(failure) => failed(&id, &failure),
+            Err(error) => error.response(&id)?,
         };
         let _ = out.send(response).await;
+        Ok(())
     }
 
     /// Exchanges a request for its response, however often the backend asks back.
@@ -178,7 +180,7 @@ impl StatelessUpstream {
         id: &Id,
         message: Message,
         out: &MessageSender,
-    ) -> Result<Message, Failure> {
+    ) -> Result<Message, SessionError> {
         // What was allowed once may be so no longer.
         let level = self.memory.level.lock().clone();
         let level = level.filter(|_| upstream.may_set_level());
@@ -293,7 +295,7 @@ impl StatelessUpstream {
 pub(super) async fn handshake(
     upstream: &Arc<UpstreamClient>,
     hello: &ClientInitialize,
-) -> Result<Message, Failure> {
+) -> Result<Message, SessionError> {
     let discover = to_stateless::discover(hello, &Id::text("discover"));
     ask(upstream, &ParamHeaders::default(), &discover, None).await
 }
@@ -304,7 +306,7 @@ pub(super) async fn ask(
     param_headers: &ParamHeaders,
     request: &Message,
     out: Option<&MessageSender>,
-) -> Result<Message, Failure> {
+) -> Result<Message, SessionError> {
     let mut headers: More = mcp_protocol::standard_headers(request)
         .into_iter()
         .map(|(name, value)| (HeaderName::from_static(name), value))
@@ -325,7 +327,7 @@ pub(super) async fn ask(
                     && let Some(message) = to_stateless::notification(message)
                     && out.send(message).await.is_err()
                 {
-                    return Err(Failure::Broken("nobody waits for the answer".to_owned()));
+                    return Err(Failure::Broken("nobody waits for the answer".to_owned()).into());
                 }
             }
         }
@@ -334,9 +336,7 @@ pub(super) async fn ask(
         }
     }
     let status = reply.status;
-    Err(Failure::Broken(format!(
-        "status {status} without a response that is MCP"
-    )))
+    Err(Failure::Broken(format!("status {status} without a response that is MCP")).into())
 }
 
 /// More requests than a session may have running.

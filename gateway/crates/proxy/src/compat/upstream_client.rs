@@ -9,8 +9,9 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use mcp_protocol::Message;
 
+use super::session_error::SessionError;
 use crate::account_doubt::{AccountCall, AccountDoubt};
-use crate::account_refusal::Asked;
+use crate::account_refusal::{AccountRefusal, Asked, Why};
 use crate::context::RequestContext;
 use crate::in_flight::{Full, Hold};
 use crate::lifetime::StreamLifetime;
@@ -19,10 +20,9 @@ use crate::policy_input::StandingContext;
 use crate::rejection::Rejection;
 use crate::state::ProxyState;
 use crate::upstream_head::{self, UpstreamHead};
-use gateway_accounts::Accounts;
+use gateway_accounts::{AccountError, Accounts};
 use gateway_core::access_token::BackendToken;
 use gateway_core::policy::{AccessToken, Delegation, Permit, Refused};
-use gateway_core::reason::Reason;
 use gateway_traces::Propagated;
 use gateway_upstream::{
     Account, Backend, Connection, Connections, Failure, IdentityHeaders, Pooling, Reached, Request,
@@ -67,6 +67,9 @@ pub(super) struct UpstreamClient {
     /// The person's account there, where people call it with their own.
     account: Option<Arc<Account>>,
     accounts: Arc<Accounts>,
+    /// The client's own request, which is answered where there is no account to speak with.
+    asked: Asked,
+    request_id: String,
     headers: HeaderMap,
     /// What answers are held on.
     hold: Hold,
@@ -91,7 +94,7 @@ impl UpstreamClient {
         state: &ProxyState,
         mounted: &MountedBackend,
         context: &RequestContext,
-        (permit, lifetime, account): (Permit, StreamLifetime, Option<Arc<Account>>),
+        (permit, lifetime, account, asked): (Permit, StreamLifetime, Option<Arc<Account>>, Asked),
         client_headers: &HeaderMap,
         hold: Hold,
     ) -> Result<Arc<Self>, Rejection> {
@@ -131,6 +134,8 @@ impl UpstreamClient {
             token,
             account,
             accounts: Arc::clone(&state.server.accounts),
+            asked,
+            request_id: context.id.clone(),
             headers,
             hold,
         }))
@@ -139,6 +144,11 @@ impl UpstreamClient {
     /// On whose behalf it speaks.
     pub(super) const fn token(&self) -> &AccessToken {
         self.delegation.token()
+    }
+
+    /// The id in the log of the request that it was made for.
+    pub(super) fn request_id(&self) -> &str {
+        &self.request_id
     }
 
     /// Whether the client may say this now, which it has said as a part of another request.
@@ -181,7 +191,7 @@ impl UpstreamClient {
         session: Option<&str>,
         more: More,
         message: &Message,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, SessionError> {
         self.check(message)?;
         let body = Bytes::from(message.to_string());
         // Of this message: the permit may be that of another, which opened the session.
@@ -198,7 +208,7 @@ impl UpstreamClient {
         session: Option<&str>,
         headers: &HeaderMap,
         request: &Request<'_>,
-    ) -> Result<Reached, Failure> {
+    ) -> Result<Reached, SessionError> {
         let mut is_second = false;
         loop {
             if self
@@ -206,8 +216,11 @@ impl UpstreamClient {
                 .as_ref()
                 .is_some_and(|account| account.is_over())
             {
-                let reason = Reason::AccountNotConnected;
-                return Err(Failure::Account(reason, reason.sentence().to_owned()));
+                return Err(SessionError::Account(Box::new(AccountRefusal {
+                    why: Why::Account(AccountError::NotConnected),
+                    link: None,
+                    asked: self.asked.clone(),
+                })));
             }
             let sent = self.account.as_ref().map(|account| account.value());
             let head = |target: &str| {
@@ -253,7 +266,7 @@ impl UpstreamClient {
         doubt: &AccountDoubt,
         sent: Option<&HeaderValue>,
         is_second: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), SessionError> {
         let call = AccountCall {
             accounts: &self.accounts,
             backend: &self.backend.mount.name,
@@ -263,8 +276,8 @@ impl UpstreamClient {
         let Err(why) = call.settle(doubt, sent, is_second).await else {
             return Ok(());
         };
-        let refusal = call.refusal(why, Asked::nothing(&self.backend)).await;
-        Err(Failure::Account(refusal.reason(), refusal.sentence()))
+        let refusal = call.refusal(why, self.asked.clone()).await;
+        Err(SessionError::Account(Box::new(refusal)))
     }
 
     /// One request and the head of its answer: repeated on a fresh connection where a kept one
@@ -277,7 +290,7 @@ impl UpstreamClient {
         session: Option<&str>,
         more: More,
         body: Option<(Bytes, bool)>,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, SessionError> {
         let (body, is_repeatable) = match body {
             Some((body, is_repeatable)) => (Some(body), is_repeatable),
             None => (None, true),

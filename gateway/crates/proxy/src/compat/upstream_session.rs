@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use self::exchange::{call_over_stream, read_stream, relay_response, response_in};
 use self::routes::Routes;
 use super::response_stream::{MessageSender, ResponseStream, Task};
-use super::session_error::{SessionError, failed};
+use super::session_error::SessionError;
 use super::upstream_client::{More, UpstreamClient};
 use gateway_upstream::{Failure, endpoint_path};
 
@@ -135,26 +135,31 @@ impl UpstreamSession {
             ended.clone(),
         ));
         let id = initialize.id().unwrap_or_else(|| Id::number(0));
-        let mut responses = ResponseStream::spawn({
+        let mut responses = ResponseStream::try_spawn({
             let (upstream, routes) = (Arc::clone(&upstream), Arc::clone(&routes));
             let (endpoint, ended) = (endpoint.clone(), ended.clone());
             move |out| async move {
-                let _ =
-                    call_over_stream(&upstream, &endpoint, &routes, &ended, initialize, out).await;
+                match call_over_stream(&upstream, &endpoint, &routes, &ended, initialize, out).await
+                {
+                    Err(SessionError::Account(refusal)) => Err(refusal),
+                    _ => Ok(()),
+                }
             }
         });
         let hello = async {
             while let Some(message) = responses.messages.recv().await {
                 if message.kind() == Kind::Response && message.id().as_ref() == Some(&id) {
-                    return Some(message);
+                    return Ok(message);
                 }
             }
-            None
+            Err(match responses.refusal().await {
+                Some(refusal) => SessionError::Account(refusal),
+                None => Failure::Broken("it did not answer initialize".to_owned()).into(),
+            })
         };
         let hello = tokio::time::timeout(patience, hello)
             .await
-            .map_err(|_| Failure::TimedOut("the answer to initialize"))?
-            .ok_or_else(|| Failure::Broken("it did not answer initialize".to_owned()))?;
+            .map_err(|_| Failure::TimedOut("the answer to initialize"))??;
         let transport = SessionTransport::HttpSse { endpoint };
         Ok(Self::new(
             upstream,
@@ -360,13 +365,14 @@ pub(super) fn called(
     message: Message,
 ) -> ResponseStream {
     let (upstream_session, upstream) = (Arc::clone(upstream_session), Arc::clone(upstream));
-    ResponseStream::spawn(move |out| async move {
+    ResponseStream::try_spawn(move |out| async move {
         let id = message.id();
         if let Err(error) = upstream_session.call(&upstream, message, out.clone()).await
             && let Some(id) = id
         {
-            let _ = out.send(failed(&id, &error.failure())).await;
+            let _ = out.send(error.response(&id)?).await;
         }
+        Ok(())
     })
 }
 

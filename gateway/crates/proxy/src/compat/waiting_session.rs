@@ -14,7 +14,6 @@ use super::downstream::{Downstream, always_ok};
 use super::gateway_session::own_key;
 use super::pending_call::Running;
 use super::plan::UpstreamProtocol;
-use super::session_error::SessionError;
 use super::session_state::SessionState;
 use super::shared_session::SharedSession;
 use super::stateless_client::calling;
@@ -99,9 +98,8 @@ impl Translator {
         let opened = downstream
             .while_wanted(session, shared.upstream_session(upstream))
             .await?;
-        opened.map(drop).map_err(|error| {
-            let failure = SessionError::failure(error);
-            Rejection::Upstream(failure, None).into()
-        })
+        opened
+            .map(drop)
+            .map_err(|error| error.rejection(None).into())
     }
 }

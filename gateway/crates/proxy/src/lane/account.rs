@@ -17,7 +17,6 @@ impl LaneExchange {
         let Err(why) = call.settle(&doubt, self.sent.as_ref(), is_second).await else {
             return Ok(());
         };
-        let headers = &self.request.headers;
-        Err(exchange::doubted(state, mounted, admitted, headers, why).await)
+        Err(exchange::doubted(state, mounted, admitted, why).await)
     }
 }

@@ -140,8 +140,8 @@ impl LaneExchange {
         let mut admitted = tokio::select! {
             biased;
             admitted = admitting => match admitted {
-                // It begins anew there: what it is translated into was not known yet.
-                Err(Rejection::AccountConnected) => return Ok(None),
+                // Its person is waited for there, and what it is translated into is not known yet.
+                Err(Rejection::AccountAwaited) => return Ok(None),
                 admitted => admitted?,
             },
             end = lifetime.overstayed() => return Err(rejected_by(end)),
@@ -306,8 +306,8 @@ impl LaneExchange {
         }
         match (blameless(why, self.full), &self.stage) {
             (Rejection::AccountEnded, Stage::Admitted(admitted)) => {
-                let request = &self.request;
-                account_doubt::ended(&request.route.mounted, admitted, &request.headers)
+                let (state, mounted) = (&self.road.service.state, &self.request.route.mounted);
+                account_doubt::ended(account_doubt::asked(state, mounted, admitted))
             }
             (rejection, _) => rejection,
         }

@@ -24,9 +24,6 @@ impl<'a> RefusalAnswer<'a> {
                 };
                 (StatusCode::GATEWAY_TIMEOUT, reason, Detail::Nothing)
             }
-            Failure::Account(reason, words) => {
-                (unavailable, *reason, Detail::Words(Cow::Borrowed(words)))
-            }
             failure => {
                 let reason = match failure {
                     Failure::Unreachable(_) => Reason::UpstreamUnreachable,

@@ -331,3 +331,24 @@ async fn a_backend_is_reached_by_name_and_by_unix_socket() {
         );
     }
 }
+
+/// A backend that is told who calls by a token can't be while no key signs: that is ours to mend, and the
+/// app's to wait for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_key_that_signs_a_call_is_to_come_again() {
+    let world = Fixture::new(|_| json(PONG)).await;
+    let claims = Claims {
+        resource: Resource::from_token(format!("{ISSUER}/named/mcp")),
+        ..world.claims()
+    };
+    let lines = format!("Authorization: Bearer {}\r\n", world.mint(&claims));
+    let request = message("POST", "/named/mcp", &lines, PING);
+    assert_eq!(world.raw(&request).await.status, 200);
+    world
+        .keys
+        .replace(Keys::in_states(BTreeMap::new(), &BTreeMap::new()));
+    let reply = world.raw(&request).await;
+    assert_eq!(reply.status, 503, "{}", reply.body);
+    assert_eq!(reply.header("retry-after"), Some("5"));
+    assert!(reply.body.contains("signing_key_missing"), "{}", reply.body);
+}

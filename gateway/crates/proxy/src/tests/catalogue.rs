@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use super::scripted::{EVENTS, RecordedRequest, Scripted, response};
 use super::*;
-use gateway_upstream::{CatalogueError, ToolListing};
+use gateway_upstream::{
+    Account, AccountFuture, AccountSource, AccountUse, CatalogueError, NoAccount, ToolListing,
+};
 use mcp_protocol::RevisionFamily;
 
 fn message_of(asked: &RecordedRequest) -> Value {
@@ -363,4 +365,59 @@ async fn a_process_that_does_not_run_says_nothing_of_what_it_speaks() {
             may_have_sessions
         );
     }
+}
+
+/// Says this of everybody.
+#[derive(Debug)]
+struct Everybody(Result<Option<Arc<Account>>, NoAccount>);
+
+impl AccountSource for Everybody {
+    fn account<'a>(
+        &'a self,
+        _backend: &'a str,
+        _user: &'a str,
+    ) -> AccountFuture<'a, Option<Arc<Account>>> {
+        Box::pin(async { self.0.clone() })
+    }
+
+    fn refused<'a>(
+        &'a self,
+        _backend: &'a str,
+        _user: &'a str,
+        _account: &'a Arc<Account>,
+        _sent: &'a http::HeaderValue,
+    ) -> AccountFuture<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// What can't be told is not taken for no account, not even where none is needed: the backend would be asked
+/// as somebody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_in_finding_an_account_is_no_absence() {
+    let backend = Scripted::start(|asked| answer("", &hello(&message_of(asked)))).await;
+    let place = Backend {
+        account: Some(AccountUse {
+            header: http::header::AUTHORIZATION,
+            is_optional: true,
+        }),
+        ..backend_at("notes", "", backend.address)
+    };
+    let fault = NoAccount::Unavailable(
+        gateway_core::reason::Reason::StoreUnavailable,
+        "the store is away".to_owned(),
+    );
+    let catalogue = Catalogue::new(
+        vec![Arc::new(place)],
+        Arc::default(),
+        IdentityHeaders::default(),
+        PinKey::new(&TagKey::new([4; 32])),
+    )
+    .with_accounts(Arc::new(Everybody(Err(fault.clone()))));
+    let met = CatalogueError::NoAccount(fault);
+    let listed = catalogue.listing("notes", Some("alice")).await;
+    assert_eq!(listed.unwrap_err(), met);
+    let shown = catalogue.listing_for_page("notes", Some("alice")).await;
+    assert_eq!(shown.unwrap_err(), met);
+    assert!(backend.asked().is_empty(), "in nobody's name");
 }
