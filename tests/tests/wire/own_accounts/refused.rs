@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::fixture::StoreKind;
 use tests::http::{self, Reply};
-use tests::mcp::{self, message};
+use tests::mcp;
 use tests::own_accounts::{
     ACCOUNT, World, answer, caller, connect, key, link, remove, text, whoami,
 };
