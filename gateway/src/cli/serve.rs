@@ -1,12 +1,13 @@
 //! `gateway serve`: start, say what was done, serve until told to stop.
 
+mod owner;
+
 use std::ffi::OsStr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 use rand::rngs::OsRng;
 use tokio::runtime::Handle;
@@ -32,12 +33,7 @@ use crate::tls::files;
 use crate::tunnel::probe::StreamProbe;
 use crate::tunnel::{self, Tunnel, TunnelKind};
 use crate::upgrade::Predecessor;
-use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Clock;
-use gateway_oauth::identity::{
-    LoginName, PasswordPhc, ensure_owner, forget_former_owner, no_owner,
-};
-use gateway_oauth::revoke_all::{RevocationSubject, cut_off};
 
 /// What `gateway serve` is told.
 #[derive(Debug, Args)]
@@ -242,7 +238,7 @@ fn start(
         }
         let app = App::build(config, keys, admin_token, runtime.handle()).await?;
         dangers(config, &app, certificate.as_ref()).await;
-        owner_of_configuration(config, &app).await?;
+        owner::of_configuration(config, &app).await?;
         let beside = (&programs, predecessor.as_deref_mut());
         start_programs(config, runtime.handle(), &stop, beside).await?;
         let facts = summary::StartFacts {
@@ -408,58 +404,6 @@ async fn dangers(config: &Config, app: &App, certificate: Option<&Certificate>) 
         log::warn!(event = "environment_unsafe"; "{sentence}");
         println!("! unsafe     {sentence}");
     }
-}
-
-async fn owner_of_configuration(config: &Config, app: &App) -> anyhow::Result<()> {
-    let (records, now) = (&app.records, app.clock.now());
-    let Some(owner) = &config.owner else {
-        for former in no_owner(records, now).await? {
-            log::info!(
-                event = "owner_not_configured", user = former.id.as_str();
-                "the configuration no longer names {} as owner: a person like others", former.name
-            );
-        }
-        return Ok(());
-    };
-    let name = LoginName::parse(&owner.name)
-        .context("owner.name: 1 to 64 letters, digits or . _ - + @")?;
-    let password = PasswordPhc::parse(&owner.password_hash).context("owner.password_hash")?;
-    let former = ensure_owner(records, &name, &password, now, &mut OsRng).await?;
-    for former in former {
-        let cut = cut_off(
-            &app.authorization_server,
-            RevocationSubject::User(&former.id),
-            now,
-        )
-        .await?;
-        if let Some(error) = &cut.unreadable {
-            // What can't be read is refused by its moment, and no reason not to serve.
-            let reason = error.reason();
-            log::error!(
-                event = "former_owner_cut_off", reason = reason, hint = reason.remedy(),
-                user = former.id.as_str(), grants = cut.grants, cause:% = error;
-                "what {} allowed was taken back, but a record that may be theirs can't be read", former.name
-            );
-        }
-        log::warn!(
-            event = "former_owner_disabled", user = former.id.as_str(), grants = cut.grants,
-            hint = "gateway users enable lets them in again";
-            "owner.name is another: {} may no longer log in", former.name
-        );
-        println!(
-            "! owner      {} is no longer the owner and may not log in",
-            former.name
-        );
-        let record = Record {
-            user: Some(former.id.as_str().to_owned()),
-            detail: Some("owner.name is another: disabled".to_owned()),
-            ..Record::new(Event::Operator)
-        };
-        // Taking access back never waits for the log.
-        let _ = app.journal.append_durable(record).await;
-        forget_former_owner(records, &former, now).await?;
-    }
-    Ok(())
 }
 
 /// Starts the programs of the backends that have one.
