@@ -173,6 +173,10 @@ impl Admin {
                 status = StatusCode::SERVICE_UNAVAILABLE;
             }
         }
+        // It serves with what it has, and so is no reason to send people away.
+        if let Some(fault) = self.process.keys.fault() {
+            body.push_str(&format!("keys: those of before stay in use, {fault}\n"));
+        }
         body.push_str(&self.backends());
         let epoch = self.revocations.epoch();
         let store = self.server.records.store().as_ref();

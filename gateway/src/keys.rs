@@ -8,9 +8,9 @@
 pub mod ring;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use biscuit_auth::builder::Algorithm;
@@ -23,7 +23,8 @@ use gateway_core::protocol::bearer::BearerToken;
 use gateway_core::secret::{Secret, TagKey};
 
 const TAGS: &str = "tags.key";
-const ADMIN: &str = "admin.token";
+/// The file of the token for the operator's commands.
+pub const ADMIN_TOKEN: &str = "admin.token";
 
 /// What the folder holds.
 #[derive(Debug)]
@@ -52,6 +53,9 @@ pub enum KeysError {
     /// It is no key.
     #[error("{path} is no key; restore it from a backup, or remove it to make a new one, which ends all connections", path = .0.display())]
     Broken(PathBuf),
+    /// There were keys.
+    #[error("{path} holds no signing key any more: mount it again, or restore it from a backup", path = .0.display())]
+    Gone(PathBuf),
     /// No request could show it, or it could be guessed.
     #[error("{path} must hold 32 or more letters, digits or -._~+/; remove it, and the gateway makes a new one when it starts", path = .0.display())]
     AdminToken(PathBuf),
@@ -63,7 +67,7 @@ pub fn open(
     random: &mut (impl RngCore + rand::CryptoRng),
 ) -> Result<KeysFolder, KeysError> {
     let io = |error| KeysError::Io(folder.to_owned(), error);
-    fs::create_dir_all(folder).map_err(io)?;
+    staging::make_folder(folder).map_err(io)?;
     // A folder that is mounted read-only has its mode already.
     let _ = fs::set_permissions(folder, Permissions::from_mode(0o700));
 
@@ -71,7 +75,7 @@ pub fn open(
     if signing_files(folder)?.is_empty() {
         let pair = KeyPair::new_with_rng(Algorithm::Ed25519, random);
         create(
-            &folder.join("signing-1.key"),
+            &signing_file(folder, 1),
             &pair.private().to_prefixed_string(),
         )?;
         created = true;
@@ -111,7 +115,7 @@ pub fn make_admin_token(
     folder: &Path,
     random: &mut (impl RngCore + rand::CryptoRng),
 ) -> Result<Option<Secret>, KeysError> {
-    let path = folder.join(ADMIN);
+    let path = folder.join(ADMIN_TOKEN);
     if !path.exists()
         && let Err(error) = create(&path, Secret::draw(random).reveal())
     {
@@ -126,7 +130,7 @@ pub fn make_admin_token(
 
 /// Reads the token for the operator's commands. Refused if others could read it.
 pub fn admin_token(folder: &Path) -> Result<Secret, KeysError> {
-    let path = folder.join(ADMIN);
+    let path = folder.join(ADMIN_TOKEN);
     let text = read(&path)?;
     // What `open` writes has 43 characters; one that was set by hand must be as hard to guess, and
     // must be one that a request can show.
@@ -147,15 +151,23 @@ fn signing_pairs(folder: &Path) -> Result<BTreeMap<u32, KeyPair>, KeysError> {
     Ok(pairs)
 }
 
-/// Makes the next key for access tokens; its number. Where two replicas do so at once, they make one.
+/// Makes the next key for access tokens; its number, which is above `last` and all that are there: a number
+/// is never used again. Where two replicas do so at once, they make one.
 fn create_next(
     folder: &Path,
+    last: u32,
     random: &mut (impl RngCore + rand::CryptoRng),
 ) -> Result<u32, KeysError> {
     let highest = signing_files(folder)?.iter().map(|(id, _)| *id).max();
-    let next = highest.unwrap_or(0).saturating_add(1);
-    create_pair(&folder.join(format!("signing-{next}.key")), random)?;
+    let highest = highest.unwrap_or(0).max(last);
+    let next = highest.checked_add(1);
+    let next = next.ok_or_else(|| KeysError::Broken(signing_file(folder, highest)))?;
+    create_pair(&signing_file(folder, next), random)?;
     Ok(next)
+}
+
+fn signing_file(folder: &Path, number: u32) -> PathBuf {
+    folder.join(format!("signing-{number}.key"))
 }
 
 /// Puts another token for the operator's commands in the place of the one that is there.
@@ -163,7 +175,7 @@ fn replace_admin_token(
     folder: &Path,
     random: &mut (impl RngCore + rand::CryptoRng),
 ) -> Result<(), KeysError> {
-    let path = folder.join(ADMIN);
+    let path = folder.join(ADMIN_TOKEN);
     let text = format!("{}\n", Secret::draw(random).reveal());
     staging::place(&path, text.as_bytes(), None).map_err(|error| KeysError::Io(path, error))
 }
@@ -234,34 +246,10 @@ fn read(path: &Path) -> Result<String, KeysError> {
 /// Writes a file that was not there, whole or not at all. Where two replicas start at once, the
 /// second sees the first one's key.
 fn create(path: &Path, text: &str) -> Result<(), KeysError> {
-    let io = |error| KeysError::Io(path.to_owned(), error);
-    let unfinished = path.with_extension(format!("{}.new", std::process::id()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)
-        .map_err(io)?;
-    let written = file
-        .write_all(format!("{text}\n").as_bytes())
-        .and_then(|()| file.sync_all());
-    // Unlike a rename, a link never replaces a key that is there.
-    let linked = written.and_then(|()| match fs::hard_link(&unfinished, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    });
-    let _ = fs::remove_file(&unfinished);
-    linked.map_err(io)?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(io)?;
-    }
-    Ok(())
+    let placed = staging::place_new(path, format!("{text}\n").as_bytes());
+    placed
+        .map(drop)
+        .map_err(|error| KeysError::Io(path.to_owned(), error))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::outcome::{Done, Subject};
 use super::request::Request;
 use crate::keys::KeysError;
-use crate::keys::ring::{KeyRing, RingError, RingKey, described};
+use crate::keys::ring::{KeyRing, RevokeFaults, RingError, RingKey, described};
 use crate::operator_api::{
     AdminTokenChanged, ChangeAdminToken, KeyPage, KeyView, KeysToRevoke, ListKeys, MadeKey,
     MakeKey, RevokeKeys,
@@ -68,13 +68,36 @@ pub(super) async fn revoke(ring: &KeyRing, request: &Request) -> Result<Done, Fa
     if !is_left {
         return Err(Reason::LastSigningKey.into());
     }
-    for number in &keys {
-        ring.revoke(*number).await?;
+    let faults = ring.revoke(&keys).await;
+    if let Some(failure) = failed(&keys, faults) {
+        return Err(failure);
     }
     let words: Vec<String> = keys.iter().map(u32::to_string).collect();
     let subject = Subject::default().with_words(format!("key {}", words.join(", ")));
     let answer = KeyPage { keys: views(ring) };
     Ok(Done::new::<RevokeKeys>(&answer, subject))
+}
+
+/// What was not done, key by key, and what was.
+fn failed(asked: &[u32], faults: RevokeFaults) -> Option<Failure> {
+    let RevokeFaults { unrevoked, folder } = faults;
+    let done: Vec<String> = asked
+        .iter()
+        .filter(|number| unrevoked.iter().all(|(failed, _)| failed != *number))
+        .map(u32::to_string)
+        .collect();
+    let mut sentences: Vec<String> = unrevoked
+        .iter()
+        .map(|(number, error)| format!("key {number} may not be revoked: {error}"))
+        .collect();
+    let of_store = unrevoked.first().map(|(_, error)| error.reason());
+    let of_folder = folder.map(Failure::from);
+    sentences.extend(of_folder.as_ref().map(|failure| failure.sentence.clone()));
+    let reason = of_store.or_else(|| of_folder.map(|failure| failure.reason))?;
+    if !done.is_empty() {
+        sentences.push(format!("key {} is revoked", done.join(", ")));
+    }
+    Some(Failure::new(reason, sentences.join("; ")))
 }
 
 pub(super) async fn change_admin_token(ring: &KeyRing) -> Result<Done, Failure> {

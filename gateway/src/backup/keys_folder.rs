@@ -1,12 +1,14 @@
-//! The files of the keys folder in a backup: all of them, whatever they are for.
+//! The files of the keys folder in a backup: all of them, whatever they are for, but the token of the
+//! operator's commands. That one is made anew where it is missing, and one that was changed because somebody
+//! knew it must not come back.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::archive::KeyFile;
-use super::staging;
+use super::staging::{self, UNFINISHED};
+use crate::keys::ADMIN_TOKEN;
 
 /// A key is far smaller.
 const LARGEST: u64 = 64 * 1024;
@@ -33,7 +35,8 @@ pub fn read(folder: &Path) -> Result<Vec<KeyFile>, KeysFolderError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
-        let Some(name) = name.to_str().filter(|name| is_name(name)) else {
+        let is_kept = |name: &&str| is_name(name) && *name != ADMIN_TOKEN;
+        let Some(name) = name.to_str().filter(is_kept) else {
             continue;
         };
         let path = folder.join(name);
@@ -66,6 +69,10 @@ pub fn missing(folder: &Path, files: &[KeyFile]) -> Result<Vec<(KeyFile, bool)>,
         if !is_name(&file.name) {
             return Err(KeysFolderError::Name(file.name.clone()));
         }
+        // Earlier versions put it into backups.
+        if file.name == ADMIN_TOKEN {
+            continue;
+        }
         let path = folder.join(&file.name);
         match fs::read_to_string(&path) {
             Ok(text) if text == file.text => {}
@@ -84,17 +91,10 @@ pub fn write(folder: &Path, files: &[(KeyFile, bool)]) -> Result<(), KeysFolderE
     if files.is_empty() {
         return Ok(());
     }
-    let mut builder = fs::DirBuilder::new();
-    builder
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| KeysFolderError::Io(folder.to_owned(), error))?;
+    staging::make_folder(folder).map_err(|error| KeysFolderError::Io(folder.to_owned(), error))?;
     for (file, _) in files {
         let path = folder.join(&file.name);
-        let kept = path.exists().then_some(REPLACED);
-        staging::place(&path, file.text.as_bytes(), kept)
-            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o600)))
+        staging::place(&path, file.text.as_bytes(), Some(REPLACED))
             .map_err(|error| KeysFolderError::Io(path, error))?;
     }
     Ok(())
@@ -108,11 +108,13 @@ fn is_name(name: &str) -> bool {
         && !name.is_empty()
         && !name.starts_with('.')
         && !name.ends_with(REPLACED)
-        && !name.ends_with(".new")
+        && !name.ends_with(UNFINISHED)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn key(name: &str, text: &str) -> KeyFile {
@@ -144,6 +146,19 @@ mod tests {
             (mode(&folder), mode(&folder.join("tags.key"))),
             (0o700, 0o600)
         );
+    }
+
+    #[test]
+    fn the_token_of_the_commands_is_neither_kept_nor_brought_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        fs::write(path.join(ADMIN_TOKEN), "now").unwrap();
+        fs::write(path.join("tags.key"), "b").unwrap();
+        assert_eq!(read(path).unwrap(), [key("tags.key", "b")]);
+        // As earlier versions made them.
+        let of_backup = [key(ADMIN_TOKEN, "then"), key("tags.key", "b")];
+        assert!(missing(path, &of_backup).unwrap().is_empty());
+        assert_eq!(fs::read_to_string(path.join(ADMIN_TOKEN)).unwrap(), "now");
     }
 
     #[test]

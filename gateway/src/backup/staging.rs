@@ -3,8 +3,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
+
+use rand::rngs::OsRng;
+
+use gateway_core::secret;
+
+/// What the names of files end with that are not finished.
+pub const UNFINISHED: &str = ".new";
 
 /// A file that is being written. Dropping it leaves nothing behind.
 #[derive(Debug)]
@@ -16,22 +23,12 @@ pub struct StagedFile {
 }
 
 impl StagedFile {
-    /// A name beside `target` that nothing has, for whoever writes the file by other means.
+    /// A name beside `target` that nothing has and nobody guesses, for whoever writes the file by other
+    /// means. They must make it anew: what is there is somebody else's.
     pub fn reserve(target: &Path) -> io::Result<Self> {
-        let mut name = target
-            .file_name()
-            .ok_or(io::ErrorKind::InvalidFilename)?
-            .to_owned();
-        name.push(format!(".{}.new", std::process::id()));
-        let staged = target.with_file_name(name);
-        // What a program of the same number left that was killed.
-        match fs::remove_file(&staged) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         Ok(Self {
             target: target.to_owned(),
-            staged,
+            staged: beside(target)?,
             is_given: false,
             is_placed: false,
         })
@@ -62,24 +59,34 @@ impl StagedFile {
     }
 
     /// Makes it durable and moves it to its place. What is there is removed, or gets the name `keep_as`
-    /// beside it.
+    /// beside it: at every moment one of the two has the place.
     pub fn place(mut self, keep_as: Option<&str>) -> io::Result<()> {
-        File::open(&self.staged)?.sync_all()?;
-        let folder = folder_of(&self.target);
-        if self.is_given && rustix::process::geteuid().is_root() {
-            let owner = fs::metadata(folder)?;
-            std::os::unix::fs::chown(&self.staged, Some(owner.uid()), Some(owner.gid()))?;
-        }
-        if let Some(suffix) = keep_as
-            && self.target.exists()
-        {
-            let mut name = self.target.file_name().unwrap_or_default().to_owned();
-            name.push(suffix);
-            fs::rename(&self.target, self.target.with_file_name(name))?;
+        self.finish()?;
+        if let Some(suffix) = keep_as {
+            keep(&self.target, suffix)?;
         }
         fs::rename(&self.staged, &self.target)?;
         self.is_placed = true;
-        File::open(folder)?.sync_all()
+        sync_folder(&self.target)
+    }
+
+    /// Makes it durable and gives it its place, unless something has it: then that stays. Whether it has it.
+    pub fn place_new(self) -> io::Result<bool> {
+        self.finish()?;
+        // Unlike a rename, a link never replaces what is there. The other name goes with the drop.
+        let is_new = match fs::hard_link(&self.staged, &self.target) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            linked => linked.map(|()| true)?,
+        };
+        sync_folder(&self.target)?;
+        Ok(is_new)
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        if self.is_given {
+            give(&self.staged)?;
+        }
+        File::open(&self.staged)?.sync_all()
     }
 }
 
@@ -93,10 +100,36 @@ impl Drop for StagedFile {
 
 /// Writes a whole file, for the owner of its folder, and moves it to its place.
 pub fn place(target: &Path, text: &[u8], keep_as: Option<&str>) -> io::Result<()> {
+    write(target, text)?.place(keep_as)
+}
+
+/// Writes a whole file, for the owner of its folder, where there is none. Whether there was none.
+pub fn place_new(target: &Path, text: &[u8]) -> io::Result<bool> {
+    write(target, text)?.place_new()
+}
+
+fn write(target: &Path, text: &[u8]) -> io::Result<StagedFile> {
     let (staged, mut out) = StagedFile::create(target)?;
     out.write_all(text)?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    staged.for_owner_of_folder().place(keep_as)
+    Ok(staged.for_owner_of_folder())
+}
+
+/// Makes a folder that its owner alone may enter, and those that it is in. Where root makes them, each
+/// belongs to the owner of the one that it is in.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder_of(folder);
+    if above != folder {
+        make_folder(above)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        // Somebody else was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        made => made.and_then(|()| give(folder)),
+    }
 }
 
 /// The folder that a file is in.
@@ -107,24 +140,67 @@ pub fn folder_of(file: &Path) -> &Path {
     }
 }
 
+/// Where root made something: it belongs to the owner of its folder from now on.
+fn give(path: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = fs::metadata(folder_of(path))?;
+    chown(path, Some(owner.uid()), Some(owner.gid()))
+}
+
+/// A second name for what is there, in place of an earlier one of that name.
+fn keep(target: &Path, suffix: &str) -> io::Result<()> {
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    let kept = target.with_file_name(name);
+    let unfinished = beside(&kept)?;
+    match fs::hard_link(target, &unfinished) {
+        Ok(()) => fs::rename(&unfinished, &kept),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // A file system without second names.
+        Err(_) => {
+            let copied = fs::copy(target, &unfinished)
+                .and_then(|_| File::open(&unfinished)?.sync_all())
+                .and_then(|()| fs::rename(&unfinished, &kept));
+            copied.inspect_err(|_| drop(fs::remove_file(&unfinished)))
+        }
+    }
+}
+
+/// A name beside a file that nobody guesses.
+fn beside(file: &Path) -> io::Result<PathBuf> {
+    let name = file.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+    let mut name = name.to_owned();
+    name.push(secret::identifier(".", &mut OsRng));
+    name.push(UNFINISHED);
+    Ok(file.with_file_name(name))
+}
+
+fn sync_folder(file: &Path) -> io::Result<()> {
+    File::open(folder_of(file))?.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
 
     #[test]
     fn a_file_takes_the_place_of_another_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("f");
-        let names = || -> Vec<String> {
-            let mut names: Vec<String> = fs::read_dir(folder.path())
-                .unwrap()
-                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-                .collect();
-            names.sort();
-            names
-        };
         place(&target, b"one", None).unwrap();
         let mode = fs::metadata(&target).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -132,10 +208,73 @@ mod tests {
         out.write_all(b"half").unwrap();
         drop((staged, out));
         assert_eq!(fs::read(&target).unwrap(), b"one");
-        assert_eq!(names(), ["f"]);
-        place(&target, b"two", Some(".replaced")).unwrap();
-        assert_eq!(fs::read(&target).unwrap(), b"two");
-        assert_eq!(fs::read(folder.path().join("f.replaced")).unwrap(), b"one");
-        assert_eq!(names(), ["f", "f.replaced"]);
+        assert_eq!(names(folder.path()), ["f"]);
+        for (text, before) in [(&b"two"[..], &b"one"[..]), (b"three", b"two")] {
+            place(&target, text, Some(".replaced")).unwrap();
+            assert_eq!(fs::read(&target).unwrap(), text);
+            let kept = fs::read(folder.path().join("f.replaced")).unwrap();
+            assert_eq!(kept, before);
+            assert_eq!(names(folder.path()), ["f", "f.replaced"]);
+        }
+        assert!(!place_new(&target, b"four").unwrap());
+        assert_eq!(fs::read(&target).unwrap(), b"three");
+        assert!(place_new(&folder.path().join("g"), b"five").unwrap());
+        assert_eq!(names(folder.path()), ["f", "f.replaced", "g"]);
+    }
+
+    #[test]
+    fn somebody_always_has_the_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("f");
+        place(&target, b"0", None).unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    assert!(fs::read(&target).is_ok_and(|text| text.len() == 1));
+                }
+            });
+            for round in 0..300 {
+                let text = [b'0' + round as u8 % 10];
+                place(&target, &text, Some(".replaced")).unwrap();
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn what_somebody_laid_beside_a_file_is_neither_followed_nor_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, other) = (folder.path().join("f"), folder.path().join("other"));
+        fs::write(&other, "theirs").unwrap();
+        // Under the names of earlier versions, which everybody could guess.
+        let process = std::process::id();
+        for name in [format!("f.{process}.new"), format!("{process}.new")] {
+            std::os::unix::fs::symlink(&other, folder.path().join(name)).unwrap();
+        }
+        place(&target, b"mine", None).unwrap();
+        assert_eq!(fs::read(&other).unwrap(), b"theirs");
+        assert!(!fs::symlink_metadata(&target).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn folders_are_their_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("a/b");
+        make_folder(&inner).unwrap();
+        make_folder(&inner).unwrap();
+        let mode = fs::metadata(&inner).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        // Root, who makes a folder for somebody else.
+        if rustix::process::geteuid().is_root() {
+            chown(folder.path(), Some(12345), Some(12345)).unwrap();
+            let theirs = folder.path().join("c/d");
+            make_folder(&theirs).unwrap();
+            place(&theirs.join("f"), b"x", None).unwrap();
+            for path in [folder.path().join("c"), theirs.clone(), theirs.join("f")] {
+                let owner = fs::metadata(&path).unwrap();
+                assert_eq!((owner.uid(), owner.gid()), (12345, 12345), "{path:?}");
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `gateway restore`: a backup, put back in place of what is there. The gateway must not run meanwhile.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,13 +14,13 @@ use crate::backup::archive::{
     Embedded as InArchive, Head, KeyFile, Line, Reader, StoreKind, Totals,
 };
 use crate::backup::keys_folder::{self, REPLACED};
-use crate::backup::staging::StagedFile;
+use crate::backup::staging::{self, StagedFile};
 use crate::cli::operator::passphrase::PassphraseSource;
 use crate::cli::operator::{Failed, Running, ended, things};
 use crate::config::Config;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_store::{
-    BackupRow, Connections, Embedded, OpenError, PresentStore, RestoredStore, StoreUrl,
+    BackupRow, Connections, Embedded, OpenError, PresentStore, RestoredStore, StorePlace, StoreUrl,
 };
 
 /// How long tokens are refused that were given after the backup: longer than any lives.
@@ -99,7 +99,11 @@ impl Restore {
 
     fn check(&self) -> Result<(), Failed> {
         let (mut archive, head) = self.open()?;
-        while self.next(&mut archive)?.is_some() {}
+        while let Some(line) = self.next(&mut archive)? {
+            if let Line::Row(row) = &line {
+                RestoredStore::can_take(row).map_err(|error| self.refused(&error))?;
+            }
+        }
         println!(
             "{}: whole, made {} by {}",
             self.file.display(),
@@ -136,9 +140,9 @@ impl Restore {
             )));
         }
         let staged = match (folder, present) {
-            (Some((folder, embedded)), Some(present)) => {
-                let present = self.chosen(embedded, present, &head)?;
-                Some(self.store(&mut archive, row, folder, embedded, present)?)
+            (Some((_, embedded)), Some((place, present))) => {
+                let connections = self.chosen(embedded, present, &head)?;
+                Some(self.store(&mut archive, row, embedded, place, connections)?)
             }
             _ => {
                 while self.next(&mut archive)?.is_some() {}
@@ -157,7 +161,7 @@ impl Restore {
                 file,
                 fate,
                 until,
-                _present,
+                _place,
             }) => {
                 file.place(Some(REPLACED))
                     .map_err(|error| unplaced(&error))?;
@@ -170,15 +174,27 @@ impl Restore {
         Ok(())
     }
 
-    /// The store that is there, which no gateway may use.
-    fn present(&self, folder: &Path) -> Result<Option<PresentStore>, Failed> {
-        let is_there = Embedded::is_in(folder);
-        let opened = PresentStore::open(folder);
-        if matches!(opened, Err(OpenError::InUse(_))) {
-            return Err(Failed::unavailable(format!(
+    /// The place of the store, in which no gateway starts from now on, and the store that is there.
+    fn present(&self, folder: &Path) -> Result<(StorePlace, Option<PresentStore>), Failed> {
+        let unavailable = |error: &dyn std::fmt::Display| {
+            Failed::unavailable(format!("{}: {error}", folder.display()))
+        };
+        staging::make_folder(folder).map_err(|error| unavailable(&error))?;
+        let in_use = || {
+            Failed::unavailable(format!(
                 "a gateway is using the state folder {}: stop it first",
                 folder.display()
-            )));
+            ))
+        };
+        let place = match StorePlace::take(folder) {
+            Ok(place) => place,
+            Err(OpenError::InUse(_)) => return Err(in_use()),
+            Err(error) => return Err(unavailable(&error)),
+        };
+        let is_there = Embedded::is_in(folder);
+        let opened = PresentStore::open(&place);
+        if matches!(opened, Err(OpenError::InUse(_))) {
+            return Err(in_use());
         }
         if is_there && !self.overwrite {
             return Err(Failed::unknown(format!(
@@ -187,10 +203,10 @@ impl Restore {
             )));
         }
         match opened {
-            Ok(present) => Ok(present),
+            Ok(present) => Ok((place, present)),
             Err(error) => {
                 eprintln!("note: {error}; it is replaced");
-                Ok(None)
+                Ok((place, None))
             }
         }
     }
@@ -213,16 +229,16 @@ impl Restore {
         embedded: &InArchive,
         present: Option<PresentStore>,
         head: &Head,
-    ) -> Result<(Connections, Option<PresentStore>), Failed> {
+    ) -> Result<Connections, Failed> {
         if self.end_connections {
-            return Ok((Connections::Ended, present));
+            return Ok(Connections::Ended(present));
         }
         if self.keep_connections {
-            return Ok((Connections::Kept, present));
+            return Ok(Connections::Kept(present));
         }
         match present {
             Some(present) if present.continues(&embedded.head).unwrap_or(false) => {
-                Ok((Connections::Since(present), None))
+                Ok(Connections::Since(present))
             }
             _ => Err(Failed::usage(format!(
                 "what was taken back after {} is not known here, where the store of that time is not. Choose:\n  \
@@ -239,20 +255,20 @@ impl Restore {
         &self,
         archive: &mut Archive,
         first: Option<BackupRow>,
-        folder: &Path,
         embedded: &InArchive,
-        (connections, present): (Connections, Option<PresentStore>),
+        place: StorePlace,
+        connections: Connections,
     ) -> Result<StagedStore, Failed> {
+        let folder = place.folder().to_owned();
         let fate = match &connections {
             Connections::Since(_) => Fate::Since,
-            Connections::Kept => Fate::Kept,
-            Connections::Ended => Fate::Ended,
+            Connections::Kept(_) => Fate::Kept,
+            Connections::Ended(_) => Fate::Ended,
         };
         let unavailable = |error: &dyn std::fmt::Display| {
             Failed::unavailable(format!("{}: {error}", folder.display()))
         };
-        make_folder(folder).map_err(|error| unavailable(&error))?;
-        let target = Embedded::file_in(folder);
+        let target = Embedded::file_in(&folder);
         let file = StagedFile::reserve(&target)
             .map_err(|error| unavailable(&error))?
             .for_owner_of_folder();
@@ -278,14 +294,14 @@ impl Restore {
         }
         let since = embedded.complete_until;
         let until = Timestamp::from_secs(Clock.now().max(since).secs() + 1);
-        let of_connections = store
+        store
             .finish(&embedded.head, since, until, until + LONGEST_TOKEN)
             .map_err(|error| unavailable(&error))?;
         Ok(StagedStore {
             file,
             fate,
             until,
-            _present: present.or(of_connections),
+            _place: place,
         })
     }
 }
@@ -296,16 +312,8 @@ struct StagedStore {
     fate: Fate,
     /// Tokens that were given before are refused.
     until: Timestamp,
-    /// As long as it is held, no gateway starts on it.
-    _present: Option<PresentStore>,
-}
-
-fn make_folder(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
+    /// As long as it is held, no gateway starts in it.
+    _place: StorePlace,
 }
 
 const fn kind(store: StoreKind) -> &'static str {

@@ -6,6 +6,9 @@
 //! replicas decide alike (`gateway_core::access_token::key_states`). A key that is first seen verifies at
 //! once. Where there may be other replicas it signs only after a while, when all of them verify by it.
 //!
+//! A folder that can't be read, or holds no key any more (a volume that is not mounted), takes nothing away: the
+//! keys that were read last stay in use, and what is revoked is refused all the same.
+//!
 //! Owns: following folder and store. Not: the decision, the form of a key (`keys`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use biscuit_auth::KeyPair;
 use parking_lot::RwLock;
 use rand::rngs::OsRng;
 use tokio::runtime::Handle;
@@ -50,6 +54,15 @@ pub enum RingError {
     Other(u32),
 }
 
+/// What went wrong while keys were revoked.
+#[derive(Debug, Default)]
+pub struct RevokeFaults {
+    /// Keys of which it is unknown whether they are revoked, and why.
+    pub unrevoked: Vec<(u32, StoreError)>,
+    /// Why the folder could not be looked at afterwards. What is revoked is refused all the same.
+    pub folder: Option<RingError>,
+}
+
 /// What a ring is made of.
 #[derive(Debug)]
 pub struct RingSettings {
@@ -79,17 +92,28 @@ struct Ring {
     admin_token: RwLock<Option<SecretHash>>,
     keys: RwLock<Vec<RingKey>>,
     look: Notify,
+    /// Why what was read before stays in use, if so.
+    fault: RwLock<Option<String>>,
     /// What was found last. Held while it is looked.
-    found: Mutex<Option<Found>>,
+    found: Mutex<Found>,
 }
 
 /// What the folder and the store said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Found {
-    files: Listing,
+    folder: Option<Folder>,
     revoked: BTreeSet<u32>,
     /// When a key changes by itself.
     changes: Option<Timestamp>,
+}
+
+/// A folder that could be read.
+#[derive(Debug)]
+struct Folder {
+    files: Listing,
+    pairs: BTreeMap<u32, KeyPair>,
+    /// `None` where there is none: the one of before stays.
+    admin_token: Option<SecretHash>,
 }
 
 /// Names, lengths and times of the files in the folder.
@@ -134,7 +158,8 @@ impl KeyRing {
             handle: KeysHandle::new(first),
             keys: RwLock::default(),
             look: Notify::new(),
-            found: Mutex::new(None),
+            fault: RwLock::default(),
+            found: Mutex::default(),
         }));
         ring.refresh(Unknown::EndsTheStart).await?;
         Ok(ring)
@@ -183,27 +208,42 @@ impl KeyRing {
         self.0.keys.read().clone()
     }
 
+    /// Why the keys of before stay in use, where the folder can't be taken up as it is.
+    pub fn fault(&self) -> Option<String> {
+        self.0.fault.read().clone()
+    }
+
     /// Whether there may be other replicas.
     pub fn is_shared(&self) -> bool {
         self.0.is_shared
     }
 
-    /// Makes the next key in the folder and takes it up; its number.
+    /// Makes the next key in the folder and takes it up; its number, which no key had before.
     pub async fn make_next(&self) -> Result<u32, RingError> {
+        let Ring { records, clock, .. } = &*self.0;
+        let noted = records.last_signing_key(clock.now()).await?;
+        let revoked = self.0.revocations.revoked_signing_keys();
+        let last = revoked.last().copied().unwrap_or(0).max(noted);
         let folder = self.0.settings.folder.clone();
-        let made = on_disk(move || super::create_next(&folder, &mut OsRng)).await??;
+        let made = on_disk(move || super::create_next(&folder, last, &mut OsRng)).await??;
         self.refresh(Unknown::IsLeftOut).await?;
         Ok(made)
     }
 
-    /// Refuses all that was signed with a key, everywhere and for good.
-    pub async fn revoke(&self, number: u32) -> Result<(), RingError> {
+    /// Refuses all that was signed with these keys, everywhere and for good. Each is tried, whatever becomes
+    /// of the others.
+    pub async fn revoke(&self, numbers: &[u32]) -> RevokeFaults {
         let Ring { records, clock, .. } = &*self.0;
         let now = clock.now();
-        records
-            .revoke(&Revoked::SigningKey(number), now + FOR_GOOD, now)
-            .await?;
-        self.refresh(Unknown::IsLeftOut).await
+        let mut faults = RevokeFaults::default();
+        for number in numbers {
+            let key = Revoked::SigningKey(*number);
+            if let Err(error) = records.revoke(&key, now + FOR_GOOD, now).await {
+                faults.unrevoked.push((*number, error));
+            }
+        }
+        faults.folder = self.refresh(Unknown::IsLeftOut).await.err();
+        faults
     }
 
     /// Puts another token for the operator's commands into the folder.
@@ -214,26 +254,68 @@ impl KeyRing {
     }
 
     async fn refresh(&self, unknown: Unknown) -> Result<(), RingError> {
-        let ring = &*self.0;
-        let mut found = ring.found.lock().await;
-        let folder = ring.settings.folder.clone();
-        let files = on_disk(move || listing(&folder)).await??;
-        let revoked = ring.revocations.revoked_signing_keys();
-        let now = ring.clock.now();
-        let is_same = found.as_ref().is_some_and(|found| {
-            found.files == files
-                && found.revoked == revoked
-                && found.changes.is_none_or(|at| now < at)
-        });
-        if is_same {
-            return Ok(());
+        let mut found = self.0.found.lock().await;
+        let refreshed = self.refresh_from(&mut found, unknown).await;
+        *self.0.fault.write() = refreshed.as_ref().err().map(ToString::to_string);
+        refreshed
+    }
+
+    /// Where the folder can't be taken up, all else is: what was revoked must not sign on.
+    async fn refresh_from(&self, found: &mut Found, unknown: Unknown) -> Result<(), RingError> {
+        let (is_new, fault) = match self.read(found.folder.as_ref()).await {
+            Ok(None) => (false, None),
+            Ok(Some(folder)) => {
+                found.folder = Some(folder);
+                (true, None)
+            }
+            Err(fault) => (false, Some(fault)),
+        };
+        let revoked = self.0.revocations.revoked_signing_keys();
+        let now = self.0.clock.now();
+        let is_same =
+            !is_new && found.revoked == revoked && found.changes.is_none_or(|change| now < change);
+        if let (Some(folder), false) = (&found.folder, is_same) {
+            let taken_up = self.take_up(folder, &revoked, unknown, now).await;
+            found.revoked = revoked;
+            // What was not taken up whole is looked at again.
+            found.changes = taken_up.as_ref().map_or(Some(now), |changes| *changes);
+            taken_up?;
+        }
+        fault.map_or(Ok(()), Err)
+    }
+
+    /// The folder, if it is another than it was.
+    async fn read(&self, before: Option<&Folder>) -> Result<Option<Folder>, RingError> {
+        let path = self.0.settings.folder.clone();
+        let files = on_disk(move || listing(&path)).await??;
+        if before.is_some_and(|before| before.files == files) {
+            return Ok(None);
         }
         let admin_token = self.read_admin_token().await?;
-        let folder = ring.settings.folder.clone();
-        let mut pairs = on_disk(move || super::signing_pairs(&folder)).await??;
+        let path = self.0.settings.folder.clone();
+        let pairs = on_disk(move || super::signing_pairs(&path)).await??;
+        if pairs.is_empty() {
+            return Err(KeysError::Gone(self.0.settings.folder.clone()).into());
+        }
+        Ok(Some(Folder {
+            files,
+            pairs,
+            admin_token,
+        }))
+    }
+
+    /// Puts the keys of the folder to use; when one of them changes by itself.
+    async fn take_up(
+        &self,
+        folder: &Folder,
+        revoked: &BTreeSet<u32>,
+        unknown: Unknown,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, RingError> {
+        let ring = &*self.0;
         let mut facts = BTreeMap::new();
         let mut other = None;
-        for (number, pair) in &pairs {
+        for (number, pair) in &folder.pairs {
             let public = pair.public().to_bytes_hex();
             if !ring.records.note_signing_key(*number, &public, now).await? {
                 other = Some(*number);
@@ -258,7 +340,7 @@ impl KeyRing {
         let keys = keys.filter_map(|((number, facts), state)| {
             Some(RingKey {
                 number: *number,
-                public: pairs.get(number)?.public().to_bytes_hex(),
+                public: folder.pairs.get(number)?.public().to_bytes_hex(),
                 first_seen: facts.first_seen,
                 state: *state,
             })
@@ -266,25 +348,21 @@ impl KeyRing {
         let keys: Vec<RingKey> = keys.collect();
         tell(&ring.keys.read(), &keys);
         *ring.keys.write() = keys;
-        pairs.retain(|number, _| facts.contains_key(number));
+        let pairs = folder.pairs.iter();
+        let pairs = pairs.filter(|(number, _)| facts.contains_key(number));
+        let pairs = pairs.map(|(number, pair)| (*number, KeyPair::from(&pair.private())));
         let approvers = ring.settings.approvers.clone();
         ring.handle
-            .replace(Keys::in_states(pairs, &states).with_approvers(approvers));
-        if let Some(token) = admin_token {
-            *ring.admin_token.write() = Some(token);
+            .replace(Keys::in_states(pairs.collect(), &states).with_approvers(approvers));
+        if let Some(token) = &folder.admin_token {
+            *ring.admin_token.write() = Some(token.clone());
         }
-        *found = Some(Found {
-            files,
-            revoked,
-            changes: states.values().filter_map(|state| state.changes()).min(),
-        });
         match other {
             Some(number) => Err(RingError::Other(number)),
-            None => Ok(()),
+            None => Ok(states.values().filter_map(|state| state.changes()).min()),
         }
     }
 
-    /// `None` where there is none: the one of before stays.
     async fn read_admin_token(&self) -> Result<Option<SecretHash>, RingError> {
         let folder = self.0.settings.folder.clone();
         let read = on_disk(move || super::admin_token(&folder)).await?;

@@ -185,12 +185,42 @@ async fn a_restore_can_end_all_connections_and_keep_people_and_apps() -> Result<
     fixture.gateway.stop().await?;
     lose_everything(&fixture.gateway)?;
     restored(&fixture.gateway, &["--end-connections"]).await?;
+    let keys = fixture.gateway.folder().join("keys");
+    assert!(keys.join("tags.key").exists());
+    assert!(!keys.join("admin.token").exists(), "it is made anew");
     fixture.gateway.start_again().await?;
     assert_eq!(status(&fixture.gateway, &token).await?, 401);
     let grants = done(&fixture.gateway, &["grants", "ls", "--json"], "").await?;
     assert_eq!(grants.json()["grants"].as_array().map(Vec::len), Some(0));
     let token = client.sign_in(&fixture.owner).await?;
     assert_eq!(status(&fixture.gateway, &token).await?, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_signing_key_that_was_revoked_since_stays_revoked_whatever_becomes_of_connections()
+-> Result<()> {
+    let mut fixture = Fixture::start().await?;
+    let_age().await;
+    let (_, token) = fixture.signed_in().await?;
+    back_up(&fixture.gateway).await?;
+    done(&fixture.gateway, &["keys", "rotate", "--now"], "").await?;
+    let revoked = |listed: &CommandOutput| listed.json()["keys"][0]["state"] == "revoked";
+    for choice in ["--keep-connections", "--end-connections"] {
+        let gateway = &mut fixture.gateway;
+        gateway.stop().await?;
+        restored(gateway, &["--overwrite", choice]).await?;
+        gateway.start_again().await?;
+        let listed = done(gateway, &["keys", "ls", "--json"], "").await?;
+        assert!(revoked(&listed), "{choice}: {listed:?}");
+        assert_eq!(status(gateway, &token).await?, 401, "{choice}");
+        // Its number and that of the key after it are no other key's.
+        let made = done(gateway, &["keys", "rotate", "--json"], "")
+            .await?
+            .json();
+        let expected = if choice == "--keep-connections" { 3 } else { 4 };
+        assert_eq!(made["made"], expected, "{choice}");
+    }
     Ok(())
 }
 

@@ -165,6 +165,95 @@ async fn a_key_that_somebody_puts_into_the_folder_is_taken_up_without_a_restart(
 }
 
 #[tokio::test]
+async fn the_number_of_a_key_is_never_another_keys() -> Result<()> {
+    let mut fixture = Fixture::start().await?;
+    let gateway = &mut fixture.gateway;
+    let file = |gateway: &Gateway, number: u32| {
+        let name = format!("keys/signing-{number}.key");
+        gateway.folder().join(name)
+    };
+    for number in [2, 3] {
+        let rotated = done(gateway, &["keys", "rotate"], "").await?;
+        let made = format!("made key {number}:");
+        assert!(rotated.out.contains(&made), "{rotated:?}");
+        done(gateway, &["keys", "revoke", &number.to_string()], "").await?;
+        std::fs::remove_file(file(gateway, number))?;
+        until_keys(gateway, &[(1, "signs")]).await?;
+    }
+    gateway.restart().await?;
+    let rotated = done(gateway, &["keys", "rotate"], "").await?;
+    assert!(rotated.out.contains("made key 4:"), "{rotated:?}");
+    gateway.restart().await?;
+    until_keys(gateway, &[(1, "verifies"), (4, "signs")]).await
+}
+
+/// Such as one whose volume is not mounted.
+#[tokio::test]
+async fn a_folder_without_keys_takes_none_away_and_what_is_revoked_is_refused() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let gateway = &fixture.gateway;
+    let (client, old) = fixture.signed_in().await?;
+    for _ in 0..2 {
+        done(gateway, &["keys", "rotate"], "").await?;
+    }
+    let new = client.sign_in(&fixture.owner).await?;
+    let admin_token = token(gateway)?;
+    let (keys, away) = (gateway.folder().join("keys"), gateway.folder().join("away"));
+    std::fs::create_dir(&away)?;
+    for entry in std::fs::read_dir(&keys)? {
+        let entry = entry?;
+        std::fs::rename(entry.path(), away.join(entry.file_name()))?;
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(status(gateway, &old).await?, 200);
+    assert_eq!(status(gateway, &new).await?, 200);
+    let log = gateway.log().join("\n");
+    assert_eq!(log.matches("signing_keys_kept").count(), 1, "{log}");
+    let ready = http::get(&gateway.admin_url("/readyz")).await?;
+    assert_eq!(ready.status, 200, "{}", ready.text);
+    ensure!(
+        ready.text.contains("keys: those of before stay in use")
+            && ready.text.contains("holds no signing key any more"),
+        "{}",
+        ready.text
+    );
+    // Each of them is revoked, and what is wrong is told.
+    let bearer = format!("Bearer {admin_token}");
+    let revoke = http::client()
+        .post(gateway.admin_url("/v1/keys/revoke"))
+        .header("authorization", bearer)
+        .json(&serde_json::json!({"keys": [1, 3]}));
+    let revoked = http::send(revoke).await?;
+    assert_eq!(revoked.status, 503, "{}", revoked.text);
+    ensure!(
+        revoked.text.contains("holds no signing key any more")
+            && revoked.text.contains("key 1, 3 is revoked"),
+        "{}",
+        revoked.text
+    );
+    assert_eq!(status(gateway, &old).await?, 401);
+    assert_eq!(status(gateway, &new).await?, 401);
+    // And neither of them signs on.
+    let next = client.sign_in(&fixture.owner).await?;
+    assert_eq!(status(gateway, &next).await?, 200);
+    for entry in std::fs::read_dir(&away)? {
+        let entry = entry?;
+        std::fs::rename(entry.path(), keys.join(entry.file_name()))?;
+    }
+    until_keys(gateway, &[(1, "revoked"), (2, "signs"), (3, "revoked")]).await?;
+    assert_eq!(status(gateway, &next).await?, 200);
+    let begun = Instant::now();
+    loop {
+        let ready = http::get(&gateway.admin_url("/readyz")).await?;
+        if !ready.text.contains("keys:") {
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < Duration::from_secs(10), "{}", ready.text);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
 async fn the_token_of_the_commands_is_changed_while_the_gateway_runs() -> Result<()> {
     let fixture = Fixture::start().await?;
     let old = token(&fixture.gateway)?;

@@ -33,6 +33,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase as _};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use self::disk::Opener;
+pub use self::disk::StorePlace;
 pub use self::restore::{Connections, PresentStore, RestoreError, RestoredStore};
 use self::tables::{Batch, Snapshot};
 use self::writer::{Condition, Writer};

@@ -1,6 +1,8 @@
 //! Under which names things are kept. Owns: tables, the kinds of keys, keys, indexes. The constructors
 //! of a [`Key`] stand beside the record that it is for (`records`).
 
+mod names;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -137,6 +139,48 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
+    /// Every kind.
+    pub(crate) const ALL: [Self; 38] = [
+        Self::Client,
+        Self::User,
+        Self::Grant,
+        Self::Code,
+        Self::Session,
+        Self::FormAnswer,
+        Self::UsedAssertion,
+        Self::EndedGrant,
+        Self::LoginLock,
+        Self::ProviderLogin,
+        Self::RescueLink,
+        Self::Device,
+        Self::UserCode,
+        Self::ServiceGrant,
+        Self::Setup,
+        Self::Identity,
+        Self::Passkey,
+        Self::SigningKey,
+        Self::SigningKeySeen,
+        Self::LastUse,
+        Self::LastAddress,
+        Self::Allowed,
+        Self::EarlierTools,
+        Self::AcmeAccount,
+        Self::Certificate,
+        Self::FailedOrders,
+        Self::OrderLease,
+        Self::AcmeChallenge,
+        Self::IndexMark,
+        Self::IndexWalk,
+        Self::Account,
+        Self::AccountRenewal,
+        Self::AccountLogin,
+        Self::AccountLink,
+        Self::AccountKey,
+        Self::AccountClient,
+        Self::Sweep,
+        Self::PeerAnswer,
+    ];
+
     /// Where keys of this kind stand.
     pub const fn table(self) -> Table {
         match self {
@@ -273,11 +317,13 @@ pub struct Key {
 
 impl Key {
     pub(crate) fn new(kind: KeyKind, name: impl Into<String>) -> Self {
-        Self {
+        let key = Self {
             kind,
             name: name.into(),
             indexes: Vec::new(),
-        }
+        };
+        debug_assert_eq!(KeyKind::of(kind.table(), &key.name), Some(kind));
+        key
     }
 
     /// The same key, whose record is entered in these indexes of its table with every write.
@@ -300,7 +346,11 @@ impl Key {
             Table::Once => KeyKind::FormAnswer,
             Table::Setting => KeyKind::Setup,
         };
-        Self::new(kind, name)
+        Self {
+            kind,
+            name: name.into(),
+            indexes: Vec::new(),
+        }
     }
 
     /// What it is for.

@@ -43,6 +43,7 @@ mod peers;
 mod program;
 mod records;
 mod redis;
+mod restoring;
 mod revocation;
 mod revocation_follower;
 mod revocation_moments;
@@ -60,7 +61,9 @@ use tokio::runtime::Handle;
 pub use self::backup::{
     BackupCounts, BackupEntry, BackupHead, BackupRow, BackupValue, StoreBackup,
 };
-pub use self::embedded::{Connections, Embedded, PresentStore, RestoreError, RestoredStore};
+pub use self::embedded::{
+    Connections, Embedded, PresentStore, RestoreError, RestoredStore, StorePlace,
+};
 pub use self::epoch::StoreEpoch;
 pub use self::error::{Corrupt, OpenError, StoreError, unless_conflict};
 pub use self::index_keeper::keep_indexed;

@@ -1,7 +1,7 @@
 //! The file of the embedded store. Owns: where it is, its rights, opening it, telling a full disk
 //! from a broken one. Not: what is in it.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -20,10 +20,50 @@ const CACHE: usize = 16 * 1024 * 1024;
 
 type Open = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
 
+/// A state folder that nobody else opens a store in, whether or not there is one: the folder itself is locked,
+/// because a file that is about to be replaced can't keep anybody away from the one that follows.
+#[derive(Debug)]
+pub struct StorePlace {
+    folder: PathBuf,
+    /// Locked for as long as it is open.
+    _locked: File,
+}
+
+impl StorePlace {
+    /// Takes this folder, which must be there.
+    ///
+    /// # Errors
+    ///
+    /// Somebody has it, or it can't be read.
+    pub fn take(folder: &Path) -> Result<Self, OpenError> {
+        let fail = |cause| OpenError::Folder {
+            folder: folder.to_owned(),
+            cause,
+        };
+        let locked = File::open(folder).map_err(fail)?;
+        match locked.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(folder.to_owned())),
+            // Some file systems lock files only (NFS). There the file's own lock has to do.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            _locked: locked,
+        })
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
 /// Opens the file, as often as it takes.
 pub(super) struct Opener {
     folder: PathBuf,
     open: Open,
+    /// Held until the file is closed for good, where it was not taken by whoever opens it.
+    _place: Option<StorePlace>,
 }
 
 impl Opener {
@@ -49,8 +89,17 @@ impl Opener {
                 "others may write to the state folder {}", folder.display()
             );
         }
+        let place = StorePlace::take(folder)?;
+        Ok(Self {
+            _place: Some(place),
+            ..Self::in_place(folder)
+        })
+    }
+
+    /// For the store in a folder that is taken.
+    pub(super) fn in_place(folder: &Path) -> Self {
         let path = folder.join(FILE);
-        Ok(Self::over(folder, move || {
+        Self::over(folder, move || {
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -59,7 +108,7 @@ impl Opener {
                 .mode(0o600)
                 .open(&path)?;
             builder().create_with_backend(FileBackend::new(file)?)
-        }))
+        })
     }
 
     /// For a store that `open` opens.
@@ -70,6 +119,7 @@ impl Opener {
         Self {
             folder: folder.to_owned(),
             open: Box::new(open),
+            _place: None,
         }
     }
 

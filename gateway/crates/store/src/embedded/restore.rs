@@ -6,40 +6,44 @@
 //! - what is good for minutes and once (codes, links, logins that were begun, requests of devices) and
 //!   browser sessions are left out;
 //! - tokens that were given between the backup and now are refused ([`Revoked::Given`]);
+//! - signing keys that were revoked since stay revoked, and what was used once since stays used, as far as
+//!   the store that is replaced can be read;
 //! - whether connections that ended since stay ended, [`Connections`] says.
+//!
+//! What becomes of which record, `restoring` says.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
-use redb::{Database, Durability, ReadableDatabase as _, WriteTransaction};
+use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 
-use super::disk::{self, FILE, Opener};
+use super::disk::{self, FILE, Opener, StorePlace};
 use super::tables::{self, Batch, REVOCATIONS, STORE, Snapshot, entries};
-use crate::backup::{BackupEntry, BackupHead, BackupRow};
+use crate::backup::{BackupEntry, BackupHead, BackupRow, BackupValue};
 use crate::error::OpenError;
-use crate::key::Table;
-use crate::records::is_of_a_moment;
+use crate::key::{Key, Table};
+use crate::restoring::Restoring;
 use crate::revocation::{Revocation, Revoked};
 use gateway_core::clock::Timestamp;
 
 /// Rows in one transaction.
 const BATCH: usize = 10_000;
 
-/// A store that is there and is about to be replaced. While this is held, no gateway uses it.
+/// A store that is there and is about to be replaced.
 #[derive(Debug)]
 pub struct PresentStore {
     database: Database,
 }
 
 impl PresentStore {
-    /// The store in `folder`; `None` if there is none.
-    pub fn open(folder: &Path) -> Result<Option<Self>, OpenError> {
-        if !folder.join(FILE).exists() {
+    /// The store in this place; `None` if there is none.
+    pub fn open(place: &StorePlace) -> Result<Option<Self>, OpenError> {
+        if !place.folder().join(FILE).exists() {
             return Ok(None);
         }
-        let database = Opener::file(folder)?.open()?;
+        let database = Opener::in_place(place.folder()).open()?;
         Ok(Some(Self { database }))
     }
 
@@ -60,15 +64,35 @@ impl PresentStore {
     }
 }
 
-/// What becomes of the connections of a backup: grants, and the tokens that they gave.
+/// What becomes of the connections of a backup: grants, the tokens that they gave, and people's accounts at
+/// backends. With the store that is replaced, where there is one that can be read.
 #[derive(Debug)]
 pub enum Connections {
     /// What ended in this store, which is the one of the backup at a later time, stays ended.
     Since(PresentStore),
     /// All are as they were, those too that ended since.
-    Kept,
+    Kept(Option<PresentStore>),
     /// None is good any more.
-    Ended,
+    Ended(Option<PresentStore>),
+}
+
+impl Connections {
+    const fn replaced(&self) -> Option<&PresentStore> {
+        match self {
+            Self::Since(present) => Some(present),
+            Self::Kept(present) | Self::Ended(present) => present.as_ref(),
+        }
+    }
+
+    /// Whether the store that is replaced has something that the new one is to have, too.
+    const fn carries(&self, restoring: Restoring) -> bool {
+        match restoring {
+            Restoring::AsThen | Restoring::Nothing | Restoring::Connection => false,
+            Restoring::WithConnections => matches!(self, Self::Since(_)),
+            Restoring::Both => true,
+            Restoring::End => !matches!(self, Self::Kept(_)),
+        }
+    }
 }
 
 /// Why a backup can't be put back.
@@ -154,7 +178,7 @@ impl RestoredStore {
         Ok(())
     }
 
-    /// Ends it, durably, and gives back the store that was asked. Tokens that were given from `since` until `until` are refused until `ends`, when
+    /// Ends it, durably. Tokens that were given from `since` until `until` are refused until `ends`, when
     /// the last of them is over.
     pub fn finish(
         self,
@@ -162,11 +186,14 @@ impl RestoredStore {
         since: Timestamp,
         until: Timestamp,
         ends: Timestamp,
-    ) -> Result<Option<PresentStore>, RestoreError> {
+    ) -> Result<(), RestoreError> {
         let transaction = self.begin()?;
         let mut last = head.last_revocation;
+        if let Some(present) = self.connections.replaced() {
+            self.carry_records(present, &transaction)?;
+        }
         if let Connections::Since(present) = &self.connections {
-            last = last.max(carry_over(present, &transaction)?);
+            last = last.max(carry_revocations(present, &transaction)?);
         }
         {
             let mut store = transaction.open_table(STORE).map_err(redb::Error::from)?;
@@ -181,15 +208,17 @@ impl RestoredStore {
                     .map_err(redb::Error::from)?;
             }
         }
+        if let Connections::Kept(Some(present)) | Connections::Ended(Some(present)) =
+            &self.connections
+        {
+            self.carry_revoked_keys(present, &transaction)?;
+        }
         Batch::new(&transaction).revoke(&Revocation {
             id: Revoked::Given(since, until).to_string(),
             expires: ends,
         })?;
         transaction.commit().map_err(redb::Error::from)?;
-        match self.connections {
-            Connections::Since(present) => Ok(Some(present)),
-            Connections::Kept | Connections::Ended => Ok(None),
-        }
+        Ok(())
     }
 
     fn begin(&self) -> Result<WriteTransaction, RestoreError> {
@@ -197,39 +226,128 @@ impl RestoredStore {
     }
 
     const fn ends_all(&self) -> bool {
-        matches!(self.connections, Connections::Ended)
+        matches!(self.connections, Connections::Ended(_))
+    }
+
+    /// Whether this version knows what a row is of.
+    ///
+    /// # Errors
+    ///
+    /// It does not: its table.
+    pub fn can_take(row: &BackupRow) -> Result<(), RestoreError> {
+        match row {
+            BackupRow::Entry(entry) => table_of(entry).map(drop),
+            BackupRow::Revocation { .. } => Ok(()),
+        }
     }
 
     fn add_entry(&self, batch: &mut Batch<'_>, entry: &BackupEntry) -> Result<(), RestoreError> {
-        let mut tables = Table::ALL.into_iter();
-        let table = tables
-            .find(|table| table.name() == entry.table)
-            .ok_or_else(|| RestoreError::UnknownTable(entry.table.clone()))?;
-        if is_of_a_moment(table, &entry.key) {
-            return Ok(());
-        }
+        let table = table_of(entry)?;
         let mut entry = entry.clone();
-        if table == Table::Grant {
-            match &self.connections {
-                Connections::Kept => {}
-                Connections::Ended => return Ok(()),
-                Connections::Since(present) => {
-                    let found = present.snapshot()?.entry(table, &entry.key, self.now)?;
-                    let Some((used, expires, value)) = found else {
-                        return Ok(());
-                    };
-                    entry.used = used;
-                    entry.expires = expires;
-                    entry.value = value;
-                }
+        let found = |present: &PresentStore, entry: &BackupEntry| {
+            Ok::<_, RestoreError>(present.snapshot()?.entry(table, &entry.key, self.now)?)
+        };
+        let later = match (Restoring::of(table, &entry.key), &self.connections) {
+            (Restoring::Nothing, _) | (Restoring::Connection, Connections::Ended(_)) => {
+                return Ok(());
             }
+            (Restoring::Connection, Connections::Since(present)) => {
+                let Some(found) = found(present, &entry)? else {
+                    return Ok(());
+                };
+                Some(found)
+            }
+            (Restoring::WithConnections, Connections::Since(present)) => found(present, &entry)?,
+            _ => None,
+        };
+        if let Some((used, expires, value)) = later {
+            entry.used = used;
+            entry.expires = expires;
+            entry.value = value;
         }
         Ok(batch.put_entry(table, &entry)?)
     }
+
+    /// Adds records of the store that is replaced which the backup has not.
+    fn carry_records(
+        &self,
+        present: &PresentStore,
+        to: &WriteTransaction,
+    ) -> Result<(), RestoreError> {
+        let snapshot = present.snapshot()?;
+        let mut batch = Batch::new(to);
+        for table in Table::ALL {
+            let records = snapshot.0.open_table(entries(table));
+            let records = records.map_err(redb::Error::from)?;
+            for row in records.range::<&str>(..).map_err(redb::Error::from)? {
+                let (key, entry) = row.map_err(redb::Error::from)?;
+                let (key, (used, expires, value)) = (key.value(), entry.value());
+                let is_over = expires <= self.now.millis();
+                if is_over || !self.connections.carries(Restoring::of(table, key)) {
+                    continue;
+                }
+                if !batch.has_entry(table, key)? {
+                    let expires =
+                        (expires != tables::NEVER).then(|| Timestamp::from_millis(expires));
+                    let entry = BackupEntry {
+                        table: table.name().to_owned(),
+                        key: key.to_owned(),
+                        used,
+                        expires,
+                        indexes: snapshot.indexes_of(table, key)?,
+                        value: BackupValue::new(value),
+                    };
+                    batch.put_entry(table, &entry)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Signing keys that were revoked since stay revoked, whatever becomes of connections: somebody else may
+    /// have them. Of a store with other keys under the same numbers nothing follows.
+    fn carry_revoked_keys(
+        &self,
+        present: &PresentStore,
+        to: &WriteTransaction,
+    ) -> Result<(), RestoreError> {
+        let snapshot = present.snapshot()?;
+        let revoked = snapshot.0.open_table(REVOCATIONS);
+        let mut batch = Batch::new(to);
+        for row in revoked
+            .map_err(redb::Error::from)?
+            .range(0..)
+            .map_err(redb::Error::from)?
+        {
+            let (_, row) = row.map_err(redb::Error::from)?;
+            let (id, expires) = row.value();
+            let (Revoked::SigningKey(number), expires) =
+                (Revoked::parse(id), Timestamp::from_millis(expires))
+            else {
+                continue;
+            };
+            let noted = Key::signing_key(number);
+            let there = snapshot.value(&noted, self.now)?;
+            if expires > self.now && batch.value(&noted)? == there {
+                batch.revoke(&Revocation {
+                    id: id.to_owned(),
+                    expires,
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn table_of(entry: &BackupEntry) -> Result<Table, RestoreError> {
+    let mut tables = Table::ALL.into_iter();
+    tables
+        .find(|table| table.name() == entry.table)
+        .ok_or_else(|| RestoreError::UnknownTable(entry.table.clone()))
 }
 
 /// Takes over the revocations of the store that is replaced; the number of the last.
-fn carry_over(present: &PresentStore, to: &WriteTransaction) -> Result<u64, RestoreError> {
+fn carry_revocations(present: &PresentStore, to: &WriteTransaction) -> Result<u64, RestoreError> {
     let snapshot = present.snapshot()?;
     let table = snapshot
         .0
@@ -245,6 +363,17 @@ fn carry_over(present: &PresentStore, to: &WriteTransaction) -> Result<u64, Rest
 }
 
 impl Batch<'_> {
+    fn has_entry(&self, table: Table, key: &str) -> Result<bool, redb::Error> {
+        let records = self.transaction.open_table(entries(table))?;
+        Ok(records.get(key)?.is_some())
+    }
+
+    fn value(&self, key: &Key) -> Result<Option<Vec<u8>>, redb::Error> {
+        let records = self.transaction.open_table(entries(key.table()))?;
+        let found = records.get(key.name())?;
+        Ok(found.map(|entry| entry.value().2.to_vec()))
+    }
+
     fn put_entry(&mut self, table: Table, entry: &BackupEntry) -> Result<(), redb::Error> {
         let expires = entry.expires.map_or(tables::NEVER, Timestamp::millis);
         let value = entry.value.bytes();

@@ -2,6 +2,7 @@
 //! loses power, is full or breaks.
 
 mod disk;
+mod restore;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, Read as _};

@@ -31,9 +31,9 @@ const UNDER: &str = "account/";
 
 /// What the names begin with of the turn to renew an account, of a connection that was begun, and of the link
 /// of a call.
-pub(super) const RENEWAL_TURN: &str = "account-renewal/";
-pub(super) const BEGUN_LOGIN: &str = "account-login/";
-pub(super) const CALL_LINK: &str = "account-link/";
+const RENEWAL_TURN: &str = "account-renewal/";
+const BEGUN_LOGIN: &str = "account-login/";
+const CALL_LINK: &str = "account-link/";
 
 /// A person's account at a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -34,10 +34,10 @@ pub enum TakenDevice {
 }
 
 /// What the names of requests begin with, in the table that they share.
-pub(super) const DEVICE: &str = "device:";
+const DEVICE: &str = "device:";
 
 /// What the names of the ways to them begin with.
-pub(super) const USER_CODE: &str = "user_code:";
+const USER_CODE: &str = "user_code:";
 
 impl Record for DeviceAuthorization {}
 

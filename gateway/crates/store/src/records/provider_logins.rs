@@ -58,7 +58,7 @@ pub enum TakenLogin {
 impl Record for ProviderLogin {}
 
 /// What their names begin with, in the table that they share.
-pub(super) const LOGIN: &str = "provider/";
+const LOGIN: &str = "provider/";
 
 impl Key {
     /// Of a login, by the hash of its state.

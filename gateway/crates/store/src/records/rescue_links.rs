@@ -64,7 +64,7 @@ impl RescueLink {
 }
 
 /// What their names begin with, in the table that they share.
-pub(super) const LINK: &str = "rescue/";
+const LINK: &str = "rescue/";
 
 impl Key {
     /// Of a link, by the hash of its secret.
