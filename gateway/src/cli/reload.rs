@@ -1,11 +1,13 @@
 //! SIGHUP: the policy is read anew, with the groups and networks that it speaks of, and so is the
 //! certificate in files. Streams go on; what is wrong with the new ones leaves the old ones in force.
 //!
-//! So the closing of a terminal does not end a gateway that runs in it, where a configuration file,
-//! a policy or a certificate was given: the two can't be told apart, and ending one that serves people is worse.
+//! The closing of a terminal sends the same signal. It ends a gateway that runs in it and has nothing to read
+//! anew. One that was given a configuration file, a policy or a certificate goes on: it may serve people.
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
+use rustix::process::{Signal, getpid, kill_process};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -35,8 +37,7 @@ pub(super) struct Reloading {
     pub(super) notifier: Notifier,
 }
 
-/// Listens from now on. Without a certificate, a policy and a file in which one could come to be named,
-/// the signal ends the program.
+/// Listens from now on.
 pub(super) fn follow(runtime: &Handle, reloading: Reloading) -> anyhow::Result<()> {
     let Reloading {
         configuration,
@@ -46,14 +47,19 @@ pub(super) fn follow(runtime: &Handle, reloading: Reloading) -> anyhow::Result<(
         keys,
         notifier,
     } = reloading;
-    let has_policy = configuration.config.is_some() || policy.current().is_some();
-    if !has_policy && certificate.is_none() {
-        return Ok(());
-    }
+    let terminal = Terminal::of_process();
     let _entered = runtime.enter();
     let mut hangups = signal(SignalKind::hangup())?;
     runtime.spawn(async move {
         while hangups.recv().await.is_some() {
+            let has_policy = configuration.config.is_some() || policy.current().is_some();
+            let is_idle = !has_policy && certificate.is_none();
+            if is_idle && terminal.is_closed() {
+                log::info!(event = "terminal_closed"; "the terminal was closed, and the gateway ends with it");
+                // As if somebody had told it to.
+                let _ = kill_process(getpid(), Signal::TERM);
+                continue;
+            }
             notifier.reloading();
             keys.look_again();
             if let Some(certificate) = &certificate {
@@ -72,6 +78,24 @@ pub(super) fn follow(runtime: &Handle, reloading: Reloading) -> anyhow::Result<(
         }
     });
     Ok(())
+}
+
+/// The terminal that the gateway was started in, if it was.
+struct Terminal {
+    was_there: bool,
+}
+
+impl Terminal {
+    fn of_process() -> Self {
+        Self {
+            was_there: std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// Whether it was there, and is gone: one that hung up is none any more.
+    fn is_closed(&self) -> bool {
+        self.was_there && !std::io::stderr().is_terminal()
+    }
 }
 
 /// Puts the policy of the configuration in force, and says how that ended.
@@ -102,7 +126,7 @@ fn reload(configuration: &Configuration, policy: &PolicyHandle) -> Record {
             "policy removed".to_owned()
         }
         (false, false) => {
-            log::info!(event = "policy_absent"; "no policy is configured, so nothing was read anew");
+            log::info!(event = "policy_absent"; "no policy is configured, so there was none to read again");
             "no policy".to_owned()
         }
     };

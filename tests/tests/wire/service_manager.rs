@@ -107,6 +107,79 @@ async fn systemd_is_told_over_an_abstract_socket_too() -> Result<()> {
     tells(socket, &format!("@{name}")).await
 }
 
+/// A gateway that was given neither a file of configuration nor a policy nor a certificate, and where it is
+/// asked for its health.
+fn bare(
+    folder: &Path,
+    start: impl FnOnce(&[(String, String)]) -> Result<Program>,
+) -> Result<(Program, String)> {
+    let admin = address();
+    let environment = [
+        ("GATEWAY__LISTEN", address().to_string()),
+        ("GATEWAY__ADMIN_LISTEN", admin.to_string()),
+        ("GATEWAY__BACKEND__0__URL", "http://127.0.0.1:9".to_owned()),
+        (
+            "GATEWAY__STORE__URL",
+            format!("file:{}/state", folder.display()),
+        ),
+    ];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value));
+    Ok((start(&environment)?, format!("http://{admin}/healthz")))
+}
+
+async fn until(program: &Program, what: impl AsyncFn() -> bool) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !what().await {
+        ensure!(Instant::now() < deadline, "{}", program.last_words());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+async fn is_healthy(health: &str) -> bool {
+    let reply = http::get(health).await;
+    reply.is_ok_and(|reply| reply.status == 200)
+}
+
+#[tokio::test]
+async fn sighup_ends_no_gateway_that_has_nothing_to_read_again() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let start = |environment: &[(String, String)]| {
+        Program::start(&binary("gateway"), folder.path(), &["serve"], environment)
+    };
+    let (mut program, health) = bare(folder.path(), start)?;
+    until(&program, async || is_healthy(&health).await).await?;
+    signal(program.id().context("it ended")?, "HUP").await?;
+    let said = async || {
+        let said = program.stderr.all();
+        said.iter().any(|line| line.contains("policy_absent"))
+    };
+    until(&program, said).await?;
+    ensure!(is_healthy(&health).await, "{}", program.last_words());
+    assert_eq!(program.terminate(PATIENCE).await?, 0);
+    Ok(())
+}
+
+/// What a closed terminal leaves behind would listen for ever.
+#[tokio::test]
+async fn a_gateway_in_a_terminal_ends_with_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let command = format!("exec {} serve", binary("gateway").display());
+    let start = |environment: &[(String, String)]| {
+        let words = ["-qefc", &command, "/dev/null"];
+        Program::start(
+            Path::new("/usr/bin/script"),
+            folder.path(),
+            &words,
+            environment,
+        )
+    };
+    let (mut terminal, health) = bare(folder.path(), start)?;
+    until(&terminal, async || is_healthy(&health).await).await?;
+    terminal.kill().await?;
+    until(&terminal, async || http::get(&health).await.is_err()).await
+}
+
 /// Starts a gateway that must refuse to, and gives its exit code and what it said.
 async fn refused(variables: &[(&str, &str)], config: &str, folder: &Path) -> Result<(i32, String)> {
     let environment: Vec<_> = variables
