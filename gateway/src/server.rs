@@ -44,16 +44,35 @@ const LAST_MOMENT: u64 = 1;
 /// Tries every address once, so that one in use is a clear error instead of a panic of a thread. Those
 /// of `sockets` are open already, and the configuration has to name each of them.
 pub fn can_listen(config: &Config, sockets: &Sockets) -> anyhow::Result<()> {
-    let addresses = addresses(config);
+    missing(config, sockets)?
+        .into_iter()
+        .try_for_each(|(key, address)| try_listen(address, key).map(drop))
+}
+
+/// Listens at every address at which none of `sockets` does, from now on.
+///
+/// # Errors
+///
+/// As for [`can_listen`].
+pub fn listen_elsewhere(config: &Config, sockets: &mut Sockets) -> anyhow::Result<()> {
+    let mut opened = Vec::new();
+    for (key, address) in missing(config, sockets)? {
+        let listener = try_listen(address, key)?;
+        listener.set_nonblocking(true)?;
+        opened.push((address, listener));
+    }
+    sockets.inherit(opened);
+    Ok(())
+}
+
+/// Where the configuration listens and none of these sockets does.
+fn missing(config: &Config, sockets: &Sockets) -> anyhow::Result<Vec<(&'static str, SocketAddr)>> {
+    let mut addresses = addresses(config);
     sockets
         .check(&addresses)
         .map_err(|sentence| anyhow::anyhow!(sentence))?;
-    for (key, address) in addresses {
-        if !sockets.listens_at(address) {
-            try_listen(address, key)?;
-        }
-    }
-    Ok(())
+    addresses.retain(|(_, address)| !sockets.listens_at(*address));
+    Ok(addresses)
 }
 
 /// Where the configuration listens, each with its key.
@@ -65,9 +84,10 @@ pub fn addresses(config: &Config) -> Vec<(&'static str, SocketAddr)> {
     listen.chain(plain).chain([admin]).collect()
 }
 
-fn try_listen(address: SocketAddr, key: &str) -> anyhow::Result<()> {
-    let Err(error) = TcpListener::bind(address) else {
-        return Ok(());
+fn try_listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    let error = match TcpListener::bind(address) {
+        Ok(listener) => return Ok(listener),
+        Err(error) => error,
     };
     let remedy = match error.kind() {
         ErrorKind::AddrInUse => {

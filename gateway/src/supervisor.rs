@@ -61,15 +61,18 @@ pub async fn supervise(
     running: Option<Adoptable>,
     programs: &Programs,
     stop: watch::Receiver<bool>,
-) -> Result<tokio::task::JoinHandle<()>, String> {
+) -> Result<(), String> {
     let failed = |error| format!("`{}`: {error}", program.command.join(" "));
     let process = match running {
         Some(running) => running.go_on(),
         None => start(&program),
     };
     let process = process.map_err(failed)?;
-    let programs = programs.clone();
-    Ok(runtime.spawn(keep_running(program, process, programs, stop)))
+    programs.keep(
+        runtime,
+        keep_running(program, process, programs.clone(), stop),
+    );
+    Ok(())
 }
 
 async fn keep_running(

@@ -11,10 +11,11 @@
 //! | opens both, starts everything else; `serving` | takes no more connections, ends those it has with their next answer; asks the new process for what it needs of the store; `left` |
 //! | is the gateway; listens for the next one | ends with its last stream, at the latest after `timeouts.upgrade` |
 //!
-//! Whatever fails before `serving` ends the new process, and the old one opens again what it closed: its
-//! listeners were open all the time.
+//! Whatever fails before `serving` ends the new process. The old one makes sure of that, and opens again what it
+//! closed: its listeners were open all the time.
 //!
-//! The socket lies in a folder that its owner alone may enter, and whoever connects must be that user.
+//! The socket lies in a folder that its owner alone may enter, and whoever connects must be that user. Root may
+//! ask, and not take over: the gateway would be root's from then on.
 //! `PROTOCOL` is raised when an earlier version could not go on with what a later one says.
 
 mod new;
@@ -30,7 +31,7 @@ use gateway_store::StoreUrl;
 use gateway_store::neighbour::Question;
 
 pub use self::new::{Predecessor, serves};
-pub use self::old::Succession;
+pub use self::old::{Listening, Succession};
 
 /// Which version of this is spoken.
 const PROTOCOL: u32 = 1;

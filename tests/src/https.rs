@@ -134,6 +134,14 @@ impl HttpsConnection {
         })
     }
 
+    /// Whether the server takes one more request on it: it has not said that it closes the connection.
+    pub async fn is_open(&mut self) -> bool {
+        match &mut self.sender {
+            Sender::One(sender) => sender.ready().await.is_ok(),
+            Sender::Two(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
     /// Sends a request; its answer with a body that is still to be read.
     pub async fn begin(
         &mut self,

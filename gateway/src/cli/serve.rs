@@ -208,9 +208,13 @@ fn start(
     config: &Config,
     lane: bool,
     origin: Origin,
-    manager: ServiceManager,
+    mut manager: ServiceManager,
 ) -> anyhow::Result<()> {
-    server::can_listen(config, &manager.sockets)?;
+    match &origin {
+        // What it does not hand over is opened here, before it lets go of anything.
+        Origin::Predecessor(..) => server::listen_elsewhere(config, &mut manager.sockets)?,
+        Origin::Nothing | Origin::Tunnel(_) => server::can_listen(config, &manager.sockets)?,
+    }
     let certificate = certificate(config)?;
     let keys = keys::open(&config.keys_dir, &mut OsRng)?;
     let keys_created = keys.created;
@@ -258,6 +262,7 @@ fn start(
     let Some(app) = started.transpose()? else {
         log::info!(event = "stopped_early"; "told to end before anything was served");
         stop.send_replace(true);
+        runtime.block_on(programs.ended());
         if let Some(tunnel) = tunnel {
             runtime.block_on(tunnel.close());
         }
@@ -328,6 +333,7 @@ fn serve(
     }
     let tunnel =
         tunnel.map(|tunnel| tunnel.keep(runtime.handle(), stop.subscribe(), Arc::clone(&is_lost)));
+    let beside = programs.clone();
     let options = ServeOptions {
         lane,
         stream_probe: probe_secret,
@@ -343,7 +349,13 @@ fn serve(
     let served = server::serve(config, app, tls.as_ref(), options);
     journal.close();
     runtime.block_on(traces.finish());
+    if served.is_err() {
+        // The process before serves on, with its programs.
+        beside.give_back();
+        runtime.block_on(beside.ended());
+    }
     stop.send_replace(true);
+    runtime.block_on(beside.ended());
     if let Some(tunnel) = tunnel {
         // It is ended before the runtime that could.
         let _ = runtime.block_on(tunnel);

@@ -10,8 +10,9 @@ use crate::cli::configuration::Configuration;
 use crate::cli::exit::UNAVAILABLE;
 use crate::upgrade::{serves, socket_in};
 
-/// For the new process to serve.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// For the new process to serve: longer than the two processes wait for each other, and less than systemd
+/// waits for a reload (90 s).
+const PATIENCE: Duration = Duration::from_secs(80);
 
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -66,10 +67,16 @@ fn upgrade(socket: &std::path::Path) -> anyhow::Result<ExitCode> {
         if begun.elapsed() > PATIENCE {
             let _ = new.kill();
             let _ = new.wait();
-            anyhow::bail!(
-                "the new process did not serve within {} s; the old one serves on",
-                PATIENCE.as_secs()
-            );
+            let waited = PATIENCE.as_secs();
+            match runtime.block_on(serves(socket.to_owned())) {
+                Some(_) => anyhow::bail!(
+                    "the new process did not serve within {waited} s; the old one serves on"
+                ),
+                None => anyhow::bail!(
+                    "the new process did not serve within {waited} s, and the old one does not answer: look \
+                     whether it serves, and start it if it does not"
+                ),
+            }
         }
         std::thread::sleep(LOOK_AGAIN);
     }

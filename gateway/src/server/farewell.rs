@@ -71,7 +71,7 @@ impl Farewell {
         let beginning = self.beginning.lock().take();
         if let Some(beginning) = beginning {
             let follows = beginning.predecessor.is_some();
-            beginning.succession.listen(follows).await;
+            let listening = beginning.succession.listen(follows).await;
             if let Some(predecessor) = beginning.predecessor {
                 let process = predecessor.process();
                 if let Err(error) = predecessor.serving().await {
@@ -80,6 +80,7 @@ impl Farewell {
                 }
                 log::info!(event = "took_over", predecessor = process; "took over from process {process}");
             }
+            listening.serves();
         }
         while self.notifier.is_listened_to() && !self.front.is_open().await {
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -89,15 +90,16 @@ impl Farewell {
     }
 
     /// Until everything that is open here has ended, or a signal ends it.
-    async fn leave(&self) {
+    async fn leave(&self, told: &mut Told) {
         let running = self.drain.running();
         log::info!(event = "leaving", running = running; "another process serves; what is open here goes on");
-        self.write_down().await;
-        let mut stop = self.stop.clone();
+        let leaving = async {
+            self.write_down().await;
+            self.drain.leave(self.longest).await;
+        };
         tokio::select! {
-            () = self.drain.leave(self.longest) => {}
-            () = stop_signal() => {}
-            () = stop.made() => {}
+            () = leaving => {}
+            () = told.again() => {}
         }
     }
 }
@@ -105,10 +107,10 @@ impl Farewell {
 #[async_trait]
 impl ShutdownSignalWatch for Farewell {
     async fn recv(&self) -> ShutdownSignal {
-        let mut stop = self.stop.clone();
+        // From here on no signal is missed, whatever is done when it comes.
+        let mut told = Told::listen(self.stop.clone());
         let why = tokio::select! {
-            () = stop_signal() => Why::Told,
-            () = stop.made() => Why::Told,
+            () = told.again() => Why::Told,
             () = self.drain.taken_over() => Why::TakenOver,
             () = self.announce() => Why::NeverBegan,
         };
@@ -118,14 +120,14 @@ impl ShutdownSignalWatch for Farewell {
         }
         let running = self.drain.running();
         if why == Why::TakenOver {
-            self.leave().await;
+            self.leave(&mut told).await;
         } else {
             self.drain.announce();
             let longest = self.unready + self.grace + WRITING_DOWN + ENDING;
             self.notifier.stopping(running, longest);
             tokio::select! {
                 () = tokio::time::sleep(self.unready) => {}
-                () = stop_signal() => return ShutdownSignal::FastShutdown,
+                () = told.again() => return ShutdownSignal::FastShutdown,
             }
         }
         let running = self.drain.running();
@@ -136,16 +138,49 @@ impl ShutdownSignalWatch for Farewell {
                 self.write_down().await;
                 ShutdownSignal::GracefulTerminate
             }
-            () = stop_signal() => ShutdownSignal::FastShutdown,
+            () = told.again() => ShutdownSignal::FastShutdown,
         }
     }
 }
 
-/// Ends with the next signal from now on.
-async fn stop_signal() {
-    match StopSignals::listen() {
-        Ok(mut signals) => signals.next().await,
-        // Without handlers the signals end the process by themselves.
-        Err(_) => std::future::pending().await,
+/// Whether the process is told to end, once more each time.
+struct Told {
+    /// Without handlers the signals end the process by themselves.
+    signals: Option<StopSignals>,
+    /// What was told before there were any, once.
+    earlier: Option<StopRequest>,
+}
+
+impl Told {
+    fn listen(earlier: StopRequest) -> Self {
+        Self {
+            signals: StopSignals::listen().ok(),
+            earlier: Some(earlier),
+        }
+    }
+
+    /// Ends the next time that it is told.
+    async fn again(&mut self) {
+        let by_signal = async {
+            match &mut self.signals {
+                Some(signals) => signals.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let before = async {
+            match &mut self.earlier {
+                Some(earlier) => earlier.made().await,
+                None => std::future::pending().await,
+            }
+        };
+        let was_earlier = tokio::select! {
+            () = by_signal => false,
+            () = before => true,
+        };
+        // Both hear of the same signal: it counts once.
+        self.earlier = None;
+        if was_earlier {
+            self.signals = StopSignals::listen().ok();
+        }
     }
 }

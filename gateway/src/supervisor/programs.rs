@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::Program;
+use super::{FAREWELL, Program};
+use crate::process_file::{ProcessFile, file_of};
 
 /// What another process needs to go on with a program.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ impl Adoptable {
     pub(super) fn go_on(self) -> io::Result<Process> {
         Ok(Process(Kind::Adopted {
             id: self.id,
-            process: watched(self.process)?,
+            process: ProcessFile::new(self.process)?,
             input: self.input,
             output: Some(pipe::Receiver::from_owned_fd(self.output)?),
             errors: Some(pipe::Receiver::from_owned_fd(self.errors)?),
@@ -48,11 +49,10 @@ impl Adoptable {
     fn of(child: &Child, pipes: &Pipes) -> io::Result<Self> {
         let gone = || io::Error::from(io::ErrorKind::NotFound);
         let id = child.id().ok_or_else(gone)?;
-        let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
         let copy = |pipe: Option<&dyn AsFd>| pipe.ok_or_else(gone)?.as_fd().try_clone_to_owned();
         Ok(Self {
             id,
-            process: pidfd_open(pid.ok_or_else(gone)?, PidfdFlags::empty())?,
+            process: file_of(id)?,
             input: copy(pipes.input.as_ref().map(|pipe| pipe as &dyn AsFd))?,
             output: copy(pipes.output.as_ref().map(|pipe| pipe as &dyn AsFd))?,
             errors: copy(pipes.errors.as_ref().map(|pipe| pipe as &dyn AsFd))?,
@@ -68,12 +68,6 @@ impl Adoptable {
             errors: self.errors.try_clone()?,
         })
     }
-}
-
-#[expect(unsafe_code, reason = "a file that stands for a process is waited for")]
-fn watched(process: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the file is owned, and neither replaced nor closed while it is waited for.
-    Ok(unsafe { AsyncFd::register(process) }?)
 }
 
 #[derive(Debug)]
@@ -96,7 +90,7 @@ enum Kind {
     },
     Adopted {
         id: u32,
-        process: AsyncFd<OwnedFd>,
+        process: ProcessFile,
         input: OwnedFd,
         output: Option<pipe::Receiver>,
         errors: Option<pipe::Receiver>,
@@ -151,8 +145,7 @@ impl Process {
                 )
             }
             Kind::Adopted { process, .. } => {
-                // It can be read from once the process has ended.
-                let ended = process.readable().await.map(|_| "unknown".to_owned());
+                let ended = process.ended().await.map(|()| "unknown".to_owned());
                 ended.unwrap_or_else(|error| error.to_string())
             }
         }
@@ -169,8 +162,8 @@ impl Process {
             }
             Kind::Adopted { process, input, .. } => {
                 drop(input);
-                if timeout(patience, process.readable()).await.is_err() {
-                    let _ = pidfd_send_signal(process.get_ref(), Signal::KILL);
+                if !process.ends_within(patience).await {
+                    process.kill();
                 }
             }
         }
@@ -200,7 +193,7 @@ impl Process {
                 };
                 Ok(Adoptable {
                     id: *id,
-                    process: process.get_ref().try_clone()?,
+                    process: process.try_clone()?,
                     input: input.try_clone()?,
                     output: copy(output)?,
                     errors: copy(errors)?,
@@ -242,9 +235,19 @@ impl Released {
 /// The programs that run beside this process.
 #[derive(Clone, Debug)]
 pub struct Programs {
-    running: Arc<Mutex<BTreeMap<String, (String, Adoptable)>>>,
+    running: Arc<Mutex<BTreeMap<String, Running>>>,
     /// Those that another process goes on with, once one does.
     adopted: Arc<watch::Sender<Option<Vec<String>>>>,
+    /// Those who keep them running.
+    keepers: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    digest: String,
+    program: Adoptable,
+    /// Whether another process started it.
+    is_adopted: bool,
 }
 
 impl Default for Programs {
@@ -252,6 +255,7 @@ impl Default for Programs {
         Self {
             running: Arc::default(),
             adopted: Arc::new(watch::Sender::new(None)),
+            keepers: Arc::default(),
         }
     }
 }
@@ -264,9 +268,13 @@ impl Programs {
     /// No more files may be open.
     pub fn all(&self) -> io::Result<Vec<(String, String, Adoptable)>> {
         let running = self.running.lock();
-        let copied = running
-            .iter()
-            .map(|(name, (digest, program))| Ok((name.clone(), digest.clone(), program.copy()?)));
+        let copied = running.iter().map(|(name, running)| {
+            Ok((
+                name.clone(),
+                running.digest.clone(),
+                running.program.copy()?,
+            ))
+        });
         copied.collect()
     }
 
@@ -274,6 +282,37 @@ impl Programs {
     pub fn release(&self, adopted: &[String]) {
         self.running.lock().clear();
         self.adopted.send_replace(Some(adopted.to_vec()));
+    }
+
+    /// The process that they were adopted from goes on with those. The others end.
+    pub fn give_back(&self) {
+        let running = self.running.lock();
+        let adopted = running.iter().filter(|(_, running)| running.is_adopted);
+        let adopted: Vec<String> = adopted.map(|(name, _)| name.clone()).collect();
+        drop(running);
+        self.release(&adopted);
+    }
+
+    /// Runs what keeps a program running.
+    pub(super) fn keep(
+        &self,
+        runtime: &Handle,
+        keeping: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.keepers.lock().push(runtime.spawn(keeping));
+    }
+
+    /// Waits until all have ended that were told to, or are another process' own.
+    pub async fn ended(&self) {
+        let keepers = std::mem::take(&mut *self.keepers.lock());
+        let ended = async {
+            for keeper in keepers {
+                // One that panicked has ended, too.
+                let _ = keeper.await;
+            }
+        };
+        // They end together, and are killed after the farewell.
+        let _ = timeout(FAREWELL * 2, ended).await;
     }
 
     /// Ends once this process has left.
@@ -288,7 +327,11 @@ impl Programs {
     pub(super) fn enter(&self, program: &Program, process: &Process) -> Released {
         // One that can't be handed over is started anew by the process that takes over.
         if let Ok(adoptable) = process.to_adoptable() {
-            let entry = (program.digest(), adoptable);
+            let entry = Running {
+                digest: program.digest(),
+                program: adoptable,
+                is_adopted: process.is_adopted(),
+            };
             self.running.lock().insert(program.name.clone(), entry);
         }
         Released {

@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use super::wire::Wire;
 use super::{Hello, Me, Offer, PROTOCOL, ToNew, ToOld, VERSION, Who, identity, socket_in};
 use crate::config::Config;
+use crate::process_file::ProcessFile;
 use crate::supervisor::{Adoptable, Program};
 use gateway_store::StoreUrl;
 
@@ -21,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// For one that waits until what is under way in the store is finished.
 const CLOSING: Duration = Duration::from_secs(30);
+
+/// For a process to end of which nothing is heard any more.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// The longest line of an old process.
 const LONGEST: usize = 1024 * 1024;
@@ -33,6 +37,8 @@ pub struct Predecessor {
     listeners: BTreeMap<SocketAddr, TcpListener>,
     programs: BTreeMap<String, (String, Adoptable)>,
     adopted: Vec<String>,
+    /// The process itself, as far as it can be seen from here.
+    file: Option<ProcessFile>,
 }
 
 impl Predecessor {
@@ -49,6 +55,7 @@ impl Predecessor {
         let path = socket_in(&config.state);
         let stream = connect(&path).await?;
         let mut wire = Wire::new(stream, LONGEST);
+        let file = wire.process();
         let hello = Hello {
             upgrade: PROTOCOL,
             version: VERSION.to_owned(),
@@ -70,6 +77,7 @@ impl Predecessor {
             listeners,
             programs,
             adopted: Vec::new(),
+            file,
         })
     }
 
@@ -133,18 +141,28 @@ impl Predecessor {
             process: std::process::id(),
             adopted: std::mem::take(&mut self.adopted),
         };
-        let answer = match self.wire.send(&serving).await {
-            Ok(()) => self.wire.receive(PATIENCE).await,
-            Err(error) => Err(error),
-        };
-        match answer {
-            Ok(ToNew::Left) => Ok(()),
-            Ok(ToNew::Refused(sentence)) => bail!("the old gateway serves on: {sentence}"),
-            Ok(_) => bail!("the old gateway answers something else"),
-            Err(error) => {
+        let sent = self.wire.send(&serving).await;
+        // What it said before it closed the connection can be read all the same.
+        let answer = self.wire.receive(PATIENCE).await;
+        match (answer, sent) {
+            (Ok(ToNew::Left), Ok(())) => Ok(()),
+            (Ok(ToNew::Refused(sentence)), _) => bail!("the old gateway serves on: {sentence}"),
+            (Ok(_), _) => bail!("the old gateway answers something else"),
+            (Err(error), _) if self.is_gone().await => {
                 log::warn!(event = "predecessor_gone", cause = error.to_string().as_str(); "the old gateway ended before it handed over");
                 Ok(())
             }
+            (Err(error), _) => {
+                bail!("the old gateway runs on, and does not say that it has left: {error}")
+            }
+        }
+    }
+
+    /// Whether the process has ended. One that can't be seen from here has, where nothing comes from it.
+    async fn is_gone(&self) -> bool {
+        match &self.file {
+            Some(process) => process.ends_within(ENDING).await,
+            None => !self.wire.is_open(),
         }
     }
 }

@@ -10,35 +10,45 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::wire::Wire;
 use super::{Hello, Me, Offer, OfferedProgram, Opening, PROTOCOL, ToNew, ToOld, VERSION, identity};
 use crate::backup::held::HeldBackups;
+use crate::process_file::ProcessFile;
 use crate::service_manager::Notifier;
 use crate::supervisor::Programs;
 use gateway_proxy::{Drain, ListenSockets};
 use gateway_store::journal::{Journal, Leaving};
 use gateway_store::neighbour::{self, LONGEST, Neighbour};
-use gateway_store::{Movable, OpenError, Store, StoreUrl};
+use gateway_store::{Movable, Store, StoreUrl};
 
 /// For a line that needs no work at the other end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// From an offer until a new process takes it: it still looks whether it can serve.
-const TAKING: Duration = Duration::from_secs(60);
+const TAKING: Duration = Duration::from_secs(20);
 
 /// From when it has the store until it serves: it opens it, and starts programs.
-const SERVING: Duration = Duration::from_secs(60);
+const SERVING: Duration = Duration::from_secs(30);
 
-/// Between two tries to open a store again that a process which failed may not have let go of yet.
+/// How long a process that failed may take to end by itself.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// Between two tries to open the store again.
 const REOPEN: Duration = Duration::from_millis(100);
+
+/// How long that is tried.
+const REOPENING: Duration = Duration::from_secs(20);
 
 /// How long those are still answered that asked this process before they learned of another one.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Between two looks whether another gateway still has the socket.
 const IN_USE: Duration = Duration::from_secs(5);
+
+/// What a process ends with that can't serve (`EX_UNAVAILABLE` of sysexits.h).
+const UNAVAILABLE: i32 = 69;
 
 /// How many may ask at the same time.
 const ASKING: usize = 256;
@@ -71,26 +81,52 @@ pub struct Succession {
     pub runtime: Handle,
 }
 
+/// How far a process is in its own life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// The one before may serve on.
+    Beginning,
+    Serving,
+    /// Another one serves.
+    Left,
+}
+
 /// One that listens.
 struct Successor {
     succession: Succession,
+    standing: parking_lot::Mutex<Standing>,
     under_way: Mutex<()>,
     rebind: Notify,
 }
 
+/// A process that is asked.
+#[must_use]
+pub struct Listening(Option<Arc<Successor>>);
+
+impl Listening {
+    /// It is the one that serves, from now on.
+    pub fn serves(&self) {
+        if let Some(successor) = &self.0 {
+            *successor.standing.lock() = Standing::Serving;
+        }
+    }
+}
+
 impl Succession {
-    /// Listens for the next process from now on; `follows`: in place of one that handed over to this.
-    /// Where that can't be, the gateway serves all the same, and is not handed over.
-    pub async fn listen(self, follows: bool) {
+    /// Listens for the next process from now on; `follows`: in place of one that is about to hand over to
+    /// this. Where that can't be, the gateway serves all the same, and is not handed over.
+    pub async fn listen(self, follows: bool) -> Listening {
         if matches!(self.url, StoreUrl::Memory) {
-            return;
+            return Listening(None);
         }
         let runtime = self.runtime.clone();
         let successor = Arc::new(Successor {
             succession: self,
+            standing: parking_lot::Mutex::new(Standing::Beginning),
             under_way: Mutex::new(()),
             rebind: Notify::new(),
         });
+        let asked = Listening(Some(Arc::clone(&successor)));
         let listening = runtime.spawn(async move {
             match successor.bind(follows).await {
                 Ok(listener) => drop(tokio::spawn(successor.run(listener))),
@@ -105,10 +141,15 @@ impl Succession {
         });
         // It is over in a moment, and did not panic.
         let _ = listening.await;
+        asked
     }
 }
 
 impl Successor {
+    fn standing(&self) -> Standing {
+        *self.standing.lock()
+    }
+
     fn warn(&self, error: &io::Error) {
         let socket = self.succession.socket.display().to_string();
         log::warn!(
@@ -194,6 +235,8 @@ impl Successor {
                 let answer = neighbour::answer(question, store.as_ref(), journal).await;
                 wire.send_bytes(&answer, &[]).await
             }
+            // Whoever asks waits for one that serves.
+            Ok(Opening::Who(_)) if self.standing() != Standing::Serving => Ok(()),
             Ok(Opening::Who(_)) => {
                 let process = std::process::id();
                 wire.send(&Me { process }).await
@@ -211,8 +254,32 @@ impl Successor {
     }
 
     /// Why this can't be handed over to whoever says so.
-    fn refusal(&self, hello: &Hello) -> Option<String> {
+    fn refusal(&self, wire: &Wire, hello: &Hello) -> Option<String> {
         let here = identity(&self.succession.url);
+        if !wire.is_same_user() {
+            let user = rustix::process::geteuid().as_raw();
+            return Some(format!(
+                "the new process runs as another user, and would go on as that one: run this as the user of the \
+                 running gateway, whose number is {user} (systemctl reload cupcake-gateway, or \
+                 setpriv --reuid {user} --regid GROUP --clear-groups gateway upgrade …)"
+            ));
+        }
+        match self.standing() {
+            Standing::Serving => {}
+            Standing::Beginning => {
+                return Some("it is just taking over itself: ask again".to_owned());
+            }
+            Standing::Left => {
+                return Some("another process has taken over from it: ask that one".to_owned());
+            }
+        }
+        if std::process::id() == 1 {
+            return Some(
+                "it is the first process of its container, which ends with it: restart the container, or run \
+                 replicas"
+                    .to_owned(),
+            );
+        }
         if hello.upgrade != PROTOCOL {
             return Some(format!(
                 "it is version {VERSION} and hands over in the way {PROTOCOL}, and version {} takes over in the \
@@ -232,12 +299,13 @@ impl Successor {
     }
 
     async fn hand_over(&self, mut wire: Wire, hello: &Hello) {
-        if let Some(sentence) = self.refusal(hello) {
+        let is_alone = self.under_way.try_lock();
+        if let Some(sentence) = self.refusal(&wire, hello) {
             log::warn!(event = "upgrade_refused", version = hello.version.as_str(); "{sentence}");
             let _ = wire.send(&ToNew::Refused(sentence)).await;
             return;
         }
-        let Ok(_alone) = self.under_way.try_lock() else {
+        let Ok(_alone) = is_alone else {
             let sentence = "another process is just taking over".to_owned();
             let _ = wire.send(&ToNew::Refused(sentence)).await;
             return;
@@ -255,9 +323,16 @@ impl Successor {
                 return;
             }
         };
+        let process = wire.process();
         let served = async {
             wire.send(&ToNew::Given).await?;
-            wire.receive(SERVING).await
+            let serving = wire.receive(SERVING).await?;
+            // One that has given up would leave nobody.
+            if wire.is_open() {
+                Ok(serving)
+            } else {
+                Err(io::Error::from(io::ErrorKind::UnexpectedEof))
+            }
         };
         match served.await {
             Ok(ToOld::Serving { process, adopted }) => {
@@ -273,7 +348,7 @@ impl Successor {
                 // It ends when it hears that, or nothing more.
                 let sentence = "this process did not hear in time that the new one serves";
                 let _ = wire.send(&ToNew::Refused(sentence.to_owned())).await;
-                drop(wire);
+                await_end(wire, process).await;
                 self.open_again(leaving).await;
                 log::error!(event = "upgrade_failed", cause = cause.as_str(), hint = "its own output says why"; "the new process did not come to serve; this one serves on");
             }
@@ -340,6 +415,7 @@ impl Successor {
     /// Another process serves from now on.
     fn leave(&self, process: u32, adopted: &[String], leaving: Leaving) {
         let succession = &self.succession;
+        *self.standing.lock() = Standing::Left;
         succession.drain.take_no_more();
         succession.sockets.clear();
         let neighbour = Neighbour::at(succession.socket.clone());
@@ -351,29 +427,45 @@ impl Successor {
         succession.notifier.main_process(process);
     }
 
-    /// Goes on as before.
+    /// Goes on as before. Without its store it would refuse everybody: it ends, so that it is started anew.
     async fn open_again(&self, leaving: Leaving) {
         let succession = &self.succession;
         self.rebind.notify_one();
         if let Some(movable) = &succession.movable {
-            let mut told = false;
+            let begun = Instant::now();
             loop {
                 let (url, runtime) = (succession.url.clone(), succession.runtime.clone());
                 let opened =
                     tokio::task::spawn_blocking(move || gateway_store::open(&url, &runtime)).await;
-                match opened {
+                let error = match opened {
                     Ok(Ok(store)) => break movable.open(store),
-                    Ok(Err(OpenError::InUse(_))) => {}
-                    Ok(Err(error)) if !told => {
-                        told = true;
-                        log::error!(event = "store_away", cause = error.to_string().as_str(); "the store can't be opened again; it is tried on");
-                    }
-                    _ => {}
+                    Ok(Err(error)) => error.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                if begun.elapsed() > REOPENING {
+                    log::error!(event = "store_away", cause = error.as_str(); "the store can't be opened again after an upgrade that failed; this process ends, to be started anew");
+                    log::logger().flush();
+                    std::process::exit(UNAVAILABLE);
                 }
                 sleep(REOPEN).await;
             }
         }
         drop(leaving);
+    }
+}
+
+/// Waits until a process that failed has ended, which may have the store and the audit log open. One that does
+/// not is killed.
+async fn await_end(mut wire: Wire, process: Option<ProcessFile>) {
+    let Some(process) = process else {
+        // It can't be seen from here. What it holds is locked.
+        let _ = wire.closes_within(ENDING).await;
+        return;
+    };
+    if !process.ends_within(ENDING).await {
+        log::warn!(event = "upgrade_killed"; "the new process failed, and does not end: it is killed");
+        process.kill();
+        let _ = process.ends_within(ENDING).await;
     }
 }
 

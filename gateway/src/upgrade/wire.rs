@@ -5,15 +5,18 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+
+use crate::process_file::ProcessFile;
 
 /// More files than a message may have (SCM_MAX_FD is 253).
 const MOST_FILES: usize = 250;
@@ -46,6 +49,42 @@ impl Wire {
         let own = rustix::process::geteuid().as_raw();
         let peer = self.stream.peer_cred().map(|peer| peer.uid());
         peer.is_ok_and(|peer| peer == own || peer == 0)
+    }
+
+    /// Whether it is the user that this process runs as, and nobody else: whoever takes over goes on as
+    /// that user.
+    pub(super) fn is_same_user(&self) -> bool {
+        let own = rustix::process::geteuid().as_raw();
+        self.stream.peer_cred().is_ok_and(|peer| peer.uid() == own)
+    }
+
+    /// The process at the other end, as far as it can be seen from here.
+    pub(super) fn process(&self) -> Option<ProcessFile> {
+        let id = self.stream.peer_cred().ok()?.pid()?;
+        ProcessFile::open(u32::try_from(id).ok()?).ok()
+    }
+
+    /// Whether the other end may still say something.
+    pub(super) fn is_open(&self) -> bool {
+        let mut byte = [0];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match recv(&self.stream, &mut byte, flags) {
+            Ok((read, _)) => read > 0,
+            Err(error) => error == Errno::AGAIN,
+        }
+    }
+
+    /// Waits until it says nothing more, for so long.
+    pub(super) async fn closes_within(&mut self, patience: Duration) -> bool {
+        let closed = async {
+            loop {
+                if let Err(error) = self.line().await {
+                    return error.kind() == io::ErrorKind::UnexpectedEof
+                        || error.kind() == io::ErrorKind::ConnectionReset;
+                }
+            }
+        };
+        timeout(patience, closed).await.unwrap_or(false)
     }
 
     pub(super) async fn send(&mut self, message: &impl Serialize) -> io::Result<()> {
@@ -157,7 +196,7 @@ mod tests {
     async fn files_go_with_their_line() {
         let (one, other) = UnixStream::pair().unwrap();
         let (mut one, mut other) = (Wire::new(one, 1 << 20), Wire::new(other, 1 << 20));
-        assert!(one.is_ours());
+        assert!(one.is_ours() && one.is_same_user() && one.is_open());
         let (mut reads, writes) = std::io::pipe().unwrap();
         let long = "x".repeat(300_000);
         let files = [writes.as_fd()];
@@ -176,6 +215,10 @@ mod tests {
         let mut text = String::new();
         reads.read_to_string(&mut text).unwrap();
         assert_eq!(text, "through another process");
+        assert!(one.is_open());
+        drop(other);
+        assert!(!one.is_open());
+        assert!(one.closes_within(Duration::from_secs(10)).await);
     }
 
     #[tokio::test]

@@ -39,7 +39,7 @@ const PER_ADDRESS: &str = "gateway_limit_reached_total{limit=\"limits.connection
 /// A gateway with a certificate in files.
 pub(crate) struct Secured {
     pub(crate) gateway: Gateway,
-    backend: Recorder,
+    pub(crate) backend: Recorder,
     plain: u16,
     files: TempDir,
     certificates: Certificates,
@@ -112,7 +112,7 @@ pub(crate) fn headers(bearer: &str) -> [(&str, &str); 4] {
 }
 
 /// Reads an open stream until these words have come.
-async fn reads(stream: &mut Incoming, words: &str) -> Result<()> {
+pub(crate) async fn reads(stream: &mut Incoming, words: &str) -> Result<()> {
     let mut read = String::new();
     let reading = async {
         while !read.contains(words) {
@@ -126,7 +126,10 @@ async fn reads(stream: &mut Incoming, words: &str) -> Result<()> {
         .context("nothing came")?
 }
 
-async fn open_stream(connection: &mut HttpsConnection, bearer: &str) -> Result<Incoming> {
+pub(crate) async fn open_stream(
+    connection: &mut HttpsConnection,
+    bearer: &str,
+) -> Result<Incoming> {
     let response = connection
         .begin(
             "GET",

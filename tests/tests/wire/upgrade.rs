@@ -2,6 +2,8 @@
 //! cut, and what was taken back stays taken back in the process that left, too.
 
 mod failed;
+mod scripted;
+mod secured;
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -122,7 +123,7 @@ impl Neighbour {
         };
         let begun = Instant::now();
         let mut stream = loop {
-            match UnixStream::connect(&self.0) {
+            match connect(&self.0) {
                 Err(error) if is_missing(&error) && begun.elapsed() < MISSING => {
                     std::thread::sleep(PAUSE);
                 }
@@ -141,6 +142,17 @@ impl Neighbour {
             )),
         }
     }
+}
+
+/// Connects, or says at once that nobody can be reached: a plain connect(2) waits for ever where so many wait
+/// already that no more may, and the process that should take them has stopped.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// Whether nobody is there at this moment.
@@ -171,4 +183,30 @@ fn line(message: &impl Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(message).expect("texts, numbers and lists of them");
     line.push(b'\n');
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_neighbour_that_takes_no_connections_is_given_up() {
+        let folder = std::env::temp_dir().join(format!("gateway-neighbour-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("socket");
+        let _listener = UnixListener::bind(&path).unwrap();
+        // As many wait as may.
+        let mut waiting = Vec::new();
+        while let Ok(stream) = connect(&path) {
+            waiting.push(stream);
+        }
+        let (tell, told) = std::sync::mpsc::channel();
+        let neighbour = Neighbour::at(path);
+        std::thread::spawn(move || tell.send(neighbour.enter(LogName::Calls, &[], false)));
+        let entered = told.recv_timeout(MISSING * 4);
+        assert!(entered.expect("it waits for ever").is_err());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

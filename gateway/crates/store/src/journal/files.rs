@@ -1,7 +1,7 @@
 //! The files of the log: the one that is appended to, and those that were rotated away, numbered
 //! upwards. What a crash left is mended when the file is opened.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -63,6 +63,7 @@ impl CurrentFile {
             .create(true)
             .mode(0o600)
             .open(path)?;
+        lock(&file)?;
         sync_folder(path)?;
         let end = end(&mut file)?;
         let metadata = file.metadata()?;
@@ -113,6 +114,18 @@ impl CurrentFile {
         let (current, _) = Self::open(&self.path)?;
         *self = current;
         Ok(())
+    }
+}
+
+/// Keeps the file to this process for as long as it has it open: two writers would break the chain.
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another gateway writes to it: each needs a file of its own",
+        )),
+        // Some file systems have no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 

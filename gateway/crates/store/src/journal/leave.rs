@@ -74,6 +74,10 @@ impl Journal {
             LogName::Access => &shared.access,
             LogName::Calls => &shared.calls,
         };
+        // Whoever brings none asks whether some would be taken.
+        if records.is_empty() && pen.is_failing() {
+            return Err(Unwritable);
+        }
         let last = records.len().saturating_sub(1);
         let mut waiting = None;
         for (at, record) in records.into_iter().enumerate() {

@@ -314,6 +314,8 @@ async fn a_log_without_its_writer_is_not_ready_before_anything_was_entered() {
     let settings = settings(&folder);
     for on_failure in [OnFailure::Refuse, OnFailure::Continue] {
         let settings = Settings {
+            // The writer of the one before goes on.
+            file: folder.join(format!("{on_failure:?}.jsonl")),
             on_failure,
             ..settings.clone()
         };
@@ -415,4 +417,65 @@ async fn a_log_that_moves_loses_nothing_and_one_chain_goes_on() {
     ] {
         assert_eq!(count(&lines, event), 1, "{event}: {lines:#?}");
     }
+}
+
+#[tokio::test]
+async fn a_log_that_moved_is_entered_again_once_its_new_process_answers() {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+
+    let folder = folder("away");
+    let settings = settings(&folder);
+    let old = Journal::open(&settings, &tags(), Clock).unwrap();
+    let journal = old.clone();
+    let leaving = tokio::task::spawn_blocking(move || journal.leave().unwrap());
+    let leaving = leaving.await.unwrap();
+    let socket = folder.join("socket");
+    leaving.moved(&crate::neighbour::Neighbour::at(socket.clone()));
+    // Nobody is there, for longer than is waited for.
+    let lost = old.append_durable(Record::new(Event::Token)).await;
+    assert_eq!(lost, Err(Unwritable));
+    assert_eq!(old.ready(), Err(Unwritable));
+
+    let new = Journal::open(&settings, &tags(), Clock).unwrap();
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let serving = new.clone();
+    tokio::spawn(async move {
+        let store = crate::memory::Memory::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let (mut stream, mut line) = (BufReader::new(stream), String::new());
+            stream.read_line(&mut line).await.unwrap();
+            let question = serde_json::from_str(&line).unwrap();
+            let answer = crate::neighbour::answer(question, &store, &serving).await;
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    let begun = std::time::Instant::now();
+    while old.ready().is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it stays lost");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    old.append_durable(Record::new(Event::Revocation))
+        .await
+        .unwrap();
+    let closing = new.clone();
+    tokio::task::spawn_blocking(move || closing.close())
+        .await
+        .unwrap();
+    let lines = verified(&settings);
+    assert_eq!(count(&lines, "\"revocation\""), 1, "{lines:#?}");
+    assert_eq!(count(&lines, "1 records could not be written"), 1);
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[test]
+fn a_log_has_one_writer() {
+    let folder = folder("one-writer");
+    let settings = settings(&folder);
+    let first = Journal::open(&settings, &tags(), Clock).unwrap();
+    let refused = Journal::open(&settings, &tags(), Clock).unwrap_err();
+    let sentence = refused.to_string();
+    assert!(sentence.contains("another gateway writes"), "{sentence}");
+    first.close();
+    Journal::open(&settings, &tags(), Clock).unwrap();
+    let _ = fs::remove_dir_all(folder);
 }

@@ -100,6 +100,8 @@ impl Writer {
             match self.turn(entries) {
                 None => {}
                 Some(Closed::End(told)) => {
+                    // Whoever hears of it may open the file.
+                    self.log = None;
                     let _ = told.send(());
                     return;
                 }
@@ -131,7 +133,9 @@ impl Writer {
             let age = log.current.age(self.clock.now().to_system_time());
             patience = patience.min(most.saturating_sub(age));
         }
-        if self.log.is_none() && self.neighbour.is_none() {
+        let is_elsewhere = self.neighbour.is_some();
+        let is_failing = self.state.failing.load(Ordering::Relaxed);
+        if (is_elsewhere && is_failing) || (!is_elsewhere && self.log.is_none()) {
             patience = self.retry.saturating_duration_since(Instant::now());
         }
         if let Some(since) = self.unsynced {
@@ -180,15 +184,27 @@ impl Writer {
         close
     }
 
-    /// Has records written by the process that has the file.
+    /// Has records written by the process that has the file. After a failure it is asked again every second,
+    /// whether or not there is something to write: until it answers nobody enters anything.
     fn send(&self, to: &Neighbour, records: &[EncodedRecord], durable: bool) -> io::Result<()> {
-        if records.is_empty() {
+        let is_failing = self.state.failing.load(Ordering::Relaxed);
+        if !is_failing && records.is_empty() {
             return Ok(());
         }
-        to.enter(self.name, records, durable)?;
-        if self.state.failing.swap(false, Ordering::Relaxed) {
-            log::info!(event = "audit_written_again"; "the audit log takes records again");
+        if is_failing && Instant::now() < self.retry {
+            return Err(just_failed());
         }
+        if !is_failing {
+            return to.enter(self.name, records, durable);
+        }
+        let missing = self.state.missing.swap(0, Ordering::Relaxed);
+        let mut all: Vec<EncodedRecord> = lost(missing).into_iter().collect();
+        all.extend_from_slice(records);
+        to.enter(self.name, &all, durable).inspect_err(|_| {
+            self.state.missing.fetch_add(missing, Ordering::Relaxed);
+        })?;
+        self.state.failing.store(false, Ordering::Relaxed);
+        log::info!(event = "audit_written_again", missing = missing; "the audit log takes records again");
         Ok(())
     }
 
@@ -197,7 +213,7 @@ impl Writer {
             return Ok(());
         }
         if Instant::now() < self.retry {
-            return Err(io::Error::other("the last attempt failed just now"));
+            return Err(just_failed());
         }
         let missing = self.state.missing.swap(0, Ordering::Relaxed);
         self.reopen(missing).inspect_err(|_| {
@@ -320,16 +336,8 @@ impl Writer {
             }
         };
         let mut log = Log { current, chain };
-        let lost = (missing > 0).then(|| format!("{missing} records could not be written"));
         let mut records = vec![encoded(Event::Opened)];
-        records.extend(mended.into_iter().chain(lost).map(|detail| {
-            let recovered = Record {
-                outcome: Outcome::Failed,
-                detail: Some(detail),
-                ..Record::new(Event::Recovered)
-            };
-            recovered.encode()
-        }));
+        records.extend(mended.map(recovered).into_iter().chain(lost(missing)));
         let now = self.clock.now();
         let mut lines = Vec::new();
         for record in &records {
@@ -362,4 +370,23 @@ impl Writer {
 fn encoded(event: Event) -> EncodedRecord {
     let record: Record = Record::new(event);
     record.encode()
+}
+
+/// The record of what was lost or mended.
+fn recovered(detail: String) -> EncodedRecord {
+    let recovered: Record = Record {
+        outcome: Outcome::Failed,
+        detail: Some(detail),
+        ..Record::new(Event::Recovered)
+    };
+    recovered.encode()
+}
+
+/// That so many records are missing, if any are.
+fn lost(missing: u64) -> Option<EncodedRecord> {
+    (missing > 0).then(|| recovered(format!("{missing} records could not be written")))
+}
+
+fn just_failed() -> io::Error {
+    io::Error::other("the last attempt failed just now")
 }
