@@ -2,7 +2,7 @@
 //! configuration of `conf/haproxy.cfg`.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -275,7 +275,10 @@ impl Translating {
     }
 
     async fn ask(&self, origin: &str, session: &str) -> Result<http::Reply> {
-        let look = call(1, "look", &json!({}));
+        // No id twice in a session, as MCP wants it: the end of the call before may still be under way.
+        static IDS: AtomicU64 = AtomicU64::new(10);
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        let look = call(id, "look", &json!({}));
         let request = post(&format!("{origin}/mcp"), &self.token, &look);
         let request = request.header("Host", &self.host);
         http::send(request.header("Mcp-Session-Id", session)).await
