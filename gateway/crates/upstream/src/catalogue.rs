@@ -13,22 +13,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 use parking_lot::Mutex;
 use rand::rngs::OsRng;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
-use super::account::{Account, AccountSource, NoAccount};
+use super::account::{Account, AccountSource};
 use super::backend::{Backend, IdentityHeaders};
 use super::catalogue_error::CatalogueError;
 use super::connection::Connections;
-use super::question::{Asking, Question, account_of};
+use super::question::{Asking, Question, account_beside, identity_of};
 use super::tool::ToolListing;
 use super::tool_cache::{AGEING, BELIEVED, CachedState, Caller, ToolCache};
 use gateway_core::account::AccountId;
 use gateway_core::grants::{PinKey, ToolState};
-use gateway_core::reason::Reason;
 use mcp_protocol::tool_definition::Labels;
 
 /// How old what is there at this moment may be.
@@ -171,7 +170,7 @@ impl Catalogue {
     ) -> Result<Option<Arc<ToolListing>>, CatalogueError> {
         let backend = self.backend(name)?;
         let asked = async {
-            let account = self.account_beside(backend, user).await?;
+            let account = account_beside(backend, self.accounts.clone(), user).await?;
             let key = key(backend, user, account.as_ref());
             let last = self.asking.lock().get(&key).cloned();
             if let Some(answer) = last.and_then(|asking| asking.for_page()) {
@@ -354,7 +353,7 @@ impl Catalogue {
     ) -> Result<Arc<ToolListing>, CatalogueError> {
         let backend = self.backend(name)?;
         let asked = async {
-            let account = self.account_beside(backend, user).await?;
+            let account = account_beside(backend, self.accounts.clone(), user).await?;
             let account_id = account.as_ref().map(|account| account.id());
             let caller = user.map(|user| Caller {
                 user,
@@ -367,25 +366,6 @@ impl Catalogue {
         };
         let asked = timeout(patience, asked).await;
         asked.unwrap_or(Err(CatalogueError::TooSlow(patience)))
-    }
-
-    /// The account with which a person asks. It is looked for beside whoever waits: a renewal that has
-    /// begun goes on.
-    async fn account_beside(
-        &self,
-        backend: &Arc<Backend>,
-        user: Option<&str>,
-    ) -> Result<Option<Arc<Account>>, CatalogueError> {
-        let (Some(user), Some(_)) = (user, &backend.account) else {
-            return Ok(None);
-        };
-        let (backend, accounts) = (Arc::clone(backend), self.accounts.clone());
-        let user = user.to_owned();
-        let looking =
-            tokio::spawn(async move { account_of(&backend, accounts.as_deref(), &user).await });
-        looking.await.unwrap_or_else(|error| {
-            Err(NoAccount::Unavailable(Reason::Internal, error.to_string()).into())
-        })
     }
 
     /// The question that is under way, or else a new one.
@@ -430,21 +410,10 @@ impl Catalogue {
             connections: Arc::clone(&self.connections),
             known: Arc::clone(&self.known),
             accounts: self.accounts.clone(),
-            identity: self.identity_of(backend, user),
+            identity: identity_of(&self.identity, backend, user),
             user: user.map(str::to_owned),
             pins: self.pins.clone(),
         }
-    }
-
-    /// What says who asks. A server on stdin and stdout can't be told.
-    fn identity_of(
-        &self,
-        backend: &Backend,
-        user: Option<&str>,
-    ) -> Option<(HeaderName, HeaderValue)> {
-        let user = user.filter(|_| !backend.is_on_stdio)?;
-        let value = HeaderValue::from_bytes(user.as_bytes()).ok()?;
-        Some((self.identity.user.clone(), value))
     }
 }
 

@@ -10,13 +10,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::account::{Account, AccountSource, NoAccount};
-use super::backend::Backend;
+use super::backend::{Backend, IdentityHeaders};
 use super::catalogue_error::CatalogueError;
 use super::client::McpClient;
 use super::connection::{Connections, Failure};
 use super::tool::ToolListing;
 use super::tool_cache::{BELIEVED, ToolCache};
 use gateway_core::grants::PinKey;
+use gateway_core::reason::Reason;
 
 /// How long it is remembered that a backend did not answer a page that goes on waiting.
 const FAILED: Duration = Duration::from_secs(5);
@@ -192,4 +193,33 @@ pub(super) async fn account_of(
             Err(NoAccount::not_connected("accounts at backends are not known here").into())
         }
     }
+}
+
+/// The account with which a person asks. It is looked for beside whoever waits: a renewal that has begun
+/// goes on.
+pub(super) async fn account_beside(
+    backend: &Arc<Backend>,
+    accounts: Option<Arc<dyn AccountSource>>,
+    user: Option<&str>,
+) -> Result<Option<Arc<Account>>, CatalogueError> {
+    let (Some(user), Some(_)) = (user, &backend.account) else {
+        return Ok(None);
+    };
+    let (backend, user) = (Arc::clone(backend), user.to_owned());
+    let looking =
+        tokio::spawn(async move { account_of(&backend, accounts.as_deref(), &user).await });
+    looking.await.unwrap_or_else(|error| {
+        Err(NoAccount::Unavailable(Reason::Internal, error.to_string()).into())
+    })
+}
+
+/// What says who asks. A server on stdin and stdout can't be told.
+pub(super) fn identity_of(
+    identity: &IdentityHeaders,
+    backend: &Backend,
+    user: Option<&str>,
+) -> Option<(HeaderName, HeaderValue)> {
+    let user = user.filter(|_| !backend.is_on_stdio)?;
+    let value = HeaderValue::from_bytes(user.as_bytes()).ok()?;
+    Some((identity.user.clone(), value))
 }

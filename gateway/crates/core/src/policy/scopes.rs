@@ -8,8 +8,14 @@
 //! Owns: what a request is granted, what an operation needs, whether a token's scope covers it. Not:
 //! what a scope is on the wire (`protocol::scope`), which tools the user chose (`grants`).
 
+mod faults;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+pub use self::faults::ScopeFault;
+
+use self::faults::{closure, faults};
 
 use crate::protocol::scope::{MCP, NarrowError, OFFLINE_ACCESS, Scope, ScopeMalformed};
 
@@ -153,26 +159,6 @@ pub enum Coverage {
     Never,
 }
 
-/// Why scopes can't stand together.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ScopeFault {
-    /// One includes another that is not there.
-    #[error("includes `{1}`, which is no scope")]
-    UnknownInclude(String, String),
-    /// One includes itself, maybe through others.
-    #[error("includes itself through `{1}`")]
-    Cycle(String, String),
-}
-
-impl ScopeFault {
-    /// The scope whose `includes` is wrong.
-    pub fn scope(&self) -> &str {
-        match self {
-            Self::UnknownInclude(scope, _) | Self::Cycle(scope, _) => scope,
-        }
-    }
-}
-
 /// The scopes of every backend.
 #[derive(Clone, Debug, Default)]
 pub struct ScopeTable {
@@ -225,39 +211,6 @@ impl ScopeTable {
     pub fn advertised(&self, refresh: bool) -> Scope {
         advertised(self.supported(), refresh)
     }
-}
-
-fn faults(rules: &[ScopeRule]) -> Vec<ScopeFault> {
-    let by_name: BTreeMap<&str, &ScopeRule> = rules
-        .iter()
-        .map(|rule| (rule.name.as_str(), rule))
-        .collect();
-    let mut faults = Vec::new();
-    for rule in rules {
-        for include in &rule.includes {
-            if !by_name.contains_key(include.as_str()) {
-                let fault = ScopeFault::UnknownInclude(rule.name.clone(), include.clone());
-                faults.push(fault);
-            } else if closure(&by_name, include).contains(rule.name.as_str()) {
-                faults.push(ScopeFault::Cycle(rule.name.clone(), include.clone()));
-            }
-        }
-    }
-    faults
-}
-
-/// A scope and all that it includes.
-fn closure<'a>(rules: &BTreeMap<&'a str, &'a ScopeRule>, name: &'a str) -> BTreeSet<&'a str> {
-    let mut found = BTreeSet::new();
-    let mut open = vec![name];
-    while let Some(name) = open.pop() {
-        if let Some(rule) = rules.get(name)
-            && found.insert(rule.name.as_str())
-        {
-            open.extend(rule.includes.iter().map(String::as_str));
-        }
-    }
-    found
 }
 
 fn advertised(supported: Scope, refresh: bool) -> Scope {
