@@ -39,6 +39,7 @@ mod id;
 pub mod jsonrpc;
 pub mod lenient;
 pub mod media_type;
+pub mod members;
 mod message;
 pub mod meta;
 mod object;
