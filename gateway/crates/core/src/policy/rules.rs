@@ -314,6 +314,7 @@ impl Rules {
         }
         let key = Remembered {
             token,
+            backend: around.backend,
             general,
             message: asked.message,
             method: asked.method,

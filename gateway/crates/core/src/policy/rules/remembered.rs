@@ -15,6 +15,8 @@ pub(super) const LONGEST_REMEMBERED: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Remembered<T> {
     pub(super) token: T,
+    /// The backend: one token may be for several.
+    pub(super) backend: T,
     /// Whether it is about calls of a tool in general.
     pub(super) general: bool,
     pub(super) message: Message,
@@ -30,6 +32,7 @@ impl Remembered<&str> {
     pub(super) fn into_owned(self) -> Remembered<String> {
         Remembered {
             token: self.token.to_owned(),
+            backend: self.backend.to_owned(),
             method: self.method.to_owned(),
             name: self.name.map(str::to_owned),
             protocol_version: self.protocol_version.map(str::to_owned),
@@ -46,6 +49,7 @@ impl Equivalent<Remembered<String>> for Remembered<&str> {
     fn equivalent(&self, kept: &Remembered<String>) -> bool {
         let kept = Remembered {
             token: kept.token.as_str(),
+            backend: &kept.backend,
             method: &kept.method,
             name: kept.name.as_deref(),
             protocol_version: kept.protocol_version.as_deref(),

@@ -353,6 +353,16 @@ fn decisions_are_remembered_only_where_nothing_else_could_change_them() {
     };
     assert!(!steady.judge_for("another", &bob, &asked("a")).is_allowed());
     assert_eq!(steady.remembered.len(), 4);
+    // One token may be for several backends.
+    let here = rules("allow if backend(\"notes\");");
+    let moved = Surroundings {
+        backend: "elsewhere",
+        ..around()
+    };
+    assert!(here.judge_for("t", &around(), &asked("a")).is_allowed());
+    assert!(!here.judge_for("t", &moved, &asked("a")).is_allowed());
+    assert!(here.may_call("t", &around(), &asked("a")));
+    assert!(!here.may_call("t", &moved, &asked("a")));
     let timed = rules("allow if hour(12);");
     let later = Surroundings {
         now: Timestamp::from_secs(NOON.secs() + 3600),
