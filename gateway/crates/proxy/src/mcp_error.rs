@@ -131,7 +131,11 @@ impl RefusedCall {
                     meta["mcp/www_authenticate"] = json!([challenge]);
                 }
                 let content = json!([{"type": "text", "text": words}]);
-                let result = json!({"content": content, "isError": true, "_meta": meta});
+                let mut result = json!({"content": content, "isError": true, "_meta": meta});
+                if self.is_stateless {
+                    // Clients of 2026-07-28 take no result without it.
+                    result["resultType"] = json!("complete");
+                }
                 return Some(json!({"jsonrpc": "2.0", "id": id, "result": result}));
             }
             if let Some(result) = self.empty_list(call) {
@@ -189,6 +193,21 @@ mod tests {
             is_batch,
             is_stateless: false,
             delivery: Delivery::Response,
+        }
+    }
+
+    #[test]
+    fn a_refused_call_of_2026_07_28_says_that_its_result_is_complete() {
+        let refusal = Refusal::Tool("erase".to_owned(), NotAllowed::Never);
+        let asked = call("tools/call", Some("erase"), Some(Id::number(7)));
+        for is_stateless in [false, true] {
+            let refused = RefusedCall {
+                is_stateless,
+                ..refused(refusal.clone(), std::slice::from_ref(&asked), false)
+            };
+            let answer = refused.answer("no", None, "r").unwrap();
+            let expected = is_stateless.then_some("complete");
+            assert_eq!(answer["result"]["resultType"].as_str(), expected);
         }
     }
 
