@@ -29,6 +29,7 @@ mod tokens;
 mod traces;
 mod units;
 mod values;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

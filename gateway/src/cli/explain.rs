@@ -2,10 +2,11 @@
 //! code decides as in a running gateway; nothing is sent to a backend but the question which tools
 //! it has.
 //!
-//! Owns: the arguments, and what is printed. Not: gathering what a decision needs (`case`), JSON of
-//! arguments (`message`).
+//! Owns: the arguments, and what is printed. Not: gathering what a decision needs (`case`), which of several
+//! backends decides (`member`), JSON of arguments (`message`).
 
 mod case;
+mod member;
 mod message;
 
 use std::net::IpAddr;

@@ -140,11 +140,15 @@ fn remedy(backend: &Backend) -> String {
     if backend.is_on_stdio {
         return "try its command by itself".to_owned();
     }
+    if backend.whole.is_some() {
+        return "see what is said of its members".to_owned();
+    }
     let (host, path) = (&backend.host, &backend.mcp_path);
     let place = match &backend.address {
         Address::Tcp { tls: false, .. } => format!("http://{host}{path}"),
         Address::Tcp { tls: true, .. } => format!("https://{host}{path}"),
         Address::Unix(socket) => format!("{path} of unix:{}", socket.display()),
+        Address::Within => path.clone(),
     };
     format!("check that an MCP server runs at {place} (`url` and `mcp_path`)")
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -11,7 +12,7 @@ use url::Url;
 use crate::config::reader::Reader;
 use crate::config::settings::{SecretList, SecretPairs, SecretText, Words, settings};
 use crate::config::stdio::{self, Bridge};
-use crate::config::{accounts, units, values};
+use crate::config::{accounts, units, values, whole};
 use gateway_core::account::settings::AccountSettings;
 use gateway_core::protocol::published::PublishedFolder;
 use gateway_core::protocol::resource::Mount;
@@ -46,6 +47,17 @@ settings! {
         path: String = "/", values::text;
         /// Where it is: `http://host:port`, `https://…` or `unix:/path`.
         url: Option<String>, values::text;
+        /// Instead of a url: other backends, by name, that are offered together here. Their tools and
+        /// prompts are called by their names with the member's before them.
+        pub(super) members: Vec<String>, values::text;
+        /// What stands between a member's name and a tool's: `notes_search`.
+        pub(super) separator: String = "_", values::text;
+        /// How long a list of several backends waits for each of them. Whoever takes longer is left out,
+        /// until it answers.
+        pub(super) list_timeout: Duration = "5s", units::duration;
+        /// Above so many tools several backends offer two tools in place of all: `search_tools`, which finds
+        /// them, and `call_tool`, which calls one. Default: all are listed, however many.
+        pub(super) compact: Option<usize>, values::at_least_one;
         /// The path of its Streamable HTTP endpoint.
         mcp_path: String = "/mcp", values::url_path;
         /// The path of its legacy SSE stream.
@@ -118,7 +130,7 @@ pub(super) fn backends(reader: &mut Reader<'_>, state: &Path) -> Vec<ConfiguredB
         reader.wrong("backend", "is missing: the gateway stands in front of at least one. Name your configuration with --config FILE, write a [[backend]] with a url or stdio into it, or give --backend URL or -- COMMAND");
     }
     let is_only = tables.len() == 1;
-    let backends: Vec<_> = tables
+    let mut backends: Vec<_> = tables
         .iter()
         .filter_map(|table| backend(reader, table, is_only, state))
         .collect();
@@ -135,6 +147,7 @@ pub(super) fn backends(reader: &mut Reader<'_>, state: &Path) -> Vec<ConfiguredB
             reader.wrong("backend", &sentence);
         }
     }
+    whole::join(reader, &mut backends);
     backends
 }
 
@@ -172,8 +185,21 @@ fn backend(
         check_header(reader, &at("account.header"), account, &headers, &keys);
     }
     let bridge_name = name.as_deref().unwrap_or_default();
-    let reached = Reached::from_keys(reader, table, &keys, bridge_name, state)?;
+    let whole = if whole::is_one(reader, table) {
+        Some(whole::whole(reader, table, &keys)?)
+    } else {
+        None
+    };
+    let reached = match &whole {
+        Some(_) => Reached::within(),
+        None => Reached::from_keys(reader, table, &keys, bridge_name, state)?,
+    };
     let is_on_stdio = reached.is_on_stdio;
+    // The members are asked in what they speak; all together are asked in the latest.
+    let families = match &whole {
+        Some(_) => RevisionFamilies::NONE.and(RevisionFamily::Stateless),
+        None => keys.eras.iter().copied().collect(),
+    };
     Some(ConfiguredBackend {
         backend: Backend {
             mount: Mount {
@@ -193,6 +219,7 @@ fn backend(
             is_on_stdio,
             starts_with_us: !reached.command.is_empty(),
             pages: keys.pages,
+            whole: whole.map(Arc::new),
             account: account.as_ref().map(|account| AccountUse {
                 header: account.header.name().clone(),
                 is_optional: account.optional,
@@ -201,7 +228,7 @@ fn backend(
         account,
         command: reached.command,
         environment: reached.environment,
-        families: keys.eras.iter().copied().collect(),
+        families,
         // A server that is started for its clients is to serve each of them at the first attempt.
         answer_discover: keys.answer_discover.unwrap_or(is_on_stdio),
         introspection,
@@ -218,6 +245,17 @@ struct Reached {
 }
 
 impl Reached {
+    /// What has no address of its own.
+    fn within() -> Self {
+        Self {
+            address: Address::Within,
+            host: "localhost".to_owned(),
+            command: Vec::new(),
+            environment: Vec::new(),
+            is_on_stdio: false,
+        }
+    }
+
     /// By its URL, or through a bridge; `None` with a problem noted.
     fn from_keys(
         reader: &mut Reader<'_>,

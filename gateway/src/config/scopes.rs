@@ -30,6 +30,10 @@ settings! {
 }
 
 pub(super) fn scopes(reader: &mut Reader<'_>, backends: &[ConfiguredBackend]) -> ScopeTable {
+    let with_members = backends.iter().map(|configured| {
+        let backend = &configured.backend;
+        (backend.mount.name.as_str(), backend.members())
+    });
     let backends: Vec<&str> = backends
         .iter()
         .map(|configured| configured.backend.mount.name.as_str())
@@ -43,7 +47,7 @@ pub(super) fn scopes(reader: &mut Reader<'_>, backends: &[ConfiguredBackend]) ->
         // What is wrong with one has been said; another may include it.
         return ScopeTable::default();
     }
-    match ScopeTable::new(&rules, backends) {
+    match ScopeTable::with_members(&rules, with_members) {
         Ok(table) => table,
         Err(faults) => {
             for fault in faults {

@@ -11,4 +11,5 @@ mod organisation;
 mod own_accounts;
 mod pages;
 mod sdks;
+mod several;
 mod through_provider;

@@ -74,6 +74,7 @@ mod secret_rotation;
 mod service_manager;
 mod services;
 mod setup;
+mod several;
 mod signing_keys;
 mod sse;
 mod starting;

@@ -18,7 +18,7 @@ mod scopes;
 pub use self::confirmed_token::{
     AccessToken, Audience, RevocationStatus, TokenRejection, VIEW_LIFETIME,
 };
-pub use self::decide::{Delegation, Permit, Refused, decide, needs_approval};
+pub use self::decide::{Delegation, Permit, Refused, decide, let_members_decide, needs_approval};
 pub use self::handle::PolicyHandle;
 pub use self::input::{DecisionInput, Question, SUBSCRIBE};
 pub use self::refusal::Refusal;
@@ -26,5 +26,7 @@ pub use self::scopes::{
     Coverage, Operation, Pattern, ScopeFault, ScopeRule, ScopeTable, ScopedTools, Scopes,
 };
 
+#[cfg(test)]
+mod members_tests;
 #[cfg(test)]
 mod tests;

@@ -101,26 +101,45 @@ pub(super) fn person(session: &BrowserSession) -> Person<'_> {
     }
 }
 
-/// The page that stands before the consent page, where the person has no account there that can be used.
+/// The page that stands before the consent page, where the person has no account there that can be used; of
+/// several backends that are offered together, at the first of them.
 pub(super) async fn before_consent(
     server: &AuthorizationServer,
     request: &Request,
     session: &BrowserSession,
     asked: &AuthorizationRequest,
 ) -> Option<Response> {
-    let backend = &asked.mount().name;
-    if !is_connected_by_people(server, backend) {
-        return None;
+    let name = &asked.mount().name;
+    let members = server.catalogue.members(name).iter();
+    let mut backend = None;
+    for one in members.chain([name]) {
+        if wants_connecting(server, one, session).await {
+            backend = Some(one);
+            break;
+        }
     }
-    match server.accounts.credential(backend, person(session)).await {
-        // Connected; or a fault, which a page can't mend: the consent page says what is not known.
-        Ok(Some(_)) => return None,
-        Err(error) if !error.is_for_person() => return None,
-        Ok(None) | Err(_) => {}
-    }
+    let backend = backend?;
     let goal = ConnectGoal::Authorize(asked.raw_query().to_owned());
     let shown = show(server, request, session, backend, &goal, None).await;
     Some(shown.unwrap_or_else(|refused| refused.page(server, request)))
+}
+
+/// Whether a backend is called with accounts that people connect, and this person has none there that can be
+/// used.
+async fn wants_connecting(
+    server: &AuthorizationServer,
+    backend: &str,
+    session: &BrowserSession,
+) -> bool {
+    if !is_connected_by_people(server, backend) {
+        return false;
+    }
+    match server.accounts.credential(backend, person(session)).await {
+        // Connected; or a fault, which a page can't mend: the consent page says what is not known.
+        Ok(Some(_)) => false,
+        Err(error) => error.is_for_person(),
+        Ok(None) => true,
+    }
 }
 
 /// `GET /connect/NAME`.

@@ -114,6 +114,7 @@ async fn confirm(
     let audience = Audience {
         resource: &mount.resource(&server.settings.issuer),
         backend: &mount.name,
+        members: server.catalogue.members(&mount.name),
         scopes: server.settings.scopes.at(&mount.name),
     };
     let token = AccessToken::confirm(Arc::new(token), audience, status, now)?;

@@ -15,7 +15,6 @@ use http::{HeaderValue, Method};
 
 use super::account_doubt;
 use super::audit::AdmissionEvent;
-use super::challenge::Challenge;
 use super::client_names::Names;
 use super::confirmation::LastToken;
 use super::context::RequestContext;
@@ -35,11 +34,12 @@ use super::tasks::{TaskOwner, Tasks};
 use super::watchdog::RequestWatchdog;
 use super::{policy_input, tool_states, trace};
 use gateway_accounts::AccountError;
+use gateway_core::access_token::FailedCheck;
 use gateway_core::clock::Clock;
 use gateway_core::grants::personal::PersonalToken;
 use gateway_core::policy::rules::{RequestedAction, Rules};
 use gateway_core::policy::{
-    self, AccessToken, DecisionInput, Permit, Question, Refused, SUBSCRIBE, TokenRejection,
+    self, AccessToken, DecisionInput, Permit, Question, Refusal, Refused, SUBSCRIBE, TokenRejection,
 };
 use gateway_core::reason::Reason;
 use gateway_upstream::{Account, Catalogue};
@@ -63,6 +63,8 @@ pub(super) struct Admitted {
     pub(super) mirrored_name: Option<HeaderValue>,
     /// Whether the answer is a stream that waits for events, rather than that of a call.
     pub(super) waits_for_events: bool,
+    /// Whether it is a part of one for several backends together.
+    pub(super) is_part: bool,
     /// The account at the backend that it is made with, where people call it with their own.
     pub(super) account: Option<Arc<Account>>,
     /// Whether the client has declared that it opens addresses for its person; only known where it may
@@ -93,10 +95,15 @@ pub(super) async fn confirm(
             Err(error) => TokenRejection::Unknown(error.reason()).into(),
         });
     }
-    let confirmation = &state.confirmation;
-    let token = confirmation
-        .confirm(head.headers, route.mounted, state.clock.now(), last)
-        .await?;
+    let token = match &context.part_of {
+        Some(part_of) => part_of.token.clone(),
+        None => {
+            let confirmation = &state.confirmation;
+            let confirming =
+                confirmation.confirm(head.headers, route.mounted, state.clock.now(), last);
+            confirming.await?
+        }
+    };
     context.belongs_to(token.claims());
     // Whoever has no token learns where to get one, from wherever it asks.
     if let Origin::Foreign(origin) = origin(head.headers, &state.settings) {
@@ -137,6 +144,7 @@ pub(super) async fn confirm(
         lifetime,
         account,
         may_wait: true,
+        is_part: context.part_of.is_some(),
     })
 }
 
@@ -176,7 +184,25 @@ pub(super) async fn admit(
         ))
         .await);
     }
+    if context
+        .part_of
+        .as_ref()
+        .is_some_and(|part_of| !part_of.is_left)
+    {
+        let refusal = Refusal::Narrowed(FailedCheck("backend"));
+        return refuse(state, context, confirmed, Refused { refusal, calls });
+    }
     let waits_for_events = head.method == Method::GET || calls.iter().any(Call::listens);
+    if confirmed.route.mounted.backend.whole.is_some() {
+        let permit = policy::let_members_decide(confirmed.token.clone(), calls);
+        let body = confirmed.request.bytes().map_or(0, Bytes::len);
+        let (route, admissions) = (confirmed.route.route(), &state.admissions);
+        admissions.allow(context, route, permit.calls(), body, begun);
+        return Ok(Admitted {
+            waits_for_events,
+            ..confirmed.admitted(permit)
+        });
+    }
     let decision = decide(&state.catalogue, state.clock, context, &confirmed, calls);
     match decision.await {
         Ok(permit) => {
@@ -215,6 +241,8 @@ pub(super) struct ConfirmedRequest {
     destination: Destination,
     /// The operator's policy, as it stood when the token was confirmed.
     rules: Option<Arc<Rules>>,
+    /// Whether it is a part of one for several backends together.
+    is_part: bool,
     /// The account at the backend that it is made with; or why it can't be made with one.
     account: Result<Option<Arc<Account>>, AccountError>,
     /// Whether its person may be waited for, who has said to connect an account.
@@ -247,6 +275,7 @@ impl ConfirmedRequest {
             request: self.request,
             mirrored_name: None,
             waits_for_events: false,
+            is_part: self.is_part,
             account: self.account.ok().flatten(),
             opens_urls: false,
             refused: None,
@@ -317,6 +346,10 @@ async fn read_calls(
     let is_stateless = request.is_stateless;
     let body = request.read_body(head, body, keep)?;
     let mut calls = body.calls();
+    if route.mounted.backend.whole.is_some() {
+        // Each member has names of its own.
+        return Ok((calls, None));
+    }
     let names = names(&state.sessions, destination, token, route.route());
     names.restore(body, &mut calls);
     if let [call] = calls.as_mut_slice()
@@ -415,7 +448,7 @@ fn deliver(
 ) -> Rejection {
     if call.delivery == Delivery::NoStream {
         let route = request.route.route();
-        let challenge = Challenge::new(&state.settings.issuer, route, &context.scope);
+        let challenge = context.challenge(&state.settings.issuer, route);
         let rejection = Rejection::Refused(Box::new(call.clone()));
         let answer = rejection.answer().within_mcp(Some(&challenge), &context.id);
         let holder = Holder::new(&request.token, &route.mounted.backend.mount);

@@ -16,8 +16,9 @@ const TOKENS: usize = 16_384;
 /// Mints tokens for backends, and remembers them.
 pub(super) struct BackendTokens {
     keys: KeysHandle,
-    /// By the last revocation id of the token that it stands for.
-    minted: Cache<String, Arc<BackendToken>>,
+    /// By the last revocation id of the token that it stands for, and the backend: one token may be for
+    /// several together.
+    minted: Cache<(String, String), Arc<BackendToken>>,
 }
 
 impl BackendTokens {
@@ -43,11 +44,12 @@ impl BackendTokens {
         let Some(id) = token.ids().last() else {
             return Err(Rejection::Unspeakable);
         };
+        let key = (id.clone(), mounted.backend.mount.name.clone());
         let keys = self.keys.current();
         if keys.active_id().is_none() {
             return Err(Rejection::NoSigningKey);
         }
-        if let Some(backend_token) = self.minted.get(id)
+        if let Some(backend_token) = self.minted.get(&key)
             && !backend_token.is_stale(token, &keys, now)
         {
             return Ok(Some(backend_token));
@@ -56,7 +58,7 @@ impl BackendTokens {
             access_token::mint_backend_token(token, &mounted.backend.mount.name, &keys, now)
                 .map_err(|_| Rejection::Unspeakable)?;
         let backend_token = Arc::new(backend_token);
-        self.minted.insert(id.clone(), Arc::clone(&backend_token));
+        self.minted.insert(key, Arc::clone(&backend_token));
         Ok(Some(backend_token))
     }
 }

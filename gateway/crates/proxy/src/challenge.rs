@@ -30,4 +30,13 @@ impl Challenge {
             scope: mounted.scopes.to_ask_for(&Scope::parse(scope)),
         }
     }
+
+    /// The same for a request that is a part of one to the endpoint at this path.
+    pub(super) fn at(self, issuer: &Issuer, path: &str) -> Self {
+        let path = format!("/.well-known/oauth-protected-resource{path}");
+        Self {
+            resource_metadata: issuer.join(&path),
+            ..self
+        }
+    }
 }

@@ -85,6 +85,7 @@ use rand::rngs::OsRng;
 
 pub(super) use self::plan::{TranslationPlan, family};
 pub(super) use self::translator::Translator;
+pub(super) use self::upstream_client::{LARGEST, Reader};
 
 use self::downstream::Downstream;
 use self::plan::UpstreamProtocol;

@@ -82,6 +82,7 @@ impl TokenConfirmation {
         let audience = Audience {
             resource: &mounted.resource,
             backend: &mounted.backend.mount.name,
+            members: mounted.backend.members(),
             scopes: &mounted.scopes,
         };
         let amended = self.revocations.amended(&token.claims().grant);

@@ -7,17 +7,22 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Version};
 
+use super::challenge::Challenge;
 use super::cors::{Origin, origin};
 use super::drain::Running;
 use super::in_flight::{Budget, Hold};
 use super::request::RequestHead;
+use super::routes::BackendRoute;
 use super::settings::Settings;
 use gateway_core::access_token::Claims;
 use gateway_core::account::AccountId;
 use gateway_core::audit::Sent;
+use gateway_core::policy::AccessToken;
+use gateway_core::protocol::resource::Issuer;
 use gateway_core::reason::Reason;
 use gateway_metrics::{Ended, ExchangeMeter};
 use gateway_traces::{Ending, Propagated, RequestTrace, Traces};
+use gateway_upstream::{Backend, Visitor};
 use mcp_protocol::calls::Call;
 
 /// What is known about a request for the log.
@@ -50,7 +55,22 @@ pub(super) struct RequestContext {
     pub(super) exchange: Option<ExchangeMeter>,
     /// What is noted for its spans, where requests are traced.
     pub(super) trace: Option<Box<RequestTrace>>,
+    /// What it is a part of, where several backends are asked together.
+    pub(super) part_of: Option<Box<PartOf>>,
     _running: Running,
+}
+
+/// A request for several backends that are offered together, as a request for one of them knows it.
+#[derive(Debug)]
+pub(super) struct PartOf {
+    /// In whose name, as that member takes it.
+    pub(super) token: AccessToken,
+    /// Whether its holders left that member of all together.
+    pub(super) is_left: bool,
+    /// Where the client is.
+    pub(super) peer: Option<IpAddr>,
+    /// The path of the endpoint that was asked.
+    pub(super) path: String,
 }
 
 impl RequestContext {
@@ -74,6 +94,7 @@ impl RequestContext {
             confirming: Duration::ZERO,
             exchange: None,
             trace: None,
+            part_of: None,
             _running: running,
         }
     }
@@ -113,6 +134,11 @@ impl RequestContext {
             Origin::Allowed(origin) => Some(origin),
             Origin::Absent | Origin::Foreign(_) => None,
         };
+        if let Some(part_of) = &self.part_of {
+            // In which revision the client speaks was said with it.
+            self.peer = part_of.peer;
+            return;
+        }
         self.peer = Some(head.address(&settings.trusted_proxies));
         self.protocol_version = head.protocol_version();
     }
@@ -198,6 +224,26 @@ impl RequestContext {
                 status: Some(status),
                 is_fault,
             });
+        }
+    }
+
+    /// On whose behalf it goes on to several backends together; `None` for one that is a server of its own.
+    pub(super) fn caller(&self, backend: &Backend, token: &AccessToken) -> Option<Visitor> {
+        backend.whole.as_ref().map(|_| Visitor {
+            token: token.clone(),
+            peer: self.peer,
+            request_id: self.id.clone(),
+            protocol_version: self.protocol_version.clone(),
+        })
+    }
+
+    /// What a challenge for it refers to, where `route` refuses it: for a part of a request to several backends
+    /// together, their endpoint.
+    pub(super) fn challenge(&self, issuer: &Issuer, route: BackendRoute<'_>) -> Challenge {
+        let challenge = Challenge::new(issuer, route, &self.scope);
+        match &self.part_of {
+            Some(part_of) => challenge.at(issuer, &part_of.path),
+            None => challenge,
         }
     }
 

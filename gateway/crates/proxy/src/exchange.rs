@@ -250,6 +250,9 @@ fn answer_headers(
 ) -> HeaderMap {
     let bound = bound_session(sessions, upstream, mounted, admitted);
     let mut headers = response_head::headers(upstream, shape, bound);
+    if let (Some(_), Some(challenge)) = (&mounted.backend.whole, upstream.get(WWW_AUTHENTICATE)) {
+        headers.insert(WWW_AUTHENTICATE, challenge.clone());
+    }
     if let Some(origin) = &context.allowed_origin {
         allow_reading(&mut headers, origin);
     }
@@ -368,6 +371,7 @@ async fn reach_once(
             trace: trace.as_ref(),
         })
     };
+    let caller = context.caller(backend, permit.token());
     let request = Request {
         target: &admitted.target,
         body: admitted.request.bytes().cloned(),
@@ -375,6 +379,7 @@ async fn reach_once(
         pooling: Pooling::Reuse,
         is_repeatable: permit.is_read_only(),
         follows_redirect: true,
+        caller: caller.as_ref(),
         deadline: Some(backend.response_timeout),
     };
     let reached = state.connections.request(backend, request, head).await;
@@ -448,6 +453,10 @@ async fn whole_list(
 /// client to log in where there is no login. A 403 or 421 without a challenge is about the call
 /// or the Host; it goes on, and a line in the log names the likely cause.
 fn refuse_unusable(head: UpstreamAnswer<'_>, mounted: &MountedBackend) -> Result<(), Rejection> {
+    if mounted.backend.whole.is_some() {
+        // What was refused at a member is refused by the gateway itself.
+        return Ok(());
+    }
     let challenges = head.headers.contains_key(WWW_AUTHENTICATE);
     match head.status.as_u16() {
         401 | 407 => Err(Rejection::UpstreamRefusedUs),

@@ -80,6 +80,8 @@ mod trace;
 mod transport;
 mod upstream_head;
 mod watchdog;
+mod whole;
+mod wholes;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -131,8 +133,10 @@ impl Proxy {
             state: ProxyState::new(settings, dependencies),
             translator: Translator::default(),
         };
+        let service = Arc::new(service);
+        whole::answer_for_members(&service);
         Self {
-            service: Arc::new(service),
+            service,
             connection_limits: Arc::new(connection_limits),
         }
     }

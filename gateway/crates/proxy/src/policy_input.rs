@@ -103,6 +103,9 @@ impl StandingContext {
 
     /// Whether something that runs no tool is allowed now.
     pub(super) fn decide(&self, call: Call) -> Result<Permit, Refused> {
+        if self.backend.whole.is_some() {
+            return Ok(policy::let_members_decide(self.token.clone(), vec![call]));
+        }
         let (rules, nothing) = (self.policy.current(), BTreeSet::new());
         let now = self.clock.now();
         let around = DecisionContext {
@@ -137,6 +140,10 @@ pub(super) fn cuts_lists(
     token: &AccessToken,
     mounted: &MountedBackend,
 ) -> bool {
+    // Each member's was cut already.
+    if mounted.backend.whole.is_some() {
+        return false;
+    }
     token.is_restricted()
         || policy.current().is_some()
         || doubled(catalogue, token, mounted).is_some()

@@ -14,7 +14,6 @@ use tokio::time::timeout;
 
 use super::admission::{self, Admitted};
 use super::audit::AdmissionEvent;
-use super::challenge::Challenge;
 use super::compat::{self, TranslationPlan, Translator};
 use super::confirmation::LastToken;
 use super::context::RequestContext;
@@ -92,7 +91,8 @@ impl Service {
         }
     }
 
-    async fn serve_backend(
+    /// Answers a request for a backend.
+    pub(super) async fn serve_backend(
         &self,
         session: &mut ServerSession,
         context: &mut RequestContext,
@@ -339,7 +339,7 @@ impl<'a> RefusedRequest<'a> {
         route: Option<BackendRoute<'_>>,
     ) -> Response {
         let issuer = &state.settings.issuer;
-        let challenge = route.map(|route| Challenge::new(issuer, route, &context.scope));
+        let challenge = route.map(|route| context.challenge(issuer, route));
         let mut response = rejection.answer().response(challenge.as_ref(), &context.id);
         // Not what was asked of pages that know a person by a cookie.
         if route.is_some() || *rejection == Rejection::NotFound {
@@ -365,7 +365,7 @@ impl<'a> RefusedRequest<'a> {
             status,
             method: self.method,
             target: self.target,
-            peer: self.peer,
+            peer: context.peer.unwrap_or(self.peer),
         };
         // It is refused already, whether or not the audit log can be written.
         let now = state.clock.now();

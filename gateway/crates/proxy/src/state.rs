@@ -19,6 +19,7 @@ use super::stream_probe::StreamProbe;
 use super::streams::Streams;
 use super::tasks::Tasks;
 use super::tool_list_filter::FilterDependencies;
+use super::wholes::Wholes;
 use gateway_core::access_token::KeysHandle;
 use gateway_core::clock::Clock;
 use gateway_core::policy::{AccessToken, PolicyHandle};
@@ -79,6 +80,7 @@ pub(super) struct ProxyState {
     pub(super) legacy_outboxes: Arc<LegacyOutboxes>,
     pub(super) tasks: Tasks,
     pub(super) known_lists: KnownLists,
+    pub(super) wholes: Wholes,
     pub(super) budget: Arc<Budget>,
     /// Requests that the lane has taken.
     pub(super) lane_requests: Counter,
@@ -124,6 +126,7 @@ impl ProxyState {
             legacy_outboxes: Arc::default(),
             tasks: Tasks::default(),
             known_lists: KnownLists::default(),
+            wholes: Wholes::default(),
             budget: Arc::new(Budget::new(
                 settings.in_flight,
                 settings.request_body,

@@ -29,7 +29,7 @@ pub(super) fn asks(
         name: mounted.backend.mount.name.clone(),
         address: match &mounted.backend.address {
             Address::Tcp { host, port, .. } => Some((host.clone(), *port)),
-            Address::Unix(_) => None,
+            Address::Unix(_) | Address::Within => None,
         },
     };
     // An answer of the client's has no method.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -9,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 use super::account::{Account, AccountUse};
 use gateway_core::protocol::published::PublishedFolder;
 use gateway_core::protocol::resource::Mount;
+use mcp_protocol::members::Members;
 
 /// How a backend is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,19 @@ pub enum Address {
     },
     /// A unix socket.
     Unix(PathBuf),
+    /// Nowhere: it is other backends together, which are asked within this process.
+    Within,
+}
+
+/// Other backends that are offered together under one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// Which, in order, and what their tools are called.
+    pub members: Members,
+    /// How long a list waits for each of them.
+    pub list_timeout: Duration,
+    /// Above so many tools a search for them is offered in place of all of them.
+    pub compact: Option<usize>,
 }
 
 /// One backend, as configured.
@@ -60,6 +75,8 @@ pub struct Backend {
     pub starts_with_us: bool,
     /// The folder of its pages that people may open on the gateway's own origin.
     pub pages: Option<PublishedFolder>,
+    /// The backends that it is together, if it is no server of its own.
+    pub whole: Option<Arc<Whole>>,
 }
 
 /// The very first start of a server on stdio may take so many times as long as any other: it may have to
@@ -86,6 +103,12 @@ impl Backend {
     pub fn account_line(&self, account: Option<&Account>) -> Option<(HeaderName, HeaderValue)> {
         let (how, account) = (self.account.as_ref()?, account?);
         Some((how.header.clone(), account.value()))
+    }
+
+    /// The names of the backends that it is together; none for a server of its own.
+    pub fn members(&self) -> &[String] {
+        let whole = self.whole.as_deref();
+        whole.map_or(&[], |whole| whole.members.names())
     }
 
     /// Its origin as a URL, for resolving what it calls its own paths.

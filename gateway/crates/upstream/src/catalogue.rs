@@ -169,6 +169,18 @@ impl Catalogue {
         user: Option<&str>,
     ) -> Result<Option<Arc<ToolListing>>, CatalogueError> {
         let backend = self.backend(name)?;
+        if let Some(whole) = &backend.whole {
+            return self.whole_for_page(name, whole, user).await;
+        }
+        self.one_for_page(backend, user).await
+    }
+
+    /// The same of a backend that is a server of its own.
+    pub(super) async fn one_for_page(
+        &self,
+        backend: &Arc<Backend>,
+        user: Option<&str>,
+    ) -> Result<Option<Arc<ToolListing>>, CatalogueError> {
         let asked = async {
             let account = account_beside(backend, self.accounts.clone(), user).await?;
             let key = key(backend, user, account.as_ref());
@@ -186,6 +198,15 @@ impl Catalogue {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// How long the backend `name` has been asked for what it offers to a person, and has not answered.
+    pub(super) fn asked_for(&self, name: &str, user: Option<&str>) -> Option<Duration> {
+        let asking = self.asking.lock();
+        let pending = asking.iter().filter(|((backend, person, _), asking)| {
+            backend == name && person.as_deref() == user && asking.now().is_none()
+        });
+        pending.map(|(_, asking)| asking.begun.elapsed()).max()
     }
 
     /// What the backend `name` offers in the name of an account that is nobody's yet: `value` is all of the
@@ -214,7 +235,9 @@ impl Catalogue {
         &self,
         backend: &Arc<Backend>,
     ) -> Result<Option<Arc<ToolListing>>, CatalogueError> {
-        let asked = if backend.wants_account() {
+        let asked = if self.asks_who_calls(backend) {
+            Ok(None)
+        } else if backend.wants_account() {
             self.question(backend, None, None)
                 .ask(None)
                 .await
@@ -234,8 +257,11 @@ impl Catalogue {
     /// Whether the backend `name` is called with everybody's own account, so that what it offers is each
     /// person's own affair.
     pub fn is_personal(&self, name: &str) -> bool {
-        let backend = self.backend(name);
-        backend.is_ok_and(|backend| backend.account.is_some())
+        let is_personal = |name: &str| {
+            let backend = self.backend(name);
+            backend.is_ok_and(|backend| backend.account.is_some())
+        };
+        is_personal(name) || self.members(name).iter().any(|name| is_personal(name))
     }
 
     /// How a tool stands at the backend `name` for a person. Known from the last answer and from lists
@@ -246,6 +272,9 @@ impl Catalogue {
         caller: Caller<'_>,
         tool: &str,
     ) -> ToolState {
+        let Some((name, tool)) = self.at_member(name, tool) else {
+            return ToolState::Gone;
+        };
         match self.known.state(name, caller, tool) {
             CachedState::Fresh(current) => current,
             CachedState::Ageing(current) => {
@@ -261,6 +290,9 @@ impl Catalogue {
 
     /// The same without waiting: where nothing is known, it is not.
     pub fn cached_state(&self, name: &str, caller: Caller<'_>, tool: &str) -> ToolState {
+        let Some((name, tool)) = self.at_member(name, tool) else {
+            return ToolState::Gone;
+        };
         match self.known.state(name, caller, tool) {
             CachedState::Fresh(current) | CachedState::Ageing(current) => current,
             CachedState::Nothing => ToolState::Unknown,
@@ -307,6 +339,9 @@ impl Catalogue {
     /// Whether the backend `name` lists a tool, for a person or when nobody in particular asks, as far as
     /// that is known without asking.
     pub fn is_listed(&self, name: &str, user: &str, tool: &str) -> bool {
+        let Some((name, tool)) = self.at_member(name, tool) else {
+            return false;
+        };
         let lists = |user| {
             let listing = self.known.last(name, user, Duration::MAX);
             listing.is_some_and(|listing| listing.labels(tool).is_some())
@@ -316,6 +351,7 @@ impl Catalogue {
 
     /// What a tool says about its effects, as far as it is known without asking.
     pub fn cached_labels(&self, name: &str, caller: Caller<'_>, tool: &str) -> Option<Labels> {
+        let (name, tool) = self.at_member(name, tool)?;
         self.known.listing(name, Some(caller), AGEING)?.labels(tool)
     }
 
@@ -333,13 +369,16 @@ impl Catalogue {
 
     /// How a tool stands at this moment: at most a second old.
     pub async fn current_now(&self, name: &str, user: &str, tool: &str) -> ToolState {
+        let Some((name, tool)) = self.at_member(name, tool) else {
+            return ToolState::Gone;
+        };
         match self.refresh_or_wait(name, Some(user)).await {
             Ok(listing) => listing.current(tool),
             Err(_) => ToolState::Unknown,
         }
     }
 
-    fn backend(&self, name: &str) -> Result<&Arc<Backend>, CatalogueError> {
+    pub(super) fn backend(&self, name: &str) -> Result<&Arc<Backend>, CatalogueError> {
         let at = self.place(name).ok_or(CatalogueError::UnknownBackend)?;
         Ok(&self.backends[at])
     }
@@ -352,6 +391,22 @@ impl Catalogue {
         patience: Duration,
     ) -> Result<Arc<ToolListing>, CatalogueError> {
         let backend = self.backend(name)?;
+        if let Some(whole) = &backend.whole {
+            let patience = patience.min(whole.list_timeout);
+            return self.whole_within(name, whole, user, age, patience).await;
+        }
+        self.one_within(backend, user, age, patience).await
+    }
+
+    /// The same of a backend that is a server of its own.
+    pub(super) async fn one_within(
+        &self,
+        backend: &Arc<Backend>,
+        user: Option<&str>,
+        age: Duration,
+        patience: Duration,
+    ) -> Result<Arc<ToolListing>, CatalogueError> {
+        let name = backend.mount.name.as_str();
         let asked = async {
             let account = account_beside(backend, self.accounts.clone(), user).await?;
             let account_id = account.as_ref().map(|account| account.id());

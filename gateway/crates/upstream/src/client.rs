@@ -238,6 +238,7 @@ impl McpClient<'_> {
             pooling: Pooling::Fresh,
             is_repeatable: false,
             follows_redirect: true,
+            caller: None,
             deadline: None,
         };
         let head = |target: &str| self.head(method, target, headers, length);

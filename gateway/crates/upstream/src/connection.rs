@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::account::Account;
 use super::backend::{Address, Backend};
+use super::within::Answering;
 use gateway_core::open_files;
 
 /// Kept connections are closed after this: before uvicorn and Node close theirs at 5 s, so that
@@ -47,6 +49,8 @@ const FRESH: u64 = 1 << 63;
 /// Opens connections to backends and keeps them.
 pub struct Connections {
     connector: Connector,
+    /// Answers what is asked of backends that are offered together.
+    pub(super) within: OnceLock<Box<Answering>>,
     resolved: Mutex<HashMap<(String, u16), Resolved>>,
     opened: AtomicU64,
     /// Since when there are connections: since the start.
@@ -62,6 +66,7 @@ struct Resolved {
 impl Default for Connections {
     fn default() -> Self {
         Self {
+            within: OnceLock::new(),
             connector: Connector::new(Some(ConnectorOptions::new(open_files::kept(
                 open_files::limit(),
             )))),
@@ -121,7 +126,8 @@ pub enum Failure {
 /// of a stream, which would have room for every copy.
 pub struct Connection {
     session: Box<HttpSession>,
-    peer: Box<HttpPeer>,
+    /// Whom it is kept for; nobody, within this process.
+    peer: Option<Box<HttpPeer>>,
     reused: bool,
     sent: bool,
 }
@@ -174,6 +180,9 @@ impl Connections {
                     .map_err(|error| Failure::Unreachable(brief(&error)))?;
                 self.connect(backend, peer, (shared, pooling)).await
             }
+            Address::Within => Err(Failure::Unreachable(
+                "nobody in particular asks several backends at once".to_owned(),
+            )),
             Address::Tcp { host, port, tls } => {
                 let mut failure = Failure::Unreachable("the name has no address".to_owned());
                 for (rank, address) in self.resolve(host, *port).await?.into_iter().enumerate() {
@@ -243,7 +252,7 @@ impl Connections {
         peer.group_key = shared;
         Ok(Connection {
             session: Box::new(session),
-            peer: Box::new(peer),
+            peer: Some(Box::new(peer)),
             reused,
             sent: false,
         })
@@ -253,6 +262,9 @@ impl Connections {
     /// is closed.
     pub async fn release(&self, connection: Connection) {
         let Connection { session, peer, .. } = connection;
+        let Some(peer) = peer else {
+            return;
+        };
         Box::pin(
             self.connector
                 .release_http_session(*session, &*peer, Some(IDLE)),
@@ -318,6 +330,16 @@ fn shared_by(backend: &Backend, account: Option<&Account>) -> u64 {
 }
 
 impl Connection {
+    /// One that nobody else ever uses.
+    pub(super) fn unshared(session: HttpSession) -> Self {
+        Self {
+            session: Box::new(session),
+            peer: None,
+            reused: false,
+            sent: false,
+        }
+    }
+
     /// Whether it has carried a request before.
     pub const fn is_reused(&self) -> bool {
         self.reused

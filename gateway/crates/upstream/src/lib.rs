@@ -22,9 +22,11 @@ mod redirect;
 mod request;
 mod tool;
 mod tool_cache;
+mod whole;
+mod within;
 
 pub use self::account::{Account, AccountFuture, AccountSource, AccountUse, NoAccount};
-pub use self::backend::{Address, Backend, IdentityHeaders};
+pub use self::backend::{Address, Backend, IdentityHeaders, Whole};
 pub use self::catalogue::Catalogue;
 pub use self::catalogue_error::CatalogueError;
 pub use self::connection::{Connection, Connections, Failure, IDLE, Pooling, RESOLVED};
@@ -34,5 +36,8 @@ pub use self::page::{BackendPage, PAGES_HEADER, PageError, PageKind, PageReader,
 pub use self::protocol_support::ProtocolSupport;
 pub use self::redirect::{Redirect, redirect};
 pub use self::request::{Reached, Request, RequestError};
-pub use self::tool::{Annotations, Tool, ToolDescription, ToolListing, doubled};
+pub use self::tool::{
+    Annotations, MemberTool, Missing, Tool, ToolDescription, ToolListing, doubled,
+};
 pub use self::tool_cache::{Caller, ToolCache};
+pub use self::within::{Visit, Visitor};

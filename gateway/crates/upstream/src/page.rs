@@ -196,6 +196,7 @@ impl PageReader {
             is_repeatable: true,
             // Of the folder that is published, this page alone was judged.
             follows_redirect: false,
+            caller: None,
             deadline: Some(backend.response_timeout.min(PATIENCE)),
         };
         let reached = self

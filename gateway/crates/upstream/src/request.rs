@@ -16,6 +16,7 @@ use super::account::Account;
 use super::backend::Backend;
 use super::connection::{Connection, Connections, Failure, Pooling};
 use super::redirect::{Redirect, redirect};
+use super::within::Visitor;
 
 /// One request, but for its head.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Request<'a> {
     pub body: Option<Bytes>,
     /// In the name of which account at the backend, where people call it with their own.
     pub account: Option<&'a Account>,
+    /// On whose behalf several backends that are offered together are asked; nobody asks one of them so.
+    pub caller: Option<&'a Visitor>,
     /// Whether a kept connection will do.
     pub pooling: Pooling,
     /// Whether sending it twice is the same as sending it once. What was not sent whole is sent again in
@@ -74,7 +77,10 @@ impl Connections {
         let mut is_redirected = false;
         loop {
             let head = head(&target).ok_or(RequestError::Unspeakable)?;
-            let mut connection = self.open(backend, request.account, pooling).await?;
+            let mut connection = match request.caller {
+                Some(caller) => self.visit(backend, caller)?,
+                None => self.open(backend, request.account, pooling).await?,
+            };
             let answered = answered(&mut connection, head, &request).await;
             match answered {
                 Err(failure)

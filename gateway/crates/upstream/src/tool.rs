@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use super::catalogue_error::CatalogueError;
 use gateway_core::grants::{Pin, PinKey, ToolState};
 use mcp_protocol::scan::{Scan, shown_text};
 use mcp_protocol::tool_definition::{Definition, Labels, Unfit};
@@ -21,6 +22,28 @@ pub struct Tool {
     pub whole: Option<Box<str>>,
     /// The resources that it names as its user interface (`ui://…`).
     pub interfaces: Vec<String>,
+    /// Whose it is, where several backends are offered together.
+    pub of: Option<MemberTool>,
+}
+
+/// Whose a tool is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberTool {
+    /// The name of the backend.
+    pub member: String,
+    /// What that calls it.
+    pub name: String,
+}
+
+/// A backend whose tools are not among those of all together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Its name.
+    pub member: String,
+    /// What the names of its tools begin with.
+    pub start: String,
+    /// Why not.
+    pub why: CatalogueError,
 }
 
 /// The longest definition that is kept to be shown, in bytes.
@@ -50,6 +73,7 @@ impl Tool {
             definition,
             whole: whole.then(|| compact(text).into_boxed_str()),
             interfaces: interfaces(&json!({"_meta": meta(text)})),
+            of: None,
         })
     }
 }
@@ -182,6 +206,8 @@ pub struct ToolListing {
     pub doubled: BTreeSet<String>,
     /// What it lists and can't be offered: the first hundred.
     pub unfit: Vec<Unfit>,
+    /// Of several backends that are offered together, those whose tools are not known now.
+    pub missing: Vec<Missing>,
 }
 
 impl ToolListing {
@@ -196,6 +222,7 @@ impl ToolListing {
             tools,
             doubled,
             unfit: Vec::new(),
+            missing: Vec::new(),
         }
     }
 
@@ -225,8 +252,12 @@ impl ToolListing {
 
     /// How a tool stands.
     pub fn current(&self, name: &str) -> ToolState {
-        self.tool(name)
-            .map_or(ToolState::Gone, |tool| ToolState::Defined(tool.pin))
+        let is_missing = |missing: &Missing| name.starts_with(&missing.start);
+        match self.tool(name) {
+            Some(tool) => ToolState::Defined(tool.pin),
+            None if self.missing.iter().any(is_missing) => ToolState::Unknown,
+            None => ToolState::Gone,
+        }
     }
 }
 

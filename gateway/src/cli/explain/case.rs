@@ -8,6 +8,7 @@ use std::time::Duration;
 use biscuit_auth::KeyPair;
 use serde_json::value::RawValue;
 
+use super::member::{Place, at_member};
 use super::{Explain, Explained, RejectionCause, message};
 use crate::cli::configuration::{Configuration, policy_of};
 use crate::cli::token;
@@ -23,9 +24,11 @@ use gateway_core::policy::{
 };
 use gateway_core::protocol::bearer::BearerToken;
 use gateway_core::protocol::scope::Scope;
+use gateway_core::reason::Reason;
 use gateway_core::secret::TagKey;
 use gateway_upstream::{Backend, Catalogue, ToolListing};
 use mcp_protocol::calls::Call;
+use mcp_protocol::members::Members;
 use mcp_protocol::tool_definition::Labels;
 
 /// What is assumed where nobody says what a tool does.
@@ -40,6 +43,8 @@ pub(super) struct Case<'a> {
     config: Config,
     token: Result<Arc<VerifiedToken>, TokenRejection>,
     backend: Arc<Backend>,
+    /// All together that it is asked at, and which of them that backend is, where it is one of several.
+    whole: Option<(Arc<Backend>, usize)>,
     call: Call,
     labels: Labels,
     /// Whether the backend was to be asked for them, and could not be.
@@ -98,10 +103,16 @@ impl<'a> Case<'a> {
             }
             _ => explain.named_backend(&config)?,
         };
+        let Place {
+            backend,
+            whole,
+            call,
+        } = at_member(&config, backend, call)?;
         let mut case = Self {
             explain,
             token,
             backend,
+            whole,
             call,
             labels: Labels::default(),
             labels_unknown: false,
@@ -149,7 +160,11 @@ impl<'a> Case<'a> {
             return;
         };
         let as_granted = self.token.as_ref().ok().and_then(|token| {
-            let pin = token.claims().tools.pin(&tool)?;
+            let granted = match self.members() {
+                Some((members, member)) => members.shown(member, &tool),
+                None => tool.clone(),
+            };
+            let pin = token.claims().tools.pin(&granted)?;
             Some(ToolState::Defined(pin))
         });
         let may_ask = !self.explain.offline && self.explain.label.is_none();
@@ -253,10 +268,14 @@ impl<'a> Case<'a> {
 
     /// The token, where nothing was revoked.
     fn confirmed(&self) -> Result<AccessToken, TokenRejection> {
+        let asked = self.whole.as_ref();
+        let asked = asked.map_or(&self.backend, |(whole, _)| whole);
+        let scopes = &self.config.scopes;
         let audience = Audience {
-            resource: &self.backend.mount.resource(&self.config.issuer),
-            backend: &self.backend.mount.name,
-            scopes: self.config.scopes.at(&self.backend.mount.name),
+            resource: &asked.mount.resource(&self.config.issuer),
+            backend: &asked.mount.name,
+            members: asked.members(),
+            scopes: scopes.at(&asked.mount.name),
         };
         let status = RevocationStatus {
             revoked: false,
@@ -264,7 +283,21 @@ impl<'a> Case<'a> {
             age: Duration::ZERO,
             fault: None,
         };
-        AccessToken::confirm(self.token.clone()?, audience, status, self.now)
+        let token = AccessToken::confirm(self.token.clone()?, audience, status, self.now)?;
+        let Some((members, member)) = self.members() else {
+            return Ok(token);
+        };
+        let (all, name) = (&asked.mount.name, &self.backend.mount.name);
+        if !token.leaves_member(all, name) {
+            return Err(TokenRejection::Invalid(Reason::TokenWrongAudience));
+        }
+        Ok(token.at_member(members, member, scopes.at_member(all, name)))
+    }
+
+    /// Those that it is one of, and which, where several backends are asked together.
+    fn members(&self) -> Option<(&Members, usize)> {
+        let (all, member) = self.whole.as_ref()?;
+        Some((&all.whole.as_ref()?.members, *member))
     }
 
     /// Who asks, where and when, for the operator's policy.

@@ -263,6 +263,7 @@ impl Accounts {
                 pooling: Pooling::Fresh,
                 is_repeatable: true,
                 follows_redirect: true,
+                caller: None,
                 deadline: None,
             };
             let head = |target: &str| head(backend, &method, target, length);

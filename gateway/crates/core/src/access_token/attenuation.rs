@@ -142,8 +142,13 @@ impl Attenuation {
 
     /// Whether it still stands for the backend of this name.
     pub fn allows_backend(&self, name: &str) -> bool {
+        self.allows_backend_as(|one| one == name)
+    }
+
+    /// Whether it still stands for a backend that goes by several names: each condition has to name one.
+    pub fn allows_backend_as(&self, is_name: impl Fn(&str) -> bool) -> bool {
         self.checks.iter().all(|check| match check {
-            Check::Backend(names) => names.contains(name),
+            Check::Backend(names) => names.iter().any(|name| is_name(name)),
             _ => true,
         })
     }

@@ -63,6 +63,12 @@ impl Amended {
         self.0.get(tool).map(|latest| latest.pin)
     }
 
+    /// Those of the tools that have a name for one member of several, under that name.
+    pub fn of_member<'n>(&'n self, own: impl Fn(&'n str) -> Option<&'n str>) -> Self {
+        let of = |(tool, latest): (&'n String, &Latest)| Some((own(tool)?.to_owned(), *latest));
+        Self(self.0.iter().filter_map(of).collect())
+    }
+
     /// When a tool was approved last, in the definition that is in force.
     pub fn approved(&self, tool: &str) -> Option<Timestamp> {
         self.0.get(tool).map(|latest| latest.at)

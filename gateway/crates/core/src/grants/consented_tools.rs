@@ -74,8 +74,47 @@ pub enum Choice {
     Today,
     /// These of the shown tools.
     Chosen(BTreeSet<String>),
+    /// Of several backends that are offered together, this of each: by what the names of its tools begin
+    /// with.
+    ByMember(BTreeMap<String, MemberChoice>),
     /// Every tool, also later ones, and everything else that the backend has.
     Everything,
+}
+
+/// What a person chose of one of several backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberChoice {
+    /// None of its tools.
+    Nothing,
+    /// Those shown tools that say that they change nothing.
+    ReadOnly,
+    /// All shown tools.
+    Today,
+}
+
+impl MemberChoice {
+    /// What forms call it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::ReadOnly => "read",
+            Self::Today => "today",
+        }
+    }
+
+    /// The one that forms call so.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Nothing, Self::ReadOnly, Self::Today];
+        all.into_iter().find(|choice| choice.as_str() == name)
+    }
+
+    const fn takes(self, tool: &PinnedTool) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::ReadOnly => tool.reads_only,
+            Self::Today => true,
+        }
+    }
 }
 
 /// Why nothing is granted yet: the page is shown again.
@@ -120,6 +159,9 @@ pub fn grant(
     let is_chosen = |tool: &&PinnedTool| match choice {
         Choice::ReadOnly => tool.reads_only,
         Choice::Chosen(names) => names.contains(&tool.name),
+        Choice::ByMember(members) => members
+            .iter()
+            .any(|(start, choice)| tool.name.starts_with(start) && choice.takes(tool)),
         Choice::Today | Choice::Everything => true,
     };
     let chosen: Vec<&PinnedTool> = shown.iter().filter(is_chosen).collect();
@@ -171,6 +213,30 @@ mod tests {
     fn granted(choice: &Choice, live: &[PinnedTool]) -> Result<Vec<String>, NotGranted> {
         let tools = grant(choice, Some(&offer()), Some(live), false)?;
         Ok(tools.names().into_iter().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn each_of_several_backends_has_its_own_choice() {
+        let live = [
+            tool("notes_search", 1, true),
+            tool("notes_erase", 1, false),
+            tool("mail_search", 1, true),
+            tool("mail_send", 1, false),
+            tool("maps_find", 1, true),
+        ];
+        let by_member = Choice::ByMember(BTreeMap::from([
+            ("notes_".to_owned(), MemberChoice::Today),
+            ("mail_".to_owned(), MemberChoice::ReadOnly),
+            ("maps_".to_owned(), MemberChoice::Nothing),
+        ]));
+        let tools = grant(&by_member, Some(&live), Some(&live), false).unwrap();
+        assert_eq!(
+            tools.names(),
+            ["mail_search", "notes_erase", "notes_search"]
+        );
+        let nothing = Choice::ByMember(BTreeMap::new());
+        let refused = grant(&nothing, Some(&live), Some(&live), false);
+        assert_eq!(refused, Err(NotGranted::Nothing));
     }
 
     #[test]

@@ -147,6 +147,23 @@ impl Tools {
         matches!(self, Self::All)
     }
 
+    /// Those of the tools that have a name for one member of several, under that name. What is not known
+    /// stays unknown.
+    #[must_use]
+    pub fn of_member<'n>(&'n self, own: impl Fn(&'n str) -> Option<&'n str>) -> Self {
+        match self {
+            Self::All | Self::Kept { .. } => self.clone(),
+            Self::Only(names) => {
+                let of = |name: &'n String| own(name).map(str::to_owned);
+                Self::Only(names.iter().filter_map(of).collect())
+            }
+            Self::Pinned(pins) => {
+                let of = |(name, pin): (&'n String, &Pin)| Some((own(name)?.to_owned(), *pin));
+                Self::Pinned(pins.iter().filter_map(of).collect())
+            }
+        }
+    }
+
     /// Whether a tool of this name is allowed in some definition.
     pub fn contains(&self, tool: &str) -> bool {
         match self {

@@ -12,6 +12,7 @@ use crate::grants::amendment::Amended;
 use crate::grants::{DigestedTools, NotAllowed, Pin, ToolState};
 use crate::protocol::resource::Resource;
 use crate::reason::Reason;
+use mcp_protocol::members::Members;
 
 /// A view of the revocations that is older than this decides nothing any more.
 pub const VIEW_LIFETIME: Duration = Duration::from_secs(60);
@@ -48,8 +49,24 @@ pub struct Audience<'a> {
     pub resource: &'a Resource,
     /// The name of the backend behind it, which a narrowed token may have excluded.
     pub backend: &'a str,
+    /// The backends that are offered together there, if there are several: one that a narrowed token
+    /// leaves is enough.
+    pub members: &'a [String],
     /// The scopes of that backend.
     pub scopes: &'a Arc<Scopes>,
+}
+
+impl Audience<'_> {
+    /// Whether what holders appended leaves anything of it.
+    fn is_left(&self, attenuation: &Attenuation) -> bool {
+        let leaves = |member: &String| is_member_left(attenuation, self.backend, member);
+        attenuation.allows_backend(self.backend) || self.members.iter().any(leaves)
+    }
+}
+
+/// Whether what holders appended leaves this member of the backends that are offered together as `whole`.
+fn is_member_left(attenuation: &Attenuation, whole: &str, member: &str) -> bool {
+    attenuation.allows_backend_as(|name| name == whole || name == member)
 }
 
 /// A token that counts here and now: signed by us, for this resource, within its lifetime, its
@@ -76,7 +93,7 @@ impl AccessToken {
             return Err(TokenRejection::Invalid(Reason::TokenExpired));
         }
         let attenuation = token.attenuation();
-        if claims.resource != *audience.resource || !attenuation.allows_backend(audience.backend) {
+        if claims.resource != *audience.resource || !audience.is_left(attenuation) {
             return Err(TokenRejection::Invalid(Reason::TokenWrongAudience));
         }
         if status.revoked {
@@ -99,6 +116,28 @@ impl AccessToken {
             kept: None,
             account: None,
         })
+    }
+
+    /// The same token as one of several backends that are offered together takes it: with that member's own
+    /// names of the tools, and the scopes that count there.
+    #[must_use]
+    pub fn at_member(&self, members: &Members, member: usize, scopes: &Arc<Scopes>) -> Self {
+        let tools = self.tools().of_member(|shown| members.own(member, shown));
+        let amended = self.amended.as_deref();
+        let amended = amended.map(|all| all.of_member(|shown| members.own(member, shown)));
+        Self {
+            token: Arc::clone(&self.token),
+            scopes: Arc::clone(scopes),
+            amended: amended.map(Arc::new),
+            kept: Some(Arc::new(tools.into())),
+            account: None,
+        }
+    }
+
+    /// Whether what holders appended leaves this member of the backends that are offered together as
+    /// `whole`.
+    pub fn leaves_member(&self, whole: &str, member: &str) -> bool {
+        is_member_left(self.attenuation(), whole, member)
     }
 
     /// The same token with what the user has approved under its grant since it was given.

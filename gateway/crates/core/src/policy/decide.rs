@@ -47,7 +47,7 @@ impl Refused {
 }
 
 /// The right to one exchange with one backend. Made by [`decide`], and for a refused answer by
-/// [`Refused::decline`].
+/// [`Refused::decline`]; one that [`let_members_decide`] made is good for no backend.
 #[derive(Debug)]
 pub struct Permit {
     token: AccessToken,
@@ -75,6 +75,16 @@ impl Permit {
     /// Whether the exchange may be repeated after a broken connection.
     pub fn is_read_only(&self) -> bool {
         self.calls.iter().all(Call::is_read_only)
+    }
+}
+
+/// The right to ask several backends that are offered together: none of them for anything. What reaches a
+/// member has a permit of its own, for that member's own names, by [`decide`].
+pub fn let_members_decide(token: AccessToken, calls: Vec<Call>) -> Permit {
+    Permit {
+        token,
+        calls,
+        rules: Vec::new(),
     }
 }
 

@@ -163,6 +163,8 @@ pub enum Coverage {
 #[derive(Clone, Debug, Default)]
 pub struct ScopeTable {
     backends: BTreeMap<String, Arc<Scopes>>,
+    /// By the name of several together, and that of one of them.
+    members: BTreeMap<(String, String), Arc<Scopes>>,
     default: Arc<Scopes>,
 }
 
@@ -173,25 +175,50 @@ impl ScopeTable {
         rules: &[ScopeRule],
         backends: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, Vec<ScopeFault>> {
+        Self::with_members(rules, backends.into_iter().map(|name| (name, &[][..])))
+    }
+
+    /// The same, where some backends are several together: each has the scopes of its members, too.
+    pub fn with_members<'a>(
+        rules: &[ScopeRule],
+        backends: impl IntoIterator<Item = (&'a str, &'a [String])>,
+    ) -> Result<Self, Vec<ScopeFault>> {
         let faults = faults(rules);
         if !faults.is_empty() {
             return Err(faults);
         }
-        let backends = backends.into_iter().map(|backend| {
-            let has =
-                |rule: &&ScopeRule| rule.backends.is_empty() || rule.backends.contains(backend);
+        let of = |names: &[&str]| {
+            let has = |rule: &&ScopeRule| {
+                rule.backends.is_empty() || names.iter().any(|name| rule.backends.contains(*name))
+            };
             let rules: Vec<ScopeRule> = rules.iter().filter(has).cloned().collect();
-            (backend.to_owned(), Arc::new(Scopes::new(rules)))
-        });
-        Ok(Self {
-            backends: backends.collect(),
-            default: Arc::default(),
-        })
+            Arc::new(Scopes::new(rules))
+        };
+        let mut table = Self::default();
+        for (backend, members) in backends {
+            let with: Vec<&str> = members
+                .iter()
+                .map(String::as_str)
+                .chain([backend])
+                .collect();
+            table.backends.insert(backend.to_owned(), of(&with));
+            for member in members {
+                let key = (backend.to_owned(), member.clone());
+                table.members.insert(key, of(&[backend, member]));
+            }
+        }
+        Ok(table)
     }
 
     /// The scopes of a backend.
     pub fn at(&self, backend: &str) -> &Arc<Scopes> {
         self.backends.get(backend).unwrap_or(&self.default)
+    }
+
+    /// What a token for several backends together is judged by at one of them: the scopes of both.
+    pub fn at_member(&self, whole: &str, member: &str) -> &Arc<Scopes> {
+        let key = (whole.to_owned(), member.to_owned());
+        self.members.get(&key).unwrap_or(&self.default)
     }
 
     /// Those of all backends.

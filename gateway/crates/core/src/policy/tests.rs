@@ -21,7 +21,7 @@ use mcp_protocol::calls::{Belonging, Call};
 
 static MCP_ALONE: std::sync::LazyLock<Arc<Scopes>> = std::sync::LazyLock::new(Arc::default);
 
-const ISSUED: Timestamp = Timestamp::from_secs(10_000);
+pub(super) const ISSUED: Timestamp = Timestamp::from_secs(10_000);
 const EXPIRES: Timestamp = Timestamp::from_secs(20_000);
 const GOOD: RevocationStatus = RevocationStatus {
     revoked: false,
@@ -56,6 +56,7 @@ fn at(resource: &Resource) -> Audience<'_> {
     Audience {
         resource,
         backend: "notes",
+        members: &[],
         scopes: &MCP_ALONE,
     }
 }

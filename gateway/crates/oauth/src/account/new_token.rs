@@ -8,8 +8,8 @@ use http::StatusCode;
 use super::tokens::{refused, seal};
 use crate::authorize::consent::problem_shown;
 use crate::authorize::consent::tools::{
-    self, BoxChange, ask_backend, choice, covered_tools, described, pinned, shown_tools, spell,
-    unfit_tools,
+    self, BoxChange, ask_backend, choice, covered_tools, described, members, pinned, shown_tools,
+    spell, unfit_tools,
 };
 use crate::browser::{self, BrowserName, Cookie, PostedForm};
 use crate::error_page::Refused;
@@ -92,8 +92,7 @@ impl NewTokenRequest {
             Err(SealError::Broken) => return Err(refuse(Reason::CrossSiteForm)),
         };
         let ticked: BTreeSet<String> = form.all("tool").map(str::to_owned).collect();
-        let choice =
-            choice(form.field("tools"), &ticked).ok_or_else(|| refuse(Reason::RequestMalformed))?;
+        let choice = choice(form, &ticked).ok_or_else(|| refuse(Reason::RequestMalformed))?;
         let ticking = match form.field("decision") {
             // Return was pressed in a field.
             "make" | "" => None,
@@ -144,7 +143,7 @@ pub(super) async fn judge(
     let scopes = server.settings.scopes.at(&mount.name);
     let scope = scopes.defaults();
     let live = listing.as_deref().map(|listing| {
-        let covered = covered_tools(listing, scopes, &scope);
+        let covered = covered_tools(listing, server, mount, &scope);
         shown_tools(&covered).into_iter().map(pinned).collect()
     });
     let live: Option<Vec<PinnedTool>> = live;
@@ -194,7 +193,7 @@ async fn show(
     let scope = scopes.defaults();
     let covered = listing
         .as_deref()
-        .map(|listing| covered_tools(listing, scopes, &scope));
+        .map(|listing| covered_tools(listing, server, mount, &scope));
     let tools = covered.as_deref().map(shown_tools);
     let shown = spell(tools.as_deref());
     let mut preset = Preset {
@@ -229,6 +228,7 @@ async fn show(
             .any(|provider| provider.max_age.is_some()),
         capabilities,
         unfit: listing.as_deref().map_or_else(Vec::new, unfit_tools),
+        members: members(server, mount, listing.as_deref()),
         preset,
         covers_everything: scopes.is_everything(&scope),
         find: asked.find.as_ref().map(|(words, _)| words.as_str()),

@@ -15,8 +15,8 @@ use self::answer::{Answer, Decision, bound, refuse};
 pub(super) use self::denied::deny_at_once;
 use self::denied::told;
 use self::tools::{
-    BoxChange, ask_backend, covered_tools, described, in_words, known, pinned, shown_tools, spell,
-    unfit_tools,
+    BoxChange, ask_backend, covered_tools, described, in_words, known, members, pinned,
+    shown_tools, spell, unfit_tools,
 };
 use crate::authorize::next_step::{Consented, NextStep};
 use crate::authorize::request::{AuthorizationFlow, AuthorizationRequest, AuthorizeRefusal};
@@ -162,7 +162,7 @@ async fn show(
         Err(error) => return Refused::from(error).page(server, request),
     };
     let as_shown = as_shown(asked.client);
-    let covered = listing.map(|listing| covered_tools(listing, asked.scopes, asked.scope));
+    let covered = listing.map(|listing| covered_tools(listing, server, asked.mount, asked.scope));
     let tools = covered.as_deref().map(shown_tools);
     let shown = spell(tools.as_deref());
     let bound = bound(&browser.value, session, raw_query, [&as_shown, &shown]);
@@ -196,6 +196,7 @@ async fn show(
         user_name: &session.user_name,
         flow: flow_on_page(asked.flow, now),
         unfit: listing.map_or_else(Vec::new, unfit_tools),
+        members: members(server, asked.mount, listing),
         preset: again.preset(&capabilities, asked.is_proved),
         capabilities,
         shown: &shown,
@@ -326,8 +327,8 @@ async fn allow(
     }
     let listing = ask_backend(server, request, asked.mount(), &answer.session).await;
     let listing = listing.as_deref();
-    let scopes = server.settings.scopes.at(&asked.mount().name);
-    let covered = listing.map(|listing| covered_tools(listing, scopes, asked.scope()));
+    let (mount, scope) = (asked.mount(), asked.scope());
+    let covered = listing.map(|listing| covered_tools(listing, server, mount, scope));
     let live = covered.as_deref().map(shown_tools);
     let live: Option<Vec<PinnedTool>> = live.map(|tools| tools.into_iter().map(pinned).collect());
     let shown = answer.shown.as_deref();
@@ -387,7 +388,7 @@ async fn find(
     let listing = ask_backend(server, request, asked.mount, session).await;
     let covered = listing
         .as_deref()
-        .map(|listing| covered_tools(listing, asked.scopes, asked.scope));
+        .map(|listing| covered_tools(listing, server, asked.mount, asked.scope));
     let shown = covered.as_deref().map(shown_tools).unwrap_or_default();
     let ticked = answer.ticked.clone();
     let preset = tools::ticked(&shown, &answer.find, ticking, Preset { choice, ticked });

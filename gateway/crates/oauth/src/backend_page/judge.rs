@@ -149,6 +149,7 @@ impl PageQuestion<'_> {
         let audience = Audience {
             resource: &self.resource,
             backend: &self.backend.mount.name,
+            members: &[],
             scopes: server.settings.scopes.at(&self.backend.mount.name),
         };
         let amended = revocations.amended(&grant.id);

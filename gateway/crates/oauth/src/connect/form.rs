@@ -5,6 +5,7 @@ use rand::rngs::OsRng;
 
 use super::person;
 use crate::audited::{audited, take_records};
+use crate::authorize::validate::validate;
 use crate::browser::{self, BrowserName};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose};
@@ -127,6 +128,7 @@ pub(super) async fn show(
         }
         Ok(None) | Err(_) => None,
     };
+    let is_part = is_part(server, request, backend, goal).await;
     let page = Connect {
         frame: browser::frame(server, request),
         backend,
@@ -137,7 +139,7 @@ pub(super) async fn show(
             AccountKind::Key { hint } => ConnectWay::Key(hint.as_deref()),
             AccountKind::OAuth(_) | AccountKind::Exchange(_) => ConnectWay::Login,
         },
-        is_optional: settings.optional,
+        is_optional: settings.optional || is_part,
         state: state.filter(|_| problem.is_none()),
         problem: problem.as_ref().map(|problem| ConnectProblem {
             words: format!("{} {}", problem.reason.sentence(), problem.reason.remedy()),
@@ -154,6 +156,20 @@ pub(super) async fn show(
         Some(problem) => told(request, session, backend, response, &problem),
         None => response,
     })
+}
+
+/// Whether an app asks for several backends together, which it can use without this one.
+async fn is_part(
+    server: &AuthorizationServer,
+    request: &Request,
+    backend: &str,
+    goal: &ConnectGoal,
+) -> bool {
+    let ConnectGoal::Authorize(query) = goal else {
+        return false;
+    };
+    let asked = validate(server, request, query, server.clock.now()).await;
+    asked.is_ok_and(|asked| asked.mount().name != backend)
 }
 
 /// The line of the log and the record of what was not connected.

@@ -8,7 +8,7 @@ use askama::Template;
 use super::page::{Forms, Frame, Page};
 use super::text::{ago, clean, in_words};
 use super::tool_picker::{
-    Capabilities, ConsentProblem, LONGEST_NAME, Preset, ToolChoice, ToolPicker,
+    Capabilities, ConsentProblem, LONGEST_NAME, Member, Preset, ToolChoice, ToolPicker,
 };
 use gateway_core::client::Registration;
 use gateway_core::protocol::redirect_uri::Destination;
@@ -48,6 +48,8 @@ pub struct Consent<'a> {
     pub capabilities: Capabilities,
     /// Tools of the backend that can't be offered, each with the reason.
     pub unfit: Vec<String>,
+    /// The backends that are offered together, if it is several.
+    pub members: Vec<Member>,
     /// What stands there chosen.
     pub preset: Preset,
     /// The shown tools in a form in which they come back with the answer.
@@ -126,6 +128,7 @@ impl Consent<'_> {
         let picker = ToolPicker::new(ToolChoice {
             capabilities: &self.capabilities,
             unfit: &self.unfit,
+            members: &self.members,
             preset: &self.preset,
             problem: self.problem.as_ref(),
             find: self.find,

@@ -44,6 +44,7 @@ fn consent<'a>(name: &'a str, destination: &'a Destination, tools: Vec<Tool>) ->
         preset: Preset::first(&tools, false),
         capabilities: Capabilities::Tools(tools, 0),
         unfit: Vec::new(),
+        members: Vec::new(),
         shown: "[]",
         problem: None,
         find: None,
@@ -56,6 +57,7 @@ fn consent<'a>(name: &'a str, destination: &'a Destination, tools: Vec<Tool>) ->
 
 fn tool(name: &str, description: &str, read_only: Option<bool>, destructive: Option<bool>) -> Tool {
     Tool {
+        of: None,
         name: name.to_owned(),
         title: None,
         description: Some(description.to_owned()),
@@ -311,6 +313,7 @@ fn new_token(problem: Option<NewTokenProblem>) -> NewTokenForm<'static> {
         preset: Preset::first(&tools(), false),
         capabilities: Capabilities::Tools(tools(), 0),
         unfit: Vec::new(),
+        members: Vec::new(),
         covers_everything: true,
         find: None,
         problem,

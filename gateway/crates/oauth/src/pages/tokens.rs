@@ -12,7 +12,7 @@ use super::account::{AccountNotice, Connection, ConnectionLine, GrantedResource,
 use super::page::{Forms, Frame, Page};
 use super::text::{clean, in_words};
 use super::tool_picker::{
-    Capabilities, ConsentProblem, LONGEST_NAME, Preset, ToolChoice, ToolPicker,
+    Capabilities, ConsentProblem, LONGEST_NAME, Member, Preset, ToolChoice, ToolPicker,
 };
 use gateway_core::clock::Timestamp;
 
@@ -125,6 +125,8 @@ pub struct NewTokenForm<'a> {
     pub capabilities: Capabilities,
     /// Tools of the backend that can't be offered, each with the reason.
     pub unfit: Vec<String>,
+    /// The backends that are offered together, if it is several.
+    pub members: Vec<Member>,
     /// What stands there chosen.
     pub preset: Preset,
     /// Whether the default scope covers everything that the backend has.
@@ -188,6 +190,7 @@ impl NewTokenForm<'_> {
             picker: ToolPicker::new(ToolChoice {
                 capabilities: &self.capabilities,
                 unfit: &self.unfit,
+                members: &self.members,
                 preset: &self.preset,
                 problem: tools,
                 find: self.find,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use askama::Template;
 
 use super::text::clean;
-use gateway_core::grants::consented_tools::Choice;
+use gateway_core::grants::consented_tools::{Choice, MemberChoice};
 
 /// The longest name that is shown, of a tool or an app.
 pub(super) const LONGEST_NAME: usize = 60;
@@ -73,11 +73,35 @@ pub enum Capabilities {
     Unknown,
 }
 
+/// One of several backends that are offered together.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// What the names of its tools begin with.
+    pub start: String,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+/// How one of several backends stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Its tools are listed.
+    Listed,
+    /// The person has no account there.
+    NotConnected,
+    /// It does not answer now.
+    Away,
+}
+
 /// One tool, as its backend describes it.
 #[derive(Clone, Debug)]
 pub struct Tool {
     /// Its name.
     pub name: String,
+    /// The backend that it is of, where several are offered together.
+    pub of: Option<String>,
     /// Its name for people.
     pub title: Option<String>,
     /// What it says of itself.
@@ -112,6 +136,8 @@ pub(super) struct ToolChoice<'a> {
     pub(super) capabilities: &'a Capabilities,
     /// Tools of the backend that can't be offered, each with the reason.
     pub(super) unfit: &'a [String],
+    /// The backends that are offered together, if it is several.
+    pub(super) members: &'a [Member],
     pub(super) preset: &'a Preset,
     pub(super) problem: Option<&'a ConsentProblem>,
     /// What the person looks for.
@@ -138,6 +164,9 @@ pub(super) struct ToolPicker<'a> {
     readers: usize,
     unshown: usize,
     unfit: &'a [String],
+    /// Those whose tools are listed.
+    members: Vec<MemberLine<'a>>,
+    missing: Vec<&'a Member>,
     tools_section: ToolsSection,
     covers_everything: bool,
     is_verified: bool,
@@ -178,6 +207,12 @@ impl<'a> ToolPicker<'a> {
             count: tools.len(),
             unshown,
             unfit: about.unfit,
+            members: member_lines(about.members, tools, about.preset),
+            missing: about
+                .members
+                .iter()
+                .filter(|member| member.standing != Standing::Listed)
+                .collect(),
             groups,
             tools_section,
             covers_everything: about.covers_everything,
@@ -202,8 +237,55 @@ enum ToolsSection {
     Unknown,
 }
 
+/// One of several backends, with what can be chosen of it.
+struct MemberLine<'a> {
+    name: &'a str,
+    start: &'a str,
+    count: usize,
+    readers: usize,
+    chosen: MemberChoice,
+}
+
+impl MemberLine<'_> {
+    fn takes(&self, choice: &str) -> bool {
+        self.chosen.as_str() == choice
+    }
+}
+
+fn member_lines<'a>(members: &'a [Member], tools: &[Tool], preset: &Preset) -> Vec<MemberLine<'a>> {
+    let line = |member: &'a Member| {
+        let own = |tool: &&Tool| tool.of.as_deref() == Some(&member.name);
+        let reads = |tool: &&Tool| own(tool) && Effect::from_annotations(tool) == Effect::Read;
+        let count = tools.iter().filter(own).count();
+        let readers = tools.iter().filter(reads).count();
+        let first = match (&preset.choice, readers) {
+            (Some(Choice::Today), _) => MemberChoice::Today,
+            (_, 0) => MemberChoice::Nothing,
+            _ => MemberChoice::ReadOnly,
+        };
+        let chosen = match &preset.choice {
+            Some(Choice::ByMember(chosen)) => chosen.get(&member.start).copied(),
+            _ => None,
+        };
+        MemberLine {
+            name: &member.name,
+            start: &member.start,
+            count,
+            readers,
+            chosen: chosen.unwrap_or(first),
+        }
+    };
+    members
+        .iter()
+        .map(line)
+        .filter(|line| line.count > 0)
+        .collect()
+}
+
 /// Tools of one effect, or those of any that were not looked for.
 struct Group {
+    /// The backend that they are of, where several are offered together.
+    of: Option<String>,
     effect: Effect,
     is_found: bool,
     tools: Vec<ToolLine>,
@@ -314,19 +396,30 @@ fn group(
         };
         numbered.filter(|(_, tool)| is_in(tool)).map(line).collect()
     };
-    let of_effect = |effect| Group {
+    let mut backends: Vec<&Option<String>> = Vec::new();
+    for tool in tools {
+        if !backends.contains(&&tool.of) {
+            backends.push(&tool.of);
+        }
+    }
+    let effects = [Effect::Read, Effect::Change, Effect::Unlabelled];
+    let of_effect = |of: &Option<String>, effect| Group {
+        of: of.as_deref().map(|name| clean(name, LONGEST_NAME)),
         effect,
         is_found: true,
-        tools: lines(&|tool| Effect::from_annotations(tool) == effect && is_found(tool)),
+        tools: lines(&|tool| {
+            tool.of == *of && Effect::from_annotations(tool) == effect && is_found(tool)
+        }),
     };
     let others = Group {
+        of: None,
         effect: Effect::Unlabelled,
         is_found: false,
         tools: lines(&|tool| !is_found(tool)),
     };
-    [Effect::Read, Effect::Change, Effect::Unlabelled]
-        .map(of_effect)
+    backends
         .into_iter()
+        .flat_map(|of| effects.map(|effect| of_effect(of, effect)))
         .chain([others])
         .filter(|group| !group.tools.is_empty())
         .collect()
@@ -343,6 +436,10 @@ impl Preset {
 
     fn is_chosen(&self) -> bool {
         matches!(self.choice, Some(Choice::Chosen(_)))
+    }
+
+    fn is_by_member(&self) -> bool {
+        matches!(self.choice, Some(Choice::ByMember(_)))
     }
 
     fn is_everything(&self) -> bool {

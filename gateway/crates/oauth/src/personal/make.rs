@@ -203,7 +203,7 @@ pub async fn choose(
     let scopes = server.settings.scopes.at(&mount.name);
     let scope = scopes.defaults();
     let offer = listing.ok().map(|listing| {
-        let covered = covered_tools(&listing, scopes, &scope);
+        let covered = covered_tools(&listing, server, mount, &scope);
         let offer: Vec<PinnedTool> = shown_tools(&covered).into_iter().map(pinned).collect();
         offer
     });

@@ -113,12 +113,14 @@ impl Translator {
         }
         let plan = plan(facts, protocols.families());
         match (&plan, facts.call) {
+            // Nobody falls back from there where it is the gateway that asks.
             (TranslationPlan::Stateless(_), Some("server/discover"))
-                if !self.discover_fallbacks.is_answered(
-                    fallback_key(mounted, admitted),
-                    protocols,
-                    Instant::now(),
-                ) =>
+                if !admitted.is_part
+                    && !self.discover_fallbacks.is_answered(
+                        fallback_key(mounted, admitted),
+                        protocols,
+                        Instant::now(),
+                    ) =>
             {
                 TranslationPlan::Through
             }

@@ -26,7 +26,7 @@ use gateway_core::policy::{AccessToken, Delegation, Permit, Refused};
 use gateway_traces::Propagated;
 use gateway_upstream::{
     Account, Backend, Connection, Connections, Failure, IdentityHeaders, Pooling, Reached, Request,
-    RequestError,
+    RequestError, Visitor,
 };
 use mcp_protocol::calls::{Call, is_read_only};
 use mcp_protocol::media_type;
@@ -34,7 +34,7 @@ use mcp_protocol::sse::{Event, Splitter};
 
 /// The largest message that is translated, in bytes: it is held whole. What passes as it is has no
 /// such limit.
-const LARGEST: usize = 64 * 1024 * 1024;
+pub(crate) const LARGEST: usize = 64 * 1024 * 1024;
 
 /// The most that is read of it at once.
 const PIECE: usize = 64 * 1024;
@@ -66,6 +66,8 @@ pub(super) struct UpstreamClient {
     token: Option<Arc<BackendToken>>,
     /// The person's account there, where people call it with their own.
     account: Option<Arc<Account>>,
+    /// Who asks, where several backends are asked together.
+    caller: Option<Visitor>,
     accounts: Arc<Accounts>,
     /// The client's own request, which is answered where there is no account to speak with.
     asked: Asked,
@@ -126,6 +128,7 @@ impl UpstreamClient {
                 mounted,
                 context,
             ),
+            caller: context.caller(&mounted.backend, permit.token()),
             delegation: permit.delegate(),
             lifetime,
             connections: Arc::clone(&state.connections),
@@ -318,6 +321,7 @@ impl UpstreamClient {
             pooling: Pooling::Reuse,
             is_repeatable,
             follows_redirect: true,
+            caller: self.caller.as_ref(),
             deadline: Some(self.backend.response_timeout),
         };
         // Boxed: what asks stands deep on the stack already.
@@ -343,7 +347,7 @@ impl UpstreamClient {
 }
 
 /// Reads the messages of one answer: those of an event stream as they come, or the one of a body.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     connection: Option<Connection>,
     connections: Arc<Connections>,
     splitter: Option<Splitter>,
@@ -353,7 +357,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    fn new(
+    pub(crate) fn new(
         connection: Connection,
         connections: &Arc<Connections>,
         is_events: bool,
@@ -369,12 +373,12 @@ impl Reader {
     }
 
     /// Whether the answer is an event stream.
-    pub(super) const fn is_stream(&self) -> bool {
+    pub(crate) const fn is_stream(&self) -> bool {
         self.splitter.is_some()
     }
 
     /// The next message; `None` at the end. What is no message is passed over.
-    pub(super) async fn next(&mut self) -> Result<Option<Message>, Failure> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Message>, Failure> {
         if !self.is_stream() {
             let body = self.rest().await?;
             return Ok(Message::from_bytes(Bytes::from(body)).ok());
@@ -433,7 +437,7 @@ impl Reader {
     }
 
     /// Lets go of the answer: a short one is read to its end, a stream is broken off.
-    pub(super) async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         if self.is_stream() {
             if let Some(connection) = self.connection.take() {
                 connection.abandon().await;

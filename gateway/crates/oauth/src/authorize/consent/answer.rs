@@ -72,8 +72,7 @@ impl Answer {
             SealError::Expired => refuse(Reason::PageExpired),
         })?;
         let ticked: BTreeSet<String> = form.all("tool").map(str::to_owned).collect();
-        let choice =
-            choice(form.field("tools"), &ticked).ok_or_else(|| refuse(Reason::RequestMalformed))?;
+        let choice = choice(form, &ticked).ok_or_else(|| refuse(Reason::RequestMalformed))?;
         let decision = match form.field("decision") {
             "deny" => Decision::Deny,
             // No tool is chosen then.
@@ -83,11 +82,9 @@ impl Answer {
             "untick" => Decision::Find(BoxChange::Off, choice),
             _ => return Err(refuse(Reason::RequestMalformed)),
         };
-        let said = said(
-            server,
-            &[form.field("decision"), form.field("tools")],
-            &ticked,
-        );
+        let pressed = [form.field("decision"), form.field("tools")];
+        let pressed: Vec<&str> = pressed.into_iter().chain(form.all("member")).collect();
+        let said = said(server, &pressed, &ticked);
         let shown = consented_tools::read(shown).ok_or_else(|| refuse(Reason::CrossSiteForm))?;
         Ok(Self {
             session,

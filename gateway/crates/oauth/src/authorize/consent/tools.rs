@@ -1,7 +1,7 @@
 //! The tools and scopes that a person is shown: what the backend offers now, what of it the scope covers,
 //! and how it travels with the form.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::browser::PostedForm;
@@ -9,13 +9,13 @@ use crate::pages::{self, Preset, ScopeLine};
 use crate::server::AuthorizationServer;
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::grants::Tools;
-use gateway_core::grants::consented_tools::{self, Choice, NotGranted, PinnedTool};
+use gateway_core::grants::consented_tools::{self, Choice, MemberChoice, NotGranted, PinnedTool};
 use gateway_core::policy::{Coverage, Operation, Scopes};
 use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::scope::{OFFLINE_ACCESS, Scope};
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
-use gateway_upstream::{CatalogueError, Tool, ToolListing};
+use gateway_upstream::{CatalogueError, NoAccount, Tool, ToolListing};
 use mcp_protocol::tool_definition::Labels;
 
 /// The most that the names of the shown tools may take, in bytes: they come back with the answer,
@@ -76,12 +76,18 @@ pub(crate) fn shown_tools<'a>(covered: &[&'a Tool]) -> Vec<&'a Tool> {
 /// The tools that a scope covers: no other is offered to the person.
 pub(crate) fn covered_tools<'a>(
     listing: &'a ToolListing,
-    scopes: &Scopes,
+    server: &AuthorizationServer,
+    mount: &Mount,
     scope: &Scope,
 ) -> Vec<&'a Tool> {
+    let table = &server.settings.scopes;
     let is_covered = |tool: &&Tool| {
+        let (scopes, name) = match &tool.of {
+            Some(of) => (table.at_member(&mount.name, &of.member), &of.name),
+            None => (table.at(&mount.name), &tool.name),
+        };
         let operation = Operation::Tool {
-            name: &tool.name,
+            name,
             reads_only: listing.labels(&tool.name).is_some_and(Labels::reads_only),
         };
         scopes.coverage(scope, operation) == Coverage::Covered
@@ -125,12 +131,11 @@ pub(crate) async fn today(
     scope: &Scope,
     user_name: &str,
 ) -> Result<Tools, NotToday> {
-    let scopes = server.settings.scopes.at(&mount.name);
     let listing = server
         .catalogue
         .refresh_or_wait(&mount.name, Some(user_name));
     let listing = listing.await?;
-    let shown = shown_tools(&covered_tools(&listing, scopes, scope));
+    let shown = shown_tools(&covered_tools(&listing, server, mount, scope));
     let today: Vec<PinnedTool> = shown.into_iter().map(pinned).collect();
     let today = Some(today.as_slice());
     Ok(consented_tools::grant(&Choice::Today, today, today, true)?)
@@ -155,11 +160,40 @@ pub(crate) fn spell(tools: Option<&[&Tool]>) -> String {
 pub(crate) fn described(tool: &Tool) -> pages::Tool {
     pages::Tool {
         name: tool.name.clone(),
+        of: tool.of.as_ref().map(|of| of.member.clone()),
         title: Some(tool.display_name().to_owned()),
         description: tool.description.clone(),
         read_only: tool.annotations.read_only_hint,
         destructive: tool.annotations.destructive_hint,
     }
+}
+
+/// The backends that are offered together, if it is several, each with how it stands.
+pub(crate) fn members(
+    server: &AuthorizationServer,
+    mount: &Mount,
+    listing: Option<&ToolListing>,
+) -> Vec<pages::Member> {
+    let Some(whole) = server.catalogue.whole(&mount.name) else {
+        return Vec::new();
+    };
+    let names = whole.members.names().iter().enumerate();
+    let member = |(at, name): (usize, &String)| {
+        let missing = listing.map_or(&[][..], |listing| &listing.missing);
+        let missing = missing.iter().find(|missing| missing.member == *name);
+        pages::Member {
+            name: name.clone(),
+            start: whole.members.shown(at, ""),
+            standing: match missing.map(|missing| &missing.why) {
+                None => pages::Standing::Listed,
+                Some(CatalogueError::NoAccount(NoAccount::Missing(..))) => {
+                    pages::Standing::NotConnected
+                }
+                Some(_) => pages::Standing::Away,
+            },
+        }
+    };
+    names.map(member).collect()
 }
 
 /// What the backend lists and no call gets, with the reason.
@@ -203,8 +237,9 @@ pub(crate) fn ticked(shown: &[&Tool], words: &str, ticking: BoxChange, preset: P
 
 /// The way to choose that a form says; nothing where a browser that does not insist on a choice sends
 /// none. `None` for what no form of ours says.
-pub(crate) fn choice(said: &str, ticked: &BTreeSet<String>) -> Option<Option<Choice>> {
-    Some(match said {
+pub(crate) fn choice(form: &PostedForm, ticked: &BTreeSet<String>) -> Option<Option<Choice>> {
+    Some(match form.field("tools") {
+        "members" => Some(Choice::ByMember(by_member(form)?)),
         "read" => Some(Choice::ReadOnly),
         "today" => Some(Choice::Today),
         "all" => Some(Choice::Everything),
@@ -212,6 +247,15 @@ pub(crate) fn choice(said: &str, ticked: &BTreeSet<String>) -> Option<Option<Cho
         "" => None,
         _ => return None,
     })
+}
+
+/// What is chosen of each of several backends.
+fn by_member(form: &PostedForm) -> Option<BTreeMap<String, MemberChoice>> {
+    let read = |said: &str| {
+        let (start, choice) = said.split_once(' ')?;
+        Some((start.to_owned(), MemberChoice::named(choice)?))
+    };
+    form.all("member").map(read).collect()
 }
 
 /// What a person looks for among the tools.

@@ -1,0 +1,85 @@
+//! Several backends that are offered together: one more backend of 2026-07-28, within this process. What is
+//! asked of all is put together from what each says; what is for one goes to it, under its own names.
+//!
+//! A request comes in as to any backend, over a pipe ([`gateway_upstream::Visit`]); clients of older
+//! revisions are translated before. Each member is asked over another pipe, and what is asked there passes
+//! through the whole of admission, exchange and translation of that member (`member`): its own policy, pins,
+//! records, account, session and revision. So nothing is decided here: what goes to nobody needs no permit,
+//! and what goes to somebody has one of that member's.
+//!
+//! Owns: whose a request is, and what several answers are together. Not: names and lists (the crate
+//! `mcp`, `members`), what anybody may do (`admission`).
+
+mod compact;
+mod discover;
+mod listen;
+mod lists;
+mod member;
+mod resources;
+mod route;
+mod visit;
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use mcp_protocol::members::Members;
+use mcp_protocol::{Id, Message};
+
+use super::mounted_backend::MountedBackend;
+use super::serve::Service;
+use gateway_upstream::{Visitor, Whole};
+
+/// From now on requests for backends that are offered together are answered, for as long as there is a
+/// service.
+pub(super) fn answer_for_members(service: &Arc<Service>) {
+    let weak = Arc::downgrade(service);
+    service.state.connections.answer_within(move |visit| {
+        if let Some(service) = weak.upgrade() {
+            tokio::spawn(visit::answer(service, visit));
+        }
+    });
+}
+
+/// One request for several backends.
+struct Asked {
+    service: Arc<Service>,
+    /// All together.
+    mounted: Arc<MountedBackend>,
+    whole: Arc<Whole>,
+    caller: Visitor,
+    /// Of the request, as any backend gets them.
+    headers: HeaderMap,
+    message: Message,
+    id: Id,
+}
+
+impl Asked {
+    fn members(&self) -> &Members {
+        &self.whole.members
+    }
+
+    fn name(&self) -> &str {
+        &self.mounted.backend.mount.name
+    }
+
+    /// Takes note of whether a member answers. What changes is told once.
+    fn note(&self, member: usize, why_not: Option<&str>) {
+        let name = &self.members().names()[member];
+        let wholes = &self.service.state.wholes;
+        match why_not {
+            Some(why) => {
+                if wholes.goes(self.name(), name) {
+                    log::warn!(
+                        event = "member_away", backend = self.name(), member = name.as_str(), hint = "It is asked again by each list; the other members are offered meanwhile.";
+                        "a member does not answer and is left out: {why}"
+                    );
+                }
+            }
+            None => {
+                if wholes.is_back(self.name(), name) {
+                    log::info!(event = "member_back", backend = self.name(), member = name.as_str(); "a member answers again");
+                }
+            }
+        }
+    }
+}

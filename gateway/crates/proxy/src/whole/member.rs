@@ -1,0 +1,184 @@
+//! Asking one member: a request of its own, which passes admission, exchange and translation of that member
+//! as if the client had sent it there, with the token that was confirmed for all together.
+
+use std::sync::Arc;
+
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue, Method};
+use mcp_protocol::{Kind, Message, standard_headers};
+use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
+use tokio::io::DuplexStream;
+
+use super::Asked;
+use crate::compat::{LARGEST, Reader};
+use crate::context::{PartOf, RequestContext};
+use crate::mounted_backend::MountedBackend;
+use crate::routes::{BackendRoute, McpEndpoint, Target};
+use crate::serve::Service;
+use gateway_upstream::{Connection, Failure};
+use mcp_protocol::media_type;
+
+/// What one member answered.
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) reader: Reader,
+}
+
+impl Reply {
+    /// The response; what comes before it is passed over.
+    pub(super) async fn response(mut self) -> Result<Message, Failure> {
+        while let Some(message) = self.reader.next().await? {
+            if message.kind() == Kind::Response {
+                self.reader.close().await;
+                return Ok(message);
+            }
+        }
+        let status = self.status;
+        Err(Failure::Broken(format!(
+            "status {status} without a response that is MCP"
+        )))
+    }
+}
+
+impl Asked {
+    /// Whether the holders of the token left this member.
+    pub(super) fn leaves(&self, member: usize) -> bool {
+        let name = &self.members().names()[member];
+        self.caller.token.leaves_member(self.name(), name)
+    }
+
+    /// Asks a member, up to the head of its answer.
+    pub(super) async fn reach(
+        &self,
+        member: usize,
+        message: &Message,
+    ) -> Result<Connection, Failure> {
+        let unknown = || Failure::Unreachable("there is no such member".to_owned());
+        let mounted = self.mounted_member(member).ok_or_else(unknown)?;
+        let head = self.head(&mounted, message);
+        let head = head.map_err(|_| Failure::Broken("a value is no header value".to_owned()))?;
+        let (mut connection, far) = Connection::within();
+        tokio::spawn(serve(
+            Arc::clone(&self.service),
+            mounted,
+            self.context(member),
+            far,
+        ));
+        connection.send(head, Some(message.text().clone())).await?;
+        connection.read_head().await?;
+        Ok(connection)
+    }
+
+    /// The same, with a reader for its messages.
+    pub(super) async fn ask(&self, member: usize, message: &Message) -> Result<Reply, Failure> {
+        let mut connection = self.reach(member, message).await?;
+        let head = connection.read_head().await?;
+        let (status, is_events) = (
+            head.status.as_u16(),
+            media_type::is_event_stream(&head.headers),
+        );
+        let state = &self.service.state;
+        let grant = self.caller.token.claims().grant.as_str();
+        let hold = state.budget.hold(self.caller.peer, grant);
+        let hold = hold.another(LARGEST);
+        let reader = Reader::new(connection, &state.connections, is_events, hold);
+        Ok(Reply { status, reader })
+    }
+
+    pub(super) fn mounted_member(&self, member: usize) -> Option<Arc<MountedBackend>> {
+        let name = self.members().names().get(member)?;
+        let mut backends = self.service.state.routes.backends().iter();
+        backends
+            .find(|mounted| mounted.backend.mount.name == *name)
+            .cloned()
+    }
+
+    /// What is known of the request at that member.
+    fn context(&self, member: usize) -> RequestContext {
+        let state = &self.service.state;
+        let name = &self.members().names()[member];
+        let scopes = &state.server.settings.scopes;
+        let scopes = scopes.at_member(self.name(), name);
+        let token = &self.caller.token;
+        let mut context = RequestContext::new(state.draining.enter());
+        context.id.clone_from(&self.caller.request_id);
+        context
+            .protocol_version
+            .clone_from(&self.caller.protocol_version);
+        context.part_of = Some(Box::new(PartOf {
+            token: token.at_member(self.members(), member, scopes),
+            is_left: self.leaves(member),
+            peer: self.caller.peer,
+            path: self.mounted.backend.mount.mcp_path(),
+        }));
+        context
+    }
+
+    /// The head of a request to a member: what the client sent with its own, and what this message says.
+    fn head(&self, mounted: &MountedBackend, message: &Message) -> pingora::Result<RequestHeader> {
+        let path = mounted.backend.mount.mcp_path();
+        let mut head = RequestHeader::build_no_case(Method::POST, path.as_bytes(), None)?;
+        let said = standard_headers(message);
+        // What a task is called is the client's own header to say.
+        let keeps_name = message.method().starts_with("tasks/");
+        let is_said = |name: &HeaderName| said.iter().any(|(own, _)| name == own);
+        for (name, value) in &self.headers {
+            let is_framing = [
+                CONTENT_LENGTH,
+                TRANSFER_ENCODING,
+                HOST,
+                CONTENT_TYPE,
+                ACCEPT,
+            ]
+            .contains(name);
+            if !is_framing && !is_said(name) && (keeps_name || name != "mcp-name") {
+                head.append_header(name.clone(), value.clone())?;
+            }
+        }
+        for (name, value) in said {
+            head.insert_header(name, value)?;
+        }
+        head.insert_header(HOST, HeaderValue::from_static("localhost"))?;
+        let json = HeaderValue::from_static("application/json");
+        head.insert_header(CONTENT_TYPE, json)?;
+        let either = HeaderValue::from_static("application/json, text/event-stream");
+        head.insert_header(ACCEPT, either)?;
+        head.insert_header(CONTENT_LENGTH, HeaderValue::from(message.text().len()))?;
+        Ok(head)
+    }
+}
+
+/// Answers a request for one member.
+async fn serve(
+    service: Arc<Service>,
+    mounted: Arc<MountedBackend>,
+    mut context: RequestContext,
+    stream: DuplexStream,
+) {
+    let mut session = ServerSession::new_http1(Box::new(stream));
+    if !matches!(session.read_request().await, Ok(true)) {
+        return;
+    }
+    let head = session.req_header();
+    context.trace(
+        &service.state.traces,
+        &head.method,
+        &head.headers,
+        head.version,
+    );
+    let path = mounted.backend.mount.mcp_path();
+    let route = BackendRoute {
+        mounted: &mounted,
+        endpoint: McpEndpoint::Mcp,
+        target: Target {
+            names_host: true,
+            path: &path,
+            query: None,
+        },
+    };
+    // What failed has been logged where it failed, and whoever asked finds the pipe closed.
+    let _ = service
+        .serve_backend(&mut session, &mut context, route)
+        .await;
+}

@@ -1,0 +1,154 @@
+//! A request for several backends, from its head to its answer.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, StatusCode};
+use mcp_protocol::members::Listed;
+use mcp_protocol::to_stateful::Caller;
+use mcp_protocol::{Kind, Message, RpcError, STATELESS, code};
+use pingora::protocols::http::ServerSession;
+
+use super::Asked;
+use crate::client_watch::ClientWatch;
+use crate::response_writer;
+use crate::serve::Service;
+use gateway_core::protocol::web::Response;
+use gateway_upstream::Visit;
+
+/// Answers one request and closes its pipe.
+pub(super) async fn answer(service: Arc<Service>, visit: Visit) {
+    let mut session = ServerSession::new_http1(Box::new(visit.stream));
+    if !matches!(session.read_request().await, Ok(true)) {
+        return;
+    }
+    // Nobody is told of what fails here but by the pipe, which ends.
+    let _ = serve(service, &mut session, visit.whole, visit.caller).await;
+}
+
+async fn serve(
+    service: Arc<Service>,
+    session: &mut ServerSession,
+    whole: String,
+    caller: gateway_upstream::Visitor,
+) -> pingora::Result<()> {
+    let mut backends = service.state.routes.backends().iter();
+    let found = backends.find(|mounted| mounted.backend.mount.name == whole);
+    let found = found.and_then(|mounted| {
+        let whole = mounted.backend.whole.clone()?;
+        Some((Arc::clone(mounted), whole))
+    });
+    let Some((mounted, whole)) = found else {
+        return respond(session, StatusCode::NOT_FOUND, None).await;
+    };
+    if session.req_header().method != Method::POST {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        let allowed = HeaderValue::from_static("POST");
+        response.headers_mut().insert(ALLOW, allowed);
+        return response_writer::write(session, response).await;
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = session.read_request_body().await? {
+        body.extend_from_slice(&chunk);
+    }
+    let Ok(message) = Message::from_bytes(body.freeze()) else {
+        let error = RpcError::new(code::INVALID_REQUEST, "The body is no one message");
+        let error = Message::error(None, &error);
+        return respond(session, StatusCode::BAD_REQUEST, Some(&error)).await;
+    };
+    let Some(id) = message.id().filter(|_| message.kind() == Kind::Request) else {
+        // 2026-07-28 has no notification of clients that a server waits for.
+        return respond(session, StatusCode::ACCEPTED, None).await;
+    };
+    let headers = &session.req_header().headers;
+    let named = headers.get("mcp-protocol-version");
+    let named = named.and_then(|named| named.to_str().ok());
+    if named != Some(STATELESS) {
+        // Of older revisions are those alone that began no session, and so were not translated.
+        let error = RpcError::unsupported_version(named.unwrap_or_default());
+        let error = Message::error(Some(&id), &error);
+        return respond(session, StatusCode::BAD_REQUEST, Some(&error)).await;
+    }
+    if let Err(refused) = Caller::from_message(&message) {
+        let refusal = refused.response(Some(&id));
+        return respond(session, StatusCode::BAD_REQUEST, Some(&refusal)).await;
+    }
+    let asked = Asked {
+        headers: session.req_header().headers.clone(),
+        service,
+        mounted,
+        whole,
+        caller,
+        message,
+        id,
+    };
+    Arc::new(asked).answer(session).await
+}
+
+impl Asked {
+    async fn answer(self: Arc<Self>, session: &mut ServerSession) -> pingora::Result<()> {
+        let method = self.message.method();
+        if let (Some(Listed::Tools), Some(most)) = (Listed::by(method), self.whole.compact) {
+            let work = Arc::clone(&self).list_compactly(most);
+            return self.when_done(session, work).await;
+        }
+        if let Some(listed) = Listed::by(method) {
+            let work = Arc::clone(&self).list(listed);
+            return self.when_done(session, work).await;
+        }
+        match method {
+            "server/discover" => {
+                let work = Arc::clone(&self).discover();
+                self.when_done(session, work).await
+            }
+            "subscriptions/listen" => self.listen(session).await,
+            _ => self.route(session).await,
+        }
+    }
+
+    /// Answers with what some work comes to, unless nobody waits for it any more.
+    pub(super) async fn when_done(
+        &self,
+        session: &mut ServerSession,
+        work: impl Future<Output = Result<Message, RpcError>>,
+    ) -> pingora::Result<()> {
+        let mut watch = ClientWatch::default();
+        let done = tokio::select! {
+            biased;
+            () = watch.gone(session) => return Ok(()),
+            done = work => done,
+        };
+        match done {
+            Ok(message) => respond(session, StatusCode::OK, Some(&message)).await,
+            Err(error) => self.refuse(session, &error).await,
+        }
+    }
+
+    /// Answers with an error.
+    pub(super) async fn refuse(
+        &self,
+        session: &mut ServerSession,
+        error: &RpcError,
+    ) -> pingora::Result<()> {
+        let status = StatusCode::from_u16(error.status(false)).unwrap_or(StatusCode::OK);
+        let message = Message::error(Some(&self.id), error);
+        respond(session, status, Some(&message)).await
+    }
+}
+
+async fn respond(
+    session: &mut ServerSession,
+    status: StatusCode,
+    message: Option<&Message>,
+) -> pingora::Result<()> {
+    let body = message.map(|message| message.text().clone());
+    let mut response = Response::new(body.unwrap_or_default());
+    *response.status_mut() = status;
+    if message.is_some() {
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+    }
+    response_writer::write(session, response).await
+}

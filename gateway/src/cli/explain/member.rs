@@ -1,0 +1,52 @@
+//! Questions about several backends that are offered together.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use gateway_upstream::Backend;
+use mcp_protocol::calls::Call;
+
+/// Where a call is decided, and as what.
+pub(super) struct Place {
+    /// The backend that decides.
+    pub(super) backend: Arc<Backend>,
+    /// All together that it is asked at, and which of them that backend is, where it is one of several.
+    pub(super) whole: Option<(Arc<Backend>, usize)>,
+    /// The call, under that backend's own name of the tool.
+    pub(super) call: Call,
+}
+
+/// The place of a call: for several backends together, at the member that it is for, under
+/// that member's own name.
+pub(super) fn at_member(
+    config: &Config,
+    backend: Arc<Backend>,
+    mut call: Call,
+) -> Result<Place, String> {
+    let Some(whole) = &backend.whole else {
+        return Ok(Place {
+            backend,
+            whole: None,
+            call,
+        });
+    };
+    let name = &backend.mount.name;
+    let shown = call.name.clone().unwrap_or_default();
+    let Some((member, own)) = whole.members.find(&shown) else {
+        let example = whole.members.shown(0, "search");
+        return Err(format!(
+            "`{name}` is several servers together: name a tool of one as apps do, such as `{example}`, or one \
+             of them with --backend"
+        ));
+    };
+    let named = &whole.members.names()[member];
+    let mut all = config.backends.iter().map(|configured| &configured.backend);
+    let found = all.find(|other| other.mount.name == *named);
+    let found = found.ok_or_else(|| format!("no backend has the name `{named}`"))?;
+    call.name = Some(own.to_owned());
+    Ok(Place {
+        backend: Arc::new(found.clone()),
+        whole: Some((backend, member)),
+        call,
+    })
+}
