@@ -2,7 +2,8 @@
 //! come in as arguments; nothing here waits, opens a socket or reads a file.
 //!
 //! Owns: the words of OAuth ([`protocol`]), clients, grants, access tokens, the policy that turns a
-//! confirmed token and a call into a permit, audit records and their chain, reasons, time, secrets.
+//! confirmed token and a call into a permit, limits of calls, audit records and their chain, reasons, time,
+//! secrets.
 //! Not: what is kept (`gateway-store`), what is served (`gateway-oauth`, `gateway-proxy`), JSON-RPC
 //! and MCP (`mcp-protocol`).
 //!
@@ -36,6 +37,7 @@ pub mod browser_session;
 pub mod client;
 pub mod clock;
 pub mod grants;
+pub mod limits;
 pub mod login_rules;
 pub mod open_files;
 pub mod policy;

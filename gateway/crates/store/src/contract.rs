@@ -4,6 +4,7 @@
 mod accounts;
 mod answers;
 mod certificates;
+mod draws;
 mod indexes;
 mod lifetimes;
 mod people;
@@ -34,6 +35,7 @@ pub(super) async fn every_promise<F: Future<Output = Arc<dyn Store>>>(open: impl
     lifetimes::one_is_made_longer_and_never_shorter(open().await.as_ref()).await;
     lists_come_in_pages(open().await.as_ref()).await;
     counts_have_windows(&open().await).await;
+    draws::all(&open).await;
     revocations::come_once_and_in_order(open().await.as_ref()).await;
     revocations::one_is_hinted_at(&open().await).await;
     the_epoch_is_stable(&open().await).await;

@@ -14,6 +14,7 @@
 
 mod backup;
 mod disk;
+mod draw;
 mod indexes;
 mod restore;
 mod sweep;
@@ -44,6 +45,7 @@ use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, Hint, Revocation};
 use crate::store::{Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
+use gateway_core::limits::{Draw, Drawn, Quota};
 use gateway_core::reason::Reason;
 
 /// Writes that may wait for the writer; more than that is overload and refused.
@@ -360,6 +362,18 @@ impl Store for Embedded {
     ) -> Result<u64, StoreError> {
         let key = key.clone();
         self.write(move |batch| batch.count(&key, window, now))
+            .await
+    }
+
+    async fn draw(
+        &self,
+        key: &CountKey,
+        quota: Quota,
+        draw: Draw,
+        now: Timestamp,
+    ) -> Result<Drawn, StoreError> {
+        let key = key.clone();
+        self.write(move |batch| batch.draw(&key, quota, draw, now))
             .await
     }
 

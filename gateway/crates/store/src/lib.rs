@@ -10,7 +10,8 @@
 //!
 //! All must pass one contract suite (`contract`).
 //!
-//! Owns: what is kept and written down: records, revocations, the audit log on disk ([`journal`]).
+//! Owns: what is kept and written down: records, revocations, the audit log on disk ([`journal`]), and the
+//! local shares of what is counted for limits ([`Shares`]).
 //! Not: what any of it means (`gateway-core`).
 //!
 //! Begin at [`Store`].
@@ -25,6 +26,7 @@
 
 mod backup;
 mod base64_bytes;
+mod call_limits;
 #[cfg(test)]
 mod contract;
 mod embedded;
@@ -50,6 +52,7 @@ mod revocation_moments;
 mod revocation_view;
 mod revocation_waiters;
 mod revoke;
+mod shares;
 mod store;
 mod url;
 
@@ -61,6 +64,7 @@ use tokio::runtime::Handle;
 pub use self::backup::{
     BackupCounts, BackupEntry, BackupHead, BackupRow, BackupValue, StoreBackup,
 };
+pub use self::call_limits::CallLimits;
 pub use self::embedded::{
     Connections, Embedded, PresentStore, RestoreError, RestoredStore, StorePlace,
 };
@@ -83,6 +87,7 @@ pub use self::records::{
 pub use self::redis::Redis;
 pub use self::revocation::{Appended, Cursor, Hint, ListHead, Revocation, Revoked};
 pub use self::revocation_view::RevocationView;
+pub use self::shares::{NotTaken, Shares, Taken};
 pub use self::store::{Examined, Inserted, Sizes, Store, TakeOutcome};
 pub use self::url::{RedisUrl, StoreUrl, StoreUrlError};
 

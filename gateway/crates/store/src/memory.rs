@@ -15,6 +15,7 @@ use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, Hint, Revocation};
 use crate::store::{COUNT_SKEW, Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
+use gateway_core::limits::{Draw, Drawn, Kept, Quota};
 
 /// Everything in one place, in memory, under one lock.
 #[derive(Debug, Default)]
@@ -29,6 +30,8 @@ struct State {
     tables: HashMap<Table, BTreeMap<String, Entry>>,
     indexes: HashMap<Index, BTreeSet<String>>,
     counts: HashMap<CountKey, Window>,
+    /// What was drawn, until it says nothing any more.
+    drawn: HashMap<CountKey, (Kept, Timestamp)>,
     revocations: BTreeMap<u64, Revocation>,
     last_revocation: u64,
 }
@@ -298,6 +301,20 @@ impl Store for Memory {
         Ok(present.count)
     }
 
+    async fn draw(
+        &self,
+        key: &CountKey,
+        quota: Quota,
+        draw: Draw,
+        now: Timestamp,
+    ) -> Result<Drawn, StoreError> {
+        let mut state = self.state.lock();
+        let kept = state.drawn.get(key).map(|(kept, _)| *kept);
+        let (drawn, kept, ends) = quota.draw(kept, draw, now);
+        state.drawn.insert(key.clone(), (kept, ends));
+        Ok(drawn)
+    }
+
     async fn revoke(&self, revocation: &Revocation, _: Timestamp) -> Result<(), StoreError> {
         {
             let mut state = self.state.lock();
@@ -334,6 +351,7 @@ impl Store for Memory {
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut state = self.state.lock();
+        state.drawn.retain(|_, (_, ends)| now < *ends);
         for table in Table::ALL {
             let entries = state.table(table).iter();
             let expired = entries.filter(|(_, entry)| !entry.is_live(now));

@@ -13,6 +13,7 @@ use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, Hint, ListHead, Revocation};
 use crate::store::{Examined, Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
+use gateway_core::limits::{Draw, Drawn, Quota};
 use gateway_metrics::{CounterFamily, Histogram, Metrics};
 
 /// What [`Store`] promises, measured: how long each operation takes, and which fail.
@@ -39,6 +40,7 @@ enum Operation {
     Extend,
     Sizes,
     Count,
+    Draw,
     Revoke,
     Revocations,
     RevocationHead,
@@ -47,7 +49,7 @@ enum Operation {
 }
 
 /// Their names, in the same order.
-const OPERATIONS: [&str; 18] = [
+const OPERATIONS: [&str; 19] = [
     "epoch",
     "get",
     "put",
@@ -61,6 +63,7 @@ const OPERATIONS: [&str; 18] = [
     "extend",
     "sizes",
     "count",
+    "draw",
     "revoke",
     "revocations",
     "revocation_head",
@@ -209,6 +212,17 @@ impl Store for Metered {
     ) -> Result<u64, StoreError> {
         let work = self.store.count(key, window, now);
         self.measure(Operation::Count, work).await
+    }
+
+    async fn draw(
+        &self,
+        key: &CountKey,
+        quota: Quota,
+        draw: Draw,
+        now: Timestamp,
+    ) -> Result<Drawn, StoreError> {
+        let work = self.store.draw(key, quota, draw, now);
+        self.measure(Operation::Draw, work).await
     }
 
     async fn revoke(&self, revocation: &Revocation, now: Timestamp) -> Result<(), StoreError> {

@@ -19,6 +19,7 @@ use crate::neighbour::{Neighbour, Remote};
 use crate::revocation::{Cursor, Hint, ListHead, Revocation};
 use crate::store::{Examined, Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
+use gateway_core::limits::{Draw, Drawn, Quota};
 
 /// How long whoever asks waits for a store that moves.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -192,6 +193,16 @@ impl Store for Movable {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         self.here().await?.count(key, window, now).await
+    }
+
+    async fn draw(
+        &self,
+        key: &CountKey,
+        quota: Quota,
+        draw: Draw,
+        now: Timestamp,
+    ) -> Result<Drawn, StoreError> {
+        self.here().await?.draw(key, quota, draw, now).await
     }
 
     async fn revoke(&self, revocation: &Revocation, now: Timestamp) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@
 //! | `{prefix}:index:{table}:{index}` | sorted set | the keys of an index, in order; it ends with the last of them |
 //! | `{prefix}:expiry` | sorted set | `{table}:{key}` by when it expires |
 //! | `{prefix}:count:{key}` | hash | `count`, `ends` |
+//! | `{prefix}:drawn:{key}` | hash | `level`, `at`: what was drawn from a quota, by Redis's own clock |
 //! | `{prefix}:revocations` | sorted set | `{end}:{id}` by number; at 0 the seal |
 //! | `{prefix}:revocations:ends` | sorted set | the same by end |
 //! | `{prefix}:revocations:last` | string | the last number; its messages are what was appended |
@@ -44,6 +45,7 @@
 
 mod cluster;
 mod connection;
+mod draw;
 mod examine;
 mod failure;
 mod hints;
@@ -80,6 +82,7 @@ use crate::revocation::{Cursor, Hint, ListHead, Revocation};
 use crate::store::{COUNT_SKEW, Examined, Inserted, Sizes, Store, TakeOutcome};
 use crate::url::{RedisUrl, Servers};
 use gateway_core::clock::Timestamp;
+use gateway_core::limits::{Draw, Drawn, Quota};
 
 /// How long after its time Redis itself drops a value.
 const BACKSTOP: Duration = Duration::from_secs(3600);
@@ -368,6 +371,16 @@ impl Store for Redis {
             .arg(millis(window) + 2 * millis(COUNT_SKEW))
             .arg(millis(COUNT_SKEW));
         self.script(space, script).await
+    }
+
+    async fn draw(
+        &self,
+        key: &CountKey,
+        quota: Quota,
+        draw: Draw,
+        now: Timestamp,
+    ) -> Result<Drawn, StoreError> {
+        self.draw_from(key, quota, draw, now).await
     }
 
     async fn revoke(&self, revocation: &Revocation, _: Timestamp) -> Result<(), StoreError> {

@@ -12,6 +12,7 @@ use crate::error::StoreError;
 use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, Hint, ListHead, Revocation};
 use gateway_core::clock::Timestamp;
+use gateway_core::limits::{Draw, Drawn, Quota};
 
 /// What an insertion met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +159,17 @@ pub trait Store: fmt::Debug + Send + Sync {
         window: Duration,
         now: Timestamp,
     ) -> Result<u64, StoreError>;
+
+    /// Draws from a quota of what is counted under a key. Of concurrent callers all together are granted no
+    /// more than there is. A shared store goes by its own clock and not by `now`: those of replicas differ. A
+    /// crash may lose what was drawn last, a clock that is set back gives nothing and locks nobody out.
+    async fn draw(
+        &self,
+        key: &CountKey,
+        quota: Quota,
+        draw: Draw,
+        now: Timestamp,
+    ) -> Result<Drawn, StoreError>;
 
     /// Appends a revocation. Every replica sees it at its next [`Store::revocations`].
     async fn revoke(&self, revocation: &Revocation, now: Timestamp) -> Result<(), StoreError>;

@@ -2,7 +2,7 @@
 
 use redb::{Error, ReadableTable as _};
 
-use super::tables::{Batch, COUNTS, Change, EXPIRY, REVOCATIONS, entries};
+use super::tables::{Batch, COUNTS, Change, DRAWN, EXPIRY, REVOCATIONS, entries};
 use crate::key::Table;
 use gateway_core::clock::Timestamp;
 
@@ -20,6 +20,7 @@ pub(super) struct SweepStep {
 
 /// What a row of the index of times is about.
 enum Expired {
+    /// Or what was drawn: its rows are those of counts, so that earlier versions sweep them.
     Count,
     Revocation(u64),
     Entry(Table),
@@ -67,6 +68,8 @@ impl Batch<'_> {
                 Expired::Count => {
                     let mut counts = self.transaction.open_table(COUNTS)?;
                     counts.remove(key.as_str())?;
+                    let mut drawn = self.transaction.open_table(DRAWN)?;
+                    drawn.remove(key.as_str())?;
                 }
                 Expired::Revocation(number) => {
                     let mut revocations = self.transaction.open_table(REVOCATIONS)?;

@@ -29,6 +29,8 @@ pub(super) const STORE: TableDefinition<&str, &[u8]> = TableDefinition::new("sto
 pub(super) const EXPIRY: TableDefinition<(u64, &str, &str), ()> = TableDefinition::new("expiry");
 /// Events counted, and when their window ends (milliseconds).
 pub(super) const COUNTS: TableDefinition<&str, (u64, u64)> = TableDefinition::new("count");
+/// What was drawn from quotas: the level, its moment, and when it says nothing any more (milliseconds).
+pub(super) const DRAWN: TableDefinition<&str, (u64, u64, u64)> = TableDefinition::new("drawn");
 /// Revocations by number: the id, and when to forget it (milliseconds).
 pub(super) const REVOCATIONS: TableDefinition<u64, (&str, u64)> =
     TableDefinition::new("revocation");
@@ -61,6 +63,7 @@ pub(super) fn is_known(name: &str) -> bool {
             STORE.name(),
             EXPIRY.name(),
             COUNTS.name(),
+            DRAWN.name(),
             REVOCATIONS.name(),
         ]
         .contains(&name)
@@ -89,6 +92,7 @@ pub(super) fn prepare(database: &Database) -> Result<(), String> {
         }
         transaction.open_table(EXPIRY)?;
         transaction.open_table(COUNTS)?;
+        transaction.open_table(DRAWN)?;
         transaction.open_table(REVOCATIONS)?;
         indexes::prepare(&transaction)?;
         transaction.open_table(STORE)?.insert("layout", LAYOUT)?;

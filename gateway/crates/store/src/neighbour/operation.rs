@@ -11,6 +11,7 @@ use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, ListHead, Revocation};
 use crate::store::{Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
+use gateway_core::limits::{Draw, Drawn, Quota};
 
 /// One promise, with what it needs.
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,6 +31,7 @@ pub enum Operation {
     Extend(Key, Timestamp, Timestamp),
     Sizes,
     Count(CountKey, Duration, Timestamp),
+    Draw(CountKey, Quota, Draw, Timestamp),
     Revoke(Revocation, Timestamp),
     Revocations(Cursor, Timestamp),
     RevocationHead(StoreEpoch),
@@ -49,6 +51,7 @@ pub(super) enum Reply {
     Flag(bool),
     Entries(Vec<(String, Base64)>),
     Number(u64),
+    Drawn(Drawn),
     Sizes(Sizes),
     Revocations(Vec<Revocation>, Cursor),
     RevocationHead(ListHead),
@@ -94,6 +97,9 @@ pub(super) async fn perform(store: &dyn Store, operation: Operation) -> Result<R
         O::Extend(key, until, now) => store.extend(&key, until, now).await.map(Reply::Flag),
         O::Sizes => store.sizes().await.map(Reply::Sizes),
         O::Count(key, window, now) => store.count(&key, window, now).await.map(Reply::Number),
+        O::Draw(key, quota, draw, now) => {
+            store.draw(&key, quota, draw, now).await.map(Reply::Drawn)
+        }
         O::Revoke(revocation, now) => store.revoke(&revocation, now).await.map(done),
         O::Revocations(after, now) => {
             let (revocations, next) = store.revocations(after, now).await?;

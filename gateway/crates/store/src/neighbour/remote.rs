@@ -14,6 +14,7 @@ use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, Hint, ListHead, Revocation};
 use crate::store::{Inserted, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
+use gateway_core::limits::{Draw, Drawn, Quota};
 
 /// How often revocations are asked for. There are no hints across processes: a hint wakes one, and that
 /// is the one that serves.
@@ -145,6 +146,17 @@ impl Store for Remote {
     ) -> Result<u64, StoreError> {
         let asked = self.0.perform(Operation::Count(key.clone(), window, now));
         expect!(asked, Reply::Number(number) => number)
+    }
+
+    async fn draw(
+        &self,
+        key: &CountKey,
+        quota: Quota,
+        draw: Draw,
+        now: Timestamp,
+    ) -> Result<Drawn, StoreError> {
+        let operation = Operation::Draw(key.clone(), quota, draw, now);
+        expect!(self.0.perform(operation), Reply::Drawn(drawn) => drawn)
     }
 
     async fn revoke(&self, revocation: &Revocation, now: Timestamp) -> Result<(), StoreError> {

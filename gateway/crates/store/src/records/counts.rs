@@ -8,6 +8,7 @@ use crate::key::CountKey;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{GrantId, UserId};
+use gateway_core::limits::{Draw, Drawn, Quota};
 
 impl CountKey {
     /// Of new registrations from a network.
@@ -56,6 +57,23 @@ impl CountKey {
     }
 }
 
+impl CountKey {
+    /// Of what somebody uses of one count of a limit.
+    pub fn limit(limit: &str, meter: &str, subject: &str) -> Self {
+        Self::new(format!("limit/{limit}/{meter}/{subject}"))
+    }
+
+    /// Of what is used with a narrowed token and what was made from it, by the id of the block that says so.
+    pub fn narrowed_budget(block: &str, meter: &str) -> Self {
+        Self::new(format!("budget/{block}/{meter}"))
+    }
+
+    /// Of the calls that a person has made in a day.
+    pub fn calls_of(user: &UserId) -> Self {
+        Self::new(format!("calls/{user}"))
+    }
+}
+
 impl Records {
     /// Counts one event and returns how many there were in the current window, this one included.
     pub async fn count(
@@ -65,5 +83,16 @@ impl Records {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         self.store.count(key, window, now).await
+    }
+
+    /// Draws from a quota of what is counted under a key.
+    pub async fn draw(
+        &self,
+        key: &CountKey,
+        quota: Quota,
+        draw: Draw,
+        now: Timestamp,
+    ) -> Result<Drawn, StoreError> {
+        self.store.draw(key, quota, draw, now).await
     }
 }

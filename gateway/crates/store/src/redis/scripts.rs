@@ -13,6 +13,7 @@ pub(super) static SIZES: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("sizes.lua")));
 pub(super) static COUNT: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("count.lua")));
+pub(super) static DRAW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("draw.lua")));
 pub(super) static HEAD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("head.lua")));
 pub(super) static REVOKE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("revoke.lua")));

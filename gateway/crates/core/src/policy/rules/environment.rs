@@ -35,7 +35,7 @@ pub struct GroupMembers {
 
 impl GroupMembers {
     /// Whether a person is among them, who is in these groups of identity providers.
-    pub(super) fn include(&self, user: &str, groups: &[String]) -> bool {
+    pub fn include(&self, user: &str, groups: &[String]) -> bool {
         self.users.contains(user) || groups.iter().any(|group| self.from.contains(group))
     }
 }

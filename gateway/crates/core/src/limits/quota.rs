@@ -1,0 +1,390 @@
+//! What a store keeps of one quota of one subject, and what a draw makes of it.
+//!
+//! A rate is a leaky bucket in whole numbers: its level rises by one for each call and falls with time.
+//! `level` is in calls times milliseconds of the period, so that a fall of a millisecond is a whole number,
+//! too: nothing is ever rounded, here or in Lua, whose numbers hold 2⁵³ exactly.
+//!
+//! A clock may be set back. Nothing is given for that: what was used stays used. And nobody is locked out
+//! for longer than a quota lasts: a moment far in the future, which stems from a clock that was wrong, is
+//! moved to the present.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+
+/// Moments of replicas and threads come in any order within this.
+pub const SKEW: Duration = Duration::from_secs(10);
+
+const DAY: u64 = 86_400_000;
+/// Nobody comes again sooner for what a window has no more of.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// So many in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    count: u64,
+    period: u64,
+    burst: u64,
+}
+
+impl Rate {
+    /// The largest count and burst.
+    pub const MOST: u64 = 1_000_000;
+
+    /// `count` in each `period`, `burst` of them at once. `None` where one of them is zero, the period is
+    /// longer than a day, or more than a million is wanted.
+    pub fn new(count: u64, period: Duration, burst: u64) -> Option<Self> {
+        let period = u64::try_from(period.as_millis()).ok()?;
+        let fits = |number: u64| (1..=Self::MOST).contains(&number);
+        let is_one = fits(count) && fits(burst) && (1..=DAY).contains(&period);
+        is_one.then_some(Self {
+            count,
+            period,
+            burst,
+        })
+    }
+
+    /// How many in a period.
+    pub const fn count(self) -> u64 {
+        self.count
+    }
+
+    /// The period.
+    pub const fn period(self) -> Duration {
+        Duration::from_millis(self.period)
+    }
+
+    /// How many at once.
+    pub const fn burst(self) -> u64 {
+        self.burst
+    }
+}
+
+/// What may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quota {
+    /// So many in a time.
+    Rate(Rate),
+    /// So many in a day of UTC.
+    Day(u64),
+    /// So many in all, which is remembered until then.
+    Total(u64, Timestamp),
+}
+
+/// What is asked of a quota.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draw {
+    /// What was used already, whether or not it is there.
+    pub owed: u64,
+    /// What is wanted, as far as it is there.
+    pub wanted: u64,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drawn {
+    /// How much of what was wanted was there.
+    pub granted: u64,
+    /// How much is used by now, this included.
+    pub used: u64,
+    /// If not all was granted: how long until there is one more.
+    pub wait: Duration,
+    /// For how long what was granted is good.
+    pub lasts: Duration,
+}
+
+/// What is kept between two draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The level of a rate; otherwise how much is used.
+    pub level: u64,
+    /// When the level was such, or when the day began (milliseconds).
+    pub at: u64,
+}
+
+impl Quota {
+    /// No budget, nothing that is used and no level is larger: a number that Lua holds exactly.
+    pub const MOST: u64 = 1 << 52;
+
+    /// The largest share of it that one replica holds, beyond what is called for at once.
+    pub const fn batch(self) -> u64 {
+        let share = match self {
+            Self::Rate(rate) => rate.burst / 4,
+            Self::Day(amount) | Self::Total(amount, _) => amount / 100,
+        };
+        if share == 0 { 1 } else { share }
+    }
+
+    /// How much there is at once.
+    pub const fn most(self) -> u64 {
+        match self {
+            Self::Rate(rate) => rate.burst,
+            Self::Day(amount) | Self::Total(amount, _) => amount,
+        }
+    }
+
+    /// What a draw gives, what is kept after it, and when that says nothing any more.
+    pub fn draw(self, kept: Option<Kept>, draw: Draw, now: Timestamp) -> (Drawn, Kept, Timestamp) {
+        match self {
+            Self::Rate(rate) => rate.draw(kept, draw, now.millis()),
+            Self::Day(amount) => {
+                let today = now.millis() - now.millis() % DAY;
+                let (used, begins) = match kept {
+                    // Of a day to come: the clock was set back, and what was used stays used.
+                    Some(kept) if kept.at > now.millis() + skew() => (kept.level, today),
+                    // Today's, or somebody is a little behind midnight.
+                    Some(kept) if kept.at >= today => (kept.level, kept.at),
+                    _ => (0, today),
+                };
+                let ends = begins + DAY;
+                let lasts = Duration::from_millis(ends.saturating_sub(now.millis()));
+                window(amount, (used, begins), (ends, lasts), draw, now)
+            }
+            Self::Total(amount, until) => {
+                let used = kept.map_or(0, |kept| kept.level);
+                let lasts = Duration::from_millis(DAY);
+                window(amount, (used, 0), (until.millis(), lasts), draw, now)
+            }
+        }
+    }
+}
+
+impl Rate {
+    fn draw(self, kept: Option<Kept>, draw: Draw, now: u64) -> (Drawn, Kept, Timestamp) {
+        let (level, at) = match kept {
+            Some(kept) if now >= kept.at => {
+                let fallen = (now - kept.at).saturating_mul(self.count);
+                (kept.level.saturating_sub(fallen), now)
+            }
+            Some(kept) if kept.at <= now + skew() => (kept.level, kept.at),
+            Some(kept) => (kept.level, now),
+            None => (0, now),
+        };
+        let full = self.burst * self.period;
+        let level =
+            (level + draw.owed.min(Quota::MOST / self.period) * self.period).min(Quota::MOST);
+        let free = full.saturating_sub(level) / self.period;
+        let granted = draw.wanted.min(free);
+        let level = level + granted * self.period;
+        let missing = (level + self.period).saturating_sub(full);
+        let wait = if granted < draw.wanted {
+            missing.div_ceil(self.count)
+        } else {
+            0
+        };
+        let drawn = Drawn {
+            granted,
+            used: level.div_ceil(self.period),
+            wait: Duration::from_millis(wait),
+            lasts: self.period(),
+        };
+        let empty = at + level.div_ceil(self.count) + 1;
+        (drawn, Kept { level, at }, Timestamp::from_millis(empty))
+    }
+}
+
+fn window(
+    amount: u64,
+    (used, begins): (u64, u64),
+    (ends, lasts): (u64, Duration),
+    draw: Draw,
+    now: Timestamp,
+) -> (Drawn, Kept, Timestamp) {
+    let used = used.saturating_add(draw.owed).min(Quota::MOST);
+    let granted = draw.wanted.min(amount.saturating_sub(used));
+    let used = used.saturating_add(granted).min(Quota::MOST);
+    let rest = Duration::from_millis(ends.saturating_sub(now.millis()));
+    let drawn = Drawn {
+        granted,
+        used,
+        wait: if granted < draw.wanted {
+            rest.max(SECOND)
+        } else {
+            Duration::ZERO
+        },
+        lasts,
+    };
+    let kept = Kept {
+        level: used,
+        at: begins,
+    };
+    (drawn, kept, Timestamp::from_millis(ends))
+}
+
+fn skew() -> u64 {
+    u64::try_from(SKEW.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng as _, SeedableRng as _};
+
+    use super::*;
+
+    const NOON: u64 = 20_000 * DAY + DAY / 2;
+
+    fn wanted(wanted: u64) -> Draw {
+        Draw { owed: 0, wanted }
+    }
+
+    /// A quota that is drawn from as a store does.
+    struct Drawing(Quota, Option<Kept>);
+
+    impl Drawing {
+        fn draw(&mut self, draw: Draw, now: u64) -> Drawn {
+            let (drawn, kept, _) = self.0.draw(self.1, draw, Timestamp::from_millis(now));
+            self.1 = Some(kept);
+            drawn
+        }
+
+        fn get(&mut self, most: u64, now: u64) -> u64 {
+            self.draw(wanted(most), now).granted
+        }
+    }
+
+    fn rate(count: u64, period: u64, burst: u64) -> Rate {
+        Rate::new(count, Duration::from_millis(period), burst).unwrap()
+    }
+
+    #[test]
+    fn a_rate_gives_its_burst_and_then_what_time_brings() {
+        let mut drawing = Drawing(Quota::Rate(rate(100, 60_000, 20)), None);
+        assert_eq!(drawing.get(30, NOON), 20);
+        let none = drawing.draw(wanted(1), NOON);
+        assert_eq!((none.granted, none.wait.as_millis()), (0, 600));
+        assert_eq!(drawing.get(1, NOON + 599), 0);
+        assert_eq!(drawing.get(5, NOON + 600), 1);
+        assert_eq!(
+            drawing.get(50, NOON + 60_600),
+            20,
+            "no more than the burst is saved"
+        );
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight_of_utc() {
+        let mut drawing = Drawing(Quota::Day(10), None);
+        assert_eq!(drawing.get(7, NOON), 7);
+        let rest = drawing.draw(wanted(7), NOON);
+        assert_eq!((rest.granted, rest.used), (3, 10));
+        assert_eq!(rest.wait, Duration::from_millis(DAY / 2));
+        assert_eq!(drawing.get(1, NOON + DAY / 2 - 1), 0);
+        assert_eq!(drawing.get(20, NOON + DAY / 2), 10);
+    }
+
+    #[test]
+    fn a_total_is_given_once() {
+        let mut drawing = Drawing(
+            Quota::Total(3, Timestamp::from_millis(NOON + 9 * DAY)),
+            None,
+        );
+        assert_eq!(drawing.get(2, NOON), 2);
+        assert_eq!(drawing.get(2, NOON + 5 * DAY), 1);
+        assert_eq!(drawing.get(2, NOON + 8 * DAY), 0);
+    }
+
+    #[test]
+    fn what_is_owed_is_used_whether_or_not_it_is_there() {
+        let mut drawing = Drawing(Quota::Day(10), None);
+        let owed = |owed, wanted| Draw { owed, wanted };
+        assert_eq!(drawing.draw(owed(25, 1), NOON).used, 25);
+        assert_eq!(drawing.get(1, NOON), 0);
+        let mut drawing = Drawing(Quota::Rate(rate(10, 1_000, 10)), None);
+        assert_eq!(drawing.draw(owed(20, 1), NOON).granted, 0);
+        assert_eq!(drawing.get(1, NOON + 1_000), 0);
+        assert_eq!(drawing.get(1, NOON + 1_100), 1);
+        assert_eq!(drawing.draw(owed(u64::MAX, 0), NOON + 1_100).granted, 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_gives_nothing_and_locks_nobody_out() {
+        let back = |far| {
+            let mut drawing = Drawing(Quota::Rate(rate(10, 1_000, 10)), None);
+            assert_eq!(drawing.get(10, NOON), 10);
+            assert_eq!(drawing.get(1, NOON - far), 0, "{far}");
+            drawing
+        };
+        // Whoever is a little behind waits for those who are not.
+        for far in [1_000, 10_000] {
+            assert_eq!(back(far).get(1, NOON + 99), 0, "{far}");
+            assert_eq!(back(far).get(1, NOON + 100), 1, "{far}");
+        }
+        for far in [10_001, 60_000, DAY, 400 * DAY] {
+            assert_eq!(back(far).get(1, NOON - far + 99), 0, "{far}");
+            assert_eq!(back(far).get(1, NOON - far + 100), 1, "{far}");
+        }
+        for far in [1_000, 60_000, DAY, 400 * DAY] {
+            let mut drawing = Drawing(Quota::Day(10), None);
+            assert_eq!(drawing.get(10, NOON), 10);
+            assert_eq!(drawing.get(1, NOON - far), 0, "{far}");
+            let midnight = (NOON - far) / DAY * DAY + DAY;
+            assert_eq!(drawing.get(1, midnight - 1), 0, "{far}");
+            assert_eq!(drawing.get(1, midnight), 1, "{far}");
+        }
+        let mut drawing = Drawing(Quota::Day(10), None);
+        let midnight = NOON + DAY / 2;
+        assert_eq!(drawing.get(9, midnight), 9);
+        assert_eq!(drawing.get(9, midnight - 1), 1, "it is the same day");
+        assert_eq!(drawing.get(9, midnight + 1), 0);
+    }
+
+    /// Whatever is asked, and however the clock steps back, no more is given than the burst and what the
+    /// steps forward bring.
+    #[test]
+    fn no_more_is_ever_given_than_was_promised() {
+        let mut random = StdRng::seed_from_u64(7);
+        for round in 0..400 {
+            let rate = rate(
+                random.gen_range(1..200),
+                random.gen_range(1..100_000),
+                random.gen_range(1..300),
+            );
+            let mut drawing = Drawing(Quota::Rate(rate), None);
+            let (mut now, mut forward, mut given) = (NOON, 0_u64, 0_u64);
+            for _ in 0..200 {
+                let step = random.gen_range(0..rate.period * 2);
+                if random.gen_bool(0.1) {
+                    now -= step.min(1_000_000);
+                } else {
+                    now += step;
+                    forward += step;
+                }
+                given += drawing.get(random.gen_range(0..rate.burst * 2), now);
+                let most = rate.burst + forward * rate.count / rate.period;
+                assert!(
+                    given <= most,
+                    "round {round}: {given} of {most} of {rate:?}"
+                );
+            }
+        }
+        for _ in 0..200 {
+            let amount = random.gen_range(1..50);
+            let mut drawing = Drawing(Quota::Day(amount), None);
+            let (mut now, mut midnights, mut given) = (NOON, 0, 0_u64);
+            for _ in 0..100 {
+                let step = random.gen_range(0..DAY / 8);
+                let before = now;
+                now = if random.gen_bool(0.3) {
+                    now - step
+                } else {
+                    now + step
+                };
+                midnights += (now / DAY).saturating_sub(before / DAY);
+                given += drawing.get(random.gen_range(0..9), now);
+                assert!(given <= amount * (midnights + 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_is_a_small_part() {
+        assert_eq!(Quota::Rate(rate(100, 60_000, 20)).batch(), 5);
+        assert_eq!(Quota::Rate(rate(3, 60_000, 1)).batch(), 1);
+        assert_eq!(Quota::Day(5_000).batch(), 50);
+        assert_eq!(Quota::Day(20).batch(), 1);
+    }
+}

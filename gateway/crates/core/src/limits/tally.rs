@@ -1,0 +1,145 @@
+//! How many calls somebody has made today, for the policy: told to the store in batches, and known as of a
+//! moment ago.
+
+use std::time::Duration;
+
+use super::quota::{Draw, Drawn, Quota};
+use crate::clock::Timestamp;
+
+/// What the store counts for it: everything.
+pub const CALLS_TODAY: Quota = Quota::Day(Quota::MOST);
+
+/// So many calls are told the store at once, and so much is what other replicas are behind.
+const BATCH: u64 = 10;
+/// What is older than this is asked for anew, while it still counts.
+const FRESH: Duration = Duration::from_secs(2);
+/// What is older than this is no answer.
+const OLD: Duration = Duration::from_secs(60);
+
+/// The calls of one person.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    known: Option<Known>,
+    pending: u64,
+    /// What the store is being told.
+    telling: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    used: u64,
+    at: Timestamp,
+    until: Timestamp,
+}
+
+impl Tally {
+    /// How many calls there were before this moment; `None`: the store has to be asked first. With what it
+    /// is to be asked, where nobody does.
+    fn calls(&mut self, now: Timestamp) -> (Option<u64>, Option<Draw>) {
+        let known = self.known.filter(|known| {
+            // A clock that was set back makes nothing known.
+            known.at <= now && now < known.until && now.since(known.at) < OLD
+        });
+        let calls = known.map(|known| known.used + self.pending + self.telling.unwrap_or_default());
+        let is_fresh = known.is_some_and(|known| now.since(known.at) < FRESH);
+        let ask = (!is_fresh).then(|| self.tell()).flatten();
+        (calls, ask)
+    }
+
+    /// How many there were before these calls, which are counted with the same look: of calls at once each
+    /// is told another number.
+    pub fn count(&mut self, calls: u64, now: Timestamp) -> (Option<u64>, Option<Draw>) {
+        let (before, ask) = self.calls(now);
+        if before.is_none() {
+            return (None, ask);
+        }
+        let told = self.add(calls);
+        (before, ask.or(told))
+    }
+
+    fn add(&mut self, calls: u64) -> Option<Draw> {
+        self.pending += calls;
+        (self.pending >= BATCH).then(|| self.tell()).flatten()
+    }
+
+    /// The store has answered.
+    pub fn told(&mut self, drawn: Drawn, now: Timestamp) {
+        self.telling = None;
+        self.known = Some(Known {
+            used: drawn.used,
+            at: now,
+            until: now + drawn.lasts,
+        });
+    }
+
+    /// The store has not: what it was to be told is told again.
+    pub fn failed(&mut self) {
+        self.pending += self.telling.take().unwrap_or_default();
+    }
+
+    fn tell(&mut self) -> Option<Draw> {
+        if self.telling.is_some() {
+            return None;
+        }
+        let owed = std::mem::take(&mut self.pending);
+        self.telling = Some(owed);
+        Some(Draw { owed, wanted: 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON: Timestamp = Timestamp::from_millis(20_000 * 86_400_000 + 43_200_000);
+
+    fn drawn(used: u64) -> Drawn {
+        Drawn {
+            granted: 0,
+            used,
+            wait: Duration::ZERO,
+            lasts: Duration::from_secs(43_200),
+        }
+    }
+
+    #[test]
+    fn calls_are_those_that_the_store_knows_and_those_since() {
+        let mut tally = Tally::default();
+        let (calls, ask) = tally.calls(NOON);
+        assert_eq!((calls, ask), (None, Some(Draw::default())));
+        assert_eq!(tally.calls(NOON), (None, None), "it is being asked");
+        tally.told(drawn(7), NOON);
+        for before in 7..16 {
+            assert_eq!(tally.count(1, NOON), (Some(before), None));
+        }
+        assert_eq!(tally.calls(NOON), (Some(16), None));
+        let told = tally.add(1).unwrap();
+        assert_eq!(told.owed, 10);
+        assert_eq!(
+            tally.calls(NOON).0,
+            Some(17),
+            "nothing is counted twice or lost"
+        );
+        tally.failed();
+        assert_eq!(tally.calls(NOON).0, Some(17));
+    }
+
+    #[test]
+    fn what_is_known_is_asked_for_anew_and_ends() {
+        let mut tally = Tally::default();
+        tally.told(drawn(7), NOON);
+        let (calls, ask) = tally.calls(NOON + FRESH);
+        assert_eq!((calls, ask.is_some()), (Some(7), true));
+        assert_eq!(tally.calls(NOON + OLD).0, None);
+        assert_eq!(tally.calls(NOON - FRESH).0, None, "a clock was set back");
+        let midnight = NOON + Duration::from_secs(43_200);
+        tally.failed();
+        tally.told(drawn(7), midnight - Duration::from_secs(1));
+        let near = Drawn {
+            lasts: Duration::from_secs(1),
+            ..drawn(7)
+        };
+        tally.told(near, midnight - Duration::from_secs(1));
+        assert_eq!(tally.calls(midnight).0, None, "another day");
+    }
+}
