@@ -28,7 +28,9 @@ use crate::protocol::bearer::BearerToken;
 use crate::protocol::resource::Resource;
 
 pub use self::append::{AppendError, VerifiedBlock, approve, attenuate, judged};
-pub use self::attenuation::{Attenuation, Check, Constant, FailedCheck, Match, ToolCall};
+pub use self::attenuation::{
+    Attenuation, Budget, BudgetKind, Check, Constant, FailedCheck, Match, ToolCall,
+};
 pub use self::backend_token::{BackendToken, mint_backend_token};
 pub use self::envelope::{APPENDED_BLOCKS, APPENDED_BYTES};
 pub use self::keys::{Keys, KeysHandle};
@@ -101,14 +103,12 @@ pub fn verify(bearer: &BearerToken, keys: &Keys) -> Result<VerifiedToken, TokenE
             _ => TokenError::Malformed,
         })?;
     let claims = read_claims(&form.authority).ok_or(TokenError::Malformed)?;
+    let ids = biscuit.revocation_identifiers();
+    let ids: Vec<String> = ids.iter().map(|id| hex(id)).collect();
     Ok(VerifiedToken {
-        ids: biscuit
-            .revocation_identifiers()
-            .iter()
-            .map(|id| hex(id))
-            .collect(),
+        attenuation: attenuation.with_ids(&ids),
+        ids,
         claims,
-        attenuation,
         approvals,
         is_stand_in: false,
         signing_key: form.root_key_id,
@@ -121,10 +121,12 @@ fn judge(
 ) -> Result<(Attenuation, Vec<Approval>), TokenError> {
     let mut attenuation = Attenuation::default();
     let mut approvals = Vec::new();
-    for block in appended {
+    // The first block is the authority's.
+    for (number, block) in (1..).zip(appended) {
         match block {
             Appended::Own(block) => {
-                attenuation.and(attenuation::judge(block).ok_or(TokenError::Attenuation)?);
+                let checks = attenuation::judge(block).ok_or(TokenError::Attenuation)?;
+                attenuation.and(number, checks);
             }
             Appended::ThirdParty(block, signer) => approvals.extend(
                 third_party_block::judge(block, signer, approvers)

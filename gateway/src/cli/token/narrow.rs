@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 
 use super::{End, Source};
-use gateway_core::access_token::{self, Check, Constant, Match};
+use gateway_core::access_token::{self, BudgetKind, Check, Constant, Match};
 use gateway_core::grants::personal::PersonalToken;
 
 #[derive(Debug, Args)]
@@ -29,6 +29,12 @@ pub(in crate::cli) struct Narrow {
     /// Only tools that say that they change nothing
     #[arg(long)]
     read_only: bool,
+    /// How many calls it may make in all, together with every token that is made from it
+    #[arg(long, value_name = "N")]
+    calls: Option<u64>,
+    /// The same for each day of UTC
+    #[arg(long, value_name = "N")]
+    calls_per_day: Option<u64>,
     /// Nobody can narrow it further, nor have it approved
     #[arg(long)]
     seal: bool,
@@ -40,7 +46,7 @@ impl Narrow {
         if checks.is_empty() && !self.seal {
             return Err(
                 "nothing to narrow: give --tool, --backend, --for, --until, --argument, \
-                 --argument-is, --read-only or --seal"
+                 --argument-is, --read-only, --calls, --calls-per-day or --seal"
                     .to_owned(),
             );
         }
@@ -76,6 +82,13 @@ impl Narrow {
         }
         if self.read_only {
             checks.push(Check::ReadOnly);
+        }
+        let budgets = [
+            (BudgetKind::InAll, self.calls),
+            (BudgetKind::Daily, self.calls_per_day),
+        ];
+        for (kind, calls) in budgets {
+            checks.extend(calls.map(|calls| Check::Limit(kind, calls)));
         }
         for (path, prefix) in &self.argument {
             checks.push(Check::Argument {

@@ -158,6 +158,16 @@ fn datalog(check: &Check) -> (&'static str, Vec<(&'static str, Term)>) {
             vec![("end", Term::Date(*secs))],
         ),
         Check::ReadOnly => ("check if read_only(true);", Vec::new()),
+        Check::Limit(kind, calls) => (
+            "check if limit({kind}, {calls});",
+            vec![
+                ("kind", string(kind.name())),
+                (
+                    "calls",
+                    Term::Integer(i64::try_from(*calls).unwrap_or(i64::MAX)),
+                ),
+            ],
+        ),
         Check::Argument { path, is } => match is {
             Match::StartsWith(prefix) => (
                 "check if argument({path}, $x), $x.starts_with({prefix});",

@@ -8,13 +8,15 @@
 //!       | check if backend($x), {"NAME", …}.contains($x);
 //!       | check if time($x), $x < DATE;                     (or <=)
 //!       | check if read_only(true);
+//!       | check if limit("calls", COUNT);                   (or "calls_per_day")
 //!       | check if argument("PATH", VALUE);
 //!       | check if argument("PATH", $x), {VALUE, …}.contains($x);
 //!       | check if argument("PATH", $x), $x.starts_with("PREFIX");
 //! ```
 //!
 //! A set may as well be an array, `["NAME", …]`; it has 1 to 64 members, a text at most 256 bytes.
-//! VALUE is a text, an integer or a boolean. The order of checks and of blocks means nothing: a
+//! VALUE is a text, an integer or a boolean. A limit is of calls with this token and all that is made from
+//! it, together: they are counted under the id of the block. The order of checks and of blocks means nothing: a
 //! call passes when every check holds.
 //!
 //! Each form is judged by its structure, so nothing that a holder wrote is ever evaluated, and
@@ -26,6 +28,8 @@
 //! open and keep up a session, list tools, and nothing else. With `read_only` alone it can use, in
 //! addition, the methods of MCP that change nothing.
 
+mod budget;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -33,8 +37,11 @@ use biscuit_auth::format::schema::{self, Op, Term, op, op_binary, term::Content}
 
 use super::envelope::Block;
 use crate::clock::Timestamp;
+use crate::limits::quota::Quota;
 use mcp_protocol::arguments::{Arguments, Paths, Value};
 use mcp_protocol::path_prefix::stays_below;
+
+pub use self::budget::{Budget, BudgetKind};
 
 /// The first second of the year 10000, which RFC 3339 can't write.
 pub(super) const NO_DATE: u64 = 253_402_300_800;
@@ -74,6 +81,8 @@ pub enum Check {
     Before(u64),
     /// What is called says that it changes nothing.
     ReadOnly,
+    /// No more calls than this, of what is made from here altogether.
+    Limit(BudgetKind, u64),
     /// An argument is as wanted.
     Argument {
         /// The path that leads to it within the arguments of a call.
@@ -87,6 +96,7 @@ pub enum Check {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attenuation {
     checks: Vec<Check>,
+    budgets: Vec<Budget>,
 }
 
 /// A call of a tool, as far as an attenuation asks.
@@ -113,7 +123,10 @@ impl fmt::Display for FailedCheck {
 impl Attenuation {
     /// One that says what `checks` say.
     pub fn new(checks: Vec<Check>) -> Self {
-        Self { checks }
+        Self {
+            checks,
+            budgets: Vec::new(),
+        }
     }
 
     /// The conditions.
@@ -126,9 +139,37 @@ impl Attenuation {
         self.checks.is_empty()
     }
 
-    /// Adds those of the next block.
-    pub(super) fn and(&mut self, more: Vec<Check>) {
+    /// The budgets of calls among them, one of a kind for each block.
+    pub fn budgets(&self) -> &[Budget] {
+        &self.budgets
+    }
+
+    /// Adds those of another block, by its number in the token.
+    pub(super) fn and(&mut self, number: usize, more: Vec<Check>) {
+        for check in &more {
+            let Check::Limit(kind, calls) = *check else {
+                continue;
+            };
+            let mut budgets = self.budgets.iter_mut();
+            match budgets.find(|other| other.number == number && other.kind == kind) {
+                Some(other) => other.calls = other.calls.min(calls),
+                None => self.budgets.push(Budget {
+                    block: String::new(),
+                    kind,
+                    calls,
+                    number,
+                }),
+            }
+        }
         self.checks.extend(more);
+    }
+
+    /// Tells the budgets the ids of the token's blocks.
+    pub(super) fn with_ids(mut self, ids: &[String]) -> Self {
+        for budget in &mut self.budgets {
+            budget.block = ids.get(budget.number).cloned().unwrap_or_default();
+        }
+        self
     }
 
     /// The first second in which it allows nothing any more.
@@ -172,7 +213,7 @@ impl Attenuation {
                     let value = call.arguments.and_then(|arguments| arguments.get(path));
                     ("argument", value.is_some_and(|value| is.holds(value)))
                 }
-                Check::Backend(_) | Check::Before(_) => continue,
+                Check::Backend(_) | Check::Before(_) | Check::Limit(..) => continue,
             };
             if !met {
                 return Err(FailedCheck(subject));
@@ -188,7 +229,7 @@ impl Attenuation {
             || self.checks.iter().all(|check| match check {
                 Check::Tool(_) | Check::Argument { .. } => false,
                 Check::ReadOnly => read_only,
-                Check::Backend(_) | Check::Before(_) => true,
+                Check::Backend(_) | Check::Before(_) | Check::Limit(..) => true,
             })
     }
 
@@ -273,6 +314,16 @@ fn judge_check(block: &Block, check: &schema::Check) -> Option<Check> {
         ("time", [term], Some(expression)) => before(term, expression).map(Check::Before),
         ("read_only", [term], None) => {
             (term.content == Some(Content::Bool(true))).then_some(Check::ReadOnly)
+        }
+        ("limit", [kind, calls], None) => {
+            let kind = BudgetKind::parse(block.text_of(kind)?)?;
+            match calls.content {
+                Some(Content::Integer(calls)) => {
+                    let calls = u64::try_from(calls).ok()?;
+                    (calls <= Quota::MOST).then_some(Check::Limit(kind, calls))
+                }
+                _ => None,
+            }
         }
         ("argument", [path, term], expression) => Some(Check::Argument {
             path: short_text(block, path).filter(|path| !path.is_empty())?,
@@ -396,6 +447,7 @@ impl fmt::Display for Check {
                 )
             }
             Self::ReadOnly => f.write_str("check if read_only(true)"),
+            Self::Limit(kind, calls) => write!(f, "check if limit(\"{}\", {calls})", kind.name()),
             Self::Argument { path, is } => {
                 let start = format!("argument({}, ", self::quoted(path));
                 match is {

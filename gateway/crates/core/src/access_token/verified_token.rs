@@ -93,11 +93,17 @@ impl VerifiedToken {
     /// The moment from which it counts no more: what was minted has [`LEEWAY`] for the clocks of
     /// replicas, what a holder wrote counts as written.
     pub fn ends(&self) -> Timestamp {
-        let minted = self.claims.expires + LEEWAY + Duration::from_millis(1);
+        let minted = self.longest_ends();
         match self.attenuation.ends() {
             Some(ends) => ends.min(minted),
             None => minted,
         }
+    }
+
+    /// The moment from which no token counts any more that has the same authority block, whatever its
+    /// holders appended.
+    pub fn longest_ends(&self) -> Timestamp {
+        self.claims.expires + LEEWAY + Duration::from_millis(1)
     }
 
     /// Whether it stands in for a personal token.

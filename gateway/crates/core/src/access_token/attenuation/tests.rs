@@ -109,6 +109,14 @@ fn the_documented_forms_are_taken_in_every_spelling_that_libraries_have() {
         ),
         ("check if read_only(true)", Check::ReadOnly),
         (
+            "check if limit(\"calls\", 100)",
+            Check::Limit(BudgetKind::InAll, 100),
+        ),
+        (
+            "check if limit(\"calls_per_day\", 0)",
+            Check::Limit(BudgetKind::Daily, 0),
+        ),
+        (
             "check if argument(\"path\", $v), $v.starts_with(\"/public/\")",
             argument("path", Match::StartsWith("/public/".to_owned())),
         ),
@@ -173,6 +181,13 @@ fn anything_else_is_refused() {
         "check if time($t), 1970-01-01T02:46:40Z > $t",
         "check if time($t), $t < 10000",
         "check if time(1970-01-01T02:46:40Z)",
+        "check if limit(\"bytes\", 1)",
+        "check if limit(\"calls\", -1)",
+        "check if limit(\"calls\", 9223372036854775807)",
+        "check if limit(\"calls\", \"1\")",
+        "check if limit(\"calls\", $n), $n <= 1",
+        "check if limit($k, 1)",
+        "check if limit(\"calls\")",
         "check if read_only(false)",
         "check if read_only($r)",
         "check if argument(\"path\", $v)",
@@ -435,4 +450,42 @@ fn code(block: &[Check]) -> String {
 fn decide(issuer: &Issuer, token: &Biscuit, calls: &[GeneratedCall]) -> Vec<bool> {
     let verified = issuer.verify(token).unwrap();
     calls.iter().map(|call| call.ours(&verified)).collect()
+}
+
+#[test]
+fn a_budget_is_that_of_its_block_whatever_is_made_from_it() {
+    let issuer = Issuer::new();
+    let parent = append(
+        &issuer.token(Tools::All),
+        "check if limit(\"calls\", 9); check if limit(\"calls\", 5); check if limit(\"calls_per_day\", 3)",
+    );
+    let until = issuer.verify(&parent).unwrap().longest_ends();
+    let budgets = |token: &Biscuit| {
+        let verified = issuer.verify(token).unwrap();
+        assert_eq!(verified.longest_ends(), until, "it is remembered as long");
+        let budgets = verified.attenuation().budgets().iter();
+        let budgets = budgets.map(|budget| (budget.block.clone(), budget.meter(until).quota));
+        budgets.collect::<Vec<_>>()
+    };
+    let own = issuer.verify(&parent).unwrap().ids()[1].clone();
+    let of_parent = [
+        (own.clone(), Quota::Total(5, until)),
+        (own.clone(), Quota::Day(3)),
+    ];
+    assert_eq!(budgets(&parent), of_parent);
+    let child = append(
+        &parent,
+        "check if tool(\"search\"); check if time($t), $t < 1970-01-02T00:00:00Z",
+    );
+    assert_eq!(budgets(&child), of_parent, "children share it");
+    let stingy = append(&child, "check if limit(\"calls\", 1)");
+    let ids = issuer.verify(&stingy).unwrap().ids().to_vec();
+    assert_eq!(
+        budgets(&stingy)[2],
+        (ids[3].clone(), Quota::Total(1, until)),
+        "and may have a smaller one of their own"
+    );
+    // Who holds the parent of the budget may make another; it is another one.
+    let other = append(&issuer.token(Tools::All), "check if limit(\"calls\", 5)");
+    assert_ne!(budgets(&other)[0].0, own);
 }

@@ -1,0 +1,57 @@
+//! A budget of calls that a holder sets on what is made from a token.
+
+use crate::clock::Timestamp;
+use crate::limits::meter::{Meter, Unit};
+use crate::limits::quota::Quota;
+
+/// What a budget is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BudgetKind {
+    /// The whole life of the token.
+    InAll,
+    /// Each day of UTC.
+    Daily,
+}
+
+impl BudgetKind {
+    const ALL: [(Self, &'static str); 2] = [(Self::InAll, "calls"), (Self::Daily, "calls_per_day")];
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(_, name)| *name == text);
+        found.map(|(kind, _)| *kind)
+    }
+
+    pub(in crate::access_token) const fn name(self) -> &'static str {
+        match self {
+            Self::InAll => Self::ALL[0].1,
+            Self::Daily => Self::ALL[1].1,
+        }
+    }
+}
+
+/// A budget of calls that a holder has set on what is made from a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// The revocation id of the block that says so: nobody who holds what was made from it gets another.
+    pub block: String,
+    pub(super) kind: BudgetKind,
+    pub(super) calls: u64,
+    /// Which block of the token it is.
+    pub(super) number: usize,
+}
+
+impl Budget {
+    /// What it is called in refusals and metrics.
+    pub const NAME: &'static str = "token";
+
+    /// What is counted. `until`: when nothing counts any more that was made from the same token.
+    pub const fn meter(&self, until: Timestamp) -> Meter {
+        Meter {
+            unit: Unit::Calls,
+            quota: match self.kind {
+                BudgetKind::InAll => Quota::Total(self.calls, until),
+                BudgetKind::Daily => Quota::Day(self.calls),
+            },
+        }
+    }
+}
