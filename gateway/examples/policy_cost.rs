@@ -62,6 +62,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         approvals: &[],
         address: Some("192.0.2.7".parse()?),
         protocol_version: Some("2025-11-25"),
+        calls_today: Some(0),
         now: Clock.now(),
     };
     println!("microseconds: evaluated | as calls ask it | as lists ask it");

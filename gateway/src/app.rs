@@ -29,8 +29,8 @@ use gateway_oauth::provider::Providers;
 use gateway_oauth::{AuthorizationServer, Settings};
 use gateway_store::journal::{self, Journal};
 use gateway_store::{
-    LastUse, Metered, Movable, OpenError, Records, RevocationView, Store, StoreEpoch, StoreError,
-    StoreUrl,
+    CallLimits, LastUse, Metered, Movable, OpenError, Records, RevocationView, Shares, Store,
+    StoreEpoch, StoreError, StoreUrl,
 };
 use gateway_traces::Traces;
 use gateway_upstream::{Backend, Catalogue, Connections, Lookout, PageReader, ProtocolSupport};
@@ -66,6 +66,8 @@ pub struct App {
     pub journal: Journal,
     /// The operator's policy.
     pub policy: PolicyHandle,
+    /// The limits of calls.
+    pub call_limits: Arc<CallLimits>,
     /// The time.
     pub clock: Clock,
     /// What is counted.
@@ -180,6 +182,8 @@ impl App {
         });
         let last_use = LastUse::follow(records.clone(), longest_rest(config), clock, runtime);
         let policy = PolicyHandle::new(config.policy.clone());
+        let shares = Shares::new(records.clone(), clock);
+        let call_limits = CallLimits::new(config.call_limits.clone(), shares);
         let private_hosts = &config.registration.private_hosts;
         let authorization_server = Arc::new(AuthorizationServer {
             settings: settings(config),
@@ -204,6 +208,7 @@ impl App {
                 config.identity.clone(),
             ),
             policy: policy.clone(),
+            limits: call_limits.clone(),
             owner_pages: OwnerPagesHandle::default(),
             journal: journal.clone(),
             clock,
@@ -223,6 +228,7 @@ impl App {
             connections,
             journal,
             policy,
+            call_limits,
             clock,
             metrics,
             traces,

@@ -11,6 +11,7 @@ mod clients;
 mod general;
 mod id_jag;
 pub mod layers;
+mod limit;
 mod limits;
 mod logins;
 mod owner;
@@ -40,6 +41,7 @@ use gateway_core::access_token::Approver;
 use gateway_core::client::service::ServiceClient;
 use gateway_core::client::{Client, ClientId};
 use gateway_core::grants::refresh_token::Lifetimes;
+use gateway_core::limits::Limit;
 use gateway_core::policy::ScopeTable;
 use gateway_core::policy::rules::Rules;
 use gateway_core::protocol::resource::Issuer;
@@ -65,6 +67,7 @@ use self::backends::BackendKeys;
 use self::clients::ClientKeys;
 use self::id_jag::IdJagKeys;
 use self::layers::{Layers, Problem};
+use self::limit::LimitKeys;
 use self::logins::LoginKeys;
 use self::owner::OwnerKeys;
 use self::policy::{ApproverKeys, GroupKeys, NetworkKeys, PolicyKeys};
@@ -100,6 +103,7 @@ pub static SCHEMA: Schema = Schema(&[
     PolicyKeys::KEYS,
     GroupKeys::KEYS,
     NetworkKeys::KEYS,
+    LimitKeys::KEYS,
     BackendKeys::KEYS,
     AccountKeys::KEYS,
     ClientKeys::KEYS,
@@ -164,6 +168,8 @@ pub struct Config {
     pub approvers: Vec<Approver>,
     /// `[policy]`, on the ground of `[[group]]` and `[[network]]`.
     pub policy: Option<Arc<Rules>>,
+    /// `[[limit]]`
+    pub call_limits: Vec<Limit>,
     /// `[[backend]]`
     pub backends: Vec<ConfiguredBackend>,
 }
@@ -205,6 +211,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let named = services::services(reader, &mut groups);
     let providers = logins::providers(reader, &sources);
     general.check_logins(&providers, reader);
+    let call_limits = limit::limits(reader, &backends, &groups);
     let context = policy::PolicyContext {
         backends: &backends,
         clients: &clients,
@@ -254,6 +261,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         scopes,
         approvers,
         policy,
+        call_limits,
         backends,
     })
 }

@@ -81,6 +81,9 @@ pub(super) struct Explain {
     /// The revision of MCP that the request names
     #[arg(long, value_name = "DATE", default_value = PROTOCOL_VERSION)]
     protocol_version: String,
+    /// How many calls the person has made today. Default: none
+    #[arg(long, value_name = "N")]
+    calls_today: Option<u64>,
     /// What the tool says about its effects. Default: the backend is asked
     #[arg(long, value_name = "LABEL")]
     label: Option<Label>,
@@ -146,6 +149,7 @@ pub(crate) fn for_page(question: &PageQuestion, config: Config) -> Result<PageAn
         at: None,
         address: question.address,
         protocol_version: PROTOCOL_VERSION.to_owned(),
+        calls_today: None,
         label: None,
         offline: true,
         json: false,

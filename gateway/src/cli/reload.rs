@@ -1,5 +1,6 @@
-//! SIGHUP: the policy is read anew, with the groups and networks that it speaks of, and so is the
-//! certificate in files. Streams go on; what is wrong with the new ones leaves the old ones in force.
+//! SIGHUP: the policy is read anew, with the groups and networks that it speaks of, and so are the limits
+//! of calls and the certificate in files. Streams go on; what is wrong with the new ones leaves the old ones
+//! in force.
 //!
 //! The closing of a terminal sends the same signal. It ends a gateway that runs in it and has nothing to read
 //! anew. One that was given a configuration file, a policy or a certificate goes on: it may serve people.
@@ -19,6 +20,7 @@ use crate::service_manager::Notifier;
 use gateway_core::audit::{Event, Record};
 use gateway_core::policy::PolicyHandle;
 use gateway_core::reason::Reason;
+use gateway_store::CallLimits;
 use gateway_store::journal::Journal;
 
 /// What is read anew.
@@ -27,6 +29,8 @@ pub(super) struct Reloading {
     pub(super) configuration: Configuration,
     /// The policy in force.
     pub(super) policy: PolicyHandle,
+    /// The limits of calls in force.
+    pub(super) call_limits: Arc<CallLimits>,
     /// Where it is written down.
     pub(super) journal: Journal,
     /// Has the certificate read anew, where one is served.
@@ -42,6 +46,7 @@ pub(super) fn follow(runtime: &Handle, reloading: Reloading) -> anyhow::Result<(
     let Reloading {
         configuration,
         policy,
+        call_limits,
         journal,
         certificate,
         keys,
@@ -66,8 +71,12 @@ pub(super) fn follow(runtime: &Handle, reloading: Reloading) -> anyhow::Result<(
                 certificate.notify_one();
             }
             let (configuration, policy) = (configuration.clone(), policy.clone());
+            let call_limits = Arc::clone(&call_limits);
             // Reads files, and may not block what runs here.
-            let done = tokio::task::spawn_blocking(move || reload(&configuration, &policy)).await;
+            let done = tokio::task::spawn_blocking(move || {
+                reload(&configuration, &policy, &call_limits)
+            })
+            .await;
             let record = done.unwrap_or_else(|error| {
                 log::error!(event = "policy_kept", error = error.to_string(); "the policy could not be read; the old one stays in force");
                 kept("a fault of the gateway's own".to_owned())
@@ -99,7 +108,11 @@ impl Terminal {
 }
 
 /// Puts the policy of the configuration in force, and says how that ended.
-fn reload(configuration: &Configuration, policy: &PolicyHandle) -> Record {
+fn reload(
+    configuration: &Configuration,
+    policy: &PolicyHandle,
+    call_limits: &CallLimits,
+) -> Record {
     let config = match config::resolve(&configuration.layers()) {
         Ok(config) => config,
         Err(problems) => {
@@ -116,6 +129,7 @@ fn reload(configuration: &Configuration, policy: &PolicyHandle) -> Record {
     let was_there = policy.current().is_some();
     let is_there = config.policy.is_some();
     policy.replace(config.policy);
+    call_limits.replace(config.call_limits);
     let detail = match (was_there, is_there) {
         (_, true) => {
             log::info!(event = "policy_reloaded", statements = statements; "the policy was read anew");

@@ -317,6 +317,7 @@ fn serve(
     let reloading = reload::Reloading {
         configuration: configuration.clone(),
         policy: app.policy.clone(),
+        call_limits: Arc::clone(&app.call_limits),
         journal: journal.clone(),
         certificate: tls.is_some().then_some(hangup),
         keys: app.keys.clone(),

@@ -11,6 +11,7 @@ mod audit_flood;
 mod authorize;
 mod backend_pages;
 mod backup;
+mod call_limits;
 mod config;
 mod consent;
 mod declined;

@@ -95,6 +95,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         approvals: &approvals,
         address: Some("192.0.2.7".parse()?),
         protocol_version: Some("2025-11-25"),
+        calls_today: Some(0),
         // Tuesday, 2026-11-24, 12:00:00 UTC.
         now: Timestamp::from_secs(1_795_521_600),
     };

@@ -180,7 +180,7 @@ metrics! {
     connections_accepted: CounterFamily "gateway_connections_accepted_total" []
         = "Connections of clients that were taken.";
     limits_reached: CounterFamily "gateway_limit_reached_total" ["limit"]
-        = "Times that something was refused or cut because a limit was reached.";
+        = "Times that something was refused or cut because a limit was reached, by its setting, or by the name of a `[[limit]]`; `token` is the budget of a narrowed token.";
     in_flight: GaugeFamily "gateway_in_flight_bytes" []
         = "Bytes that are held of unfinished requests and answers; `limits.in_flight` bounds it.";
     backend_up: GaugeFamily "gateway_backend_up" ["backend"]

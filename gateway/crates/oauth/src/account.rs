@@ -9,6 +9,7 @@ mod approve;
 mod cards;
 mod elsewhere;
 mod form;
+mod limits;
 mod new_token;
 pub(super) mod passkeys;
 mod readmit;

@@ -25,7 +25,7 @@ use gateway_core::secret::{SecretHash, TagKey};
 use gateway_fetch::Documents;
 use gateway_metrics::Metrics;
 use gateway_store::journal::Journal;
-use gateway_store::{LastUse, Records, ToolsUnknown, User};
+use gateway_store::{CallLimits, LastUse, Records, ToolsUnknown, User};
 use gateway_upstream::{Catalogue, PageReader};
 
 /// How long a stream lives at most, where access tokens are short and refreshed. Without refresh
@@ -150,6 +150,8 @@ pub struct AuthorizationServer {
     pub pages: PageReader,
     /// The operator's policy.
     pub policy: PolicyHandle,
+    /// The limits of calls.
+    pub limits: Arc<CallLimits>,
     /// What stands at `/admin`; nothing until the program says so.
     pub owner_pages: OwnerPagesHandle,
     /// The audit log.

@@ -102,6 +102,10 @@ pub(crate) fn server() -> AuthorizationServer {
             IdentityHeaders::default(),
         ),
         policy: Default::default(),
+        limits: gateway_store::CallLimits::new(
+            Vec::new(),
+            gateway_store::Shares::new(Records::new(Arc::new(Memory::new())), Clock),
+        ),
         owner_pages: Default::default(),
         journal: gateway_store::journal::Journal::off(),
         clock: Clock,

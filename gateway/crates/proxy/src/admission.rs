@@ -15,6 +15,7 @@ use http::{HeaderValue, Method};
 
 use super::account_doubt;
 use super::audit::AdmissionEvent;
+use super::call_limits::{self, ByteCharge, Counters, LimitRefusal, Why};
 use super::client_names::Names;
 use super::confirmation::LastToken;
 use super::context::RequestContext;
@@ -37,6 +38,7 @@ use gateway_accounts::AccountError;
 use gateway_core::access_token::FailedCheck;
 use gateway_core::clock::Clock;
 use gateway_core::grants::personal::PersonalToken;
+use gateway_core::limits::is_counted;
 use gateway_core::policy::rules::{RequestedAction, Rules};
 use gateway_core::policy::{
     self, AccessToken, DecisionInput, Permit, Question, Refusal, Refused, SUBSCRIBE, TokenRejection,
@@ -203,9 +205,21 @@ pub(super) async fn admit(
             ..confirmed.admitted(permit)
         });
     }
+    if confirmed
+        .rules
+        .as_ref()
+        .is_some_and(|rules| rules.asks_for_calls_today())
+    {
+        // Boxed, as below: only who limits anything needs room for it.
+        let asked = Box::pin(count_calls(state, &confirmed, &calls));
+        context.calls_today = Some(asked.await?);
+    }
     let decision = decide(&state.catalogue, state.clock, context, &confirmed, calls);
     match decision.await {
         Ok(permit) => {
+            if call_limits::concern(&state.server.limits, &permit) {
+                context.bytes = Box::pin(take(state, &confirmed, &permit)).await?;
+            }
             let permitted = AdmissionEvent::Permitted {
                 permit: &permit,
                 body: confirmed.request.body.as_ref(),
@@ -230,6 +244,45 @@ pub(super) async fn admit(
         }
         Err(refused) => refuse(state, context, confirmed, refused),
     }
+}
+
+/// Takes what a request costs of limits.
+async fn take(
+    state: &ProxyState,
+    confirmed: &ConfirmedRequest,
+    permit: &Permit,
+) -> Result<Option<Box<ByteCharge>>, Rejection> {
+    let counters = Counters {
+        limits: &state.server.limits,
+        catalogue: &state.catalogue,
+        mounted: &confirmed.route.mounted,
+    };
+    let request = &confirmed.request;
+    // Whoever goes is never kept.
+    if request.method == Method::DELETE {
+        return Ok(None);
+    }
+    let body = request.bytes().map_or(0, Bytes::len);
+    counters.take(permit, body, request.is_batch()).await
+}
+
+/// How many calls the person has made today, without these, which are counted now: whether or not the policy
+/// lets them through, so that nobody learns by trying for nothing.
+async fn count_calls(
+    state: &ProxyState,
+    confirmed: &ConfirmedRequest,
+    calls: &[Call],
+) -> Result<u64, Rejection> {
+    let (shares, user) = (state.server.limits.shares(), &confirmed.token.claims().user);
+    let counted = calls.iter().filter(|call| is_counted(call)).count() as u64;
+    let before = shares.calls_today(user, counted).await;
+    before.map_err(|reason| {
+        Rejection::Limit(Box::new(LimitRefusal {
+            why: Why::Unknown(reason),
+            calls: calls.to_vec(),
+            is_batch: confirmed.request.is_batch(),
+        }))
+    })
 }
 
 /// A request whose token counts.

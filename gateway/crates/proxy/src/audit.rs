@@ -96,8 +96,7 @@ impl AdmissionLog {
                 ..
             } => {
                 self.refuse(rejection, *status, context, mounted);
-                let rule = rejection.rule();
-                let record = refused(rejection, &rule, backend, context, *peer, labels);
+                let record = refused(rejection, backend, context, *peer, labels);
                 if context.user.is_empty() {
                     self.journal.append_anonymous(&record);
                 } else {
@@ -289,7 +288,6 @@ impl<'a> Permitted<'a> {
 /// The record of a refusal. A single call is named as one that was let through.
 fn refused<'a>(
     rejection: &'a Rejection,
-    rule: &str,
     backend: &'a str,
     context: &'a RequestContext,
     peer: IpAddr,
@@ -309,7 +307,7 @@ fn refused<'a>(
             .and_then(|call| call.name.as_deref())
             .map(Cow::Borrowed),
         facts: facts(context, rejection.only_call(), labels),
-        detail: (!rule.is_empty()).then(|| Cow::Owned(format!("policy {rule}"))),
+        detail: rejection.detail().map(Cow::Owned),
         peer: Some(peer),
         request_id: Some(context.id.as_str().into()),
         ..Record::refused(Event::Call, rejection.reason(), rejection.is_fault())

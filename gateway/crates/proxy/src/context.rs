@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::challenge::Challenge;
+use super::call_limits::ByteCharge;
 use super::cors::{Origin, origin};
 use super::drain::Running;
 use super::in_flight::{Budget, Hold};
@@ -53,6 +54,10 @@ pub(super) struct RequestContext {
     pub(super) confirming: Duration,
     /// Counts what becomes of it, once it is allowed.
     pub(super) exchange: Option<ExchangeMeter>,
+    /// Counts what its answer uses up of limits.
+    pub(super) bytes: Option<Box<ByteCharge>>,
+    /// How many calls its person has made today, where the policy asks for it.
+    pub(super) calls_today: Option<u64>,
     /// What is noted for its spans, where requests are traced.
     pub(super) trace: Option<Box<RequestTrace>>,
     /// What it is a part of, where several backends are asked together.
@@ -93,6 +98,8 @@ impl RequestContext {
             endpoint: Cow::Borrowed("none"),
             confirming: Duration::ZERO,
             exchange: None,
+            bytes: None,
+            calls_today: None,
             trace: None,
             part_of: None,
             _running: running,
@@ -169,6 +176,9 @@ impl RequestContext {
     pub(super) fn sent(&self, bytes: usize) {
         if let Some(exchange) = &self.exchange {
             exchange.sent(bytes);
+        }
+        if let Some(charge) = &self.bytes {
+            charge.sent(bytes);
         }
     }
 

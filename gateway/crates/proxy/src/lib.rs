@@ -22,6 +22,7 @@ mod admission;
 mod audit;
 mod backend_tokens;
 mod body;
+mod call_limits;
 mod challenge;
 mod client_names;
 mod client_watch;

@@ -22,6 +22,7 @@ pub(super) struct DecisionContext<'a> {
     address: Option<IpAddr>,
     protocol_version: Option<&'a str>,
     scopes: Vec<&'a str>,
+    calls_today: Option<u64>,
     now: Timestamp,
 }
 
@@ -39,6 +40,7 @@ impl<'a> DecisionContext<'a> {
             backend: &mounted.backend.mount.name,
             address: context.peer,
             protocol_version: context.protocol_version.as_deref(),
+            calls_today: context.calls_today,
             now,
         }
     }
@@ -58,6 +60,7 @@ impl<'a> DecisionContext<'a> {
             approvals: self.token.verified().approvals(),
             address: self.address,
             protocol_version: self.protocol_version,
+            calls_today: self.calls_today,
             now: self.now,
         }
     }
@@ -79,6 +82,7 @@ pub(super) struct StandingContext {
     backend: Arc<Backend>,
     address: Option<IpAddr>,
     protocol_version: Option<String>,
+    calls_today: Option<u64>,
     policy: PolicyHandle,
     clock: Clock,
 }
@@ -96,6 +100,7 @@ impl StandingContext {
             backend: Arc::clone(&mounted.backend),
             address: context.peer,
             protocol_version: context.protocol_version.clone(),
+            calls_today: context.calls_today,
             policy: policy.clone(),
             clock,
         }
@@ -114,6 +119,7 @@ impl StandingContext {
             backend: &self.backend.mount.name,
             address: self.address,
             protocol_version: self.protocol_version.as_deref(),
+            calls_today: self.calls_today,
             now,
         };
         let input = DecisionInput {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::account_refusal::AccountRefusal;
+use super::call_limits::LimitRefusal;
 use super::challenge::Challenge;
 use super::in_flight::Full;
 use super::lifetime::End;
@@ -85,6 +86,8 @@ pub(super) enum Rejection {
     AccountEnded,
     #[error("no key signs tokens")]
     NoSigningKey,
+    #[error("{}", .0.sentence())]
+    Limit(Box<LimitRefusal>),
     #[error("the audit log can't be written")]
     AuditDown,
     #[error("the gateway shuts down")]
@@ -149,6 +152,7 @@ impl Rejection {
             Self::AccountAwaited | Self::AccountEnded => {
                 answer(StatusCode::FORBIDDEN, Reason::AccountConnectAgain).with(Detail::Remedy)
             }
+            Self::Limit(refusal) => RefusalAnswer::of_limit(refusal),
             Self::Unspeakable => answer(StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal),
             Self::NoSigningKey => {
                 answer(StatusCode::SERVICE_UNAVAILABLE, Reason::SigningKeyMissing)
@@ -183,6 +187,15 @@ impl Rejection {
         .unwrap_or_default()
     }
 
+    /// What the audit record says of it: the statement or the limit that it rests on.
+    pub(super) fn detail(&self) -> Option<String> {
+        match self {
+            Self::Refused(call) => call.refusal().rule().map(|rule| format!("policy {rule}")),
+            Self::Limit(refusal) => refusal.limit().map(|limit| format!("limit {limit}")),
+            _ => None,
+        }
+    }
+
     /// The call that is refused, if it is one alone.
     pub(super) fn single_call(&self) -> Option<&Call> {
         self.only_call().filter(|call| !call.method.is_empty())
@@ -193,6 +206,7 @@ impl Rejection {
         match self {
             Self::Refused(call) => only(&call.refused.calls),
             Self::Account(refusal) => only(&refusal.asked.calls),
+            Self::Limit(refusal) => only(&refusal.calls),
             _ => None,
         }
     }
@@ -202,14 +216,16 @@ impl Rejection {
         match self {
             Self::Refused(call) => &call.refused.calls,
             Self::Account(refusal) => &refusal.asked.calls,
+            Self::Limit(refusal) => &refusal.calls,
             _ => &[],
         }
     }
 
-    /// The setting of the limit that it rests on, if it rests on one.
-    pub(super) const fn limit(&self) -> Option<&'static str> {
+    /// The setting of the limit that it rests on, or the name of one of calls, if it rests on one.
+    pub(super) fn limit(&self) -> Option<&str> {
         match self {
             Self::InFlight(full) => Some(full.setting()),
+            Self::Limit(refusal) => refusal.limit(),
             Self::TooLarge => Some("limits.request_body"),
             Self::Upstream(Failure::Full(setting), _) => Some(setting),
             Self::Upstream(Failure::NoFiles(limit), _) => Some(limit),
@@ -276,6 +292,8 @@ enum Body<'a> {
     Mcp(&'a RefusedCall),
     /// What it answers to a call that can't be made with its person's account there.
     Account(&'a AccountRefusal),
+    /// What it answers where a limit is reached.
+    Limit(&'a LimitRefusal),
 }
 
 /// What is said behind the reason's sentence.
@@ -350,7 +368,7 @@ impl<'a> RefusalAnswer<'a> {
             Body::JsonRpc(id, code) => {
                 web::json(self.status, &self.rpc_error(*id, *code, request_id))
             }
-            Body::Mcp(_) | Body::Account(_) | Body::Http => {
+            Body::Mcp(_) | Body::Account(_) | Body::Limit(_) | Body::Http => {
                 match self.within_mcp(challenge, request_id) {
                     Some(answer) => web::json(self.status, &answer),
                     None => web::json(self.status, &self.http_error(request_id)),
@@ -390,6 +408,7 @@ impl<'a> RefusalAnswer<'a> {
         let call = match self.body {
             Body::Mcp(call) => call,
             Body::Account(refusal) => return refusal.answer(request_id),
+            Body::Limit(refusal) => return refusal.answer(&self.description(), request_id),
             Body::Http | Body::JsonRpc(..) => return None,
         };
         // To connect again changes nothing about the operator's policy and scopes.

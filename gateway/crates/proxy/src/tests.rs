@@ -312,6 +312,10 @@ fn authorization_server(
             IdentityHeaders::default(),
         ),
         policy: Default::default(),
+        limits: gateway_store::CallLimits::new(
+            Vec::new(),
+            gateway_store::Shares::new(Records::new(Arc::clone(store)), Clock),
+        ),
         owner_pages: Default::default(),
         journal: gateway_store::journal::Journal::off(),
         catalogue: Arc::new(Catalogue::new(

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use super::{Desk, PageResult, backends::state};
 use crate::operator_api::{Limit, ListUsers, PageQuery};
+use gateway_core::limits::{Limit as CallLimit, Meter};
 use gateway_oauth::pages::admin::{Notice, OverviewPage, State};
 use gateway_store::RevocationView;
 
 /// Calls are refused when the view of the revocations is older than this.
 const STALE: Duration = Duration::from_secs(60);
+
+/// Of each limit so many are named.
+const BUSIEST: usize = 3;
 
 impl Desk<'_> {
     pub(super) async fn overview(&self, notice: Option<Notice>) -> PageResult {
@@ -41,9 +45,37 @@ impl Desk<'_> {
                 .statuses()
                 .map(|(name, status)| state(name, &status))
                 .collect(),
+            limits: self.limits(),
             parts: self.parts(),
         }
         .page())
+    }
+
+    /// Each limit of calls, and who uses most of it as far as this replica knows.
+    fn limits(&self) -> Vec<State> {
+        let limits = &self.visit.server.limits;
+        let current = limits.current();
+        let states = |limit: &CallLimit| {
+            let whose = whose(limit);
+            let state = |meter: &Meter| {
+                let busiest = limits.busiest(limit, meter, BUSIEST);
+                let most = meter.quota.most();
+                let used = busiest.iter();
+                let used = used.map(|(who, used)| format!("{who} {}", meter.amount(*used)));
+                let used = used.collect::<Vec<_>>().join(", ");
+                let words = format!("{} for {whose}", meter.words());
+                State {
+                    name: limit.name.clone(),
+                    is_good: busiest.first().is_none_or(|(_, used)| *used < most),
+                    words: match used.as_str() {
+                        "" => words,
+                        used => format!("{words}; most used: {used}"),
+                    },
+                }
+            };
+            limit.meters.iter().map(state).collect::<Vec<_>>()
+        };
+        current.iter().flat_map(states).collect()
     }
 
     /// The store answered, or there were no page.
@@ -71,4 +103,17 @@ impl Desk<'_> {
             },
         ]
     }
+}
+
+/// Whose calls a limit counts together, and which of them.
+fn whose(limit: &CallLimit) -> String {
+    let group = limit.group.iter().map(|name| format!(" in {name}"));
+    let tool = limit
+        .tool
+        .iter()
+        .map(|tool| format!(" of {}", tool.as_str()));
+    let backend = limit.backend.iter().map(|name| format!(" at {name}"));
+    let app = limit.app.iter().map(|app| format!(" with {app}"));
+    let only: String = group.chain(tool).chain(backend).chain(app).collect();
+    format!("each {}{only}", limit.per.name())
 }

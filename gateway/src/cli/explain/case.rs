@@ -70,6 +70,10 @@ impl<'a> Case<'a> {
         let now = explain.at.unwrap_or_else(|| Clock.now());
         let mut assumed = Vec::new();
         let call = explain.call()?;
+        let rules = config.policy.as_ref();
+        if explain.calls_today.is_none() && rules.is_some_and(|it| it.asks_for_calls_today()) {
+            assumed.push("the person has made no call today".to_owned());
+        }
         let own = own_keys(&config)?;
         let token = match &explain.token {
             Some(path) => {
@@ -319,6 +323,7 @@ impl<'a> Case<'a> {
             approvals: token.verified().approvals(),
             address: self.explain.address,
             protocol_version: Some(&self.explain.protocol_version),
+            calls_today: Some(self.explain.calls_today.unwrap_or_default()),
             now: self.now,
         }
     }

@@ -203,6 +203,8 @@ impl<'l> Recorded<'l> {
         if self.is_cut("name") {
             unknown.extend(["tool", "prompt", "uri"]);
         }
+        // No record says how many there were.
+        unknown.insert("calls_today");
         if self.is_subscription() {
             unknown.insert("uri");
         }
@@ -279,6 +281,7 @@ impl<'l> Recorded<'l> {
             approvals: &approvals,
             address: text("peer").parse().ok(),
             protocol_version: self.fact("protocol_version"),
+            calls_today: None,
             now: self.at,
         };
         let call = Call {

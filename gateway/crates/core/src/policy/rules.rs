@@ -99,6 +99,7 @@ struct RequiredFacts {
     scopes: bool,
     addresses: bool,
     versions: bool,
+    calls_today: bool,
 }
 
 impl RequiredFacts {
@@ -111,6 +112,7 @@ impl RequiredFacts {
             scopes: any(&["scope"]),
             addresses: any(&["address", "network"]),
             versions: any(&["protocol_version"]),
+            calls_today: any(&["calls_today"]),
         }
     }
 }
@@ -163,6 +165,11 @@ impl Rules {
     /// Whether it asks about the scopes of tokens.
     pub fn asks_for_scopes(&self) -> bool {
         self.required.scopes
+    }
+
+    /// Whether it asks how many calls the person has made today.
+    pub fn asks_for_calls_today(&self) -> bool {
+        self.required.calls_today
     }
 
     /// The statements for whose sake the reference decides about every call, and why each of them is

@@ -441,6 +441,7 @@ fn a_backend_that_can_not_be_asked_says_nothing_definite_of_its_tools() {
                 approvals: &[],
                 address: None,
                 protocol_version: None,
+                calls_today: None,
                 now: ISSUED,
             },
             labels: None,

@@ -5,6 +5,7 @@ use http::StatusCode;
 use super::cards;
 use super::elsewhere;
 use super::form::Sealer;
+use super::limits;
 use crate::audited::audited;
 use crate::browser::{self, BrowserName};
 use crate::error_page::{self, Refused};
@@ -41,6 +42,7 @@ pub(super) async fn show(
     let withheld = user.as_ref().map_or(&[][..], |user| &user.withheld);
     let withheld = cards::withheld(sealer, withheld).await?;
     let elsewhere = elsewhere::load(sealer).await?;
+    let limits = limits::load(sealer).await?;
     let status = notice
         .as_ref()
         .map_or(StatusCode::OK, AccountNotice::status);
@@ -56,6 +58,7 @@ pub(super) async fn show(
         has_tokens: server.settings.personal.is_some(),
         withheld,
         elsewhere,
+        limits,
     }
     .page();
     let mut response = pages::respond(status, page, server.settings.issuer.is_https());

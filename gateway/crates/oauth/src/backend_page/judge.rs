@@ -202,6 +202,12 @@ impl PageQuestion<'_> {
         let doubled = catalogue.doubled(name, caller);
         let scopes = token.scopes();
         let claims = token.claims();
+        let calls_today = if rules.is_some_and(Rules::asks_for_calls_today) {
+            let shares = self.server.limits.shares();
+            Box::pin(shares.calls_today(&claims.user, 0)).await.ok()
+        } else {
+            None
+        };
         let around = Surroundings {
             user: &claims.user_name,
             is_service: claims.user.is_service(),
@@ -214,6 +220,7 @@ impl PageQuestion<'_> {
             approvals: token.verified().approvals(),
             address: Some(self.address),
             protocol_version: None,
+            calls_today,
             now: self.now,
         };
         let input = DecisionInput {

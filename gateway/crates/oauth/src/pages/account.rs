@@ -1,6 +1,7 @@
 //! The page of a person's apps: what each may do, and the buttons that take it back.
 
 mod elsewhere;
+mod limits;
 mod logins;
 mod notice;
 
@@ -16,6 +17,7 @@ use super::tool_picker::{FEW_TOOLS, LONGEST_DESCRIPTION, LONGEST_NAME, Tool};
 use gateway_core::clock::Timestamp;
 
 pub use self::elsewhere::{Elsewhere, ElsewhereAccount};
+pub use self::limits::LimitUse;
 pub use self::logins::{LinkForm, LinkedAccount, Logins, UnlinkForm};
 pub use self::notice::AccountNotice;
 
@@ -47,6 +49,8 @@ pub struct Account<'a> {
     pub withheld: Vec<WithheldApp>,
     /// The person's own accounts at backends.
     pub elsewhere: Vec<Elsewhere>,
+    /// What the person uses of limits.
+    pub limits: Vec<LimitUse>,
 }
 
 /// An app that the person took back what an organisation had allowed it.
@@ -198,6 +202,7 @@ impl Account<'_> {
                 .iter()
                 .map(|it| ElsewhereLine::new(it, now))
                 .collect(),
+            limits: self.limits.iter().map(LimitUse::shown).collect(),
         };
         // A provider's button leads away.
         let forms = if self.logins.links.is_empty() {
@@ -222,6 +227,7 @@ struct AccountTemplate<'a> {
     has_tokens: bool,
     withheld: &'a [WithheldApp],
     elsewhere: Vec<ElsewhereLine<'a>>,
+    limits: Vec<LimitUse>,
 }
 
 pub(super) struct NoticeLine {

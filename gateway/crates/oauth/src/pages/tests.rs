@@ -195,6 +195,17 @@ fn account(apps: Vec<App>, notice: Option<AccountNotice>) -> Page {
                 account: None,
             },
         ],
+        limits: vec![LimitUse {
+            name: "calls".to_owned(),
+            whose: "<i>you</i>".to_owned(),
+            words: "100 calls a minute".to_owned(),
+            backend: Some("notes".to_owned()),
+            tool: Some("delete_<b>".to_owned()),
+            used: None,
+            left: Some("0".to_owned()),
+            is_rate: true,
+            is_reached: true,
+        }],
     }
     .page()
 }

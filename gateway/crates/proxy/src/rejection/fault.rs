@@ -1,4 +1,5 @@
-//! What is answered where the backend has none, or can't be called with the person's account there.
+//! What is answered where the backend has none, can't be called with the person's account there, or must not
+//! be for now.
 
 use std::borrow::Cow;
 
@@ -6,6 +7,7 @@ use http::StatusCode;
 
 use super::{Body, Detail, INTERNAL, RefusalAnswer};
 use crate::account_refusal::AccountRefusal;
+use crate::call_limits::{LimitRefusal, Why};
 use gateway_core::reason::Reason;
 use gateway_upstream::Failure;
 use mcp_protocol::Id;
@@ -36,6 +38,19 @@ impl<'a> RefusalAnswer<'a> {
         Self {
             body: id.map_or(Body::Http, |id| Body::JsonRpc(Some(id), INTERNAL)),
             ..Self::new(status, reason).with(detail).retry_after(5)
+        }
+    }
+
+    pub(super) fn of_limit(refusal: &'a LimitRefusal) -> Self {
+        let status = match refusal.why {
+            Why::Reached { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Why::Unknown(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self {
+            body: Body::Limit(refusal),
+            ..Self::new(status, refusal.reason())
+                .with(Detail::Words(Cow::Owned(refusal.sentence())))
+                .retry_after(refusal.retry_after())
         }
     }
 

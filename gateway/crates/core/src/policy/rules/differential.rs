@@ -93,6 +93,7 @@ fn call<T>(
         address: [None, Some("192.0.2.7"), Some("2001:db8::1")][random.gen_range(0..3)]
             .map(|address| address.parse().unwrap()),
         protocol_version: [None, Some("2025-11-25")][random.gen_range(0..2)],
+        calls_today: [None, Some(3), Some(100)][random.gen_range(0..3)],
         now,
     };
     let tool = one_of(random, &["a", "b", "deploy", "erase_all", "Deploy_it"]);

@@ -41,6 +41,9 @@ pub struct Surroundings<'a> {
     pub address: Option<IpAddr>,
     /// The revision of MCP that the request names.
     pub protocol_version: Option<&'a str>,
+    /// How many calls the person has made today, where that is known: a policy that asks for it and is not
+    /// told allows nothing by it.
+    pub calls_today: Option<u64>,
     /// The time.
     pub now: Timestamp,
 }

@@ -148,6 +148,7 @@ mod tests {
             approvals: &[],
             address: None,
             protocol_version: None,
+            calls_today: None,
             now: Timestamp::from_secs(1_800_000_000),
         }
     }

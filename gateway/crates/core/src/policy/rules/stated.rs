@@ -44,10 +44,11 @@ pub(super) enum StatedFact {
     Time,
     Hour,
     Weekday,
+    CallsToday,
 }
 
 /// Each with its name, in the order in which they are told.
-pub(super) const NAMES: [(StatedFact, &str); 28] = [
+pub(super) const NAMES: [(StatedFact, &str); 29] = [
     (StatedFact::User, "user"),
     (StatedFact::Machine, "machine"),
     (StatedFact::Group, "group"),
@@ -76,6 +77,7 @@ pub(super) const NAMES: [(StatedFact, &str); 28] = [
     (StatedFact::Time, "time"),
     (StatedFact::Hour, "hour"),
     (StatedFact::Weekday, "weekday"),
+    (StatedFact::CallsToday, "calls_today"),
 ];
 
 /// The fact of this name.
@@ -193,6 +195,10 @@ impl<'c> Call<'c> {
                 .map(text),
             StatedFact::Uri => asked.name.filter(|_| asked.names_a_resource()).map(text),
             StatedFact::Time => Some(Value::Date(around.now.secs())),
+            StatedFact::CallsToday => {
+                let calls = around.calls_today?;
+                Some(Value::Integer(i64::try_from(calls).unwrap_or(i64::MAX)))
+            }
             StatedFact::Hour => Some(Value::Integer(self.local_time().rem_euclid(86_400) / 3600)),
             StatedFact::Weekday => {
                 // 1970-01-01 was a Thursday.

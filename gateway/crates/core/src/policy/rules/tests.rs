@@ -71,6 +71,7 @@ fn around() -> Surroundings<'static> {
         approvals: &[],
         address: Some("192.0.2.7".parse().unwrap()),
         protocol_version: Some("2025-11-25"),
+        calls_today: Some(7),
         now: NOON,
     }
 }
@@ -195,6 +196,8 @@ fn what_is_known_of_a_call_can_be_asked() {
         "address(\"192.0.2.7\")",
         "network(\"office\")",
         "protocol_version(\"2025-11-25\")",
+        "calls_today(7)",
+        "calls_today($n), $n < 8",
     ] {
         assert!(holds(condition), "{condition}");
     }

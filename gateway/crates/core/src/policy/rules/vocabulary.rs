@@ -196,6 +196,11 @@ pub(super) const STATED: &[FactDefinition] = &[
         &[Holds::OneOf(WEEKDAYS)],
         "The day of the week, at `policy.utc_offset`.",
     ),
+    varying(
+        "calls_today",
+        &[Holds::Integer("N")],
+        "How many calls that count (`tools/call`, `resources/read`, `prompts/get`, `completion/complete`) the person has made in this day of UTC before this request, refused ones included, at all backends. Other replicas' calls are known two seconds later.",
+    ),
     steady(
         "address",
         &[Holds::Text("IP")],

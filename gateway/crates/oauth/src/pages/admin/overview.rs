@@ -31,6 +31,8 @@ pub struct OverviewPage<'a> {
     pub providers: Vec<State>,
     /// The backends.
     pub backends: Vec<State>,
+    /// The limits of calls.
+    pub limits: Vec<State>,
     /// The store, the list of revocations, the audit log.
     pub parts: Vec<State>,
 }
@@ -56,6 +58,7 @@ impl OverviewPage<'_> {
                 ("This gateway", cleaned(&self.parts)),
                 ("Backends", cleaned(&self.backends)),
                 ("Identity providers", cleaned(&self.providers)),
+                ("Limits", cleaned(&self.limits)),
             ],
         };
         Page::render(&template, Forms::Here)

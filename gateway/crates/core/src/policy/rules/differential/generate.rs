@@ -93,6 +93,7 @@ const STATED: &[(&str, &[&[&str]])] = &[
     ("approved", &[&["\"deploy\"", "\"a\""], &["\"ops\""]]),
     ("time", &[&["2026-11-24T12:00:00Z"]]),
     ("hour", &[&["12", "3"]]),
+    ("calls_today", &[&["3", "100"]]),
     ("weekday", &[&["\"tuesday\"", "\"sunday\""]]),
     ("address", &[&["\"192.0.2.7\""]]),
     ("network", &[&["\"office\""]]),

@@ -1,0 +1,429 @@
+//! `[[limit]]`: how often and how much somebody may call, on both roads; what is said where a limit is
+//! reached; budgets of narrowed tokens; what policies and pages know of it.
+
+mod replicas;
+mod shown;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tests::clock::Clock;
+use tests::fixture::{Fixture, StoreKind};
+use tests::gateway::{Gateway, Owner, Setup};
+use tests::http::{self, Reply};
+use tests::mcp::{self, LegacySession, call, initialize, message, post, send};
+use tests::metrics::Scrape;
+use tests::operator::done;
+use tests::program::{binary, run};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Both roads through the gateway.
+const ROADS: [&str; 2] = ["on", "off"];
+
+fn road(setup: Setup, word: &str) -> Setup {
+    let environment = vec![("GATEWAY_LANE".into(), word.into())];
+    Setup {
+        environment,
+        ..setup
+    }
+}
+
+async fn limited(limits: &str, lane: &str) -> Result<Fixture> {
+    Fixture::with(StoreKind::Embedded, |setup| road(setup.more(limits), lane)).await
+}
+
+async fn echo(gateway: &Gateway, token: &str, id: u64) -> Result<Reply> {
+    let echo = call(id, "echo", &json!({"marker": "counted"}));
+    send(&gateway.url("/mcp"), token, &echo).await
+}
+
+/// Calls until a limit is reached; how often it went, and the refusal.
+async fn until_reached(gateway: &Gateway, token: &str) -> Result<(u64, Reply)> {
+    for went in 0..500 {
+        let reply = echo(gateway, token, went).await?;
+        match reply.status {
+            200 if !reply.text.contains("isError") => {}
+            _ => return Ok((went, reply)),
+        }
+    }
+    anyhow::bail!("no limit was reached")
+}
+
+fn assert_reached(reply: &Reply, id: u64) {
+    assert_eq!(reply.status, 429, "{}", reply.text);
+    let answer = reply.json();
+    assert_eq!(answer["id"], json!(id), "{answer}");
+    assert_eq!(answer["error"]["data"]["reason"], "limit_reached");
+    let wait: u64 = reply.header("retry-after").parse().expect("seconds");
+    assert!(wait >= 1, "{wait}");
+    assert_eq!(answer["error"]["data"]["retry_after"], json!(wait));
+}
+
+async fn bob(gateway: &Gateway) -> Result<Owner> {
+    let bob = Owner {
+        name: "bob".into(),
+        password: "a second correct horse".into(),
+    };
+    done(gateway, &["users", "add", "bob"], &bob.password).await?;
+    Ok(bob)
+}
+
+async fn token_of(gateway: &Gateway, person: &Owner) -> Result<String> {
+    let client = tests::oauth::OAuthClient::register(&gateway.origin(), "Client").await?;
+    client.sign_in(person).await
+}
+
+/// The records of calls, as the program exports them.
+async fn audit(gateway: &Gateway) -> Result<Vec<Value>> {
+    // They are on disk within 200 ms.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let config = gateway.folder().join("gateway.toml");
+    let config = config.display().to_string();
+    let words = ["audit", "export", "--config", &config, "--event", "call"];
+    let (code, out, errors) = run(&binary("gateway"), &words, "").await?;
+    anyhow::ensure!(code == 0, "{errors}");
+    let lines = out.lines();
+    lines.map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+#[tokio::test]
+async fn over_a_limit_is_429_under_the_requests_id_and_nobody_elses_concern() -> Result<()> {
+    for lane in ROADS {
+        let few = "[[limit]]\nname = \"few\"\nper = \"person\"\nrate = \"3/hour\"\nburst = 3\n";
+        let fixture = limited(few, lane).await?;
+        let gateway = &fixture.gateway;
+        let (_, token) = fixture.signed_in().await?;
+        let (went, refusal) = until_reached(gateway, &token).await?;
+        assert_eq!(went, 3, "{lane}");
+        assert_reached(&refusal, 3);
+        let words = refusal.json()["error"]["message"].to_string();
+        assert!(words.contains("“few” of 3 calls an hour"), "{words}");
+        assert_eq!(fixture.backend.marked("counted").len(), 3, "{lane}");
+        let (_, again) = until_reached(gateway, &token).await?;
+        assert_reached(&again, 0);
+        // Nothing else is counted.
+        let list = message(9, "tools/list", &json!({}));
+        for uncounted in [initialize(), list, message(9, "ping", &json!({}))] {
+            let reply = send(&gateway.url("/mcp"), &token, &uncounted).await?;
+            assert_eq!(reply.status, 200, "{uncounted}: {}", reply.text);
+        }
+        for counted in ["resources/read", "prompts/get", "completion/complete"] {
+            let params = json!({"name": "x", "uri": "file:///x"});
+            let reply = send(&gateway.url("/mcp"), &token, &message(7, counted, &params)).await?;
+            assert_reached(&reply, 7);
+        }
+        // Another app of hers counts with it, another person does not.
+        let (_, other) = fixture.signed_in().await?;
+        assert_reached(&echo(gateway, &other, 4).await?, 4);
+        let bobs = token_of(gateway, &bob(gateway).await?).await?;
+        assert_eq!(echo(gateway, &bobs, 5).await?.status, 200);
+
+        let reached = Scrape::until(gateway, |scrape| {
+            scrape.sum("gateway_limit_reached_total", &[("limit", "few")]) >= 6.0
+        });
+        let labels = [("reason", "limit_reached"), ("outcome", "refused")];
+        let refused = reached.await?.sum("gateway_requests_total", &labels);
+        assert!(refused >= 6.0, "{refused}");
+        let log = gateway.log();
+        let line = log.iter().find(|line| line.contains("limit_reached"));
+        assert!(line.context("no line")?.contains("\"status\":429"));
+        let records = audit(gateway).await?;
+        let record = records.iter().find(|it| it["reason"] == "limit_reached");
+        let record = record.context("no record")?;
+        assert_eq!(record["detail"], "limit few", "{record}");
+        assert_eq!(record["name"], "echo", "{record}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_call_of_a_batch_counts_and_each_is_told() -> Result<()> {
+    for lane in ROADS {
+        let few = "[[limit]]\nname = \"few\"\nper = \"app\"\nrate = \"5/hour\"\nburst = 5\n";
+        let fixture = limited(few, lane).await?;
+        let (_, token) = fixture.signed_in().await?;
+        // Without a header it is of the revision that has batches.
+        let batch = |ids: [u64; 3]| {
+            let calls = ids.map(|id| call(id, "echo", &json!({})));
+            let request = http::client().post(fixture.url("/mcp")).bearer_auth(&token);
+            let request = request
+                .header("Accept", "application/json, text/event-stream")
+                .header("Content-Type", "application/json")
+                .body(json!(calls).to_string());
+            http::send(request)
+        };
+        let first = batch([1, 2, 3]).await?;
+        assert_ne!(first.status, 429, "{}", first.text);
+        let second = batch([4, 5, 6]).await?;
+        assert_eq!(second.status, 429, "{lane}: {}", second.text);
+        let answers = second.json();
+        let answers = answers.as_array().context("no array")?.iter();
+        let ids: Vec<_> = answers.map(|answer| answer["id"].clone()).collect();
+        assert_eq!(ids, [json!(4), json!(5), json!(6)]);
+        // A batch that does not fit takes nothing: the two that are left are there.
+        assert_eq!(echo(&fixture.gateway, &token, 7).await?.status, 200);
+        assert_eq!(echo(&fixture.gateway, &token, 8).await?.status, 200);
+        assert_reached(&echo(&fixture.gateway, &token, 9).await?, 9);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn limits_count_what_they_are_for() -> Result<()> {
+    let limits = "[[group]]\nname = \"staff\"\nusers = [\"alice\", \"bob\"]\n\
+        [[limit]]\nname = \"erasing\"\nper = \"person\"\ntool = \"eras*\"\ncalls_per_day = 1\n\
+        [[limit]]\nname = \"looking\"\nper = \"tool\"\ntool = \"look\"\ncalls_per_day = 3\n\
+        [[limit]]\nname = \"staff\"\nper = \"group\"\ncalls_per_day = 7\n\
+        [[limit]]\nname = \"elsewhere\"\nper = \"backend\"\nbackend = \"other\"\ncalls_per_day = 1\n";
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| {
+        let url = setup.backends[0].2.clone();
+        setup.mounted("other", "/other", &url).more(limits)
+    });
+    let fixture = fixture.await?;
+    let gateway = &fixture.gateway;
+    let (client, alices) = fixture.signed_in().await?;
+    let bobs = token_of(gateway, &bob(gateway).await?).await?;
+    let named = async |token: &str, path: &str, tool: &str| -> Result<String> {
+        let reply = send(&gateway.url(path), token, &call(1, tool, &json!({}))).await?;
+        let words = match reply.status {
+            200 => return Ok(String::new()),
+            _ => reply.json()["error"]["message"].to_string(),
+        };
+        let name = words.split(['“', '”']).nth(1);
+        Ok(name.unwrap_or(&words).to_owned())
+    };
+    assert_eq!(named(&alices, "/mcp", "erase").await?, "");
+    assert_eq!(named(&alices, "/mcp", "erase").await?, "erasing");
+    assert_eq!(named(&alices, "/mcp", "Erase").await?, "erasing");
+    assert_eq!(named(&bobs, "/mcp", "erase").await?, "");
+    for token in [&alices, &bobs, &alices] {
+        assert_eq!(named(token, "/mcp", "look").await?, "");
+    }
+    assert_eq!(named(&bobs, "/mcp", "look").await?, "looking");
+    assert_eq!(named(&bobs, "/mcp", "echo").await?, "");
+    let elsewhere = fixture.url("/other/mcp");
+    let elsewhere = client.sign_in_for(&fixture.owner, &elsewhere).await?;
+    assert_eq!(named(&elsewhere, "/other/mcp", "echo").await?, "");
+    assert_eq!(named(&elsewhere, "/other/mcp", "echo").await?, "staff");
+    assert_eq!(named(&bobs, "/mcp", "echo").await?, "staff");
+    Ok(())
+}
+
+#[tokio::test]
+async fn bytes_of_requests_and_answers_count() -> Result<()> {
+    for lane in ROADS {
+        let few = "[[limit]]\nname = \"much\"\nper = \"grant\"\nbytes_per_day = \"20kB\"\n";
+        let fixture = limited(few, lane).await?;
+        let (_, token) = fixture.signed_in().await?;
+        // Each is 4 kB there and 4 kB back.
+        let large = |id| {
+            let body = call(id, "echo", &json!({"marker": "m".repeat(4_000)}));
+            let (url, token) = (fixture.url("/mcp"), &token);
+            async move { send(&url, token, &body).await }
+        };
+        let mut went = 0;
+        let refusal = loop {
+            let reply = large(went).await?;
+            match reply.status {
+                200 => went += 1,
+                _ => break reply,
+            }
+            anyhow::ensure!(went < 20, "{lane}: nothing is counted");
+            // What an answer costs is told beside it.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert_reached(&refusal, went);
+        assert!((2..=3).contains(&went), "{lane}: {went}");
+        let words = refusal.json()["error"]["message"].to_string();
+        assert!(words.contains("20 kB a day"), "{words}");
+        // The answer to this one, twice as long, is more than is left: it is finished all the same.
+        let quotes = call(9, "echo", &json!({"marker": "\"".repeat(1_600)}));
+        let answered = send(&fixture.url("/mcp"), &token, &quotes).await?;
+        assert_eq!(answered.status, 200, "{lane}: {}", answered.text);
+        assert!(answered.text.len() > 6_400, "{}", answered.text.len());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // A stream would cost, too; what ends a session does not.
+        let session = |method| {
+            let request = http::client().request(method, fixture.url("/mcp"));
+            let accepted = request.header("Accept", "text/event-stream");
+            http::send(accepted.bearer_auth(&token))
+        };
+        let stream = session(reqwest::Method::GET).await?;
+        assert_eq!(stream.status, 429, "{}", stream.text);
+        assert_eq!(stream.json()["reason"], "limit_reached");
+        let end = session(reqwest::Method::DELETE).await?;
+        assert_eq!(end.status, 200, "{}", end.text);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_older_transport_is_told_by_the_answer_to_its_post() -> Result<()> {
+    let few = "[[limit]]\nname = \"few\"\nper = \"person\"\ncalls_per_day = 1\n";
+    let fixture = limited(few, "on").await?;
+    let (_, token) = fixture.signed_in().await?;
+    let mut session = LegacySession::open(&fixture.url("/sse"), &token).await?;
+    session.request(&call(1, "echo", &json!({}))).await?;
+    let refusal = session.post(&call(2, "echo", &json!({}))).await?;
+    assert_reached(&refusal, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_limits_the_store_is_asked_nothing_and_with_them_seldom() -> Result<()> {
+    let draws = async |gateway: &Gateway| -> Result<f64> {
+        let scrape = Scrape::take(gateway).await?;
+        let name = "gateway_store_operation_duration_seconds_count";
+        Ok(scrape.sum(name, &[("operation", "draw")]))
+    };
+    let many = "[[limit]]\nname = \"many\"\nper = \"person\"\nrate = \"6000/minute\"\ncalls_per_day = 100000\n";
+    for (limits, most) in [("", 0.0), (many, 40.0)] {
+        let fixture = limited(limits, "on").await?;
+        let (_, token) = fixture.signed_in().await?;
+        for id in 0..300 {
+            assert_eq!(echo(&fixture.gateway, &token, id).await?.status, 200);
+        }
+        let draws = draws(&fixture.gateway).await?;
+        assert!(draws <= most, "{draws} draws for 300 calls");
+        assert_eq!(draws > 0.0, most > 0.0);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_gives_nothing_and_locks_nobody_out() -> Result<()> {
+    let clock = Clock::new()?;
+    let limits = "[[limit]]\nname = \"few\"\nper = \"app\"\nrate = \"60/minute\"\nburst = 3\n";
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| Setup {
+        environment: clock.environment(),
+        ..setup.more(limits)
+    });
+    let fixture = fixture.await?;
+    let (_, token) = fixture.signed_in().await?;
+    clock.put_ahead(Duration::from_secs(7_200))?;
+    // What was revoked is read anew by then.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (went, _) = until_reached(&fixture.gateway, &token).await?;
+    assert!((3..=5).contains(&went), "{went}");
+    clock.put_ahead(Duration::ZERO)?;
+    let (went, refusal) = until_reached(&fixture.gateway, &token).await?;
+    assert!(went <= 1, "{went} more for a step back");
+    assert_eq!(refusal.header("retry-after"), "1", "{}", refusal.text);
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let (went, _) = until_reached(&fixture.gateway, &token).await?;
+    assert!((1..=4).contains(&went), "{went} after two seconds");
+    Ok(())
+}
+
+/// `gateway token narrow` with a token on standard input.
+async fn narrow(token: &str, arguments: &[&str]) -> Result<String> {
+    let words = ["token", "narrow"].iter().chain(arguments);
+    let words: Vec<String> = words.map(|word| (*word).to_owned()).collect();
+    let (code, out, errors) = run(&binary("gateway"), &words, token).await?;
+    anyhow::ensure!(code == 0, "{words:?} ended with {code}: {errors}");
+    Ok(out.trim().to_owned())
+}
+
+#[tokio::test]
+async fn children_of_one_narrowed_token_never_exceed_its_budget_together() -> Result<()> {
+    let fixture = Fixture::with(StoreKind::Redis, |setup| setup).await?;
+    let second = fixture.replica(|setup| setup).await?;
+    let (_, token) = fixture.signed_in().await?;
+    let budget = narrow(&token, &["--calls", "10"]).await?;
+    let mut children = vec![budget.clone()];
+    for (tool, end) in [("echo", "1h"), ("look", "2h"), ("erase", "3h")] {
+        let tools = ["--tool", tool, "--tool", "echo", "--for", end];
+        children.push(narrow(&budget, &tools).await?);
+    }
+    let host = fixture.gateway.issuer();
+    let host = host.trim_start_matches("http://").to_owned();
+    let clients = (0..20).map(|client| {
+        let token = children[client % children.len()].clone();
+        let gateway = [&fixture.gateway, &second][client % 2];
+        let (url, host) = (gateway.url("/mcp"), host.clone());
+        tokio::spawn(async move {
+            let mut went = 0;
+            for id in 0..5 {
+                let echo = call(id, "echo", &json!({"marker": "budgeted"}));
+                let reply = http::send(post(&url, &token, &echo).header("Host", &host)).await?;
+                match reply.status {
+                    200 => went += 1,
+                    _ => assert_reached(&reply, id),
+                }
+            }
+            anyhow::Ok(went)
+        })
+    });
+    let mut went = 0;
+    for client in clients.collect::<Vec<_>>() {
+        went += client.await??;
+    }
+    assert_eq!(went, 10);
+    assert_eq!(fixture.backend.marked("budgeted").len(), 10);
+    let refusal = echo(&fixture.gateway, &budget, 3).await?;
+    assert_reached(&refusal, 3);
+    let words = refusal.json()["error"]["message"].to_string();
+    assert!(words.contains("“token” of 10 calls"), "{words}");
+    // Whoever holds the parent is not limited by it, and may make another.
+    assert_eq!(echo(&fixture.gateway, &token, 1).await?.status, 200);
+    let another = narrow(&token, &["--calls-per-day", "1"]).await?;
+    assert_eq!(echo(&fixture.gateway, &another, 1).await?.status, 200);
+    assert_reached(&echo(&fixture.gateway, &another, 2).await?, 2);
+    // A smaller one of a child's own counts beside that of its parent.
+    let stingy = narrow(&narrow(&token, &["--calls", "5"]).await?, &["--calls", "2"]).await?;
+    let (went, _) = until_reached(&fixture.gateway, &stingy).await?;
+    assert_eq!(went, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_policy_goes_by_the_calls_of_today() -> Result<()> {
+    for lane in ROADS {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("policy.biscuit");
+        let policy = "allow if harmless(true);\nallow if calls_today($n), $n < 4;\n\
+            allow if user(\"bob\"), calls_today($n), $n < 6;\n";
+        std::fs::write(&file, policy)?;
+        let more = format!("[policy]\nfile = \"{}\"\n", file.display());
+        let fixture = limited(&more, lane).await?;
+        let (_, token) = fixture.signed_in().await?;
+        let (went, refusal) = until_reached(&fixture.gateway, &token).await?;
+        assert_eq!(went, 4, "{lane}");
+        let reason = &refusal.json()["result"]["_meta"]["reason"];
+        assert_eq!(reason, "policy_denied", "{}", refusal.text);
+        let bobs = token_of(&fixture.gateway, &bob(&fixture.gateway).await?).await?;
+        let (went, _) = until_reached(&fixture.gateway, &bobs).await?;
+        assert_eq!(went, 6, "{lane}");
+        let config = fixture.gateway.folder().join("gateway.toml");
+        let config = config.display().to_string();
+        let asked = [
+            "explain",
+            "--config",
+            &config,
+            "--offline",
+            "--user",
+            "alice",
+        ];
+        let asked: Vec<&str> = [&asked[..], &["--tool", "echo"]].concat();
+        let (code, out, _) = run(&binary("gateway"), &asked, "").await?;
+        assert_eq!(code, 0, "{out}");
+        assert!(out.contains("has made no call today"), "{out}");
+        let many: Vec<&str> = [&asked[..], &["--calls-today", "4"]].concat();
+        let (code, out, _) = run(&binary("gateway"), &many, "").await?;
+        assert_eq!(code, 1, "{out}");
+        assert!(!out.contains("has made no call today"), "{out}");
+        let list = mcp::response(
+            &send(
+                &fixture.url("/mcp"),
+                &token,
+                &message(1, "tools/list", &json!({})),
+            )
+            .await?,
+        )?;
+        let tools = list["result"]["tools"].as_array().context("no list")?;
+        assert_eq!(tools.len(), 3, "what may be called tomorrow is shown");
+    }
+    Ok(())
+}
