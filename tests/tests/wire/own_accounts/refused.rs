@@ -56,10 +56,9 @@ async fn a_translated_call_is_refused_as_any_other_and_its_address_is_in_no_log(
     assert_eq!(told["result"]["_meta"]["reason"], "account_connect_again");
     let link = link(text(&told)).with_context(|| told.to_string())?;
     let random = link.rsplit('/').next().context("a path")?;
-    let is_told = |line: &str| line.contains("account_connect_again");
-    world.gateway().prints(is_told).await?;
-    let printed = world.gateway().printed().join("\n");
-    assert!(!printed.contains(random), "the address is in the log");
+    world.gateway().logged("account_connect_again").await?;
+    let log = world.gateway().log().join("\n");
+    assert!(!log.contains(random), "the address is in the log");
     Ok(())
 }
 
