@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Version};
 
-use super::challenge::Challenge;
 use super::call_limits::ByteCharge;
+use super::challenge::Challenge;
 use super::cors::{Origin, origin};
 use super::drain::Running;
 use super::in_flight::{Budget, Hold};
