@@ -64,9 +64,21 @@ pub(super) async fn remove(
     }
     let subject = Subject::of_client(&id);
     let removing = async {
-        let before = cut_off(server, RevocationSubject::Client(&id), request.now).await?;
+        let before = cut_off(
+            &server.records,
+            &server.settings,
+            RevocationSubject::Client(&id),
+            request.now,
+        )
+        .await?;
         let removed = server.records.remove_client(&id).await?;
-        let after = cut_off(server, RevocationSubject::Client(&id), server.clock.now()).await?;
+        let after = cut_off(
+            &server.records,
+            &server.settings,
+            RevocationSubject::Client(&id),
+            server.clock.now(),
+        )
+        .await?;
         Ok::<_, StoreError>((removed, before.and(after)))
     };
     let removing = removing.await;

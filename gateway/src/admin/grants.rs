@@ -119,8 +119,12 @@ async fn revoke_each(
     };
     for target in &targets {
         let taking = match target {
-            Target::Grant(grant) => take_back(server, grant, request.now).await,
-            Target::Unreadable(id) => take_back_unread(server, id, request.now).await,
+            Target::Grant(grant) => {
+                take_back(&server.records, &server.settings, grant, request.now).await
+            }
+            Target::Unreadable(id) => {
+                take_back_unread(&server.records, &server.settings, id, request.now).await
+            }
         };
         let record = taking.map_err(|error| Failure::from(error).about(&subject))?;
         let record = Record {
@@ -141,9 +145,9 @@ async fn revoke_all(
     now: Timestamp,
     subject: &Subject,
 ) -> Result<usize, Failure> {
-    let withholding = withhold_all(server, whose, now).await;
+    let withholding = withhold_all(&server.records, whose, now).await;
     withholding.map_err(|error| Failure::from(error).about(subject))?;
-    let cutting = cut_off(server, whose, now).await;
+    let cutting = cut_off(&server.records, &server.settings, whose, now).await;
     let cut = cutting.map_err(|error| Failure::from(error).about(subject))?;
     Failure::unless_complete(cut, "access was taken back", subject)
 }

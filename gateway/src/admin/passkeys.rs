@@ -49,7 +49,7 @@ pub(super) async fn remove(
             return Err(Failure::malformed(sentence));
         }
     };
-    match passkey::remove_by_operator(server, &user, id, request.now).await? {
+    match passkey::remove_by_operator(&server.records, &user, id, request.now).await? {
         Removed::Done(user) => Ok(changed::<RemovePasskey>(&user, None)),
         Removed::NotThere | Removed::LastWayIn => Err(Failure::unknown("passkey", &passkey)),
     }

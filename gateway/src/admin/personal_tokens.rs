@@ -36,7 +36,14 @@ pub(super) async fn create(
     let user = server.records.user(&asked.user, now).await?;
     let user = user.ok_or_else(|| no_user(&asked.user))?;
     let mount = mount(server, asked.backend.as_deref())?;
-    let tools = choose(server, mount, &user.name, &choice(&asked)).await;
+    let tools = choose(
+        &server.catalogue,
+        &server.settings,
+        mount,
+        &user.name,
+        &choice(&asked),
+    )
+    .await;
     let tools = tools.map_err(|error| not_chosen(&error, mount))?;
     let mut seed = [0; 32];
     OsRng.fill_bytes(&mut seed);

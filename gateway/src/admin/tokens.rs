@@ -75,9 +75,15 @@ async fn revoke_personal(
 ) -> Result<Done, Failure> {
     let none = || Failure::malformed("this is no personal token of this gateway, or it has ended");
     let token = PersonalToken::parse(text).ok_or_else(none)?;
-    let record = end_held(server, &token, request.now)
-        .await?
-        .ok_or_else(none)?;
+    let record = end_held(
+        &server.tags,
+        &server.records,
+        &server.settings,
+        &token,
+        request.now,
+    )
+    .await?
+    .ok_or_else(none)?;
     let subject = Subject {
         user: record.user,
         client: record.client,

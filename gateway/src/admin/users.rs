@@ -87,7 +87,13 @@ async fn cut_off_with_accounts(
     user: &User,
     now: Timestamp,
 ) -> Result<CutOff, StoreError> {
-    let cut = cut_off(server, RevocationSubject::User(&user.id), now).await?;
+    let cut = cut_off(
+        &server.records,
+        &server.settings,
+        RevocationSubject::User(&user.id),
+        now,
+    )
+    .await?;
     server.accounts.remove_all(&user.id).await?;
     Ok(cut)
 }
@@ -115,7 +121,8 @@ pub(super) async fn remove(
         let before = cut_off_with_accounts(server, &user, now).await?;
         records.remove_user(&user, now).await?;
         let after = cut_off(
-            server,
+            &server.records,
+            &server.settings,
             RevocationSubject::User(&user.id),
             server.clock.now(),
         )
@@ -236,7 +243,7 @@ pub(super) async fn readmit(
     let user = server.records.user(&asked.name, request.now).await?;
     let user = user.ok_or_else(|| no_user(&asked.name))?;
     let client = ClientId::new(asked.client.as_str());
-    match lift(server, &user, &client, request.now).await? {
+    match lift(&server.records, &user, &client, request.now).await? {
         Readmission::Done(user) => Ok(changed::<ReadmitApp>(&user, None)),
         Readmission::NotWithheld => Err(Failure::unknown("withheld app", &asked.client)),
     }

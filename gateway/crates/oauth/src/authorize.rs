@@ -11,6 +11,7 @@ pub(crate) mod next_step;
 pub mod request;
 pub(crate) mod validate;
 
+use crate::server::Settings;
 use http::{Method, StatusCode};
 
 use self::issue_code::issue_code;
@@ -40,7 +41,7 @@ pub(super) async fn answer(
 ) -> Response {
     match first_step(server, request, now).await {
         Ok(next) => go_on(server, request, next, now).await,
-        Err(error) => fault(server, request, error),
+        Err(error) => fault(&server.settings, request, error),
     }
 }
 
@@ -95,7 +96,7 @@ async fn go_on(
         NextStep::IssueCode(consented) => allowed(server, request, *consented, now)
             .await
             .unwrap_or_else(|refused| match refused {
-                Refused::Store(error) => fault(server, request, error),
+                Refused::Store(error) => fault(&server.settings, request, error),
                 refused => refused.page(server, request),
             }),
     }
@@ -116,7 +117,15 @@ async fn without_account(
             if settings.is_none_or(|settings| settings.optional) {
                 consent::page(server, request, &session, &asked).await
             } else {
-                consent::deny_at_once(server, request, &session, &asked, now).await?
+                consent::deny_at_once(
+                    &server.records,
+                    &server.settings,
+                    request,
+                    &session,
+                    &asked,
+                    now,
+                )
+                .await?
             }
         }
         NextStep::Answer(response) => response,
@@ -135,10 +144,28 @@ pub(crate) async fn allowed(
     match consented.asked.flow().clone() {
         AuthorizationFlow::Browser(callback, challenge) => {
             let flow = (callback, challenge);
-            Ok(issue_code(server, request, consented, flow, now).await?)
+            Ok(issue_code(
+                &server.settings,
+                &server.records,
+                server.clock,
+                request,
+                consented,
+                flow,
+                now,
+            )
+            .await?)
         }
         AuthorizationFlow::Device(kept) => {
-            device::allow(server, request, consented, &kept, now).await
+            device::allow(
+                &server.settings,
+                &server.records,
+                &server.journal,
+                request,
+                consented,
+                &kept,
+                now,
+            )
+            .await
         }
     }
 }
@@ -151,12 +178,12 @@ async fn first_step(
 ) -> Result<NextStep, StoreError> {
     let raw_query = match raw_query(request) {
         Ok(raw_query) => raw_query,
-        Err(reason) => return Ok(refuse(server, request, reason, None).into()),
+        Err(reason) => return Ok(refuse(&server.settings, request, reason, None).into()),
     };
     if PersonalToken::may_stand_in(raw_query) {
         // Typed where an app asks for a client id.
         server.revoke_exposed_tokens(raw_query, now).await?;
-        return Ok(refuse(server, request, Reason::TokenInUrl, None).into());
+        return Ok(refuse(&server.settings, request, Reason::TokenInUrl, None).into());
     }
     let session = session::current_session(server, request, now).await?;
     let session = session.map(|(_, session)| session);
@@ -173,7 +200,7 @@ async fn judge(
 ) -> Result<NextStep, StoreError> {
     let judged = match validate(server, request, raw_query, now).await {
         Err(AuthorizeRefusal::Page(reason, detail)) => {
-            return Ok(refuse(server, request, reason, Some(&detail)).into());
+            return Ok(refuse(&server.settings, request, reason, Some(&detail)).into());
         }
         Err(AuthorizeRefusal::TypeCode) => return Ok(device::type_code().into()),
         Err(AuthorizeRefusal::Fault(error)) => return Err(error),
@@ -223,7 +250,7 @@ fn raw_query(request: &Request) -> Result<&str, Reason> {
 }
 
 fn refuse(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     reason: Reason,
     detail: Option<&str>,
@@ -237,11 +264,11 @@ fn refuse(
         request_id = request.request_id.as_str();
         "{}", reason.sentence()
     );
-    error_page::page(server, request, StatusCode::BAD_REQUEST, reason, detail)
+    error_page::page(settings, request, StatusCode::BAD_REQUEST, reason, detail)
 }
 
-fn fault(server: &AuthorizationServer, request: &Request, error: StoreError) -> Response {
+fn fault(settings: &Settings, request: &Request, error: StoreError) -> Response {
     let error = error_response::store_fault(error);
     error_response::log("authorization_failed", request, None, &error);
-    error_page::page(server, request, error.code.status(), error.reason, None)
+    error_page::page(settings, request, error.code.status(), error.reason, None)
 }

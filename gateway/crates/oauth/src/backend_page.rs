@@ -9,6 +9,7 @@
 
 mod judge;
 
+use crate::server::Settings;
 use http::StatusCode;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
@@ -50,7 +51,7 @@ pub(super) async fn page(
         .is_none()
     {
         let status = StatusCode::NOT_FOUND;
-        return error_page::page(server, request, status, Reason::NotFound, None);
+        return error_page::page(&server.settings, request, status, Reason::NotFound, None);
     }
     match session::current_session(server, request, now).await {
         Ok(Some((_, session))) => match open(server, subject, request, &session, now).await {
@@ -99,7 +100,7 @@ async fn open(
         .read(&subject.mount.name, &subject.path, user)
         .await;
     Ok(match read {
-        Ok(page) => shown(server, subject, session, grant, page),
+        Ok(page) => shown(&server.settings, subject, session, grant, page),
         Err(error) => {
             Refusal::from_error(&error, subject).to_response(server, subject, request, session)
         }
@@ -107,7 +108,7 @@ async fn open(
 }
 
 fn shown(
-    server: &AuthorizationServer,
+    settings: &Settings,
     subject: &Subject,
     session: &BrowserSession,
     grant: Option<&Grant>,
@@ -129,7 +130,7 @@ fn shown(
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    if server.settings.issuer.is_https() {
+    if settings.issuer.is_https() {
         let year = HeaderValue::from_static("max-age=31536000");
         headers.insert(STRICT_TRANSPORT_SECURITY, year);
     }
@@ -215,7 +216,8 @@ impl Refusal {
     ) -> Response {
         error_page::log("backend_page_refused", request, self.reason);
         let detail = Some(self.detail.as_str());
-        let mut page = error_page::page(server, request, self.status, self.reason, detail);
+        let mut page =
+            error_page::page(&server.settings, request, self.status, self.reason, detail);
         // It is a reading that was refused, and not just a page.
         let _ = take_records(&mut page);
         let refused = Record::refused(

@@ -3,6 +3,7 @@
 
 pub(crate) mod cookie;
 
+use crate::server::Settings;
 use http::header::{HeaderName, HeaderValue, ORIGIN};
 use http::{HeaderMap, StatusCode};
 
@@ -10,42 +11,38 @@ pub(crate) use self::cookie::{BrowserName, Cookie};
 
 use crate::error_page::{self, Refused};
 use crate::pages::Frame;
-use crate::server::AuthorizationServer;
 use gateway_core::grants::Tools;
 use gateway_core::protocol::form::{Form, has_media_type};
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
 
 /// What every page shows around its content.
-pub(super) fn frame<'a>(server: &'a AuthorizationServer, request: &'a Request) -> Frame<'a> {
+pub(super) fn frame<'a>(settings: &'a Settings, request: &'a Request) -> Frame<'a> {
     Frame {
-        site: &server.settings.title,
-        authority: server.settings.issuer.authority(),
+        site: &settings.title,
+        authority: settings.issuer.authority(),
         request_id: &request.request_id,
     }
 }
 
 /// The form that a page of ours posted, or the page that says why it is refused.
-pub(super) fn posted_form(
-    server: &AuthorizationServer,
-    request: &Request,
-) -> Result<PostedForm, Refused> {
+pub(super) fn posted_form(settings: &Settings, request: &Request) -> Result<PostedForm, Refused> {
     let refuse = |status, reason, detail: &str| {
         error_page::log("form_refused", request, reason);
         Refused::from(error_page::page(
-            server,
+            settings,
             request,
             status,
             reason,
             Some(detail),
         ))
     };
-    if !is_same_origin(&request.headers, server.settings.issuer.as_str()) {
+    if !is_same_origin(&request.headers, settings.issuer.as_str()) {
         let origin = request.headers.get(ORIGIN).and_then(|o| o.to_str().ok());
         let detail = format!(
             "sent from: {}\nexpected: {}",
             origin.unwrap_or("another site"),
-            server.settings.issuer
+            settings.issuer
         );
         let status = StatusCode::FORBIDDEN;
         return Err(refuse(status, Reason::CrossSiteForm, &detail));

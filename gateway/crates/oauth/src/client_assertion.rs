@@ -1,6 +1,9 @@
 //! Authentication by a signed assertion (RFC 7523): the client's keys are had, the assertion is
 //! judged, and its id is used up.
 
+use crate::server::Settings;
+use gateway_fetch::Documents;
+use gateway_store::Records;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -36,30 +39,31 @@ pub(super) async fn verify(
     keys: &KeySource,
     now: Timestamp,
 ) -> Result<(), OAuthError> {
-    let judge =
-        |keys: &KeySet| assertion.verify(&client.id, keys, &audiences(server, request), now);
+    let judge = |keys: &KeySet| {
+        assertion.verify(&client.id, keys, &audiences(&server.settings, request), now)
+    };
     let believed = match keys {
         KeySource::Jwks(keys) => judge(keys),
-        KeySource::JwksUri(uri) => at(server, uri, assertion, judge, now).await?,
+        KeySource::JwksUri(uri) => at(&server.key_sets, uri, assertion, judge, now).await?,
     };
     let believed = believed.map_err(refusal)?;
-    use_up(server, client, &believed, now).await
+    use_up(&server.records, client, &believed, now).await
 }
 
 /// With the keys at `uri`; with newer ones if the key that signed is not among those.
 async fn at(
-    server: &AuthorizationServer,
+    key_sets: &Documents,
     uri: &str,
     assertion: &Assertion,
     judge: impl Fn(&KeySet) -> Result<VerifiedAssertion, AssertionError>,
     now: Timestamp,
 ) -> Result<Result<VerifiedAssertion, AssertionError>, OAuthError> {
     let url = Url::parse(uri).map_err(|error| OAuthError::fault(Reason::Internal, error))?;
-    let had = server.key_sets.get(&url, now, key_set).await;
+    let had = key_sets.get(&url, now, key_set).await;
     let judged = judge(&had.map_err(without_keys)?);
     match judged {
         Err(error) if assertion.may_need_newer_keys(error) => {
-            match server.key_sets.renew(&url, now, key_set).await {
+            match key_sets.renew(&url, now, key_set).await {
                 Some(newer) => Ok(judge(&newer.map_err(without_keys)?)),
                 None => Ok(judged),
             }
@@ -101,8 +105,8 @@ fn without_keys(error: NoKeys) -> OAuthError {
 /// How this server may be addressed: as its issuer, also with the slash that URL types put behind
 /// an origin, or as the endpoint that is asked, which stands for the token endpoint too (RFC 7523
 /// §3, point 3).
-fn audiences(server: &AuthorizationServer, request: &Request) -> Vec<String> {
-    let issuer = &server.settings.issuer;
+fn audiences(settings: &Settings, request: &Request) -> Vec<String> {
+    let issuer = &settings.issuer;
     vec![
         issuer.as_str().to_owned(),
         issuer.join("/"),
@@ -113,7 +117,7 @@ fn audiences(server: &AuthorizationServer, request: &Request) -> Vec<String> {
 
 /// Marks the assertion as used, on every replica. The one who sends it again has found it somewhere.
 async fn use_up(
-    server: &AuthorizationServer,
+    records: &Records,
     client: &Client,
     assertion: &VerifiedAssertion,
     now: Timestamp,
@@ -122,7 +126,6 @@ async fn use_up(
         Registration::SelfRegistered => SELF_REGISTERED,
         Registration::PreRegistered | Registration::MetadataDocument => KNOWN,
     };
-    let records = &server.records;
     let key = CountKey::assertions(&client.id);
     let count = records.count(&key, WINDOW, now).await;
     let count = count.map_err(store_fault)?;

@@ -2,6 +2,7 @@
 //! whose address the id is.
 
 use crate::server::AuthorizationServer;
+use crate::server::Settings;
 use gateway_core::client::known_documents;
 use gateway_core::client::metadata_document::{self, DocumentError, DocumentUrl};
 use gateway_core::client::{Client, ClientId};
@@ -68,12 +69,12 @@ impl Unusable {
 
 /// The client as it is built in.
 pub(super) fn built_in(
-    server: &AuthorizationServer,
+    settings: &Settings,
     address: &DocumentUrl,
     now: Timestamp,
 ) -> Option<Client> {
     let document = known_documents::document(address)?;
-    let schemes = &server.settings.redirect_schemes;
+    let schemes = &settings.redirect_schemes;
     metadata_document::judge(address, &document, schemes, now).ok()
 }
 
@@ -116,6 +117,6 @@ async fn described(
         .await
         .map_err(NotFound::Fault)?;
     last_allowed
-        .or_else(|| built_in(server, address, now))
+        .or_else(|| built_in(&server.settings, address, now))
         .ok_or_else(|| NotFound::Unknown(unusable.reason(), unusable.to_string()))
 }

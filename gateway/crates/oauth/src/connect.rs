@@ -16,6 +16,8 @@ mod submit;
 
 pub(super) use self::callback::answer as callback;
 
+use crate::server::Settings;
+use gateway_accounts::Accounts;
 use http::{Method, StatusCode};
 
 use self::form::{ConnectGoal, show};
@@ -48,10 +50,10 @@ pub(super) async fn answer(
         Some(("link", random)) if is_link(random) && !is_submitted => {
             link(server, request, random, now).await.map(NextStep::from)
         }
-        None if is_connected_by_people(server, below) && is_submitted => {
+        None if is_connected_by_people(&server.accounts, below) && is_submitted => {
             submit::answer(server, request, below, now).await
         }
-        None if is_connected_by_people(server, below) => {
+        None if is_connected_by_people(&server.accounts, below) => {
             page(server, request, below, now).await.map(NextStep::from)
         }
         _ => Ok(discovery::absent().into()),
@@ -60,31 +62,29 @@ pub(super) async fn answer(
 }
 
 /// `/connect/NAME/client.json`: what the gateway is for authorization servers that take such a document.
-pub(super) fn document(server: &AuthorizationServer, request: &Request) -> Response {
+pub(super) fn document(accounts: &Accounts, settings: &Settings, request: &Request) -> Response {
     let path = Endpoint::ConnectDocument.path();
     let backend = between(path, &request.path, "/client.json").unwrap_or_default();
-    if !is_connected_by_people(server, backend) {
+    if !is_connected_by_people(accounts, backend) {
         return discovery::absent();
     }
-    let document = server
-        .accounts
-        .client_document(&server.settings.title, backend);
+    let document = accounts.client_document(&settings.title, backend);
     cacheable_response::json(request, "application/json", &document)
 }
 
 /// `/connect/keys`: what verifies the subject tokens that the gateway has exchanged.
-pub(super) fn keys(server: &AuthorizationServer, request: &Request) -> Response {
-    let mut backends = server.accounts.backends();
+pub(super) fn keys(accounts: &Accounts, request: &Request) -> Response {
+    let mut backends = accounts.backends();
     if !backends.any(|(_, settings)| matches!(settings.kind, AccountKind::Exchange(_))) {
         return discovery::absent();
     }
-    let keys = server.accounts.exchange_keys();
+    let keys = accounts.exchange_keys();
     cacheable_response::json(request, "application/jwk-set+json", &keys)
 }
 
 /// Whether the backend of this name is called with accounts that people connect.
-fn is_connected_by_people(server: &AuthorizationServer, backend: &str) -> bool {
-    let settings = server.accounts.settings(backend);
+fn is_connected_by_people(accounts: &Accounts, backend: &str) -> bool {
+    let settings = accounts.settings(backend);
     settings.is_some_and(|settings| !matches!(settings.kind, AccountKind::Exchange(_)))
 }
 
@@ -113,7 +113,7 @@ pub(super) async fn before_consent(
     let members = server.catalogue.members(name).iter();
     let mut backend = None;
     for one in members.chain([name]) {
-        if wants_connecting(server, one, session).await {
+        if wants_connecting(&server.accounts, one, session).await {
             backend = Some(one);
             break;
         }
@@ -126,15 +126,11 @@ pub(super) async fn before_consent(
 
 /// Whether a backend is called with accounts that people connect, and this person has none there that can be
 /// used.
-async fn wants_connecting(
-    server: &AuthorizationServer,
-    backend: &str,
-    session: &BrowserSession,
-) -> bool {
-    if !is_connected_by_people(server, backend) {
+async fn wants_connecting(accounts: &Accounts, backend: &str, session: &BrowserSession) -> bool {
+    if !is_connected_by_people(accounts, backend) {
         return false;
     }
-    match server.accounts.credential(backend, person(session)).await {
+    match accounts.credential(backend, person(session)).await {
         // Connected; or a fault, which a page can't mend: the consent page says what is not known.
         Ok(Some(_)) => false,
         Err(error) => error.is_for_person(),
@@ -167,17 +163,23 @@ async fn link(
         return Ok(login::page(server, request, Goal::Page(&request.path)).await);
     };
     let link = server.accounts.link_of(&Secret::presented(random)).await?;
-    let link = link.filter(|link| is_connected_by_people(server, &link.backend));
+    let link = link.filter(|link| is_connected_by_people(&server.accounts, &link.backend));
     let Some(link) = link else {
         let (status, reason) = (StatusCode::NOT_FOUND, Reason::AccountLinkUnknown);
         error_page::log("account_refused", request, reason);
-        return Ok(error_page::page(server, request, status, reason, None));
+        return Ok(error_page::page(
+            &server.settings,
+            request,
+            status,
+            reason,
+            None,
+        ));
     };
     if link.user != session.user {
         // Whoever connects an account for somebody else gives that person their own access.
         let (status, reason) = (StatusCode::FORBIDDEN, Reason::AccountLinkForeign);
         error_page::log("account_refused", request, reason);
-        let mut refused = error_page::page(server, request, status, reason, None);
+        let mut refused = error_page::page(&server.settings, request, status, reason, None);
         let _ = audited::take_records(&mut refused);
         let record = Record {
             user: Some(session.user.as_str().to_owned()),

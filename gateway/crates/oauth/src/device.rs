@@ -43,7 +43,7 @@ pub(crate) async fn validate(
     let unknown = || AuthorizeRefusal::Page(Reason::UserCodeUnknown, String::new());
     let code = SecretHash::parse(named).ok_or_else(unknown)?;
     // Whoever asked knows the name of its request; who typed the code is this browser.
-    if !typed::is_typed(server, request, form, &code, now) {
+    if !typed::is_typed(&server.settings, &server.tags, request, form, &code, now) {
         return Err(AuthorizeRefusal::TypeCode);
     }
     let kept = server.records.device(&code, now).await;

@@ -2,6 +2,7 @@
 //! other small public files of an origin. None of them says what a backend offers or where it
 //! really is.
 
+use crate::server::Settings;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -46,8 +47,7 @@ pub(super) fn well_known_server_card(
 
 /// `/.well-known/mcp/manifest.json`: a convention of 2025 that was never a standard, for readers
 /// that know nothing else.
-pub(super) fn manifest(server: &AuthorizationServer, request: &Request) -> Response {
-    let settings = &server.settings;
+pub(super) fn manifest(settings: &Settings, request: &Request) -> Response {
     let issuer = &settings.issuer;
     let endpoints = |mount: &Mount| {
         json!({
@@ -128,8 +128,7 @@ pub(super) fn robots(request: &Request) -> Response {
 }
 
 /// `/llms.txt`
-pub(super) fn llms(server: &AuthorizationServer, request: &Request) -> Response {
-    let settings = &server.settings;
+pub(super) fn llms(settings: &Settings, request: &Request) -> Response {
     let mut text = format!(
         "# {}\n\n> MCP servers behind one OAuth sign-in. Nothing here can be read without it.\n\n\
          Connect an MCP client to one of these URLs (Streamable HTTP; the legacy SSE stream is at /sse):\n",

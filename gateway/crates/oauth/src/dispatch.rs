@@ -138,7 +138,7 @@ async fn dispatch(
         Endpoint::Token => token::answer(server, request, now).await,
         Endpoint::DeviceAuthorization => device::ask(server, request, now).await,
         Endpoint::Device if submitted => device::submit(server, request, now).await,
-        Endpoint::Device => device::page(server, request),
+        Endpoint::Device => device::page(&server.settings, request),
         Endpoint::Register => register::answer(server, request, now).await,
         Endpoint::Revoke => revoke::answer(server, request, now).await,
         Endpoint::Introspect => introspect::answer(server, request, now).await,
@@ -210,9 +210,9 @@ fn dispatch_document(
         Endpoint::AuthorizationServerMetadata => metadata::authorization_server(server, request),
         Endpoint::ProtectedResourceMetadata => about(&|subject| {
             let mount = &subject.mount.name;
-            metadata::protected_resource(server, request, &subject.path, mount)
+            metadata::protected_resource(&server.settings, request, &subject.path, mount)
         }),
-        Endpoint::Manifest => discovery::manifest(server, request),
+        Endpoint::Manifest => discovery::manifest(&server.settings, request),
         Endpoint::WellKnownServerCard => {
             about(&|subject| discovery::well_known_server_card(server, request, &subject.mount))
         }
@@ -228,10 +228,10 @@ fn dispatch_document(
             Some(contact) => discovery::security_txt(&settings.issuer, request, contact, now),
             None => discovery::absent(),
         },
-        Endpoint::ConnectDocument => connect::document(server, request),
-        Endpoint::ConnectKeys => connect::keys(server, request),
+        Endpoint::ConnectDocument => connect::document(&server.accounts, &server.settings, request),
+        Endpoint::ConnectKeys => connect::keys(&server.accounts, request),
         Endpoint::Robots => discovery::robots(request),
-        Endpoint::Llms => discovery::llms(server, request),
+        Endpoint::Llms => discovery::llms(&server.settings, request),
         Endpoint::Favicon => discovery::favicon(request),
         _ => discovery::absent(),
     }

@@ -1,6 +1,7 @@
 //! The error page: names what was wrong, why, and what to do next; never redirects. And how a form
 //! that is not taken ends there.
 
+use crate::server::Settings;
 use http::StatusCode;
 
 use crate::audited::audited;
@@ -17,29 +18,36 @@ use gateway_store::journal::Unwritable;
 /// An error page. `detail` names the values that were wrong, one a line; it may hold what a
 /// stranger sent. A status of 503 or 429 carries `Retry-After`.
 pub fn page(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     status: StatusCode,
     reason: Reason,
     detail: Option<&str>,
 ) -> Response {
-    answer(server, request, status, reason, detail, None)
+    answer(settings, request, status, reason, detail, None)
 }
 
 /// An error page with a link that opens the page of `authorization_request` again.
 pub(super) fn page_with_way_back(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     status: StatusCode,
     reason: Reason,
     authorization_request: Option<&str>,
 ) -> Response {
-    answer(server, request, status, reason, None, authorization_request)
+    answer(
+        settings,
+        request,
+        status,
+        reason,
+        None,
+        authorization_request,
+    )
 }
 
 /// An error page with both.
 pub(super) fn explained(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     status: StatusCode,
     reason: Reason,
@@ -47,7 +55,7 @@ pub(super) fn explained(
     authorization_request: Option<&str>,
 ) -> Response {
     answer(
-        server,
+        settings,
         request,
         status,
         reason,
@@ -91,7 +99,7 @@ impl Refused {
             Self::Answered(response) => return *response,
             Self::Unwritable(error) => {
                 let reason = error_response::audit_unavailable(request, error).reason;
-                return page(server, request, status, reason, None);
+                return page(&server.settings, request, status, reason, None);
             }
             Self::Store(error) => (error.reason(), error.to_string()),
             Self::Overloaded(error) => (Reason::Overloaded, error.to_string()),
@@ -105,7 +113,7 @@ impl Refused {
             request_id = request.request_id.as_str();
             "{}", reason.sentence()
         );
-        page(server, request, status, reason, None)
+        page(&server.settings, request, status, reason, None)
     }
 }
 
@@ -134,7 +142,7 @@ impl From<Overloaded> for Refused {
 }
 
 fn answer(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     status: StatusCode,
     reason: Reason,
@@ -142,14 +150,14 @@ fn answer(
     reopen: Option<&str>,
 ) -> Response {
     let page = Refusal {
-        frame: browser::frame(server, request),
+        frame: browser::frame(settings, request),
         status,
         reason,
         detail,
         reopen,
     }
     .page();
-    let response = pages::respond(status, page, server.settings.issuer.is_https());
+    let response = pages::respond(status, page, settings.issuer.is_https());
     let record = Record::refused(Event::Page, reason, status.is_server_error());
     let response = audited(response, record);
     if status == StatusCode::TOO_MANY_REQUESTS {

@@ -18,13 +18,13 @@ pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
         .await
         .ok()
         .flatten();
-    let browser = BrowserName::from_request(server, request);
+    let browser = BrowserName::from_request(&server.settings, request);
     let person = session.map(|(_, session)| {
-        let seal = session::log_out_seal(server, &browser, &session, now);
+        let seal = session::log_out_seal(&server.tags, &browser, &session, now);
         (session.user_name, seal)
     });
     let page = Home {
-        frame: browser::frame(server, request),
+        frame: browser::frame(&server.settings, request),
         mounts: settings
             .mounts
             .iter()
@@ -43,7 +43,7 @@ pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
     .page();
     let mut response = pages::respond(StatusCode::OK, page, settings.issuer.is_https());
     if person.is_some() {
-        browser.keep(server, &mut response);
+        browser.keep(&server.settings, &mut response);
     }
     response
 }

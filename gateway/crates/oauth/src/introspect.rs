@@ -5,6 +5,7 @@
 //! by other means and wants to know what it says. It learns of tokens for itself alone: all others, and
 //! whatever is no access token, are inactive, without a word more (§2.2, §4).
 
+use crate::server::Settings;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -47,7 +48,7 @@ async fn introspect(
     request: &Request,
     now: Timestamp,
 ) -> Result<Value, OAuthError> {
-    let mount = caller(server, request)?;
+    let mount = caller(&server.settings, request)?;
     let form = form(request)?;
     let presented = form.one("token").map_err(malformed)?.ok_or_else(|| {
         OAuthError::described(
@@ -66,7 +67,7 @@ async fn introspect(
         None => None,
     };
     match confirmed {
-        Some(Ok(token)) => Ok(described(server, &token, now)),
+        Some(Ok(token)) => Ok(described(&server.settings, &token, now)),
         None | Some(Err(TokenRejection::Invalid(_))) => Ok(json!({ "active": false })),
         Some(Err(TokenRejection::Unknown(reason))) => Err(OAuthError::fault(
             reason,
@@ -76,8 +77,7 @@ async fn introspect(
 }
 
 /// The backend that asks: its name and secret in a Basic header, and nothing else (§2.1).
-fn caller<'a>(server: &'a AuthorizationServer, request: &Request) -> Result<&'a Mount, OAuthError> {
-    let settings = &server.settings;
+fn caller<'a>(settings: &'a Settings, request: &Request) -> Result<&'a Mount, OAuthError> {
     let mut lines = request.headers.get_all(AUTHORIZATION).iter();
     let presented = match (lines.next(), lines.next()) {
         (Some(line), None) => line.to_str().ok().and_then(basic),
@@ -124,7 +124,7 @@ async fn confirm(
 /// What an active token says (§2.2). A narrowed one ends when its holder wrote that it ends; what
 /// else it was narrowed to has no member. `tools`: the names that the person chose, as they are granted
 /// before any narrowing; absent where that is everything.
-fn described(server: &AuthorizationServer, token: &AccessToken, now: Timestamp) -> Value {
+fn described(settings: &Settings, token: &AccessToken, now: Timestamp) -> Value {
     let claims = token.claims();
     let narrowed = token.attenuation().ends();
     let expires = narrowed.map_or(claims.expires, |ends| ends.min(claims.expires));
@@ -135,7 +135,7 @@ fn described(server: &AuthorizationServer, token: &AccessToken, now: Timestamp) 
         "sub": claims.user.as_str(),
         "scope": claims.scope.to_string(),
         "aud": claims.resource.as_str(),
-        "iss": server.settings.issuer.as_str(),
+        "iss": settings.issuer.as_str(),
         "exp": expires.secs(),
         "iat": claims.issued.min(now).secs(),
         "token_type": "Bearer",

@@ -5,6 +5,10 @@
 //! the person's apps, to a page that the table of endpoints opens after a login, or to the start page;
 //! no form and no parameter can name another place.
 
+use crate::identity::Passwords;
+use crate::server::Settings;
+use gateway_core::secret::TagKey;
+use gateway_store::Records;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -40,7 +44,7 @@ pub async fn page(server: &AuthorizationServer, request: &Request, goal: Goal<'_
     };
     match has_users {
         Ok(true) => show(server, request, goal, None, None),
-        Ok(false) => ownerless(server, request, goal.authorization_request()),
+        Ok(false) => ownerless(&server.settings, request, goal.authorization_request()),
         Err(error) => Refused::from(error).page(server, request),
     }
 }
@@ -74,11 +78,11 @@ pub(super) fn page_after_session(
 
 async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
     let now = server.clock.now();
-    let form = browser::posted_form(server, request)?;
+    let form = browser::posted_form(&server.settings, request)?;
     if !form.field("credential").is_empty() {
         return passkey_login::log_in(server, request, &form, now).await;
     }
-    let fields = Fields::from_form(server, &form);
+    let fields = Fields::from_form(&server.settings, &form);
     check_seal(server, request, &fields, now)?;
     let typed = fields.typed.unwrap_or_default();
     let user = match LoginName::parse(typed) {
@@ -88,11 +92,18 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
     let attempt = Attempt::new(
         request.peer,
         typed,
-        known_device(server, request, user.as_ref(), now),
+        known_device(&server.settings, &server.tags, request, user.as_ref(), now),
     );
     let wait = attempt.wait(&server.records, now).await?;
     refuse_while_limited(server, request, &fields, wait)?;
-    let right = check_password(server, user.as_ref(), fields.password, now).await?;
+    let right = check_password(
+        &server.passwords,
+        &server.records,
+        user.as_ref(),
+        fields.password,
+        now,
+    )
+    .await?;
     if let Some(user) = &user
         && right
         && !server.settings.takes_password_of(user)
@@ -136,8 +147,8 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
 
 async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
     let now = server.clock.now();
-    let form = browser::posted_form(server, request)?;
-    let fields = Fields::from_form(server, &form);
+    let form = browser::posted_form(&server.settings, request)?;
+    let fields = Fields::from_form(&server.settings, &form);
     let mut response = web::see_other(&location(fields.goal));
     let Some((hash, session)) = current_session(server, request, now).await? else {
         // Pressed twice: the browser may never have read the first answer.
@@ -146,10 +157,10 @@ async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response
         }
         return Ok(response);
     };
-    let browser = BrowserName::from_request(server, request);
+    let browser = BrowserName::from_request(&server.settings, request);
     let bound = [browser.value.as_bytes(), session.user.as_str().as_bytes()];
     form_token::unseal(&server.tags, Purpose::LogOut, &bound, fields.seal, now)
-        .map_err(|_| cross_site(server, request, "logout_refused"))?;
+        .map_err(|_| cross_site(&server.settings, request, "logout_refused"))?;
     let everywhere = form.field("where") == "everywhere";
     if everywhere {
         people::end_sessions(&server.records, &session.user_name, now, &mut OsRng).await?;
@@ -181,7 +192,7 @@ pub(super) struct Fields<'f> {
 }
 
 impl<'f> Fields<'f> {
-    pub(super) fn from_form(server: &AuthorizationServer, form: &'f PostedForm) -> Self {
+    pub(super) fn from_form(settings: &Settings, form: &'f PostedForm) -> Self {
         Self {
             goal: match browser::authorization_request(form.field("request")) {
                 Some(query) => Goal::Authorize(query),
@@ -189,7 +200,7 @@ impl<'f> Fields<'f> {
                     "account" => Goal::Account,
                     "tokens" => Goal::Tokens,
                     "passkeys" => Goal::Passkeys,
-                    other => own_page(server, other).map_or(Goal::Start, Goal::Page),
+                    other => own_page(settings, other).map_or(Goal::Start, Goal::Page),
                 },
             },
             seal: form.field("seal"),
@@ -215,8 +226,8 @@ pub(super) fn location(goal: Goal<'_>) -> String {
 }
 
 /// A path of a page that somebody may have wanted to open before they logged in.
-pub(super) fn own_page<'p>(server: &AuthorizationServer, path: &'p str) -> Option<&'p str> {
-    let found = Endpoint::find(path, &server.settings.mounts)?;
+pub(super) fn own_page<'p>(settings: &Settings, path: &'p str) -> Option<&'p str> {
+    let found = Endpoint::find(path, &settings.mounts)?;
     found.endpoint.is_reached_by_login().then_some(path)
 }
 
@@ -247,20 +258,21 @@ pub(super) fn check_seal(
     let bound = [browser.as_bytes(), sealed.as_bytes()];
     match form_token::unseal(&server.tags, Purpose::Login, &bound, fields.seal, now) {
         Ok(_) => Ok(()),
-        Err(SealError::Broken) => Err(cross_site(server, request, "login_refused")),
+        Err(SealError::Broken) => Err(cross_site(&server.settings, request, "login_refused")),
         Err(SealError::Expired) => Err(again(server, request, fields, LoginProblem::PageExpired)),
     }
 }
 
 /// The name of a browser in which this person has logged in before.
 fn known_device<'r>(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    tags: &TagKey,
     request: &'r Request,
     user: Option<&User>,
     now: Timestamp,
 ) -> Option<&'r str> {
-    let proof = Cookie::Device.read(&server.settings, request)?;
-    known_device_cookie::verify(&server.tags, &user?.id, proof, now)
+    let proof = Cookie::Device.read(settings, request)?;
+    known_device_cookie::verify(tags, &user?.id, proof, now)
 }
 
 pub(super) fn refuse_while_limited(
@@ -282,30 +294,31 @@ pub(super) fn refuse_while_limited(
 /// hash of somebody else is computed and its answer thrown away, so that the time does not tell which
 /// names exist.
 async fn check_password(
-    server: &AuthorizationServer,
+    passwords: &Passwords,
+    records: &Records,
     user: Option<&User>,
     password: &str,
     now: Timestamp,
 ) -> Result<bool, Refused> {
     let own = user.and_then(User::password);
-    let decoy = decoy(server, now).await;
+    let decoy = decoy(passwords, records, now).await;
     let Some(password) = Password::presented(password) else {
         return Ok(false);
     };
-    let right = server.passwords.check(own.or(decoy), password).await?;
+    let right = passwords.check(own.or(decoy), password).await?;
     Ok(right && own.is_some())
 }
 
 /// The hash of somebody else. It is looked for once, whether or not it is needed, as not to do so would tell
 /// by the time; and a store of which a part is away answers a name that nobody has like any other.
-async fn decoy(server: &AuthorizationServer, now: Timestamp) -> Option<&str> {
-    if server.passwords.decoy().is_none()
-        && let Ok(Some(somebody)) = server.records.any_user(now).await
+async fn decoy<'a>(passwords: &'a Passwords, records: &Records, now: Timestamp) -> Option<&'a str> {
+    if passwords.decoy().is_none()
+        && let Ok(Some(somebody)) = records.any_user(now).await
         && let Some(hash) = somebody.password()
     {
-        server.passwords.keep_decoy(hash);
+        passwords.keep_decoy(hash);
     }
-    server.passwords.decoy()
+    passwords.decoy()
 }
 
 fn again(
@@ -331,23 +344,23 @@ pub(super) fn show_again(
     show(server, request, fields.goal, fields.typed, Some(problem))
 }
 
-pub(super) fn cross_site(server: &AuthorizationServer, request: &Request, event: &str) -> Refused {
+pub(super) fn cross_site(settings: &Settings, request: &Request, event: &str) -> Refused {
     let reason = Reason::CrossSiteForm;
     error_page::log(event, request, reason);
-    error_page::page(server, request, StatusCode::FORBIDDEN, reason, None).into()
+    error_page::page(settings, request, StatusCode::FORBIDDEN, reason, None).into()
 }
 
 fn ownerless(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     authorization_request: Option<&str>,
 ) -> Response {
     let page = Ownerless {
-        frame: browser::frame(server, request),
+        frame: browser::frame(settings, request),
         authorization_request: authorization_request.and_then(browser::authorization_request),
     }
     .page();
-    pages::respond(StatusCode::OK, page, server.settings.issuer.is_https())
+    pages::respond(StatusCode::OK, page, settings.issuer.is_https())
 }
 
 /// Whether the owner comes to the rescue: at `/login?password`, or back from its form.
@@ -371,7 +384,7 @@ fn show(
     problem: Option<LoginProblem>,
 ) -> Response {
     let now = server.clock.now();
-    let browser = BrowserName::from_request(server, request);
+    let browser = BrowserName::from_request(&server.settings, request);
     let goal = match goal {
         Goal::Authorize(query) => {
             browser::authorization_request(query).map_or(Goal::Start, Goal::Authorize)
@@ -386,10 +399,10 @@ fn show(
     let ceremony = server.passkeys.begin_login();
     let passkey_seal = ceremony.as_ref().map(|ceremony| {
         let (purpose, about) = (Purpose::PasskeyLogin, sealed.as_ref());
-        form::seal(server, purpose, &browser.value, about, ceremony, now)
+        form::seal(&server.tags, purpose, &browser.value, about, ceremony, now)
     });
     let page = Login {
-        frame: browser::frame(server, request),
+        frame: browser::frame(&server.settings, request),
         goal,
         seal: &seal,
         name: typed.unwrap_or_default(),
@@ -408,6 +421,6 @@ fn show(
     if let Some(wait) = wait {
         response = web::with_retry_after(response, wait.as_secs() + 1);
     }
-    browser.keep(server, &mut response);
+    browser.keep(&server.settings, &mut response);
     response
 }

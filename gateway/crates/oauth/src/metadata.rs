@@ -10,6 +10,7 @@
 //! root form after a 404. The same holds for `/.well-known/openid-configuration`: a document
 //! without `jwks_uri` and its like makes some clients fail, 404 makes all go on.
 
+use crate::server::Settings;
 use serde_json::json;
 
 use crate::cacheable_response;
@@ -81,19 +82,19 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
 /// and the query that were asked for, because clients compare it with the URL that was typed
 /// (RFC 9728 §3.1, §3.3).
 pub(super) fn protected_resource(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     resource_path: &str,
     mount: &str,
 ) -> Response {
-    let issuer = &server.settings.issuer;
+    let issuer = &settings.issuer;
     let query = identifying_query(request.query.as_deref());
     let metadata = json!({
         "resource": issuer.join(&format!("{resource_path}{query}")),
         "authorization_servers": [issuer.as_str()],
-        "scopes_supported": server.settings.scopes.at(mount).supported(),
+        "scopes_supported": settings.scopes.at(mount).supported(),
         "bearer_methods_supported": ["header"],
-        "resource_name": format!("{} ({mount})", server.settings.title),
+        "resource_name": format!("{} ({mount})", settings.title),
         "resource_documentation": issuer.join(Endpoint::Home.path()),
     });
     cacheable_response::json(request, "application/json", &metadata)

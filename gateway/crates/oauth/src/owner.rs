@@ -7,6 +7,7 @@
 
 pub(crate) mod visit;
 
+use crate::server::Settings;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -71,10 +72,10 @@ async fn visit<'a>(
     };
     let user = server.records.user(&session.user_name, now).await?;
     if !user.is_some_and(|user| user.is_owner()) {
-        return Err(absent(server, request).into());
+        return Err(absent(&server.settings, request).into());
     }
     Ok(OwnerVisit {
-        browser: BrowserName::from_request(server, request),
+        browser: BrowserName::from_request(&server.settings, request),
         server,
         request,
         now,
@@ -82,9 +83,9 @@ async fn visit<'a>(
     })
 }
 
-fn absent(server: &AuthorizationServer, request: &Request) -> Response {
+fn absent(settings: &Settings, request: &Request) -> Response {
     error_page::page(
-        server,
+        settings,
         request,
         StatusCode::NOT_FOUND,
         Reason::NotFound,
@@ -95,7 +96,7 @@ fn absent(server: &AuthorizationServer, request: &Request) -> Response {
 impl<'a> OwnerVisit<'a> {
     /// What stands around the page.
     pub fn frame(&self) -> Frame<'a> {
-        browser::frame(self.server, self.request)
+        browser::frame(&self.server.settings, self.request)
     }
 
     /// The owner's login name.
@@ -105,7 +106,7 @@ impl<'a> OwnerVisit<'a> {
 
     /// The seal of the form that logs out.
     pub fn log_out_seal(&self) -> String {
-        session::log_out_seal(self.server, &self.browser, &self.session, self.now)
+        session::log_out_seal(&self.server.tags, &self.browser, &self.session, self.now)
     }
 
     /// The seal of a form that does this about that.
@@ -134,7 +135,7 @@ impl<'a> OwnerVisit<'a> {
     }
 
     fn read_form(&self) -> Result<OwnerPress, Refused> {
-        let form = browser::posted_form(self.server, self.request)?;
+        let form = browser::posted_form(&self.server.settings, self.request)?;
         let (action, subject) = (
             form.field("action").to_owned(),
             form.field("subject").to_owned(),
@@ -148,9 +149,14 @@ impl<'a> OwnerVisit<'a> {
             Err(SealError::Broken) => {
                 let (reason, status) = (Reason::CrossSiteForm, StatusCode::FORBIDDEN);
                 error_page::log("form_refused", self.request, reason);
-                return Err(
-                    error_page::page(self.server, self.request, status, reason, None).into(),
-                );
+                return Err(error_page::page(
+                    &self.server.settings,
+                    self.request,
+                    status,
+                    reason,
+                    None,
+                )
+                .into());
             }
         };
         Ok(OwnerPress {
@@ -181,13 +187,13 @@ impl<'a> OwnerVisit<'a> {
     pub fn respond(&self, status: StatusCode, page: Page) -> Response {
         let https = self.server.settings.issuer.is_https();
         let mut response = pages::respond(status, page, https);
-        self.browser.keep(self.server, &mut response);
+        self.browser.keep(&self.server.settings, &mut response);
         response
     }
 
     /// There is nothing under this path.
     pub fn absent(&self) -> Response {
-        absent(self.server, self.request)
+        absent(&self.server.settings, self.request)
     }
 
     /// One log line for something that was not done, where the operator's API has written none.
@@ -198,7 +204,13 @@ impl<'a> OwnerVisit<'a> {
     /// Why a page can't be shown.
     pub fn refused(&self, status: StatusCode, reason: Reason, detail: &str) -> Response {
         self.log_refusal(reason);
-        error_page::page(self.server, self.request, status, reason, Some(detail))
+        error_page::page(
+            &self.server.settings,
+            self.request,
+            status,
+            reason,
+            Some(detail),
+        )
     }
 }
 

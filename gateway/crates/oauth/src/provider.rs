@@ -40,6 +40,7 @@ pub(crate) use self::start::{browser_hash, link_bound};
 pub(crate) use self::unlink::has_another_way_in;
 pub use self::unlink::{Unlinked, unlink};
 
+use gateway_core::secret::TagKey;
 use http::{Method, StatusCode};
 
 use crate::cacheable_response;
@@ -51,8 +52,8 @@ use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 
 /// What people know the provider of this name by, if it is configured.
-pub(crate) fn words_of<'s>(server: &'s AuthorizationServer, name: &str) -> Option<&'s str> {
-    let provider = server.providers.named(name)?;
+pub(crate) fn words_of<'s>(providers: &'s Providers, name: &str) -> Option<&'s str> {
+    let provider = providers.named(name)?;
     Some(&provider.words)
 }
 
@@ -73,17 +74,17 @@ pub(super) async fn answer(
         Endpoint::ProviderLogin if request.method != Method::POST => {
             web::see_other(Endpoint::Login.path())
         }
-        Endpoint::ProviderKeys => keys(server, provider, request),
+        Endpoint::ProviderKeys => keys(&server.tags, provider, request),
         Endpoint::ProviderLogout => back_channel::answer(server, provider, request, now).await,
         _ => start::submit(server, provider, request, now).await,
     }
 }
 
 /// `/login/NAME/keys`: the key by which the gateway shows that provider who it is.
-fn keys(server: &AuthorizationServer, provider: &Provider, request: &Request) -> Response {
+fn keys(tags: &TagKey, provider: &Provider, request: &Request) -> Response {
     match provider.authentication {
         Authentication::PrivateKey => {
-            let key = OwnKey::at_provider(&server.tags, &provider.name);
+            let key = OwnKey::at_provider(tags, &provider.name);
             let set = serde_json::json!({ "keys": [key.public()] });
             cacheable_response::json(request, "application/jwk-set+json", &set)
         }

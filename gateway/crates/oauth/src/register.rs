@@ -1,6 +1,8 @@
 //! `/register`: dynamic client registration (RFC 7591). What is accepted is decided in
 //! `client::registration`; here are the limits, and the answer.
 
+use crate::server::Settings;
+use gateway_core::secret::TagKey;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -45,7 +47,15 @@ pub(super) async fn answer(
     request: &Request,
     now: Timestamp,
 ) -> Response {
-    match register(server, request, now).await {
+    match register(
+        &server.settings,
+        &server.records,
+        &server.tags,
+        request,
+        now,
+    )
+    .await
+    {
         Ok(registered) => {
             let client = &registered.client;
             log::info!(
@@ -76,21 +86,25 @@ struct Registered {
 }
 
 async fn register(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    tags: &TagKey,
     request: &Request,
     now: Timestamp,
 ) -> Result<Registered, OAuthError> {
     let metadata = metadata(request)?;
-    let accepted = AcceptedMetadata::accept(&metadata, &server.settings.redirect_schemes)
+    let accepted = AcceptedMetadata::accept(&metadata, &settings.redirect_schemes)
         .map_err(|error| refusal(&error))?;
     if accepted.needs_secret() {
-        within_limit(server, request.peer, RegistrationKind::New, now).await?;
+        within_limit(records, settings, request.peer, RegistrationKind::New, now).await?;
         let (id, secret) = (
             ClientId::new(identifier("c_", &mut OsRng)),
             Secret::draw(&mut OsRng),
         );
         let client = accepted.into_confidential_client(id, &secret, now);
-        let client = keep(server, &client, now).await.map_err(store_fault)?;
+        let client = keep(records, settings, &client, now)
+            .await
+            .map_err(store_fault)?;
         return Ok(Registered {
             client,
             secret: Some(secret),
@@ -99,14 +113,21 @@ async fn register(
     }
     // Apps register at every attempt to connect: what is known is counted apart, so that a flood of
     // new registrations from its address can't lock it out.
-    let id = accepted.derived_id(&server.tags.derive("client_id"));
-    if let Some(client) = server.records.client(&id, now).await.map_err(store_fault)? {
-        within_limit(server, request.peer, RegistrationKind::Repeated, now).await?;
+    let id = accepted.derived_id(&tags.derive("client_id"));
+    if let Some(client) = records.client(&id, now).await.map_err(store_fault)? {
+        within_limit(
+            records,
+            settings,
+            request.peer,
+            RegistrationKind::Repeated,
+            now,
+        )
+        .await?;
         // Its record stays as it is: a later version may have written it, and one that the operator
         // removed at this moment stays removed. One that somebody allowed something is kept for longer.
-        let unused = server.settings.unused_clients_for;
+        let unused = settings.unused_clients_for;
         let until = (now + unused).min(client.registered + unused * RENEWALS);
-        let extended = server.records.extend_client(&client.id, until, now);
+        let extended = records.extend_client(&client.id, until, now);
         extended.await.map_err(store_fault)?;
         return Ok(Registered {
             client,
@@ -114,9 +135,11 @@ async fn register(
             new: false,
         });
     }
-    within_limit(server, request.peer, RegistrationKind::New, now).await?;
+    within_limit(records, settings, request.peer, RegistrationKind::New, now).await?;
     let client = accepted.into_client_without_secret(id, now);
-    let client = keep(server, &client, now).await.map_err(store_fault)?;
+    let client = keep(records, settings, &client, now)
+        .await
+        .map_err(store_fault)?;
     Ok(Registered {
         client,
         secret: None,
@@ -163,13 +186,14 @@ const REPEATED: u64 = 10;
 
 /// Counts a registration against its address, and a new one against all.
 async fn within_limit(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
     peer: IpAddr,
     kind: RegistrationKind,
     now: Timestamp,
 ) -> Result<(), OAuthError> {
-    let (records, network) = (&server.records, network(peer));
-    let per_network = server.settings.registrations_per_hour;
+    let (records, network) = (records, network(peer));
+    let per_network = settings.registrations_per_hour;
     let limited = match kind {
         RegistrationKind::New => {
             let limit = RequestLimit {
@@ -242,13 +266,13 @@ pub(super) fn network(address: IpAddr) -> String {
 }
 
 async fn keep(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
     client: &Client,
     now: Timestamp,
 ) -> Result<Client, StoreError> {
-    server
-        .records
-        .register_client(client, now + server.settings.unused_clients_for, now)
+    records
+        .register_client(client, now + settings.unused_clients_for, now)
         .await
 }
 

@@ -8,6 +8,8 @@
 //! Not for people who come through an identity provider alone: the provider says whether they may, and a
 //! link would go around it.
 
+use crate::server::Settings;
+use gateway_store::Records;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -94,9 +96,9 @@ pub(crate) async fn page(server: &AuthorizationServer, request: &Request) -> Res
     let secret = form.one("link").ok().flatten().unwrap_or_default();
     let now = server.clock.now();
     let shown = async {
-        let (link, user) = find(server, request, secret, now).await?;
+        let (link, user) = find(&server.settings, &server.records, request, secret, now).await?;
         if link.used.is_some() {
-            return Err(wrong(server, request));
+            return Err(wrong(&server.settings, request));
         }
         let ways = ways(server, request, &user)?;
         Ok(show(server, request, secret, &user, ways, None, now))
@@ -113,9 +115,9 @@ pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> R
 
 async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
     let now = server.clock.now();
-    let form = browser::posted_form(server, request)?;
+    let form = browser::posted_form(&server.settings, request)?;
     let secret = form.field("link");
-    let (link, user) = find(server, request, secret, now).await?;
+    let (link, user) = find(&server.settings, &server.records, request, secret, now).await?;
     if link.used.is_some() {
         return sent_again(server, request, &form, &link, now).await;
     }
@@ -132,25 +134,27 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
         let password = setup::new_password(form.field("password"), form.field("again"));
         let password = password.map_err(|problem| again(RescueProblem::Password(problem)))?;
         let password = server.passwords.hash(password).await?;
-        if let Some(used) = take(server, request, &hash, now).await? {
+        if let Some(used) = take(&server.records, &server.settings, request, &hash, now).await? {
             return sent_again(server, request, &form, &used, now).await;
         }
         // Another link, or the person themselves, may have set something while this one was hashed.
         let is_meant = |present: &User| link.fits(present);
         let changed = people::set_password(&server.records, &user.name, is_meant, &password, now);
-        let user = changed.await?.ok_or_else(|| wrong(server, request))?;
+        let user = changed
+            .await?
+            .ok_or_else(|| wrong(&server.settings, request))?;
         let opened = setup::open_by(server, request, &user, &SetAnswer::Password, now).await?;
         return Ok(done(request, &user, opened, "a password"));
     }
     let passkey = made(server, request, &form, &user, &again, now)?;
-    if let Some(used) = take(server, request, &hash, now).await? {
+    if let Some(used) = take(&server.records, &server.settings, request, &hash, now).await? {
         return sent_again(server, request, &form, &used, now).await;
     }
     let is_meant = |present: &User| link.fits(present);
-    let added = passkey::add(server, &user, is_meant, &passkey, now).await?;
+    let added = passkey::add(&server.records, &user, is_meant, &passkey, now).await?;
     let user = added.map_err(|reason| match reason {
-        Reason::PasskeyUnknown => wrong(server, request),
-        reason => refused(server, request, reason),
+        Reason::PasskeyUnknown => wrong(&server.settings, request),
+        reason => refused(&server.settings, request, reason),
     })?;
     let answer = SetAnswer::Passkey(passkey);
     let opened = setup::open_by(server, request, &user, &answer, now).await?;
@@ -159,7 +163,7 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
 
 /// How the person of a link can come in by it.
 fn ways(server: &AuthorizationServer, request: &Request, user: &User) -> Result<Ways, Refused> {
-    Ways::new(server, user).map_err(|reason| refused(server, request, reason))
+    Ways::new(server, user).map_err(|reason| refused(&server.settings, request, reason))
 }
 
 fn made(
@@ -172,13 +176,23 @@ fn made(
 ) -> Result<Passkey, Refused> {
     let about = (Purpose::PasskeySetup, user.id.as_str());
     let again = |reason| Err(again(RescueProblem::Passkey(reason)));
-    match passkey::registered(server, request, form, about, now) {
+    match passkey::registered(
+        &server.settings,
+        &server.tags,
+        &server.passkeys,
+        request,
+        form,
+        about,
+        now,
+    ) {
         Ok(new) if user.passkey(&new.passkey.id).is_some() => again(Reason::PasskeyTaken),
         Ok(_) if user.passkeys.len() >= Passkey::MOST => again(Reason::PasskeysFull),
         Ok(new) => Ok(new.passkey),
-        Err(NotMade::Seal(SealError::Broken)) => {
-            Err(login::cross_site(server, request, "rescue_refused"))
-        }
+        Err(NotMade::Seal(SealError::Broken)) => Err(login::cross_site(
+            &server.settings,
+            request,
+            "rescue_refused",
+        )),
         Err(NotMade::Seal(SealError::Expired)) => again(Reason::PageExpired),
         Err(NotMade::Refused(refusal)) => {
             refusal.log("rescue_refused", request);
@@ -190,46 +204,48 @@ fn made(
 /// The link of this secret and its person, who may log in. One that is not used is for the person as they
 /// were when it was made.
 async fn find(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
     request: &Request,
     secret: &str,
     now: Timestamp,
 ) -> Result<(RescueLink, User), Refused> {
     let hash = Secret::presented(secret).hash();
-    let wrong = || wrong(server, request);
-    let link = server.records.rescue_link(&hash, now).await?;
+    let wrong = || wrong(settings, request);
+    let link = records.rescue_link(&hash, now).await?;
     let link = link.ok_or_else(wrong)?;
-    let user = person(server, &link, now).await?.ok_or_else(wrong)?;
+    let user = person(records, &link, now).await?.ok_or_else(wrong)?;
     if link.used.is_some() || link.fits(&user) {
         return Ok((link, user));
     }
     // Another press may have used it and set something between the two looks.
-    let link = server.records.rescue_link(&hash, now).await?;
+    let link = records.rescue_link(&hash, now).await?;
     let link = link.filter(|link| link.used.is_some()).ok_or_else(wrong)?;
     Ok((link, user))
 }
 
 /// The person of a link as they are now, if they may log in.
 async fn person(
-    server: &AuthorizationServer,
+    records: &Records,
     link: &RescueLink,
     now: Timestamp,
 ) -> Result<Option<User>, StoreError> {
-    let user = server.records.user(&link.user_name, now).await?;
+    let user = records.user(&link.user_name, now).await?;
     Ok(user.filter(|user| user.id == link.user && user.disabled.is_none()))
 }
 
 /// Uses the link up. The link, where another press of the form did so a moment before.
 async fn take(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
     request: &Request,
     hash: &SecretHash,
     now: Timestamp,
 ) -> Result<Option<RescueLink>, Refused> {
-    match server.records.take_rescue_link(hash, now).await? {
+    match records.take_rescue_link(hash, now).await? {
         TakenLink::Fresh(_) => Ok(None),
         TakenLink::Again(used) => Ok(Some(used)),
-        TakenLink::Unknown => Err(wrong(server, request)),
+        TakenLink::Unknown => Err(wrong(settings, request)),
     }
 }
 
@@ -243,15 +259,15 @@ async fn sent_again(
     now: Timestamp,
 ) -> Result<Response, Refused> {
     if link.used.is_none_or(|used| now.since(used) >= DOUBLE) {
-        return Err(wrong(server, request));
+        return Err(wrong(&server.settings, request));
     }
     for _ in 0..LOOKS {
-        let user = person(server, link, now).await?;
-        let user = user.ok_or_else(|| wrong(server, request))?;
+        let user = person(&server.records, link, now).await?;
+        let user = user.ok_or_else(|| wrong(&server.settings, request))?;
         // Passwords are compared once, as that is dear: when there is something new to compare with.
         if !link.fits(&user) {
             let answer = setup::same_answer(server, request, form, &user, now).await?;
-            let answer = answer.ok_or_else(|| wrong(server, request))?;
+            let answer = answer.ok_or_else(|| wrong(&server.settings, request))?;
             let opened = setup::open_by(server, request, &user, &answer, now).await?;
             let record = Record {
                 user: Some(user.id.as_str().to_owned()),
@@ -261,7 +277,7 @@ async fn sent_again(
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
-    Err(wrong(server, request))
+    Err(wrong(&server.settings, request))
 }
 
 fn done(request: &Request, user: &User, opened: Response, with: &str) -> Response {
@@ -280,13 +296,13 @@ fn done(request: &Request, user: &User, opened: Response, with: &str) -> Respons
     audited(opened, record)
 }
 
-fn wrong(server: &AuthorizationServer, request: &Request) -> Refused {
-    refused(server, request, Reason::RescueLinkWrong)
+fn wrong(settings: &Settings, request: &Request) -> Refused {
+    refused(settings, request, Reason::RescueLinkWrong)
 }
 
-fn refused(server: &AuthorizationServer, request: &Request, reason: Reason) -> Refused {
+fn refused(settings: &Settings, request: &Request, reason: Reason) -> Refused {
     error_page::log("rescue_refused", request, reason);
-    error_page::page(server, request, StatusCode::FORBIDDEN, reason, None).into()
+    error_page::page(settings, request, StatusCode::FORBIDDEN, reason, None).into()
 }
 
 fn show(
@@ -298,15 +314,15 @@ fn show(
     problem: Option<RescueProblem>,
     now: Timestamp,
 ) -> Response {
-    let browser = BrowserName::from_request(server, request);
+    let browser = BrowserName::from_request(&server.settings, request);
     let passkeys = &server.passkeys;
     let ceremony = passkeys.begin_registration(&user.id, &user.name, &user.passkeys);
     let seal = ceremony.as_ref().map(|ceremony| {
         let (purpose, about) = (Purpose::PasskeySetup, user.id.as_str());
-        passkey::seal(server, purpose, &browser.value, about, ceremony, now)
+        passkey::seal(&server.tags, purpose, &browser.value, about, ceremony, now)
     });
     let page = RescueForm {
-        frame: browser::frame(server, request),
+        frame: browser::frame(&server.settings, request),
         secret,
         user_name: &user.name,
         with_password: ways.password,
@@ -320,7 +336,7 @@ fn show(
         Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
     let mut response = pages::respond(status, page, server.settings.issuer.is_https());
-    browser.keep(server, &mut response);
+    browser.keep(&server.settings, &mut response);
     response
 }
 

@@ -5,6 +5,9 @@
 //! whole. Nobody knows how many such tokens there are, so they are revoked within a limit; a client
 //! that reaches it can still end the grant.
 
+use gateway_core::secret::TagKey;
+use gateway_store::Records;
+use gateway_store::journal::Journal;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -44,7 +47,15 @@ pub(super) async fn answer(
     let claimed = form.one("client_id").ok().flatten();
     let token = form.one("token").ok().flatten().map(str::trim);
     if let Some(token) = token.filter(|token| PersonalToken::is_meant(token)) {
-        return end_personal(server, request, token, now).await;
+        return end_personal(
+            &server.tags,
+            &server.records,
+            &server.settings,
+            request,
+            token,
+            now,
+        )
+        .await;
     }
     match revoke(server, request, &form, now).await {
         Ok(outcome) => {
@@ -59,14 +70,16 @@ pub(super) async fn answer(
 /// Whoever holds a personal token may end it, without being an app: whoever finds one that leaked,
 /// too.
 async fn end_personal(
-    server: &AuthorizationServer,
+    tags: &TagKey,
+    records: &Records,
+    settings: &Settings,
     request: &Request,
     token: &str,
     now: Timestamp,
 ) -> Response {
     let response = web::with_header(web::empty(StatusCode::OK), CACHE_CONTROL, "no-store");
     let ended = match PersonalToken::parse(token) {
-        Some(token) => end_held(server, &token, now).await,
+        Some(token) => end_held(tags, records, settings, &token, now).await,
         None => Ok(None),
     };
     match ended {
@@ -80,14 +93,16 @@ async fn end_personal(
 
 /// Takes back the grant of a personal token that somebody holds, if it is one of ours.
 pub async fn end_held(
-    server: &AuthorizationServer,
+    tags: &TagKey,
+    records: &Records,
+    settings: &Settings,
     token: &PersonalToken,
     now: Timestamp,
 ) -> Result<Option<Record>, StoreError> {
-    if !token.is_ours(&server.tags) {
+    if !token.is_ours(tags) {
         return Ok(None);
     }
-    let (records, id) = (&server.records, token.grant());
+    let (records, id) = (records, token.grant());
     // Whoever presents it again and again costs the store nothing.
     if records.view().is_some_and(|view| view.is_revoked(&id)) {
         return Ok(None);
@@ -95,7 +110,7 @@ pub async fn end_held(
     let grant = records.grant(&id, now).await?;
     let is_it = |grant: &Grant| grant.personal.as_ref().is_some_and(|kept| token.is(kept));
     match grant.filter(is_it) {
-        Some(grant) => take_back(server, &grant, now).await.map(Some),
+        Some(grant) => take_back(records, settings, &grant, now).await.map(Some),
         None => Ok(None),
     }
 }
@@ -170,10 +185,16 @@ async fn revoke(
             narrowed: Some(narrowed),
             grant,
             ..
-        }) => end_narrowed(server, narrowed, grant, now).await?,
-        Some(token) => end_grant(server, &token.grant, token.last_token_ends, now)
-            .await
-            .map_err(store_fault)?,
+        }) => end_narrowed(&server.records, narrowed, grant, now).await?,
+        Some(token) => end_grant(
+            &server.records,
+            &server.settings,
+            &token.grant,
+            token.last_token_ends,
+            now,
+        )
+        .await
+        .map_err(store_fault)?,
         None => {}
     }
     Ok(Outcome {
@@ -231,7 +252,7 @@ async fn named(
 }
 
 async fn end_narrowed(
-    server: &AuthorizationServer,
+    records: &Records,
     narrowed: &Narrowed,
     grant: &GrantId,
     now: Timestamp,
@@ -239,7 +260,6 @@ async fn end_narrowed(
     let Some(until) = narrowed.until else {
         return Ok(());
     };
-    let records = &server.records;
     let key = CountKey::attenuated_revocations(grant);
     let count = records.count(&key, WINDOW, now).await;
     if count.map_err(store_fault)? > NARROWED {
@@ -253,12 +273,13 @@ async fn end_narrowed(
 /// and its refresh tokens count no more on any replica, and its streams end. Durable when this
 /// returns. The record is for the caller to enter or to attach to its answer.
 pub async fn take_back(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
     grant: &Grant,
     now: Timestamp,
 ) -> Result<Record, StoreError> {
-    withheld::withhold(server, grant, now).await?;
-    end_grant(server, &grant.id, grant.expires, now).await?;
+    withheld::withhold(records, settings, grant, now).await?;
+    end_grant(records, settings, &grant.id, grant.expires, now).await?;
     log::info!(
         event = "grant_revoked",
         client = grant.client.as_str(),
@@ -276,11 +297,12 @@ pub async fn take_back(
 
 /// Takes back a grant whose record can't be read, by its id alone. That takes the record away, too.
 pub async fn take_back_unread(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
     id: &GrantId,
     now: Timestamp,
 ) -> Result<Record, StoreError> {
-    end_grant(server, id, now, now).await?;
+    end_grant(records, settings, id, now, now).await?;
     log::info!(
         event = "grant_revoked", grant = id.as_str();
         "access was taken back; whose it was could not be read"
@@ -295,19 +317,19 @@ pub async fn take_back_unread(
 /// grant itself says if that is later. Asked again it adds nothing, so that nobody can fill the
 /// list of revocations with one grant.
 pub(crate) async fn end_grant(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
     id: &GrantId,
     last_token_ends: Timestamp,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let records = &server.records;
     let recorded = match records.grant(id, now).await {
         // It may live for as long as anything does, and is to be revoked all the same.
         Err(StoreError::Corrupt(_)) => Some(now + REMEMBERED),
         grant => grant?.map(|grant| grant.expires),
     };
     // A refresh may just be giving a token that the record as we read it does not know of.
-    let given_now = now + server.settings.longest_use();
+    let given_now = now + settings.longest_use();
     let until = last_token_ends.max(recorded.unwrap_or(now)).max(given_now) + 2 * LEEWAY;
     // Without a record the grant was ended before, or is just being made: whoever makes it must
     // find it revoked.
@@ -331,11 +353,13 @@ pub(super) struct Reused<'a> {
 /// revocation is a record of its own, under the person's name: the refusal of the request that
 /// caused it is one of many that a stranger can provoke.
 pub(super) async fn end_reused(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
+    journal: &Journal,
     reused: Reused<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    end_grant(server, reused.grant, reused.last_token_ends, now).await?;
+    end_grant(records, settings, reused.grant, reused.last_token_ends, now).await?;
     let (client, user) = (reused.client.as_str(), reused.user.as_str());
     let (reason, grant) = (reused.reason, reused.grant.as_str());
     log::warn!(
@@ -350,7 +374,7 @@ pub(super) async fn end_reused(
         ..Record::new(Event::Revocation)
     };
     // Access was taken back whether or not it can be written down; a failing log is told elsewhere.
-    let _ = server.journal.append_durable(record).await;
+    let _ = journal.append_durable(record).await;
     Ok(())
 }
 

@@ -10,9 +10,10 @@
 //! person who may not do that, the record is disabled first (`identity::people`), which every
 //! redemption and refresh asks.
 
+use crate::server::Settings;
+use gateway_store::Records;
 use std::time::Duration;
 
-use crate::server::AuthorizationServer;
 use gateway_core::access_token::LEEWAY;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
@@ -61,12 +62,11 @@ impl CutOff {
 /// Cuts off, durably, on every replica; streams and calls end as with any revocation. What can't be
 /// read keeps nothing else from being revoked. On an error some may have been.
 pub async fn cut_off(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
     whose: RevocationSubject<'_>,
     now: Timestamp,
 ) -> Result<CutOff, StoreError> {
-    let records = &server.records;
-    let settings = &server.settings;
     let (cut, of) = match whose {
         RevocationSubject::Client(client) => {
             let of = GrantsOf {

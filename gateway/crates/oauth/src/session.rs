@@ -3,6 +3,9 @@
 //!
 //! Not: who may open one (`login`, `setup`), how long it lasts (`gateway_core::browser_session`).
 
+use crate::server::Settings;
+use gateway_core::secret::TagKey;
+use gateway_store::Records;
 use rand::rngs::OsRng;
 
 use crate::browser::{BrowserName, Cookie};
@@ -116,7 +119,14 @@ async fn open(
     now: Timestamp,
 ) -> Result<Response, StoreError> {
     let response = web::see_other(location);
-    let mut response = renew(server, request, response, &session).await?;
+    let mut response = renew(
+        &server.settings,
+        &server.records,
+        request,
+        response,
+        &session,
+    )
+    .await?;
     let settings = &server.settings;
     let device = known_device_cookie::prove(&server.tags, &user.id, now, &mut OsRng);
     Cookie::Device.set(
@@ -131,29 +141,30 @@ async fn open(
 /// Keeps a session of which something was proved anew under a new id of its own, and ends the one that
 /// the browser came with.
 pub(super) async fn renew(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
     request: &Request,
     mut response: Response,
     session: &BrowserSession,
 ) -> Result<Response, StoreError> {
-    if let Some(old) = Cookie::Session.read(&server.settings, request) {
+    if let Some(old) = Cookie::Session.read(settings, request) {
         let old = Secret::presented(old).hash();
-        server.records.end_session(&old).await?;
+        records.end_session(&old).await?;
     }
     let id = Secret::draw(&mut OsRng);
-    server.records.open_session(&id.hash(), session).await?;
+    records.open_session(&id.hash(), session).await?;
     let lifetime = Some(browser_session::LIFETIME);
-    Cookie::Session.set(&server.settings, &mut response, id.reveal(), lifetime);
+    Cookie::Session.set(settings, &mut response, id.reveal(), lifetime);
     Ok(response)
 }
 
 /// The seal of a log-out form for the person of `session`.
 pub(super) fn log_out_seal(
-    server: &AuthorizationServer,
+    tags: &TagKey,
     browser: &BrowserName,
     session: &BrowserSession,
     now: Timestamp,
 ) -> String {
     let bound = [browser.value.as_bytes(), session.user.as_str().as_bytes()];
-    form_token::seal(&server.tags, Purpose::LogOut, &bound, now, &mut OsRng)
+    form_token::seal(tags, Purpose::LogOut, &bound, now, &mut OsRng)
 }

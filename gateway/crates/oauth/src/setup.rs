@@ -3,6 +3,9 @@
 //! The code is what proves the right to do so; only a wrong one counts as a try, and only after
 //! everything else in the form was right.
 
+use crate::passkey::site::Passkeys;
+use crate::server::Settings;
+use gateway_core::secret::TagKey;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -35,7 +38,7 @@ pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// `GET /setup?code=…`; 404 once there is an owner.
 pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
     match server.records.has_users(server.clock.now()).await {
-        Ok(true) => done(server, request),
+        Ok(true) => done(&server.settings, request),
         Ok(false) => {
             let query = request.query.as_deref().unwrap_or_default();
             let form = Form::parse(query.as_bytes()).unwrap_or_default();
@@ -60,18 +63,19 @@ async fn become_owner(
 ) -> Result<Response, Refused> {
     let now = server.clock.now();
     if server.records.has_users(now).await? {
-        let form = browser::posted_form(server, request).map_err(|_| done(server, request))?;
+        let form = browser::posted_form(&server.settings, request)
+            .map_err(|_| done(&server.settings, request))?;
         let again = sent_again(server, request, &form, now).await?;
-        return Ok(again.unwrap_or_else(|| done(server, request)));
+        return Ok(again.unwrap_or_else(|| done(&server.settings, request)));
     }
-    let form = browser::posted_form(server, request)?;
+    let form = browser::posted_form(&server.settings, request)?;
     let again = |problem| {
         let (code, name) = (form.field("code"), form.field("name"));
         Refused::from(show(server, request, code, name, Some(problem)))
     };
     let refused = |refusal| match refusal {
         SetupRefusal::Store(error) => Refused::from(error),
-        SetupRefusal::Done => done(server, request).into(),
+        SetupRefusal::Done => done(&server.settings, request).into(),
         SetupRefusal::CodeWrong => {
             error_page::log("setup_refused", request, Reason::SetupCodeWrong);
             let Refused::Answered(page) = again(SetupProblem::Code) else {
@@ -84,7 +88,15 @@ async fn become_owner(
     let name = LoginName::parse(form.field("name"))
         .filter(|name| !server.settings.is_service(name.as_str()))
         .ok_or_else(|| again(SetupProblem::Name))?;
-    let chosen = chosen(server, request, &form, now, &again)?;
+    let chosen = chosen(
+        &server.settings,
+        &server.tags,
+        &server.passkeys,
+        request,
+        &form,
+        now,
+        &again,
+    )?;
     let code =
         SetupCode::parse(form.field("code")).ok_or_else(|| refused(SetupRefusal::CodeWrong))?;
     let accepted = server.setup.accept(&server.records, &code, now).await;
@@ -157,7 +169,7 @@ pub(super) async fn open_by(
     if !server.records.add_passkey(&passkey.id, user, now).await? {
         let (status, reason) = (StatusCode::CONFLICT, Reason::PasskeyTaken);
         error_page::log("setup_refused", request, reason);
-        return Err(error_page::page(server, request, status, reason, None).into());
+        return Err(error_page::page(&server.settings, request, status, reason, None).into());
     }
     Ok(session::open_session_with(server, request, user, passkey, "/", now).await?)
 }
@@ -170,7 +182,9 @@ enum Chosen {
 }
 
 fn chosen(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    tags: &TagKey,
+    passkeys: &Passkeys,
     request: &Request,
     form: &PostedForm,
     now: Timestamp,
@@ -182,10 +196,10 @@ fn chosen(
     }
     let user = form.field("user");
     let about = (Purpose::PasskeySetup, user);
-    match passkey::registered(server, request, form, about, now) {
+    match passkey::registered(settings, tags, passkeys, request, form, about, now) {
         Ok(new) => Ok(Chosen::Passkey(UserId::new(user), new.passkey)),
         Err(NotMade::Seal(SealError::Broken)) => {
-            Err(login::cross_site(server, request, "setup_refused"))
+            Err(login::cross_site(settings, request, "setup_refused"))
         }
         Err(NotMade::Seal(SealError::Expired)) => {
             Err(again(SetupProblem::Passkey(Reason::PageExpired)))
@@ -257,7 +271,15 @@ pub(super) async fn same_answer(
         return Ok(is_same.then_some(SetAnswer::Password));
     }
     let about = (Purpose::PasskeySetup, user.id.as_str());
-    let new = passkey::registered(server, request, form, about, now);
+    let new = passkey::registered(
+        &server.settings,
+        &server.tags,
+        &server.passkeys,
+        request,
+        form,
+        about,
+        now,
+    );
     let kept = new.ok().and_then(|new| {
         let kept = user.passkey(&new.passkey.id)?;
         kept.is_same(&new.passkey).then(|| kept.clone())
@@ -276,9 +298,9 @@ pub(super) fn new_password(password: &str, again: &str) -> Result<Password, Setu
     Ok(accepted)
 }
 
-fn done(server: &AuthorizationServer, request: &Request) -> Response {
+fn done(settings: &Settings, request: &Request) -> Response {
     error_page::page(
-        server,
+        settings,
         request,
         StatusCode::NOT_FOUND,
         Reason::SetupDone,
@@ -294,16 +316,16 @@ fn show(
     problem: Option<SetupProblem>,
 ) -> Response {
     let now = server.clock.now();
-    let browser = BrowserName::from_request(server, request);
+    let browser = BrowserName::from_request(&server.settings, request);
     // The owner's id, if a passkey is what they choose: it is made for somebody.
     let user = UserId::draw(&mut OsRng);
     let ceremony = server.passkeys.begin_registration(&user, name, &[]);
     let seal = ceremony.as_ref().map(|ceremony| {
         let (purpose, about) = (Purpose::PasskeySetup, user.as_str());
-        passkey::seal(server, purpose, &browser.value, about, ceremony, now)
+        passkey::seal(&server.tags, purpose, &browser.value, about, ceremony, now)
     });
     let page = SetupForm {
-        frame: browser::frame(server, request),
+        frame: browser::frame(&server.settings, request),
         code: &pages::clean(code, 20),
         name,
         passkey: passkey::form::fields(ceremony.as_ref(), seal.as_deref()),
@@ -317,6 +339,6 @@ fn show(
         Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
     let mut response = pages::respond(status, page, server.settings.issuer.is_https());
-    browser.keep(server, &mut response);
+    browser.keep(&server.settings, &mut response);
     response
 }

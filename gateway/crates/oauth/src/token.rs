@@ -13,6 +13,10 @@ mod token_exchange;
 pub(crate) use self::device_code::NAME as DEVICE_CODE;
 pub(crate) use self::jwt_bearer::NAME as JWT_BEARER;
 
+use crate::provider::providers::Providers;
+use crate::server::Settings;
+use gateway_core::secret::TagKey;
+use gateway_store::Records;
 use http::StatusCode;
 use http::header::HeaderName;
 use rand::rngs::OsRng;
@@ -57,7 +61,7 @@ pub(super) async fn answer(
         Err(error) => return refused(None, &error),
     };
     let claimed = form.one("client_id").ok().flatten();
-    let grant_type = match GrantType::from_form(&form, server) {
+    let grant_type = match GrantType::from_form(&form, &server.settings, &server.providers) {
         Ok(grant_type) => grant_type,
         Err(error) => return refused(claimed, &error),
     };
@@ -108,7 +112,9 @@ async fn granted(
         GrantType::AuthorizationCode => {
             authorization_code::redeem(server, &client, form, now).await
         }
-        GrantType::ClientCredentials => client_credentials::give(server, &client, form, now).await,
+        GrantType::ClientCredentials => {
+            client_credentials::give(&server.settings, &server.records, &client, form, now).await
+        }
         GrantType::DeviceCode => device_code::redeem(server, &client, form, now).await,
         GrantType::JwtBearer => jwt_bearer::exchange(server, &client, form, now).await,
         GrantType::RefreshToken | GrantType::TokenExchange => {
@@ -130,18 +136,18 @@ enum GrantType {
 }
 
 impl GrantType {
-    fn from_form(form: &Form, server: &AuthorizationServer) -> Result<Self, OAuthError> {
+    fn from_form(
+        form: &Form,
+        settings: &Settings,
+        providers: &Providers,
+    ) -> Result<Self, OAuthError> {
         match required(form, "grant_type")? {
             "authorization_code" => Ok(Self::AuthorizationCode),
-            "refresh_token" if server.settings.refresh.is_some() => Ok(Self::RefreshToken),
-            "client_credentials" if !server.settings.services.is_empty() => {
-                Ok(Self::ClientCredentials)
-            }
-            device_code::NAME if server.settings.device_apps != DeviceApps::Off => {
-                Ok(Self::DeviceCode)
-            }
-            token_exchange::NAME if server.settings.personal.is_some() => Ok(Self::TokenExchange),
-            JWT_BEARER if server.providers.connect_apps() => Ok(Self::JwtBearer),
+            "refresh_token" if settings.refresh.is_some() => Ok(Self::RefreshToken),
+            "client_credentials" if !settings.services.is_empty() => Ok(Self::ClientCredentials),
+            device_code::NAME if settings.device_apps != DeviceApps::Off => Ok(Self::DeviceCode),
+            token_exchange::NAME if settings.personal.is_some() => Ok(Self::TokenExchange),
+            JWT_BEARER if providers.connect_apps() => Ok(Self::JwtBearer),
             _ => Err(OAuthError::new(
                 ErrorCode::UnsupportedGrantType,
                 Reason::GrantTypeUnsupported,
@@ -186,20 +192,22 @@ struct Granted {
 impl Granted {
     /// Keeps a new grant, with refresh tokens where its client gets them, before anything is given of it.
     async fn keep(
-        server: &AuthorizationServer,
+        settings: &Settings,
+        records: &Records,
+        tags: &TagKey,
         client: &Client,
         grant: Grant,
         membership: Membership,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
-        let grant = match server.settings.refresh_for(client) {
+        let grant = match settings.refresh_for(client) {
             Some(lifetimes) => grant.with_refresh_tokens(lifetimes, now, &mut OsRng),
             None => grant,
         };
-        server.records.put_grant(&grant).await?;
+        records.put_grant(&grant).await?;
         Ok(Self {
             scope: grant.scope.clone(),
-            refresh_token: grant.first_refresh_token(&server.tags),
+            refresh_token: grant.first_refresh_token(tags),
             grant,
             membership,
         })
@@ -207,8 +215,7 @@ impl Granted {
 }
 
 /// The canonical resource that the request names, if it names one (RFC 8707 §2.2).
-fn resource(server: &AuthorizationServer, form: &Form) -> Result<Option<Resource>, OAuthError> {
-    let settings = &server.settings;
+fn resource(settings: &Settings, form: &Form) -> Result<Option<Resource>, OAuthError> {
     requested_mount(form.all("resource"), &settings.issuer, &settings.mounts)
         .map(|mount| mount.map(|mount| mount.resource(&settings.issuer)))
         .map_err(|error| {

@@ -3,37 +3,39 @@
 
 use crate::revoke::end_grant;
 use crate::revoke_all::RevocationSubject;
-use crate::server::AuthorizationServer;
+use crate::server::Settings;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Grant;
+use gateway_store::Records;
 use gateway_store::{GrantsOf, StoreError, User};
 
 /// Notes that a grant is taken back, if a provider's word gave it, and ends whatever else such a word
 /// gave this app of the person. To be called before the grant itself ends.
 pub(crate) async fn withhold(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
     grant: &Grant,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if grant.allowed_by.is_none() {
         return Ok(());
     }
-    note(server, grant, now).await?;
+    note(records, grant, now).await?;
     let of = GrantsOf {
         user: Some(&grant.user),
         client: Some(&grant.client),
     };
-    let others = server.records.all_grants(of, now).await?.entries;
+    let others = records.all_grants(of, now).await?.entries;
     for other in others.iter().filter(|other| other.allowed_by.is_some()) {
-        end_grant(server, &other.id, other.expires, now).await?;
+        end_grant(records, settings, &other.id, other.expires, now).await?;
     }
     Ok(())
 }
 
 /// The same of all that a client or a person has, before it is cut off.
 pub async fn withhold_all(
-    server: &AuthorizationServer,
+    records: &Records,
     whose: RevocationSubject<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -47,18 +49,14 @@ pub async fn withhold_all(
             user: Some(user),
         },
     };
-    let grants = server.records.all_grants(of, now).await?.entries;
+    let grants = records.all_grants(of, now).await?.entries;
     for grant in grants.iter().filter(|grant| grant.allowed_by.is_some()) {
-        note(server, grant, now).await?;
+        note(records, grant, now).await?;
     }
     Ok(())
 }
 
-async fn note(
-    server: &AuthorizationServer,
-    grant: &Grant,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+async fn note(records: &Records, grant: &Grant, now: Timestamp) -> Result<(), StoreError> {
     let change = |user: User| {
         if user.id == grant.user {
             user.with_withheld(&grant.client)
@@ -66,11 +64,7 @@ async fn note(
             user
         }
     };
-    match server
-        .records
-        .change_user(&grant.user_name, now, change)
-        .await
-    {
+    match records.change_user(&grant.user_name, now, change).await {
         // Of whom nothing can be read, nothing is given either.
         Err(error) if !error.concerns_one_record() => Err(error),
         _ => Ok(()),
@@ -88,7 +82,7 @@ pub enum Readmission {
 
 /// Lets a provider's word connect an app of a person again. It brings nothing back by itself.
 pub async fn lift(
-    server: &AuthorizationServer,
+    records: &Records,
     user: &User,
     client: &ClientId,
     now: Timestamp,
@@ -103,7 +97,7 @@ pub async fn lift(
             present
         }
     };
-    let changed = server.records.change_user(&user.name, now, change).await?;
+    let changed = records.change_user(&user.name, now, change).await?;
     let changed = changed.filter(|changed| changed.id == user.id);
     Ok(changed.map_or(Readmission::NotWithheld, |user| {
         log::info!(

@@ -28,7 +28,8 @@ pub(super) async fn of_configuration(config: &Config, app: &App) -> anyhow::Resu
     let former = ensure_owner(records, &name, &password, now, &mut OsRng).await?;
     for former in former {
         let cut = cut_off(
-            &app.authorization_server,
+            &app.authorization_server.records,
+            &app.authorization_server.settings,
             RevocationSubject::User(&former.id),
             now,
         )

@@ -1,6 +1,9 @@
 //! The button that approves a changed tool again: exactly the definition that the page showed, and
 //! only while it is what the backend offers.
 
+use crate::server::Settings;
+use gateway_store::journal::Journal;
+use gateway_upstream::Catalogue;
 use std::time::Duration;
 
 use crate::error_page::Refused;
@@ -64,17 +67,24 @@ async fn approve(
         let Some(kept) = kept.filter(is_good) else {
             return Ok(AccountNotice::AlreadyOver);
         };
-        let current = current(server, &kept.grant, tool).await;
+        let current = current(&server.settings, &server.catalogue, &kept.grant, tool).await;
         let known = view.and_then(|view| view.amended(&id));
         let user = &pressed.session.user;
         match amend(&kept.grant, user, tool, pin, current, known.as_deref(), now) {
             Ok((grant, amendment)) => {
                 // The amendment opens the tool on every replica at once, so it is written down before.
                 if !is_entered {
-                    enter(server, request, &grant, &amendment).await?;
+                    enter(
+                        &server.settings,
+                        &server.journal,
+                        request,
+                        &grant,
+                        &amendment,
+                    )
+                    .await?;
                     is_entered = true;
                 }
-                let until = last_use_of_old_pins(server, &grant, now);
+                let until = last_use_of_old_pins(&server.settings, &grant, now);
                 // A token that is being given beside this is for the choice from before.
                 let tokens_end = now + server.settings.access_ttl + 4 * LEEWAY;
                 let ends = [until, tokens_end];
@@ -106,7 +116,8 @@ async fn approve(
 
 /// Enters an approval in the audit log, or refuses it.
 async fn enter(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    journal: &Journal,
     request: &Request,
     grant: &Grant,
     amendment: &Amendment,
@@ -115,22 +126,27 @@ async fn enter(
         user: Some(grant.user.as_str().to_owned()),
         client: Some(grant.client.as_str().to_owned()),
         grant: Some(grant.id.as_str().to_owned()),
-        backend: cards::mount(server, grant).map(|mount| mount.name.clone()),
+        backend: cards::mount(settings, grant).map(|mount| mount.name.clone()),
         name: Some(amendment.tool.clone()),
         detail: Some(format!("approved again, as pin {}", amendment.pin)),
         ..Record::new(Event::Consent)
     };
     let record = record.asked_by(request.peer, &request.request_id);
-    Ok(server.journal.append_durable(record).await?)
+    Ok(journal.append_durable(record).await?)
 }
 
 /// How the tool stands at this moment.
-async fn current(server: &AuthorizationServer, grant: &Grant, tool: &str) -> ToolState {
-    let Some(mount) = cards::mount(server, grant) else {
+async fn current(
+    settings: &Settings,
+    catalogue: &Catalogue,
+    grant: &Grant,
+    tool: &str,
+) -> ToolState {
+    let Some(mount) = cards::mount(settings, grant) else {
         return ToolState::Gone;
     };
     let user = Some(grant.user_name.as_str());
-    match server.catalogue.refresh(&mount.name, user).await {
+    match catalogue.refresh(&mount.name, user).await {
         Ok(listing) => listing.current(tool),
         Err(error) => {
             let reason = Reason::ToolsUnknown;
@@ -144,8 +160,8 @@ async fn current(server: &AuthorizationServer, grant: &Grant, tool: &str) -> Too
 }
 
 /// When the last token ends that may carry an earlier pin of the grant.
-fn last_use_of_old_pins(server: &AuthorizationServer, grant: &Grant, now: Timestamp) -> Timestamp {
-    let given_now = now + server.settings.longest_token();
+fn last_use_of_old_pins(settings: &Settings, grant: &Grant, now: Timestamp) -> Timestamp {
+    let given_now = now + settings.longest_token();
     grant.expires.max(given_now) + 2 * LEEWAY
 }
 

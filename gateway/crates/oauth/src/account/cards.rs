@@ -1,6 +1,10 @@
 //! What stands on the cards of `/account`: the person's grants by app, when they were used, and what
 //! the backends changed since.
 
+use crate::server::Settings;
+use gateway_store::LastUse;
+use gateway_store::Records;
+use gateway_upstream::Catalogue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,7 +18,6 @@ use crate::pages::{
     RevokeForm, WithheldApp,
 };
 use crate::provider;
-use crate::server::AuthorizationServer;
 use gateway_core::client::metadata_document::DocumentUrl;
 use gateway_core::client::{Client, ClientId, Registration};
 use gateway_core::clock::Timestamp;
@@ -45,15 +48,15 @@ pub(super) async fn load(sealer: Sealer<'_>) -> Result<(Vec<App>, bool), StoreEr
         client: None,
     };
     let page = server.records.grants(of, None, MOST_SHOWN, now).await?;
-    let listings = listings(server, &page.entries).await;
+    let listings = listings(&server.settings, &server.catalogue, &page.entries).await;
     let mut used = Vec::new();
     for grant in page.entries {
-        let last_use = last_use(server, &grant, now).await?;
+        let last_use = last_use(&server.records, &server.last_use, &grant, now).await?;
         used.push((grant, last_use));
     }
     let mut apps = Vec::new();
     for (id, grants) in by_client(used) {
-        let client = client(server, &id, now).await?;
+        let client = client(&server.settings, &server.records, &id, now).await?;
         apps.push(app(sealer, &id, client.as_ref(), &grants, &listings));
     }
     Ok((apps, page.next.is_some()))
@@ -62,21 +65,22 @@ pub(super) async fn load(sealer: Sealer<'_>) -> Result<(Vec<App>, bool), StoreEr
 /// The client as it is known here, without asking the network: what was kept when it was allowed, or
 /// what the configuration says.
 pub(super) async fn client(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
     id: &ClientId,
     now: Timestamp,
 ) -> Result<Option<Client>, StoreError> {
-    let configured = server.settings.clients.iter();
+    let configured = settings.clients.iter();
     if let Some(client) = configured.clone().find(|client| client.id == *id) {
         return Ok(Some(client.clone()));
     }
-    let kept = server.records.client(id, now).await;
-    let kept = server.records.unless_unreadable(&Key::client(id), kept)?;
+    let kept = records.client(id, now).await;
+    let kept = records.unless_unreadable(&Key::client(id), kept)?;
     if kept.is_some() {
         return Ok(kept);
     }
     let address = DocumentUrl::parse(id).and_then(Result::ok);
-    Ok(address.and_then(|address| clients::built_in(server, &address, now)))
+    Ok(address.and_then(|address| clients::built_in(settings, &address, now)))
 }
 
 /// The apps that no provider's word connects to this person any more.
@@ -86,7 +90,13 @@ pub(super) async fn withheld(
 ) -> Result<Vec<WithheldApp>, StoreError> {
     let mut apps = Vec::with_capacity(clients.len());
     for id in clients {
-        let known = client(sealer.server, id, sealer.now).await?;
+        let known = client(
+            &sealer.server.settings,
+            &sealer.server.records,
+            id,
+            sealer.now,
+        )
+        .await?;
         let name = known.and_then(|client| client.name);
         apps.push(WithheldApp {
             name: name.unwrap_or_else(|| id.to_string()),
@@ -98,8 +108,7 @@ pub(super) async fn withheld(
 }
 
 /// The mount that a grant is for, if it is still served.
-pub(super) fn mount<'a>(server: &'a AuthorizationServer, grant: &Grant) -> Option<&'a Mount> {
-    let settings = &server.settings;
+pub(super) fn mount<'a>(settings: &'a Settings, grant: &Grant) -> Option<&'a Mount> {
     let mut mounts = settings.mounts.iter();
     mounts.find(|mount| mount.resource(&settings.issuer) == grant.resource)
 }
@@ -131,28 +140,29 @@ fn by_client(grants: Vec<Used>) -> Vec<(ClientId, Vec<Used>)> {
 
 /// The later of what this replica saw and what is written down.
 pub(super) async fn last_use(
-    server: &AuthorizationServer,
+    records: &Records,
+    last_use: &LastUse,
     grant: &Grant,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let written = server.records.last_use(&grant.id, now).await;
+    let written = records.last_use(&grant.id, now).await;
     let key = Key::last_use(&grant.id);
-    let written = server.records.unless_unreadable(&key, written)?;
-    Ok(written.max(server.last_use.seen(&grant.id)))
+    let written = records.unless_unreadable(&key, written)?;
+    Ok(written.max(last_use.seen(&grant.id)))
 }
 
 /// Asks the backends of grants that pin tools, all at once.
-async fn listings(server: &AuthorizationServer, grants: &[Grant]) -> Offers {
+async fn listings(settings: &Settings, catalogue: &Arc<Catalogue>, grants: &[Grant]) -> Offers {
     let mut asked = Offers::new();
     let mut answers = JoinSet::new();
     for grant in grants {
-        let (Tools::Pinned(_), Some(mount)) = (&grant.tools, mount(server, grant)) else {
+        let (Tools::Pinned(_), Some(mount)) = (&grant.tools, mount(settings, grant)) else {
             continue;
         };
         if asked.insert(mount.name.clone(), None).is_some() {
             continue;
         }
-        let (catalogue, name) = (Arc::clone(&server.catalogue), mount.name.clone());
+        let (catalogue, name) = (Arc::clone(catalogue), mount.name.clone());
         let user = grant.user_name.clone();
         answers.spawn(async move {
             let listing = catalogue.refresh(&name, Some(&user)).await;
@@ -221,7 +231,7 @@ pub(super) fn connection(
     last_used: Option<Timestamp>,
     listings: &Offers,
 ) -> Connection {
-    let mount = mount(sealer.server, grant);
+    let mount = mount(&sealer.server.settings, grant);
     let scopes = mount.map(|mount| sealer.server.settings.scopes.at(&mount.name));
     let is_limited = scopes.is_some_and(|scopes| !scopes.is_everything(&grant.scope));
     let listing = mount.and_then(|mount| listings.get(&mount.name));
@@ -249,7 +259,7 @@ pub(super) fn connection(
             Tools::Pinned(_) => AllowedTools::AsTheyWere(names()),
         },
         allowed_by: grant.allowed_by.as_ref().map(|name| {
-            let words = provider::words_of(sealer.server, name);
+            let words = provider::words_of(&sealer.server.providers, name);
             words.unwrap_or(name).to_owned()
         }),
         since: grant.created,

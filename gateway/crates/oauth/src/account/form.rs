@@ -1,5 +1,6 @@
 //! The forms of a person's pages: their seals, and how one is read that came back.
 
+use gateway_store::Records;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
@@ -63,7 +64,7 @@ pub(super) async fn pressed(
     names: &[&'static str],
     now: Timestamp,
 ) -> Result<SubmittedForm, Refused> {
-    let form = browser::posted_form(server, request)?;
+    let form = browser::posted_form(&server.settings, request)?;
     let Some((_, session)) = session::current_session(server, request, now).await? else {
         return Err(login::page_after_session(server, request, Goal::Account).into());
     };
@@ -80,7 +81,7 @@ pub(super) async fn pressed(
             let reason = Reason::CrossSiteForm;
             error_page::log("form_refused", request, reason);
             let status = StatusCode::FORBIDDEN;
-            return Err(error_page::page(server, request, status, reason, None).into());
+            return Err(error_page::page(&server.settings, request, status, reason, None).into());
         }
     };
     let fields = fields.into_iter().map(str::to_owned).collect();
@@ -94,11 +95,11 @@ pub(super) async fn pressed(
 
 /// The person of a session, as they are now.
 pub(super) async fn user_of(
-    server: &AuthorizationServer,
+    records: &Records,
     session: &BrowserSession,
     now: Timestamp,
 ) -> Result<Option<User>, StoreError> {
-    let user = server.records.user(&session.user_name, now).await?;
+    let user = records.user(&session.user_name, now).await?;
     Ok(user.filter(|user| user.id == session.user))
 }
 

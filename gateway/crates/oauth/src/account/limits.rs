@@ -72,7 +72,7 @@ async fn apps(sealer: Sealer<'_>) -> Result<BTreeMap<String, (Grant, String)>, S
     let page = server.records.grants(of, None, MOST_GRANTS, now).await?;
     let mut apps = BTreeMap::new();
     for grant in page.entries {
-        let client = cards::client(server, &grant.client, now).await?;
+        let client = cards::client(&server.settings, &server.records, &grant.client, now).await?;
         let name = client.and_then(|client| client.name);
         let name = name.unwrap_or_else(|| grant.client.to_string());
         apps.insert(grant.id.as_str().to_owned(), (grant, name));
@@ -81,7 +81,7 @@ async fn apps(sealer: Sealer<'_>) -> Result<BTreeMap<String, (Grant, String)>, S
 }
 
 fn concerns(sealer: Sealer<'_>, limit: &Limit, grant: &Grant) -> bool {
-    let mount = cards::mount(sealer.server, grant);
+    let mount = cards::mount(&sealer.server.settings, grant);
     let backend = limit.backend.as_ref();
     backend.is_none_or(|name| mount.is_some_and(|mount| mount.name == *name))
         && limit.app.as_ref().is_none_or(|app| *app == grant.client)

@@ -1,5 +1,7 @@
 //! The form for a new personal token: what it shows, what came back, and what of it can be granted.
 
+use crate::server::Settings;
+use gateway_upstream::Catalogue;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -78,7 +80,7 @@ impl NewTokenRequest {
         longest: Duration,
         now: Timestamp,
     ) -> Result<Self, Refused> {
-        let refuse = |reason| refused(server, request, reason);
+        let refuse = |reason| refused(&server.settings, request, reason);
         let browser = Cookie::Browser
             .read(&server.settings, request)
             .ok_or_else(|| refuse(Reason::CrossSiteForm))?;
@@ -124,7 +126,8 @@ impl NewTokenRequest {
 
 /// What can be granted of what was asked; or why nothing is, `None` where nothing is wrong.
 pub(super) async fn judge(
-    server: &AuthorizationServer,
+    catalogue: &Catalogue,
+    settings: &Settings,
     request: &Request,
     session: &BrowserSession,
     mount: &Mount,
@@ -139,11 +142,11 @@ pub(super) async fn judge(
     if asked.name.is_empty() {
         return Err(Some(NewTokenProblem::Nameless));
     }
-    let listing = ask_backend(server, request, mount, session).await;
-    let scopes = server.settings.scopes.at(&mount.name);
+    let listing = ask_backend(catalogue, request, mount, session).await;
+    let scopes = settings.scopes.at(&mount.name);
     let scope = scopes.defaults();
     let live = listing.as_deref().map(|listing| {
-        let covered = covered_tools(listing, server, mount, &scope);
+        let covered = covered_tools(listing, settings, mount, &scope);
         shown_tools(&covered).into_iter().map(pinned).collect()
     });
     let live: Option<Vec<PinnedTool>> = live;
@@ -188,12 +191,12 @@ async fn show(
     asked: NewTokenRequest,
     problem: Option<NewTokenProblem>,
 ) -> Response {
-    let listing = ask_backend(server, request, mount, session).await;
+    let listing = ask_backend(&server.catalogue, request, mount, session).await;
     let scopes = server.settings.scopes.at(&mount.name);
     let scope = scopes.defaults();
     let covered = listing
         .as_deref()
-        .map(|listing| covered_tools(listing, server, mount, &scope));
+        .map(|listing| covered_tools(listing, &server.settings, mount, &scope));
     let tools = covered.as_deref().map(shown_tools);
     let shown = spell(tools.as_deref());
     let mut preset = Preset {
@@ -213,9 +216,9 @@ async fn show(
     if let (None, Capabilities::Tools(tools, _)) = (&preset.choice, &capabilities) {
         preset = Preset::first(tools, false);
     }
-    let browser = BrowserName::from_request(server, request);
+    let browser = BrowserName::from_request(&server.settings, request);
     let page = NewTokenForm {
-        frame: browser::frame(server, request),
+        frame: browser::frame(&server.settings, request),
         user_name: &session.user_name,
         backend: &mount.name,
         name: &asked.name,
@@ -228,14 +231,14 @@ async fn show(
             .any(|provider| provider.max_age.is_some()),
         capabilities,
         unfit: listing.as_deref().map_or_else(Vec::new, unfit_tools),
-        members: members(server, mount, listing.as_deref()),
+        members: members(&server.catalogue, mount, listing.as_deref()),
         preset,
         covers_everything: scopes.is_everything(&scope),
         find: asked.find.as_ref().map(|(words, _)| words.as_str()),
         problem,
         shown: &shown,
         seal: &seal(
-            server,
+            &server.tags,
             &browser.value,
             session,
             [&mount.name, &shown],
@@ -244,7 +247,7 @@ async fn show(
     }
     .page();
     let mut response = pages::respond(StatusCode::OK, page, server.settings.issuer.is_https());
-    browser.keep(server, &mut response);
+    browser.keep(&server.settings, &mut response);
     response
 }
 

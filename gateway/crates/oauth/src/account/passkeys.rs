@@ -53,7 +53,7 @@ pub(crate) async fn remove_password(server: &AuthorizationServer, request: &Requ
 
 async fn answer_add(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
     let now = server.clock.now();
-    let form = browser::posted_form(server, request)?;
+    let form = browser::posted_form(&server.settings, request)?;
     let ended = || Refused::from(login::page_after_session(server, request, Goal::Passkeys));
     let current = session::current_session(server, request, now).await?;
     let (_, session) = current.ok_or_else(ended)?;
@@ -66,19 +66,28 @@ async fn answer_add(server: &AuthorizationServer, request: &Request) -> Result<R
         )
     };
     let about = (Purpose::AddPasskey, session.user.as_str());
-    let NewPasskey { passkey, unsealed } =
-        match passkey::registered(server, request, &form, about, now) {
-            Ok(new) => new,
-            Err(NotMade::Seal(SealError::Expired)) => return again(Reason::PageExpired).await,
-            Err(NotMade::Seal(SealError::Broken)) => {
-                return Err(login::cross_site(server, request, "form_refused"));
-            }
-            Err(NotMade::Refused(refusal)) => {
-                refusal.log("passkey_refused", request);
-                return again(refusal.reason).await;
-            }
-        };
-    let user = user_of(server, &session, now).await?.ok_or_else(ended)?;
+    let NewPasskey { passkey, unsealed } = match passkey::registered(
+        &server.settings,
+        &server.tags,
+        &server.passkeys,
+        request,
+        &form,
+        about,
+        now,
+    ) {
+        Ok(new) => new,
+        Err(NotMade::Seal(SealError::Expired)) => return again(Reason::PageExpired).await,
+        Err(NotMade::Seal(SealError::Broken)) => {
+            return Err(login::cross_site(&server.settings, request, "form_refused"));
+        }
+        Err(NotMade::Refused(refusal)) => {
+            refusal.log("passkey_refused", request);
+            return again(refusal.reason).await;
+        }
+    };
+    let user = user_of(&server.records, &session, now)
+        .await?
+        .ok_or_else(ended)?;
     if !server.is_local(&user) {
         return again(Reason::ProviderDecides).await;
     }
@@ -93,7 +102,7 @@ async fn answer_add(server: &AuthorizationServer, request: &Request) -> Result<R
         Submission::Before => return again(Reason::PageExpired).await,
     }
     let is_meant = |present: &User| present.id == user.id;
-    let user = match passkey::add(server, &user, is_meant, &passkey, now).await? {
+    let user = match passkey::add(&server.records, &user, is_meant, &passkey, now).await? {
         Ok(user) => user,
         Err(reason) => return again(reason).await,
     };
@@ -126,7 +135,9 @@ async fn answer_remove(
         return again(PasskeyNotice::Refused(Reason::PageExpired)).await;
     }
     let ended = || Refused::from(login::page_after_session(server, request, Goal::Passkeys));
-    let user = user_of(server, &session, now).await?.ok_or_else(ended)?;
+    let user = user_of(&server.records, &session, now)
+        .await?
+        .ok_or_else(ended)?;
     let id = &fields[0];
     match passkey::remove(server, &user, id, now).await? {
         Removed::NotThere => again(PasskeyNotice::AlreadyRemoved).await,
@@ -164,8 +175,11 @@ async fn answer_remove_password(
         return again(PasskeyNotice::Refused(Reason::PageExpired)).await;
     }
     let ended = || Refused::from(login::page_after_session(server, request, Goal::Passkeys));
-    let user = user_of(server, &session, now).await?.ok_or_else(ended)?;
-    let removed = passkey::remove_password(server, &user, now, &mut OsRng).await?;
+    let user = user_of(&server.records, &session, now)
+        .await?
+        .ok_or_else(ended)?;
+    let removed =
+        passkey::remove_password(&server.passkeys, &server.records, &user, now, &mut OsRng).await?;
     let user = match removed {
         Removed::Done(user) => user,
         Removed::LastWayIn => {
@@ -186,7 +200,14 @@ async fn answer_remove_password(
     let renewed = session.renewed(&user.credential());
     let notice = PasskeyNotice::PasswordRemoved;
     let response = show(server, request, &renewed, Some(notice)).await?;
-    let response = session::renew(server, request, response, &renewed).await?;
+    let response = session::renew(
+        &server.settings,
+        &server.records,
+        request,
+        response,
+        &renewed,
+    )
+    .await?;
     let detail = "removed the password".to_owned();
     Ok(audited(response, entry(&user, Event::Logout, detail)))
 }
@@ -199,10 +220,10 @@ async fn show(
     notice: Option<PasskeyNotice>,
 ) -> Result<Response, Refused> {
     let now = server.clock.now();
-    let Some(user) = user_of(server, session, now).await? else {
+    let Some(user) = user_of(&server.records, session, now).await? else {
         return Err(login::page_after_session(server, request, Goal::Passkeys).into());
     };
-    let browser = BrowserName::from_request(server, request);
+    let browser = BrowserName::from_request(&server.settings, request);
     let sealer = Sealer {
         server,
         browser: &browser.value,
@@ -217,12 +238,12 @@ async fn show(
     let ceremony = ceremony.flatten();
     let seal = ceremony.as_ref().map(|ceremony| {
         let (purpose, about) = (Purpose::AddPasskey, user.id.as_str());
-        passkey::seal(server, purpose, &browser.value, about, ceremony, now)
+        passkey::seal(&server.tags, purpose, &browser.value, about, ceremony, now)
     });
     let status = notice.as_ref().map(PasskeyNotice::status);
     let refused = notice.as_ref().and_then(PasskeyNotice::reason);
     let page = PasskeysPage {
-        frame: browser::frame(server, request),
+        frame: browser::frame(&server.settings, request),
         user_name: &session.user_name,
         now,
         notice,
@@ -235,12 +256,12 @@ async fn show(
         unavailable: passkeys.unavailable().map(Unavailable::words),
         is_of_provider: !is_local,
         password: password_form(sealer, &user),
-        log_out_seal: &session::log_out_seal(server, &browser, session, now),
+        log_out_seal: &session::log_out_seal(&server.tags, &browser, session, now),
     }
     .page();
     let https = server.settings.issuer.is_https();
     let mut response = pages::respond(status.unwrap_or(http::StatusCode::OK), page, https);
-    browser.keep(server, &mut response);
+    browser.keep(&server.settings, &mut response);
     if let Some(reason) = refused {
         error_page::log("account_refused", request, reason);
         let record = Record {

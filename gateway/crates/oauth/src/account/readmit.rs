@@ -34,10 +34,10 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
     let Some(user) = user.filter(|user| user.id == session.user) else {
         return Err(login::page_after_session(server, request, Goal::Account).into());
     };
-    match lift(server, &user, &id, now).await? {
+    match lift(&server.records, &user, &id, now).await? {
         Readmission::NotWithheld => again(AccountNotice::AlreadyReadmitted).await,
         Readmission::Done(user) => {
-            let client = cards::client(server, &id, now).await?;
+            let client = cards::client(&server.settings, &server.records, &id, now).await?;
             let name = client.and_then(|client| client.name);
             let record = Record {
                 user: Some(user.id.as_str().to_owned()),

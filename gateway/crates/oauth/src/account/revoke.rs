@@ -4,6 +4,8 @@
 //! often the form is sent. If nothing of the app is left by it, a code that was out when the page was
 //! made goes too: nobody who revokes an app expects it back within the minute.
 
+use crate::server::Settings;
+use gateway_store::Records;
 use std::time::Duration;
 
 use crate::audited::audited;
@@ -63,7 +65,8 @@ pub(super) async fn take_back(
         let user = &pressed.session.user;
         let record = match server.records.grant(&id, now).await {
             Ok(Some(grant)) if grant.user == *user => {
-                let record = revoke::take_back(server, &grant, now).await?;
+                let record =
+                    revoke::take_back(&server.records, &server.settings, &grant, now).await?;
                 is_withheld |= grant.allowed_by.is_some();
                 client = Some(grant.client);
                 own.extend(grant.personal.map(|kept| kept.name));
@@ -73,7 +76,7 @@ pub(super) async fn take_back(
             // The page listed it as this person's, or there were no seal.
             Err(error) if error.concerns_one_record() => Record {
                 user: Some(user.as_str().to_owned()),
-                ..revoke::take_back_unread(server, &id, now).await?
+                ..revoke::take_back_unread(&server.records, &server.settings, &id, now).await?
             },
             Err(error) => return Err(error),
         };
@@ -84,12 +87,20 @@ pub(super) async fn take_back(
         is_revoked = true;
     }
     if !is_revoked {
-        return already_over(server, pressed, now).await;
+        return already_over(&server.records, pressed, now).await;
     }
     let mut name = None;
     if let Some(id) = client {
-        end_codes(server, &pressed.session.user, &id, made, now).await?;
-        let client = cards::client(server, &id, now).await?;
+        end_codes(
+            &server.records,
+            &server.settings,
+            &pressed.session.user,
+            &id,
+            made,
+            now,
+        )
+        .await?;
+        let client = cards::client(&server.settings, &server.records, &id, now).await?;
         name = client.and_then(|client| client.name);
     }
     match own.as_slice() {
@@ -146,7 +157,7 @@ impl RevocationNotice {
 /// Where nothing is left to be revoked, a button that was pressed twice says what it said the first
 /// time. The first press may still be on its way, here or on another replica.
 async fn already_over(
-    server: &AuthorizationServer,
+    records: &Records,
     pressed: &SubmittedForm,
     now: Timestamp,
 ) -> Result<AccountNotice, StoreError> {
@@ -154,7 +165,7 @@ async fn already_over(
         if look > 0 {
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }
-        if let Some(said) = server.records.pressed_lately(&pressed.form, now).await? {
+        if let Some(said) = records.pressed_lately(&pressed.form, now).await? {
             return Ok(RevocationNotice::from_text(&said).notice());
         }
     }
@@ -164,13 +175,13 @@ async fn already_over(
 /// Ends what the person's codes for this app would give that were out before `made`, and what the app has
 /// not fetched on another machine, unless the app keeps a connection.
 async fn end_codes(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
     user: &UserId,
     client: &ClientId,
     made: Timestamp,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let records = &server.records;
     let of = GrantsOf {
         user: Some(user),
         client: Some(client),
@@ -178,7 +189,7 @@ async fn end_codes(
     if !records.grants(of, None, 1, now).await?.entries.is_empty() {
         return Ok(());
     }
-    let until = now + server.settings.longest_token() + 2 * LEEWAY;
+    let until = now + settings.longest_token() + 2 * LEEWAY;
     let codes = records.open_codes(of, now).await?;
     let before = codes.entries.into_iter();
     let before = before.filter(|code| code.issued <= made);

@@ -7,6 +7,8 @@
 //! the browser shows the second, so for a moment the same press is answered with the same token: it is
 //! derived from the form, not drawn.
 
+use crate::server::Settings;
+use gateway_core::secret::TagKey;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -55,7 +57,7 @@ async fn show(
     notice: Option<AccountNotice>,
 ) -> Result<Response, Refused> {
     let now = server.clock.now();
-    let browser = BrowserName::from_request(server, request);
+    let browser = BrowserName::from_request(&server.settings, request);
     let sealer = Sealer {
         server,
         browser: &browser.value,
@@ -69,7 +71,7 @@ async fn show(
     let mut tokens = Vec::new();
     let page = server.records.grants(of, None, MOST, now).await?;
     for grant in page.entries {
-        let used = cards::last_use(server, &grant, now).await?;
+        let used = cards::last_use(&server.records, &server.last_use, &grant, now).await?;
         let Some(personal) = &grant.personal else {
             continue;
         };
@@ -94,7 +96,7 @@ async fn show(
     let mounts = server.settings.mounts.iter();
     let names = mounts.map(|mount| mount.name.as_str());
     let page = Tokens {
-        frame: browser::frame(server, request),
+        frame: browser::frame(&server.settings, request),
         user_name: &session.user_name,
         now,
         notice,
@@ -102,11 +104,11 @@ async fn show(
         backends: names
             .filter(|_| server.settings.personal.is_some())
             .collect(),
-        log_out_seal: &session::log_out_seal(server, &browser, session, now),
+        log_out_seal: &session::log_out_seal(&server.tags, &browser, session, now),
     }
     .page();
     let mut response = pages::respond(status, page, server.settings.issuer.is_https());
-    browser.keep(server, &mut response);
+    browser.keep(&server.settings, &mut response);
     Ok(response)
 }
 
@@ -143,7 +145,7 @@ pub(crate) async fn new(server: &AuthorizationServer, request: &Request) -> Resp
     let query = request.query.as_deref().unwrap_or_default();
     let form = Form::parse(query.as_bytes()).ok();
     let named = form.as_ref().and_then(|form| form.one("backend").ok()?);
-    let Some((mount, longest)) = about(server, named) else {
+    let Some((mount, longest)) = about(&server.settings, named) else {
         return web::see_other(crate::endpoint::Endpoint::AccountTokens.path());
     };
     new_token::first(server, request, &session, mount, longest).await
@@ -151,13 +153,10 @@ pub(crate) async fn new(server: &AuthorizationServer, request: &Request) -> Resp
 
 /// The backend of this name, or the only one; and how long a token may last. `None` where none can be
 /// made.
-fn about<'a>(
-    server: &'a AuthorizationServer,
-    named: Option<&str>,
-) -> Option<(&'a Mount, Duration)> {
-    let longest = server.settings.personal?;
-    let mut mounts = server.settings.mounts.iter();
-    let mount = match (named, server.settings.mounts.as_slice()) {
+fn about<'a>(settings: &'a Settings, named: Option<&str>) -> Option<(&'a Mount, Duration)> {
+    let longest = settings.personal?;
+    let mut mounts = settings.mounts.iter();
+    let mount = match (named, settings.mounts.as_slice()) {
         (Some(name), _) => mounts.find(|mount| mount.name == name)?,
         (None, [only]) => only,
         (None, _) => return None,
@@ -176,16 +175,25 @@ async fn answer_new(
     request: &Request,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let form = browser::posted_form(server, request)?;
+    let form = browser::posted_form(&server.settings, request)?;
     let Some((_, session)) = session::current_session(server, request, now).await? else {
         return Err(login::page_after_session(server, request, Goal::Tokens).into());
     };
-    let Some((mount, longest)) = about(server, Some(form.field("backend"))) else {
+    let Some((mount, longest)) = about(&server.settings, Some(form.field("backend"))) else {
         let tokens = crate::endpoint::Endpoint::AccountTokens.path();
         return Ok(web::see_other(tokens));
     };
     let asked = NewTokenRequest::read(server, request, &form, &session, mount, longest, now)?;
-    let granted = match new_token::judge(server, request, &session, mount, &asked).await {
+    let granted = match new_token::judge(
+        &server.catalogue,
+        &server.settings,
+        request,
+        &session,
+        mount,
+        &asked,
+    )
+    .await
+    {
         Ok(tools) => tools,
         Err(problem) => {
             return new_token::again(server, request, &session, mount, longest, asked, problem)
@@ -214,7 +222,7 @@ async fn make(
         seed: asked.seed(server, session),
     };
     match personal::make(server, new, now).await {
-        Ok(made) => Ok(shown(server, request, session, mount, made, now)),
+        Ok(made) => Ok(shown(&server.settings, request, session, mount, made, now)),
         Err(NotMade::Because(Reason::PageExpired)) => {
             let problem = Some(pages::NewTokenProblem::PageExpired);
             let longest = server.settings.personal.unwrap_or_default();
@@ -234,20 +242,22 @@ async fn make(
             };
             Ok(audited(again, record))
         }
-        Err(NotMade::Because(reason)) => Err(refused(server, request, reason)),
-        Err(NotMade::TooLong(_)) => Err(refused(server, request, Reason::RequestMalformed)),
+        Err(NotMade::Because(reason)) => Err(refused(&server.settings, request, reason)),
+        Err(NotMade::TooLong(_)) => {
+            Err(refused(&server.settings, request, Reason::RequestMalformed))
+        }
     }
 }
 
-pub(super) fn refused(server: &AuthorizationServer, request: &Request, reason: Reason) -> Refused {
+pub(super) fn refused(settings: &Settings, request: &Request, reason: Reason) -> Refused {
     error_page::log("form_refused", request, reason);
     let status = StatusCode::FORBIDDEN;
-    error_page::page(server, request, status, reason, None).into()
+    error_page::page(settings, request, status, reason, None).into()
 }
 
 /// The page with the token, or with the words that it was shown before.
 fn shown(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     session: &BrowserSession,
     mount: &Mount,
@@ -258,16 +268,16 @@ fn shown(
     let is_same_press = made.record.is_some() || now < when + DOUBLE;
     let name = made.grant.personal.as_ref().map(|kept| kept.name.as_str());
     let page = MadeToken {
-        frame: browser::frame(server, request),
+        frame: browser::frame(settings, request),
         user_name: &session.user_name,
         name: name.unwrap_or_default(),
         token: Some(made.token.reveal()).filter(|_| is_same_press),
         lasts: made.grant.expires.since(when),
         backend: &mount.name,
-        mcp: &server.settings.issuer.join(&mount.mcp_path()),
+        mcp: &settings.issuer.join(&mount.mcp_path()),
     }
     .page();
-    let response = pages::respond(StatusCode::OK, page, server.settings.issuer.is_https());
+    let response = pages::respond(StatusCode::OK, page, settings.issuer.is_https());
     match made.record {
         Some(record) => audited(response, record),
         None => response,
@@ -276,7 +286,7 @@ fn shown(
 
 /// Seals a form for a new token: for this browser, this person, this backend and what was shown.
 pub(super) fn seal(
-    server: &AuthorizationServer,
+    tags: &TagKey,
     browser: &str,
     session: &BrowserSession,
     fields: [&str; 2],
@@ -284,5 +294,5 @@ pub(super) fn seal(
 ) -> String {
     let bound = bound(browser, session, &fields);
     let purpose = Purpose::MakeToken;
-    crate::form_token::seal(&server.tags, purpose, &bound, now, &mut OsRng)
+    crate::form_token::seal(tags, purpose, &bound, now, &mut OsRng)
 }

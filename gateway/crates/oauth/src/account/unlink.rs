@@ -5,6 +5,7 @@ use crate::error_page::Refused;
 use crate::form_token::Purpose;
 use crate::login;
 use crate::pages::{AccountNotice, Goal};
+use crate::provider::providers::Providers;
 use crate::provider::{self, Unlinked};
 use crate::server::AuthorizationServer;
 use crate::session::current_session;
@@ -31,12 +32,12 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
         return again(AccountNotice::PageExpired).await;
     }
     let account = (pressed.fields[0].as_str(), pressed.fields[1].as_str());
-    let Some(user) = user_of(server, session, now).await? else {
+    let Some(user) = user_of(&server.records, session, now).await? else {
         return Err(login::page_after_session(server, request, Goal::Account).into());
     };
     match provider::unlink(server, &user, account, now).await? {
         Unlinked::Done(_) => {
-            let notice = AccountNotice::Unlinked(words(server, &user, account));
+            let notice = AccountNotice::Unlinked(words(&server.providers, &user, account));
             let record = entry(request, &user, account);
             // The person may have come by that very account.
             let response = match current_session(server, request, now).await? {
@@ -51,9 +52,9 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
 }
 
 /// The name of the account's provider for people.
-fn words(server: &AuthorizationServer, user: &User, (issuer, subject): (&str, &str)) -> String {
+fn words(providers: &Providers, user: &User, (issuer, subject): (&str, &str)) -> String {
     let identity = user.identity(issuer, subject);
-    let words = identity.map(|identity| provider_words(server, identity).to_owned());
+    let words = identity.map(|identity| provider_words(providers, identity).to_owned());
     words.unwrap_or_default()
 }
 

@@ -1,5 +1,6 @@
 //! The page `/account` as things stand.
 
+use crate::provider::providers::Providers;
 use http::StatusCode;
 
 use super::cards;
@@ -30,7 +31,7 @@ pub(super) async fn show(
 ) -> Result<Response, Refused> {
     let now = server.clock.now();
     let refused = notice.as_ref().and_then(AccountNotice::reason);
-    let browser = BrowserName::from_request(server, request);
+    let browser = BrowserName::from_request(&server.settings, request);
     let sealer = Sealer {
         server,
         browser: &browser.value,
@@ -47,13 +48,13 @@ pub(super) async fn show(
         .as_ref()
         .map_or(StatusCode::OK, AccountNotice::status);
     let page = Account {
-        frame: browser::frame(server, request),
+        frame: browser::frame(&server.settings, request),
         user_name: &session.user_name,
         now,
         notice,
         apps,
         is_cut,
-        log_out_seal: &session::log_out_seal(server, &browser, session, now),
+        log_out_seal: &session::log_out_seal(&server.tags, &browser, session, now),
         logins: logins(sealer, user.as_ref()),
         has_tokens: server.settings.personal.is_some(),
         withheld,
@@ -62,7 +63,7 @@ pub(super) async fn show(
     }
     .page();
     let mut response = pages::respond(status, page, server.settings.issuer.is_https());
-    browser.keep(server, &mut response);
+    browser.keep(&server.settings, &mut response);
     if let Some(reason) = refused {
         error_page::log("account_refused", request, reason);
         let record = Record {
@@ -85,7 +86,7 @@ fn logins<'a>(sealer: Sealer<'a>, user: Option<&'a User>) -> Logins<'a> {
         let address = identity.address.as_ref();
         let address = address.map(|address| address.text.as_str());
         LinkedAccount {
-            provider: provider_words(sealer.server, identity),
+            provider: provider_words(&sealer.server.providers, identity),
             name: address
                 .or(identity.name.as_deref())
                 .unwrap_or(&identity.subject),
@@ -126,10 +127,7 @@ fn passkeys_line(server: &AuthorizationServer, user: &User) -> PasskeysLine {
 }
 
 /// What people know the provider of an account by.
-pub(super) fn provider_words<'a>(
-    server: &'a AuthorizationServer,
-    identity: &'a Identity,
-) -> &'a str {
-    let provider = find_provider(&server.providers, identity);
+pub(super) fn provider_words<'a>(providers: &'a Providers, identity: &'a Identity) -> &'a str {
+    let provider = find_provider(providers, identity);
     provider.map_or(identity.provider.as_str(), |it| it.words.as_str())
 }

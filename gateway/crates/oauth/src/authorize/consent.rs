@@ -8,6 +8,9 @@ mod answer;
 mod denied;
 pub(crate) mod tools;
 
+use crate::server::Settings;
+use gateway_store::Records;
+use gateway_upstream::Catalogue;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
@@ -74,14 +77,20 @@ pub(super) async fn page(
     session: &BrowserSession,
     asked: &AuthorizationRequest,
 ) -> Response {
-    if let Some(answered) = answered(server, request, asked) {
+    if let Some(answered) = answered(&server.settings, request, asked) {
         return answered;
     }
-    let asked = requested_access(server, asked);
+    let asked = requested_access(&server.settings, asked);
     let (name, user) = (&asked.mount.name, session.user_name.as_str());
     let found = server.catalogue.listing_for_page(name, Some(user)).await;
     if let (Ok(None), Some(raw_query)) = (&found, browser::authorization_request(asked.raw_query)) {
-        return waiting(server, request, name, raw_query);
+        return waiting(
+            &server.catalogue,
+            &server.settings,
+            request,
+            name,
+            raw_query,
+        );
     }
     let listing = match found {
         Ok(listing) => listing,
@@ -92,20 +101,21 @@ pub(super) async fn page(
 
 /// The page that is shown while the backend has not answered, and asks for this one again.
 fn waiting(
-    server: &AuthorizationServer,
+    catalogue: &Catalogue,
+    settings: &Settings,
     request: &Request,
     backend: &str,
     raw_query: &str,
 ) -> Response {
-    let longest = pages::in_words(server.catalogue.longest_start(backend));
+    let longest = pages::in_words(catalogue.longest_start(backend));
     let page = Waiting {
-        frame: browser::frame(server, request),
+        frame: browser::frame(settings, request),
         backend,
         longest: &longest,
         authorization_request: raw_query,
     }
     .page();
-    pages::respond(StatusCode::OK, page, server.settings.issuer.is_https())
+    pages::respond(StatusCode::OK, page, settings.issuer.is_https())
 }
 
 fn flow_on_page(flow: &AuthorizationFlow, now: Timestamp) -> pages::AuthorizationFlow<'_> {
@@ -123,13 +133,13 @@ fn flow_on_page(flow: &AuthorizationFlow, now: Timestamp) -> pages::Authorizatio
 
 /// The page after the answer to an app on another machine, if there is one: it is answered once.
 fn answered(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     asked: &AuthorizationRequest,
 ) -> Option<Response> {
     match asked.flow() {
         AuthorizationFlow::Device(kept) if kept.asked.answer.is_some() => {
-            Some(device::done(server, request, asked, &kept.asked))
+            Some(device::done(settings, request, asked, &kept.asked))
         }
         AuthorizationFlow::Browser(..) | AuthorizationFlow::Device(_) => None,
     }
@@ -148,7 +158,7 @@ async fn show(
         let status = StatusCode::BAD_REQUEST;
         let detail = "the authorization request is too long or not plain ASCII";
         return error_page::page(
-            server,
+            &server.settings,
             request,
             status,
             Reason::RequestMalformed,
@@ -156,13 +166,22 @@ async fn show(
         );
     };
     let now = server.clock.now();
-    let browser = BrowserName::from_request(server, request);
-    let change = match change(server, session, asked.client, now).await {
+    let browser = BrowserName::from_request(&server.settings, request);
+    let change = match change(
+        &server.records,
+        &server.settings,
+        session,
+        asked.client,
+        now,
+    )
+    .await
+    {
         Ok(change) => change,
         Err(error) => return Refused::from(error).page(server, request),
     };
     let as_shown = as_shown(asked.client);
-    let covered = listing.map(|listing| covered_tools(listing, server, asked.mount, asked.scope));
+    let covered =
+        listing.map(|listing| covered_tools(listing, &server.settings, asked.mount, asked.scope));
     let tools = covered.as_deref().map(shown_tools);
     let shown = spell(tools.as_deref());
     let bound = bound(&browser.value, session, raw_query, [&as_shown, &shown]);
@@ -176,7 +195,7 @@ async fn show(
     };
     let again = again.unwrap_or_default();
     let page = Consent {
-        frame: browser::frame(server, request),
+        frame: browser::frame(&server.settings, request),
         client_name: asked.client.name.as_deref(),
         registration: asked.client.registration,
         is_proved: asked.is_proved,
@@ -196,7 +215,7 @@ async fn show(
         user_name: &session.user_name,
         flow: flow_on_page(asked.flow, now),
         unfit: listing.map_or_else(Vec::new, unfit_tools),
-        members: members(server, asked.mount, listing),
+        members: members(&server.catalogue, asked.mount, listing),
         preset: again.preset(&capabilities, asked.is_proved),
         capabilities,
         shown: &shown,
@@ -205,11 +224,11 @@ async fn show(
         lifetime: server.settings.longest_grant(asked.client),
         authorization_request: raw_query,
         seal: &form_token::seal(&server.tags, Purpose::Consent, &bound, now, &mut OsRng),
-        log_out_seal: &session::log_out_seal(server, &browser, session, now),
+        log_out_seal: &session::log_out_seal(&server.tags, &browser, session, now),
     }
     .page();
     let mut response = pages::respond(StatusCode::OK, page, server.settings.issuer.is_https());
-    browser.keep(server, &mut response);
+    browser.keep(&server.settings, &mut response);
     response
 }
 
@@ -240,12 +259,12 @@ async fn read_and_judge(
     request: &Request,
     now: Timestamp,
 ) -> Result<NextStep, Refused> {
-    let form = browser::posted_form(server, request)?;
+    let form = browser::posted_form(&server.settings, request)?;
     let Some((_, session)) = session::current_session(server, request, now).await? else {
         let raw_query = browser::authorization_request(form.field("request"));
         return Ok(NextStep::LoginAgain(raw_query.map(str::to_owned)));
     };
-    let answer = Answer::read(server, request, &form, session, now)?;
+    let answer = Answer::read(&server.settings, &server.tags, request, &form, session, now)?;
     judge(server, request, answer, now).await
 }
 
@@ -261,7 +280,7 @@ async fn judge(
         Ok(asked) => asked,
         Err(AuthorizeRefusal::Page(reason, detail)) => {
             let (status, detail) = (StatusCode::BAD_REQUEST, Some(detail.as_str()));
-            return Ok(error_page::page(server, request, status, reason, detail).into());
+            return Ok(error_page::page(&server.settings, request, status, reason, detail).into());
         }
         Err(AuthorizeRefusal::Redirect(callback, error)) => {
             return Ok(callback.refused(&error).into());
@@ -272,9 +291,14 @@ async fn judge(
     // What was allowed is the client that the page showed, and no other under its id.
     if as_shown(asked.client()) != answer.client_as_shown {
         let query = Some(asked.raw_query());
-        return Err(refuse(server, request, Reason::ClientChanged, query));
+        return Err(refuse(
+            &server.settings,
+            request,
+            Reason::ClientChanged,
+            query,
+        ));
     }
-    if let Some(answered) = answered(server, request, &asked) {
+    if let Some(answered) = answered(&server.settings, request, &asked) {
         return Ok(answered.into());
     }
     match &answer.decision {
@@ -301,7 +325,9 @@ async fn deny(
     let pressed = answer.use_up(server, request, now).await?;
     let (denied, counts) = match asked.flow() {
         AuthorizationFlow::Browser(callback, _) => (callback.denied(), true),
-        AuthorizationFlow::Device(kept) => device::deny(server, request, asked, kept, now).await?,
+        AuthorizationFlow::Device(kept) => {
+            device::deny(&server.records, &server.settings, request, asked, kept, now).await?
+        }
     };
     if pressed == Submission::Again || !counts {
         return Ok(denied.into());
@@ -318,17 +344,17 @@ async fn allow(
     now: Timestamp,
 ) -> Result<NextStep, Refused> {
     // The same press again leads to the same place, whatever the backend says by now.
-    let code = answer.code(server);
+    let code = answer.code(&server.tags);
     if let AuthorizationFlow::Browser(callback, _) = asked.flow()
-        && answer.is_repeated(server, now).await?
+        && answer.is_repeated(&server.records, now).await?
         && server.records.code(&code.hash(), now).await?.is_some()
     {
         return Ok(callback.granted(&code).into());
     }
-    let listing = ask_backend(server, request, asked.mount(), &answer.session).await;
+    let listing = ask_backend(&server.catalogue, request, asked.mount(), &answer.session).await;
     let listing = listing.as_deref();
     let (mount, scope) = (asked.mount(), asked.scope());
-    let covered = listing.map(|listing| covered_tools(listing, server, mount, scope));
+    let covered = listing.map(|listing| covered_tools(listing, &server.settings, mount, scope));
     let live = covered.as_deref().map(shown_tools);
     let live: Option<Vec<PinnedTool>> = live.map(|tools| tools.into_iter().map(pinned).collect());
     let shown = answer.shown.as_deref();
@@ -352,7 +378,7 @@ async fn allow(
                 },
                 find: None,
             };
-            let (session, asked) = (&answer.session, requested_access(server, &asked));
+            let (session, asked) = (&answer.session, requested_access(&server.settings, &asked));
             let page = show(server, request, session, asked, listing, Some(again)).await;
             Ok(page.into())
         }
@@ -360,7 +386,7 @@ async fn allow(
 }
 
 fn requested_access<'a>(
-    server: &'a AuthorizationServer,
+    settings: &'a Settings,
     asked: &'a AuthorizationRequest,
 ) -> RequestedAccess<'a> {
     RequestedAccess {
@@ -369,7 +395,7 @@ fn requested_access<'a>(
         is_proved: asked.is_proved(),
         mount: asked.mount(),
         scope: asked.scope(),
-        scopes: server.settings.scopes.at(&asked.mount().name),
+        scopes: settings.scopes.at(&asked.mount().name),
         raw_query: asked.raw_query(),
     }
 }
@@ -384,11 +410,11 @@ async fn find(
     ticking: BoxChange,
     choice: Option<Choice>,
 ) -> Response {
-    let (session, asked) = (&answer.session, requested_access(server, asked));
-    let listing = ask_backend(server, request, asked.mount, session).await;
+    let (session, asked) = (&answer.session, requested_access(&server.settings, asked));
+    let listing = ask_backend(&server.catalogue, request, asked.mount, session).await;
     let covered = listing
         .as_deref()
-        .map(|listing| covered_tools(listing, server, asked.mount, asked.scope));
+        .map(|listing| covered_tools(listing, &server.settings, asked.mount, asked.scope));
     let shown = covered.as_deref().map(shown_tools).unwrap_or_default();
     let ticked = answer.ticked.clone();
     let preset = tools::ticked(&shown, &answer.find, ticking, Preset { choice, ticked });
@@ -439,7 +465,8 @@ fn as_shown(client: &Client) -> String {
 
 /// How the client has changed since this person allowed it.
 async fn change(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
     session: &BrowserSession,
     client: &Client,
     now: Timestamp,
@@ -447,11 +474,10 @@ async fn change(
     let Some(Ok(address)) = DocumentUrl::parse(&client.id) else {
         return Ok(None);
     };
-    let records = &server.records;
     let allowed = records.allowed(&session.user, &client.id, now).await;
     // One that can't be read is written anew by this consent.
     let key = Key::allowed(&session.user, &client.id);
     let allowed = records.unless_unreadable(&key, allowed)?;
-    let built_in = clients::built_in(server, &address, now);
+    let built_in = clients::built_in(settings, &address, now);
     Ok(allowed.and_then(|allowed| allowed.change(client, built_in.as_ref())))
 }

@@ -3,6 +3,7 @@
 //! Owns: the code's record, and the client's, which must outlive it. Not: what a person consented to
 //! (`consent`), what becomes of the code (`token`).
 
+use crate::server::Settings;
 use std::time::Duration;
 
 use rand::rngs::OsRng;
@@ -10,7 +11,6 @@ use rand::rngs::OsRng;
 use crate::audited::audited;
 use crate::authorize::next_step::Consented;
 use crate::authorize::request::{AuthorizationRequest, Callback};
-use crate::server::AuthorizationServer;
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::{Allowed, Client, REMEMBERED, Registration};
 use gateway_core::clock::{Clock, Timestamp};
@@ -27,7 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What Allow does: a code for what was consented to, durable before the browser carries it away.
 pub(crate) async fn issue_code(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    clock: Clock,
     request: &Request,
     consented: Consented,
     (callback, code_challenge): (Callback, CodeChallenge),
@@ -53,7 +55,7 @@ pub(crate) async fn issue_code(
         issued: now,
         expires: now + authorization_code::LIFETIME,
     };
-    if !keep(server, &asked, &secret, &code, now).await? {
+    if !keep(settings, records, &asked, &secret, &code, now).await? {
         // The same press came twice, and the other one was faster: it has been written down.
         return Ok(callback.granted(&secret));
     }
@@ -80,12 +82,7 @@ pub(crate) async fn issue_code(
         )),
         ..Record::new(Event::Consent)
     };
-    tokio::spawn(watch(
-        server.records.clone(),
-        secret.hash(),
-        code,
-        server.clock,
-    ));
+    tokio::spawn(watch(records.clone(), secret.hash(), code, clock));
     Ok(audited(callback.granted(&secret), record))
 }
 
@@ -110,30 +107,29 @@ async fn watch(records: Records, hash: SecretHash, code: AuthorizationCode, cloc
 /// `false` if the code is there already. The client is kept first, for as long as anything lives that
 /// comes from this code: a grant must never outlive its client.
 async fn keep(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
     asked: &AuthorizationRequest,
     secret: &Secret,
     code: &AuthorizationCode,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let remember_code = code.remember_until(server.settings.longest_token());
+    let remember_code = code.remember_until(settings.longest_token());
     let remember_client = remember_code.max(now + REMEMBERED);
-    keep_client(server, asked.client(), &code.user, remember_client, now).await?;
-    server
-        .records
+    keep_client(records, asked.client(), &code.user, remember_client, now).await?;
+    records
         .add_code(&secret.hash(), code, remember_code, now)
         .await
 }
 
 /// Keeps a client that a person allows something, and what it is now.
 pub(crate) async fn keep_client(
-    server: &AuthorizationServer,
+    records: &Records,
     client: &Client,
     user: &UserId,
     until: Timestamp,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let records = &server.records;
     match client.registration {
         // What the configuration says of a client is asked anew each time.
         Registration::PreRegistered => {}

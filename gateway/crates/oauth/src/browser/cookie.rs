@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::header::{HeaderValue, SET_COOKIE};
 use rand::rngs::OsRng;
 
-use crate::server::{AuthorizationServer, Settings};
+use crate::server::Settings;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::secret::Secret;
 
@@ -74,8 +74,8 @@ pub(crate) struct BrowserName {
 
 impl BrowserName {
     /// Reads or draws it.
-    pub(crate) fn from_request(server: &AuthorizationServer, request: &Request) -> Self {
-        match Cookie::Browser.read(&server.settings, request) {
+    pub(crate) fn from_request(settings: &Settings, request: &Request) -> Self {
+        match Cookie::Browser.read(settings, request) {
             Some(value) => Self {
                 value: value.to_owned(),
                 is_new: false,
@@ -88,9 +88,9 @@ impl BrowserName {
     }
 
     /// Puts a new name onto the response.
-    pub(crate) fn keep(&self, server: &AuthorizationServer, response: &mut Response) {
+    pub(crate) fn keep(&self, settings: &Settings, response: &mut Response) {
         if self.is_new {
-            Cookie::Browser.set(&server.settings, response, &self.value, None);
+            Cookie::Browser.set(settings, response, &self.value, None);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `GET /connect/NAME/callback`: the browser comes back from a backend's authorization server.
 
+use crate::server::Settings;
 use http::{Method, StatusCode};
 
 use super::form::{ConnectGoal, Problem, show, status, told};
@@ -41,7 +42,7 @@ async fn accept(
     let backend = between(path, &request.path, "/callback").unwrap_or_default();
     let query = request.query.as_deref().unwrap_or_default();
     let Some(query) = CallbackQuery::read(query, "the authorization server") else {
-        return Ok(unknown(server, request, &session, String::new()));
+        return Ok(unknown(&server.settings, request, &session, String::new()));
     };
     let returned = Returned {
         state: query.state,
@@ -51,7 +52,7 @@ async fn accept(
             .outcome
             .map_err(|said| said.lines().next().unwrap_or_default().to_owned()),
     };
-    let browser = browser_hash(server, request);
+    let browser = browser_hash(&server.settings, request);
     let who = Traveller {
         person: person(&session),
         browser: &browser,
@@ -59,12 +60,12 @@ async fn accept(
     match server.accounts.finish(backend, &returned, who).await {
         Ok((connected, goal)) => {
             let goal = ConnectGoal::from_kept(goal);
-            Ok(done::answer(server, request, &connected, &goal))
+            Ok(done::answer(&server.settings, request, &connected, &goal))
         }
         Err(Unfinished { failure, begun }) => {
             let (reason, detail) = failure.explained()?;
             let Some((backend, goal)) = begun else {
-                return Ok(unknown(server, request, &session, detail));
+                return Ok(unknown(&server.settings, request, &session, detail));
             };
             let goal = ConnectGoal::from_kept(goal);
             let problem = Some(Problem {
@@ -79,14 +80,14 @@ async fn accept(
 
 /// The answer to what was not begun here.
 fn unknown(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     session: &BrowserSession,
     detail: String,
 ) -> Response {
     let reason = Reason::AccountStateUnknown;
     let status = status(reason);
-    let page = error_page::page(server, request, status, reason, Some(&detail));
+    let page = error_page::page(settings, request, status, reason, Some(&detail));
     let problem = Problem {
         reason,
         status,

@@ -5,7 +5,7 @@ use crate::audited::audited;
 use crate::browser::{self, BrowserName};
 use crate::endpoint::Endpoint;
 use crate::pages::{self, ConnectedPage};
-use crate::server::AuthorizationServer;
+use crate::server::Settings;
 use gateway_accounts::Connected;
 use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::web::{self, Request, Response};
@@ -13,7 +13,7 @@ use http::StatusCode;
 
 /// On to where the person was going; first a page where there is something to say.
 pub(super) fn answer(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     connected: &Connected,
     goal: &ConnectGoal,
@@ -41,21 +41,21 @@ pub(super) fn answer(
         }
         ConnectGoal::Account if !is_another => web::see_other(Endpoint::Account.path()),
         ConnectGoal::Authorize(_) | ConnectGoal::Account | ConnectGoal::App => {
-            said(server, request, connected, goal)
+            said(settings, request, connected, goal)
         }
     };
-    BrowserName::from_request(server, request).keep(server, &mut response);
+    BrowserName::from_request(settings, request).keep(settings, &mut response);
     audited(response, record)
 }
 
 fn said(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     connected: &Connected,
     goal: &ConnectGoal,
 ) -> Response {
     let page = ConnectedPage {
-        frame: browser::frame(server, request),
+        frame: browser::frame(settings, request),
         backend: &connected.account.backend,
         called: connected.account.called.as_deref(),
         instead_of: connected.instead_of.as_deref(),
@@ -65,5 +65,5 @@ fn said(
         },
     }
     .page();
-    pages::respond(StatusCode::OK, page, server.settings.issuer.is_https())
+    pages::respond(StatusCode::OK, page, settings.issuer.is_https())
 }

@@ -112,10 +112,16 @@ pub(super) async fn show(
 ) -> Result<Response, Refused> {
     let Some(settings) = server.accounts.settings(backend) else {
         let (status, reason) = (StatusCode::NOT_FOUND, Reason::NotFound);
-        return Ok(error_page::page(server, request, status, reason, None));
+        return Ok(error_page::page(
+            &server.settings,
+            request,
+            status,
+            reason,
+            None,
+        ));
     };
     let now = server.clock.now();
-    let browser = BrowserName::from_request(server, request);
+    let browser = BrowserName::from_request(&server.settings, request);
     let bound = bound(&browser.value, session, backend, goal);
     let seal = form_token::seal(&server.tags, Purpose::Connect, &bound, now, &mut OsRng);
     let state = match server.accounts.credential(backend, person(session)).await {
@@ -130,7 +136,7 @@ pub(super) async fn show(
     };
     let is_part = is_part(server, request, backend, goal).await;
     let page = Connect {
-        frame: browser::frame(server, request),
+        frame: browser::frame(&server.settings, request),
         backend,
         user_name: &session.user_name,
         goal: goal.on_page(),
@@ -151,7 +157,7 @@ pub(super) async fn show(
         .as_ref()
         .map_or(StatusCode::OK, |problem| problem.status);
     let mut response = pages::respond(status, page, server.settings.issuer.is_https());
-    browser.keep(server, &mut response);
+    browser.keep(&server.settings, &mut response);
     Ok(match problem {
         Some(problem) => told(request, session, backend, response, &problem),
         None => response,

@@ -42,7 +42,7 @@ pub(super) async fn answer(
     backend: &str,
     now: Timestamp,
 ) -> Result<NextStep, Refused> {
-    let form = browser::posted_form(server, request)?;
+    let form = browser::posted_form(&server.settings, request)?;
     let goal = ConnectGoal::from_form(&form);
     let Some((_, session)) = session::current_session(server, request, now).await? else {
         let back = match &goal {
@@ -57,7 +57,7 @@ pub(super) async fn answer(
     match form_token::unseal(&server.tags, Purpose::Connect, &bound, seal, now) {
         Ok(_) => {}
         Err(SealError::Broken) => {
-            return Err(login::cross_site(server, request, "form_refused"));
+            return Err(login::cross_site(&server.settings, request, "form_refused"));
         }
         Err(SealError::Expired) => {
             let problem = problem(Reason::PageExpired, "");
@@ -142,7 +142,7 @@ impl Attempt<'_> {
             );
             return self.again(problem(Reason::RequestMalformed, detail)).await;
         }
-        let browser = browser_hash(self.server, self.request);
+        let browser = browser_hash(&self.server.settings, self.request);
         let who = Traveller {
             person: person(self.session),
             browser: &browser,
@@ -185,7 +185,7 @@ impl Attempt<'_> {
         let connected = accounts.connect_key(self.backend, person(self.session), key);
         match connected.await? {
             Some(connected) => Ok(done::answer(
-                self.server,
+                &self.server.settings,
                 self.request,
                 &connected,
                 self.goal,

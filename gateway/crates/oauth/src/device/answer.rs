@@ -1,6 +1,9 @@
 //! What the answer to an app on another machine does: it is kept beside what was asked, durable before the
 //! person is told.
 
+use crate::server::Settings;
+use gateway_store::Records;
+use gateway_store::journal::Journal;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
@@ -10,7 +13,6 @@ use crate::authorize::request::AuthorizationRequest;
 use crate::browser;
 use crate::error_page::Refused;
 use crate::pages::{self, DeviceDone};
-use crate::server::AuthorizationServer;
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::REMEMBERED;
 use gateway_core::clock::Timestamp;
@@ -28,7 +30,9 @@ const TO_FETCH: Duration = Duration::from_secs(60);
 /// Keeps that the person allowed it. The page that follows says what counts, also where somebody was
 /// faster.
 pub(crate) async fn allow(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    journal: &Journal,
     request: &Request,
     consented: Consented,
     kept: &KeptDevice,
@@ -47,8 +51,8 @@ pub(crate) async fn allow(
         tools,
         at: now,
     };
-    let until = now + server.settings.longest_token() + REMEMBERED;
-    keep_client(server, asked.client(), &allowed.user, until, now).await?;
+    let until = now + settings.longest_token() + REMEMBERED;
+    keep_client(records, asked.client(), &allowed.user, until, now).await?;
     let record = Record {
         user: Some(allowed.user.as_str().to_owned()),
         client: Some(kept.asked.client.as_str().to_owned()),
@@ -64,29 +68,30 @@ pub(crate) async fn allow(
     };
     // The app may come for it at once: that the person allowed it is on disk before.
     let record = record.asked_by(request.peer, &request.request_id);
-    server.journal.append_durable(record).await?;
+    journal.append_durable(record).await?;
     let (grant, user) = (allowed.grant.clone(), allowed.user.clone());
     let answered = DeviceAuthorization {
         expires: now + TO_FETCH,
         answer: Some(Answer::Allowed(Box::new(allowed))),
         ..kept.asked.clone()
     };
-    let replaced = server.records.answer_device(kept, &answered, now).await;
+    let replaced = records.answer_device(kept, &answered, now).await;
     if unless_conflict(replaced)?.is_none() {
-        return Ok(said_before(server, request, &asked, kept, now).await?);
+        return Ok(said_before(records, settings, request, &asked, kept, now).await?);
     }
     log::info!(
         event = "device_allowed", client = kept.asked.client.as_str(), grant = grant.as_str(),
         user = user.as_str(), resource = kept.asked.resource.as_str(),
         request_id = request.request_id.as_str(); "a person allowed an app on another machine"
     );
-    Ok(done(server, request, &asked, &answered))
+    Ok(done(settings, request, &asked, &answered))
 }
 
 /// Keeps that the person denied it. The caller says so in the audit log, unless somebody was faster: then
 /// it does not count.
 pub(crate) async fn deny(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
     request: &Request,
     asked: &AuthorizationRequest,
     kept: &KeptDevice,
@@ -96,40 +101,41 @@ pub(crate) async fn deny(
         answer: Some(Answer::Denied),
         ..kept.asked.clone()
     };
-    let replaced = server.records.answer_device(kept, &answered, now).await;
+    let replaced = records.answer_device(kept, &answered, now).await;
     if unless_conflict(replaced)?.is_none() {
-        let page = said_before(server, request, asked, kept, now).await?;
+        let page = said_before(records, settings, request, asked, kept, now).await?;
         return Ok((page, false));
     }
-    Ok((done(server, request, asked, &answered), true))
+    Ok((done(settings, request, asked, &answered), true))
 }
 
 /// The page after an answer that came second: it says what the first one was.
 async fn said_before(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
     request: &Request,
     asked: &AuthorizationRequest,
     kept: &KeptDevice,
     now: Timestamp,
 ) -> Result<Response, StoreError> {
-    let present = server.records.device(&kept.code, now).await?;
+    let present = records.device(&kept.code, now).await?;
     let present = present.map_or_else(|| kept.asked.clone(), |present| present.asked);
-    Ok(done(server, request, asked, &present))
+    Ok(done(settings, request, asked, &present))
 }
 
 /// The page after the answer.
 pub(crate) fn done(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     asked: &AuthorizationRequest,
     answered: &DeviceAuthorization,
 ) -> Response {
     let page = DeviceDone {
-        frame: browser::frame(server, request),
+        frame: browser::frame(settings, request),
         app: asked.client().name.as_deref(),
         backend: &asked.mount().name,
         is_allowed: matches!(answered.answer, Some(Answer::Allowed(_))),
     }
     .page();
-    pages::respond(StatusCode::OK, page, server.settings.issuer.is_https())
+    pages::respond(StatusCode::OK, page, settings.issuer.is_https())
 }

@@ -1,5 +1,6 @@
 //! `POST /device_authorization`: an app asks, and gets its two codes (RFC 8628 §3.1, §3.2).
 
+use crate::server::Settings;
 use http::StatusCode;
 use http::header::HeaderName;
 use rand::rngs::OsRng;
@@ -50,14 +51,14 @@ pub(crate) async fn ask(
                 "an app on another machine asks; a person has {} s to type its code at /device",
                 LIFETIME.as_secs()
             );
-            answer(server, &code, &asked)
+            answer(&server.settings, &code, &asked)
         }
         Err(error) => error_response::refused("token_refused", request, None, &error),
     }
 }
 
-fn answer(server: &AuthorizationServer, code: &Secret, asked: &DeviceAuthorization) -> Response {
-    let place = server.settings.issuer.join(Endpoint::Device.path());
+fn answer(settings: &Settings, code: &Secret, asked: &DeviceAuthorization) -> Response {
+    let place = settings.issuer.join(Endpoint::Device.path());
     let user_code = asked.user_code.shown();
     let body = json!({
         "device_code": code.reveal(),

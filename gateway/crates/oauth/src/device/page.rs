@@ -3,6 +3,9 @@
 //! Nobody has to be logged in for it: the consent page asks. Wrong codes are counted by the network that
 //! they come from.
 
+use crate::server::Settings;
+use gateway_core::secret::TagKey;
+use gateway_store::Records;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -33,19 +36,19 @@ const WRONG_CODES: Limit = Limit {
 const CODES: u64 = 60;
 
 /// `GET /device`, with the code where the app could show a whole address.
-pub(crate) fn page(server: &AuthorizationServer, request: &Request) -> Response {
-    if server.settings.device_apps == DeviceApps::Off {
+pub(crate) fn page(settings: &Settings, request: &Request) -> Response {
+    if settings.device_apps == DeviceApps::Off {
         return discovery::absent();
     }
     let query = request.query.as_deref().unwrap_or_default();
     let form = Form::parse(query.as_bytes()).ok();
     let typed = form.as_ref().and_then(|form| form.one("user_code").ok()?);
     let code = typed.and_then(UserCode::parse);
-    show(server, request, code.map(|code| code.shown()), None)
+    show(settings, request, code.map(|code| code.shown()), None)
 }
 
 fn show(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     code: Option<String>,
     problem: Option<DeviceProblem>,
@@ -56,12 +59,12 @@ fn show(
         Some(DeviceProblem::Limited(_)) => StatusCode::TOO_MANY_REQUESTS,
     };
     let page = DeviceForm {
-        frame: browser::frame(server, request),
+        frame: browser::frame(settings, request),
         code: code.as_deref(),
         problem,
     }
     .page();
-    let response = pages::respond(status, page, server.settings.issuer.is_https());
+    let response = pages::respond(status, page, settings.issuer.is_https());
     match problem {
         Some(DeviceProblem::Limited(wait)) => web::with_retry_after(response, wait.as_secs()),
         _ => response,
@@ -77,20 +80,28 @@ pub(crate) async fn submit(
     if server.settings.device_apps == DeviceApps::Off {
         return discovery::absent();
     }
-    let answered = find(server, request, now).await;
+    let answered = find(
+        &server.settings,
+        &server.records,
+        &server.tags,
+        request,
+        now,
+    )
+    .await;
     answered.unwrap_or_else(|refused| refused.page(server, request))
 }
 
 async fn find(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    tags: &TagKey,
     request: &Request,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let form = browser::posted_form(server, request)?;
-    let records = &server.records;
+    let form = browser::posted_form(settings, request)?;
     let subject = LoginSubject::user_codes(&network(request.peer));
     if let Some(wait) = records.logins_locked_for(&subject, now).await? {
-        return Ok(refuse(server, request, DeviceProblem::Limited(wait)));
+        return Ok(refuse(settings, request, DeviceProblem::Limited(wait)));
     }
     let typed = UserCode::parse(form.field("user_code"));
     // Counted before anything is looked up, so that guesses at the same moment are not free.
@@ -98,7 +109,7 @@ async fn find(
         let key = CountKey::user_codes(&network(request.peer));
         if records.count(&key, WRONG_CODES.window, now).await? > CODES {
             let problem = DeviceProblem::Limited(WRONG_CODES.window);
-            return Ok(refuse(server, request, problem));
+            return Ok(refuse(settings, request, problem));
         }
     }
     let found = match &typed {
@@ -107,21 +118,21 @@ async fn find(
     };
     let is_known = found.is_some();
     if let Some(kept) = found.filter(|kept| kept.asked.is_open(now)) {
-        return Ok(typed::go_on(server, request, &kept.code, now));
+        return Ok(typed::go_on(settings, tags, request, &kept.code, now));
     }
     // What can be no code was mistyped, and whose code was answered pressed twice: neither guesses.
     if typed.is_some() && !is_known {
         login_limit::count(records, &subject, &WRONG_CODES, now).await?;
     }
-    Ok(refuse(server, request, DeviceProblem::Unknown))
+    Ok(refuse(settings, request, DeviceProblem::Unknown))
 }
 
-fn refuse(server: &AuthorizationServer, request: &Request, problem: DeviceProblem) -> Response {
+fn refuse(settings: &Settings, request: &Request, problem: DeviceProblem) -> Response {
     let reason = match problem {
         DeviceProblem::Unknown => Reason::UserCodeUnknown,
         DeviceProblem::Limited(_) => Reason::RateLimited,
     };
     error_page::log("device_refused", request, reason);
-    let page = show(server, request, None, Some(problem));
+    let page = show(settings, request, None, Some(problem));
     audited(page, Record::refused(Event::Page, reason, false))
 }

@@ -1,12 +1,13 @@
 //! That a code was typed in this browser: the consent page is asked for with a seal over the browser and
 //! the request, which `/device` alone gives. The name of a request is no secret to whoever made it.
 
+use crate::server::Settings;
+use gateway_core::secret::TagKey;
 use rand::rngs::OsRng;
 
 use crate::browser::{BrowserName, Cookie};
 use crate::endpoint::Endpoint;
 use crate::form_token::{self, Purpose};
-use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::{self, Request, Response};
@@ -14,36 +15,38 @@ use gateway_core::secret::SecretHash;
 
 /// On to the consent page, for a code that was typed.
 pub(super) fn go_on(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    tags: &TagKey,
     request: &Request,
     code: &SecretHash,
     now: Timestamp,
 ) -> Response {
-    let browser = BrowserName::from_request(server, request);
+    let browser = BrowserName::from_request(settings, request);
     let bound = bound(&browser.value, code);
-    let seal = form_token::seal(&server.tags, Purpose::Device, &bound, now, &mut OsRng);
+    let seal = form_token::seal(tags, Purpose::Device, &bound, now, &mut OsRng);
     let place = Endpoint::Authorize.path();
     let location = format!("{place}?device={}&seal={seal}", code.as_str());
     let mut response = web::see_other(&location);
-    browser.keep(server, &mut response);
+    browser.keep(settings, &mut response);
     response
 }
 
 /// Whether the code of this request was typed in this browser.
 pub(super) fn is_typed(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    tags: &TagKey,
     request: &Request,
     form: &Form,
     code: &SecretHash,
     now: Timestamp,
 ) -> bool {
-    let browser = Cookie::Browser.read(&server.settings, request);
+    let browser = Cookie::Browser.read(settings, request);
     let seal = form.one("seal").ok().flatten();
     let (Some(browser), Some(seal)) = (browser, seal) else {
         return false;
     };
     let bound = bound(browser, code);
-    form_token::unseal(&server.tags, Purpose::Device, &bound, seal, now).is_ok()
+    form_token::unseal(tags, Purpose::Device, &bound, seal, now).is_ok()
 }
 
 fn bound<'a>(browser: &'a str, code: &'a SecretHash) -> [&'a [u8]; 2] {

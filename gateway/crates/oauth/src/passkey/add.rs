@@ -5,10 +5,13 @@ use super::refusal::PasskeyRefusal;
 use crate::browser::{Cookie, PostedForm};
 use crate::form_token::{Purpose, SealError, Unsealed};
 use crate::pages;
-use crate::server::AuthorizationServer;
+use crate::passkey::site::Passkeys;
+use crate::server::Settings;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
+use gateway_core::secret::TagKey;
+use gateway_store::Records;
 use gateway_store::{Passkey, StoreError, User};
 
 /// What it is called whose person called it nothing.
@@ -32,25 +35,23 @@ pub(crate) enum NotMade {
 
 /// The passkey in a form whose seal is over `about`.
 pub(crate) fn registered(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    tags: &TagKey,
+    passkeys: &Passkeys,
     request: &Request,
     form: &PostedForm,
     (purpose, about): (Purpose, &str),
     now: Timestamp,
 ) -> Result<NewPasskey, NotMade> {
-    let browser = Cookie::Browser
-        .read(&server.settings, request)
-        .unwrap_or_default();
+    let browser = Cookie::Browser.read(settings, request).unwrap_or_default();
     let state = form.field("state");
     let sealed = form.field("passkey_seal");
-    let unsealed = unseal(server, purpose, (browser, about, state), sealed, now);
+    let unsealed = unseal(tags, purpose, (browser, about, state), sealed, now);
     let unsealed = unsealed.map_err(NotMade::Seal)?;
     let name = pages::clean(form.field("passkey_name").trim(), Passkey::LONGEST_NAME);
     let name = if name.is_empty() { NAMELESS } else { &name };
     let answer = form.field("credential");
-    let made = server
-        .passkeys
-        .finish_registration(state, answer, name, now);
+    let made = passkeys.finish_registration(state, answer, name, now);
     let passkey = made.map_err(NotMade::Refused)?;
     Ok(NewPasskey { passkey, unsealed })
 }
@@ -59,13 +60,12 @@ pub(crate) fn registered(
 /// why it is not theirs. What was added before stays as it is, and an addition that was cut short is brought
 /// to its end.
 pub(crate) async fn add(
-    server: &AuthorizationServer,
+    records: &Records,
     user: &User,
     is_meant: impl Fn(&User) -> bool + Send + Sync,
     passkey: &Passkey,
     now: Timestamp,
 ) -> Result<Result<User, Reason>, StoreError> {
-    let records = &server.records;
     let refused = |reason| Ok(Err(reason));
     let owner = records.user_of_passkey(&passkey.id, now).await?;
     if owner.is_some_and(|owner| owner.id != user.id) {
@@ -137,7 +137,7 @@ mod tests {
         let alice = User::new(UserId::new("u_1"), "alice", "", NOW);
         assert!(server.records.add_user(&alice, NOW).await.unwrap());
         let nobody = |_: &User| false;
-        let added = add(&server, &alice, nobody, &passkey("a"), NOW).await;
+        let added = add(&server.records, &alice, nobody, &passkey("a"), NOW).await;
         assert_eq!(added.unwrap(), Err(Reason::PasskeyUnknown));
         let kept = server.records.user("alice", NOW).await.unwrap().unwrap();
         assert!(kept.passkeys.is_empty());
@@ -157,7 +157,7 @@ mod tests {
         let kept = |user: User| user.with_passkey(passkey("a"));
         records.change_user("alice", NOW, kept).await.unwrap();
         assert_eq!(of().await, None);
-        let added = add(&server, &alice, is(&alice), &passkey("a"), NOW)
+        let added = add(&server.records, &alice, is(&alice), &passkey("a"), NOW)
             .await
             .unwrap();
         assert!(added.is_ok(), "{added:?}");
@@ -171,21 +171,21 @@ mod tests {
         };
         let change = |user: User| user.with_passkey(used.clone());
         records.change_user("alice", NOW, change).await.unwrap();
-        let added = add(&server, &alice, is(&alice), &passkey("a"), NOW)
+        let added = add(&server.records, &alice, is(&alice), &passkey("a"), NOW)
             .await
             .unwrap();
         assert_eq!(added.unwrap().passkey("k"), Some(&used));
 
         // Another key under the same id is another passkey, and so is that of another person.
         let taken = Err(Reason::PasskeyTaken);
-        let other = add(&server, &alice, is(&alice), &passkey("b"), NOW)
+        let other = add(&server.records, &alice, is(&alice), &passkey("b"), NOW)
             .await
             .unwrap();
         assert_eq!(other, taken);
         let bob = User::new(UserId::new("u_2"), "bob", "", NOW);
         assert!(records.add_user(&bob, NOW).await.unwrap());
         assert_eq!(
-            add(&server, &bob, is(&bob), &passkey("a"), NOW)
+            add(&server.records, &bob, is(&bob), &passkey("a"), NOW)
                 .await
                 .unwrap(),
             taken

@@ -1,11 +1,11 @@
 //! What a form carries of a ceremony, and the seal over it.
 
+use gateway_core::secret::TagKey;
 use rand::rngs::OsRng;
 
 use super::ceremony::Ceremony;
 use crate::form_token::{self, Purpose, SealError, Unsealed};
 use crate::pages::PasskeyForm;
-use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 
 /// What a page's form carries of a ceremony, if there is one, under its seal.
@@ -23,7 +23,7 @@ pub(crate) fn fields<'a>(
 
 /// Seals what a form carries of a ceremony: for this browser, for `about`, for its purpose.
 pub(crate) fn seal(
-    server: &AuthorizationServer,
+    tags: &TagKey,
     purpose: Purpose,
     browser: &str,
     about: &str,
@@ -31,19 +31,19 @@ pub(crate) fn seal(
     now: Timestamp,
 ) -> String {
     let bound = bound(browser, about, &ceremony.state);
-    form_token::seal(&server.tags, purpose, &bound, now, &mut OsRng)
+    form_token::seal(tags, purpose, &bound, now, &mut OsRng)
 }
 
 /// Opens the seal of a form that came back.
 pub(super) fn unseal(
-    server: &AuthorizationServer,
+    tags: &TagKey,
     purpose: Purpose,
     (browser, about, state): (&str, &str, &str),
     seal: &str,
     now: Timestamp,
 ) -> Result<Unsealed, SealError> {
     let bound = bound(browser, about, state);
-    form_token::unseal(&server.tags, purpose, &bound, seal, now)
+    form_token::unseal(tags, purpose, &bound, seal, now)
 }
 
 fn bound<'a>(browser: &'a str, about: &'a str, state: &'a str) -> [&'a [u8]; 3] {

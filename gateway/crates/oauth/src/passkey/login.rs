@@ -10,12 +10,14 @@ use crate::form_token::{Purpose, SealError};
 use crate::login::{self, Fields};
 use crate::login_limit::Attempt;
 use crate::pages::LoginProblem;
+use crate::passkey::site::Passkeys;
 use crate::server::AuthorizationServer;
 use crate::session::open_session_with;
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
+use gateway_store::Records;
 use gateway_store::{Corrupt, FormPage, Key, KeyKind, Passkey, StoreError, Submission, User};
 
 /// Somebody who proved to have a passkey.
@@ -44,16 +46,22 @@ pub(crate) async fn log_in(
     form: &PostedForm,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let fields = Fields::from_form(server, form);
+    let fields = Fields::from_form(&server.settings, form);
     let browser = Cookie::Browser
         .read(&server.settings, request)
         .unwrap_or_default();
     let about = login::sealed(fields.goal);
     let bound = (browser, about.as_ref(), form.field("state"));
     let sealed = form.field("seal");
-    let unsealed = match unseal(server, Purpose::PasskeyLogin, bound, sealed, now) {
+    let unsealed = match unseal(&server.tags, Purpose::PasskeyLogin, bound, sealed, now) {
         Ok(unsealed) => unsealed,
-        Err(SealError::Broken) => return Err(login::cross_site(server, request, "login_refused")),
+        Err(SealError::Broken) => {
+            return Err(login::cross_site(
+                &server.settings,
+                request,
+                "login_refused",
+            ));
+        }
         Err(SealError::Expired) => return Err(used_up(server, request, &fields)),
     };
     let attempt = Attempt::without_name(request.peer);
@@ -64,7 +72,7 @@ pub(crate) async fn log_in(
     if server.records.was_pressed(&page, now).await? {
         return Err(used_up(server, request, &fields));
     }
-    let proven = match prove(server, form, now).await {
+    let proven = match prove(&server.passkeys, &server.records, form, now).await {
         Ok(proven) => proven,
         Err(NotProven::Store(error)) => return Err(error.into()),
         Err(NotProven::Refused(user, refusal)) => {
@@ -77,7 +85,7 @@ pub(crate) async fn log_in(
     if press != Submission::First {
         return Err(used_up(server, request, &fields));
     }
-    let user = match keep(server, &proven, now).await? {
+    let user = match keep(&server.records, &proven, now).await? {
         Ok(user) => user,
         Err(refusal) => {
             let user = Some(&proven.user);
@@ -102,18 +110,19 @@ pub(crate) async fn log_in(
 }
 
 async fn prove(
-    server: &AuthorizationServer,
+    passkeys: &Passkeys,
+    records: &Records,
     form: &PostedForm,
     now: Timestamp,
 ) -> Result<Proven, NotProven> {
     let nobody = |refusal| NotProven::Refused(None, refusal);
     let answer = form.field("credential");
-    let assertion: Assertion = server.passkeys.presented(answer).map_err(nobody)?;
-    let user = server.records.user_of_passkey(&assertion.id, now).await?;
+    let assertion: Assertion = passkeys.presented(answer).map_err(nobody)?;
+    let user = records.user_of_passkey(&assertion.id, now).await?;
     let unknown = || PasskeyRefusal::new(Reason::PasskeyUnknown, "nobody has this credential id");
     let user = user.ok_or_else(|| nobody(unknown()))?;
     let state = form.field("state");
-    match server.passkeys.finish_login(state, &assertion, &user, now) {
+    match passkeys.finish_login(state, &assertion, &user, now) {
         Ok(passkey) => Ok(Proven { user, passkey }),
         // A fault of ours, and no guess.
         Err(refusal) if refusal.reason == Reason::RecordUnreadable => {
@@ -126,7 +135,7 @@ async fn prove(
 
 /// Notes the use. Judged over the record as it is then: of two answers with one count, one is a copy's.
 async fn keep(
-    server: &AuthorizationServer,
+    records: &Records,
     Proven { user, passkey }: &Proven,
     now: Timestamp,
 ) -> Result<Result<User, PasskeyRefusal>, StoreError> {
@@ -141,7 +150,7 @@ async fn keep(
             present
         }
     };
-    let changed = server.records.change_user(&user.name, now, change).await?;
+    let changed = records.change_user(&user.name, now, change).await?;
     let unknown = || PasskeyRefusal::new(Reason::PasskeyUnknown, "it was removed meanwhile");
     let Some(changed) = changed.filter(|changed| changed.id == user.id) else {
         return Ok(Err(unknown()));

@@ -1,6 +1,8 @@
 //! Taking a way to log in off a person: a passkey, or the password where a passkey has replaced it. A
 //! person keeps the last one.
 
+use crate::passkey::site::Passkeys;
+use gateway_store::Records;
 use rand::RngCore;
 
 use crate::provider::membership::has_account_that_lets_in;
@@ -21,7 +23,7 @@ pub enum Removed {
 
 /// Whether a person could log in, as things are configured.
 pub(crate) fn has_way_in(server: &AuthorizationServer, user: &User) -> bool {
-    server.is_local(user) || has_account_that_lets_in(server, user)
+    server.is_local(user) || has_account_that_lets_in(&server.providers, user)
 }
 
 /// Takes a passkey off a person. Browser sessions that came with it are over (`session`); what the person
@@ -32,21 +34,24 @@ pub async fn remove(
     id: &str,
     now: Timestamp,
 ) -> Result<Removed, StoreError> {
-    take_off(server, user, id, now, |left| has_way_in(server, left)).await
+    take_off(&server.records, user, id, now, |left| {
+        has_way_in(server, left)
+    })
+    .await
 }
 
 /// The same for the operator, also of the last way in: a passkey may have been stolen.
 pub async fn remove_by_operator(
-    server: &AuthorizationServer,
+    records: &Records,
     user: &User,
     id: &str,
     now: Timestamp,
 ) -> Result<Removed, StoreError> {
-    take_off(server, user, id, now, |_| true).await
+    take_off(records, user, id, now, |_| true).await
 }
 
 async fn take_off(
-    server: &AuthorizationServer,
+    records: &Records,
     user: &User,
     id: &str,
     now: Timestamp,
@@ -65,12 +70,12 @@ async fn take_off(
             present
         }
     };
-    let changed = server.records.change_user(&user.name, now, change).await?;
+    let changed = records.change_user(&user.name, now, change).await?;
     Ok(match changed.filter(|changed| changed.id == user.id) {
         None => Removed::NotThere,
         Some(changed) if changed.passkey(id).is_some() => Removed::LastWayIn,
         Some(changed) => {
-            server.records.forget_passkey(id, &changed, now).await?;
+            records.forget_passkey(id, &changed, now).await?;
             Removed::Done(changed)
         }
     })
@@ -79,7 +84,8 @@ async fn take_off(
 /// Takes the password off a person who has a passkey instead; all browser sessions are over with it. Not
 /// that of the owner of the configuration, which is the configuration's.
 pub(crate) async fn remove_password(
-    server: &AuthorizationServer,
+    passkeys: &Passkeys,
+    records: &Records,
     user: &User,
     now: Timestamp,
     random: &mut (dyn RngCore + Send),
@@ -92,7 +98,7 @@ pub(crate) async fn remove_password(
         .to_owned();
     let change = |present: User| {
         let may_be_left =
-            present.id == user.id && !present.configured && server.passkeys.lets_in(&present);
+            present.id == user.id && !present.configured && passkeys.lets_in(&present);
         if may_be_left {
             User {
                 password_hash: String::new(),
@@ -103,7 +109,7 @@ pub(crate) async fn remove_password(
             present
         }
     };
-    let changed = server.records.change_user(&user.name, now, change).await?;
+    let changed = records.change_user(&user.name, now, change).await?;
     Ok(match changed.filter(|changed| changed.id == user.id) {
         None => Removed::NotThere,
         Some(changed) if changed.password().is_some() => Removed::LastWayIn,

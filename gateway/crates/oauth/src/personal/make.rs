@@ -1,5 +1,8 @@
 //! Making a personal token: a grant like any other, durable before the token is shown.
 
+use crate::server::Settings;
+use gateway_store::Records;
+use gateway_upstream::Catalogue;
 use std::time::Duration;
 
 use crate::authorize::consent::tools::{covered_tools, pinned, shown_tools};
@@ -91,7 +94,7 @@ pub async fn make(
         return used_up;
     }
     let made_before = records.grant(&token.grant(), now).await?.is_some();
-    if !made_before && has_most(server, new.user, now).await? {
+    if !made_before && has_most(&server.records, new.user, now).await? {
         return Err(NotMade::Because(Reason::PersonalTokensTooMany));
     }
     let pause = records.settles_in(now);
@@ -146,16 +149,12 @@ pub async fn make(
     })
 }
 
-async fn has_most(
-    server: &AuthorizationServer,
-    user: &UserId,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
+async fn has_most(records: &Records, user: &UserId, now: Timestamp) -> Result<bool, StoreError> {
     let of = GrantsOf {
         user: Some(user),
         client: Some(&ClientId::new(ClientId::PERSONAL_TOKEN)),
     };
-    let tokens = server.records.grants(of, None, MOST, now).await?;
+    let tokens = records.grants(of, None, MOST, now).await?;
     Ok(tokens.entries.len() >= MOST)
 }
 
@@ -191,19 +190,19 @@ pub enum NotChosen {
 
 /// The tools that a choice comes to at this moment, each as it is now.
 pub async fn choose(
-    server: &AuthorizationServer,
+    catalogue: &Catalogue,
+    settings: &Settings,
     mount: &Mount,
     user_name: &str,
     choice: &Choice,
 ) -> Result<Tools, NotChosen> {
-    let listing = server
-        .catalogue
+    let listing = catalogue
         .refresh_or_wait(&mount.name, Some(user_name))
         .await;
-    let scopes = server.settings.scopes.at(&mount.name);
+    let scopes = settings.scopes.at(&mount.name);
     let scope = scopes.defaults();
     let offer = listing.ok().map(|listing| {
-        let covered = covered_tools(&listing, server, mount, &scope);
+        let covered = covered_tools(&listing, settings, mount, &scope);
         let offer: Vec<PinnedTool> = shown_tools(&covered).into_iter().map(pinned).collect();
         offer
     });

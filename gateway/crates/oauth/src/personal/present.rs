@@ -77,7 +77,9 @@ async fn revoke_exposed(
     token: &PersonalToken,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    if let Some(record) = revoke::end_held(server, token, now).await? {
+    if let Some(record) =
+        revoke::end_held(&server.tags, &server.records, &server.settings, token, now).await?
+    {
         let record = Record {
             reason: Some(Reason::TokenInUrl),
             ..record

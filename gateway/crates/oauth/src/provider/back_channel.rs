@@ -1,6 +1,9 @@
 //! `POST /login/NAME/backchannel`: the provider says that somebody logged out there (OpenID Connect
 //! Back-Channel Logout 1.0). It takes access away, so it never waits for the audit log.
 
+use crate::server::Settings;
+use gateway_accounts::Accounts;
+use gateway_store::Records;
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
 use serde_json::{Value, json};
@@ -81,7 +84,15 @@ async fn log_out(
         id: id.and_then(Value::as_str).unwrap_or_default(),
         ends: Timestamp::from_millis(u64::try_from(ends).unwrap_or_default()),
     };
-    token.carry_out(server, provider, now).await
+    token
+        .carry_out(
+            &server.records,
+            &server.settings,
+            &server.accounts,
+            provider,
+            now,
+        )
+        .await
 }
 
 /// What a logout token says, verified.
@@ -98,11 +109,13 @@ impl LogoutToken<'_> {
     /// fails before, the provider sends it again, and to end it all twice is no harm.
     async fn carry_out(
         &self,
-        server: &AuthorizationServer,
+        records: &Records,
+        settings: &Settings,
+        accounts: &Accounts,
         provider: &Provider,
         now: Timestamp,
     ) -> Result<Option<User>, Failure> {
-        let (issuer, records) = (self.issuer, &server.records);
+        let (issuer, records) = (self.issuer, records);
         // Sent again later it would end what began since.
         if records.was_logged_out(issuer, self.id, now).await? {
             let said = "it was sent before";
@@ -110,7 +123,7 @@ impl LogoutToken<'_> {
         }
         let user = records.user_of_identity(issuer, self.subject, now).await?;
         if let Some(user) = &user {
-            end_access(server, provider, user, now).await?;
+            end_access(records, settings, accounts, provider, user, now).await?;
         }
         records
             .first_logout(issuer, self.id, self.ends, now)
@@ -180,14 +193,39 @@ mod tests {
             ends: NOW + std::time::Duration::from_secs(60),
         };
         store.put(&key, b"unreadable", None).await.unwrap();
-        let failed = token.carry_out(&server, &corp, NOW).await;
+        let failed = token
+            .carry_out(
+                &server.records,
+                &server.settings,
+                &server.accounts,
+                &corp,
+                NOW,
+            )
+            .await;
         assert!(matches!(failed, Err(Failure::Store(_))), "{failed:?}");
         store.put(&key, &good, None).await.unwrap();
-        let done = token.carry_out(&server, &corp, NOW).await.unwrap();
+        let done = token
+            .carry_out(
+                &server.records,
+                &server.settings,
+                &server.accounts,
+                &corp,
+                NOW,
+            )
+            .await
+            .unwrap();
         assert_eq!(done.map(|user| user.id), Some(alice.id.clone()));
         let after = server.records.user(&alice.name, NOW).await.unwrap();
         assert_ne!(after.unwrap().credential(), alice.credential());
-        let again = token.carry_out(&server, &corp, NOW).await;
+        let again = token
+            .carry_out(
+                &server.records,
+                &server.settings,
+                &server.accounts,
+                &corp,
+                NOW,
+            )
+            .await;
         let Err(Failure::Because(reason, _)) = again else {
             panic!("{again:?}");
         };

@@ -1,5 +1,8 @@
 //! `GET /login/NAME/callback`: the browser comes back from the provider.
 
+use crate::server::Settings;
+use gateway_accounts::Accounts;
+use gateway_store::Records;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
@@ -49,15 +52,23 @@ async fn accept(
     request: &Request,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let fail = |goal, failure| failed(server, provider, request, goal, failure);
+    let fail = |goal, failure| failed(&server.settings, provider, request, goal, failure);
     let query = request.query.as_deref().unwrap_or_default();
     let returned = CallbackQuery::read(query, "the provider").ok_or_else(|| {
         let failure = Failure::because(Reason::LoginStateUnknown, "");
         fail(Goal::Start, failure)
     })?;
-    let taken = take_login(server, provider, request, &returned.state, now).await;
+    let taken = take_login(
+        &server.records,
+        &server.settings,
+        provider,
+        request,
+        &returned.state,
+        now,
+    )
+    .await;
     let login = taken.map_err(|failure| fail(Goal::Start, failure))?;
-    let goal = goal(server, &login.goal);
+    let goal = goal(&server.settings, &login.goal);
     let provider_user = fetch_user(server, provider, &returned, now).await;
     let provider_user = provider_user.map_err(|failure| fail(goal, failure))?;
     let allowed = login_rules::judge(&provider.allow, &provider_user.profile);
@@ -68,7 +79,15 @@ async fn accept(
             provider_user.no_user_info
         } else {
             let identity = person::identity(provider, &provider_user, None, now);
-            end_access_of_left(server, provider, &identity, now).await?;
+            end_access_of_left(
+                &server.records,
+                &server.settings,
+                &server.accounts,
+                provider,
+                &identity,
+                now,
+            )
+            .await?;
             None
         };
         let failure = failure.unwrap_or(Failure::because(Reason::PersonNotAllowed, detail));
@@ -111,18 +130,15 @@ impl CallbackQuery {
 
 /// The login that was begun with this state, in this browser, at this provider; used up by this.
 async fn take_login(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
     provider: &Provider,
     request: &Request,
     state: &Secret,
     now: Timestamp,
 ) -> Result<ProviderLogin, Failure> {
     let unknown = |why: &str| Err(Failure::because(Reason::LoginStateUnknown, why));
-    let login = match server
-        .records
-        .take_provider_login(&state.hash(), now)
-        .await?
-    {
+    let login = match records.take_provider_login(&state.hash(), now).await? {
         TakenLogin::Fresh(login) => login,
         TakenLogin::Again => return unknown("it was used before"),
         TakenLogin::Unknown => return unknown(""),
@@ -131,7 +147,7 @@ async fn take_login(
         return unknown("it was begun with another provider");
     }
     // Else a stranger could log a browser in as somebody else (RFC 9700 §4.7).
-    if login.browser != browser_hash(server, request) {
+    if login.browser != browser_hash(settings, request) {
         return unknown("it was begun in another browser");
     }
     Ok(login)
@@ -170,11 +186,11 @@ async fn fetch_user(
     }
 }
 
-fn goal<'k>(server: &AuthorizationServer, kept: &'k KeptGoal) -> Goal<'k> {
+fn goal<'k>(settings: &Settings, kept: &'k KeptGoal) -> Goal<'k> {
     match kept {
         KeptGoal::Start => Goal::Start,
         KeptGoal::Account => Goal::Account,
-        KeptGoal::Page(path) => login::own_page(server, path).map_or(Goal::Start, Goal::Page),
+        KeptGoal::Page(path) => login::own_page(settings, path).map_or(Goal::Start, Goal::Page),
         KeptGoal::Authorize(query) => {
             authorization_request(query).map_or(Goal::Start, Goal::Authorize)
         }
@@ -194,7 +210,7 @@ async fn log_in(
     if user.disabled.is_some() {
         let detail = format!("recognised: {}", display_name(provider_user));
         let failure = Failure::because(Reason::UserDisabled, detail);
-        return Err(failed(server, provider, request, goal, failure));
+        return Err(failed(&server.settings, provider, request, goal, failure));
     }
     log::info!(
         event = "login",
@@ -225,7 +241,7 @@ async fn link(
     provider_user: &ProviderUser,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let fail = |failure| failed(server, provider, request, Goal::Account, failure);
+    let fail = |failure| failed(&server.settings, provider, request, Goal::Account, failure);
     let session = current_session(server, request, now).await?;
     let Some((_, session)) = session else {
         return Err(login::page_after_session(server, request, Goal::Account).into());
@@ -269,24 +285,25 @@ async fn link(
         ..record(&user, provider)
     };
     let mut response = web::see_other(Endpoint::Account.path());
-    BrowserName::from_request(server, request).keep(server, &mut response);
+    BrowserName::from_request(&server.settings, request).keep(&server.settings, &mut response);
     Ok(audited(response, record))
 }
 
 /// Whom the provider knows and no rule lets in: whoever was let in before is not any more.
 pub(super) async fn end_access_of_left(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
+    accounts: &Accounts,
     provider: &Provider,
     identity: &Identity,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let records = &server.records;
     let (issuer, subject) = (&identity.issuer, &identity.subject);
     let Some(user) = records.user_of_identity(issuer, subject, now).await? else {
         return Ok(());
     };
     // First, so that whatever fails is done at the next attempt.
-    end_access(server, provider, &user, now).await?;
+    end_access(records, settings, accounts, provider, &user, now).await?;
     // What the provider says now stands, so that nothing is renewed by what it said before.
     person::confirm(records, &user, identity, now).await?;
     Ok(())
@@ -294,15 +311,17 @@ pub(super) async fn end_access_of_left(
 
 /// Ends a person's browser sessions, and with `on_leave = "revoke"` what the person allowed apps.
 pub(super) async fn end_access(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
+    accounts: &Accounts,
     provider: &Provider,
     user: &User,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    people::end_sessions(&server.records, &user.name, now, &mut OsRng).await?;
+    people::end_sessions(records, &user.name, now, &mut OsRng).await?;
     if provider.on_leave == OnLeave::Revoke {
-        let cut = cut_off(server, RevocationSubject::User(&user.id), now).await?;
-        server.accounts.remove_all(&user.id).await?;
+        let cut = cut_off(records, settings, RevocationSubject::User(&user.id), now).await?;
+        accounts.remove_all(&user.id).await?;
         if let Some(error) = &cut.unreadable {
             let reason = error.reason();
             log::error!(

@@ -1,5 +1,8 @@
 //! From a provider's code to its tokens (RFC 6749 §4.1.3).
 
+use crate::provider::providers::Providers;
+use crate::server::Settings;
+use gateway_core::secret::TagKey;
 use http::StatusCode;
 use rand::rngs::OsRng;
 use serde::Deserialize;
@@ -8,7 +11,6 @@ use url::form_urlencoded::Serializer;
 
 use super::failure::Failure;
 use super::settings::{Authentication, Provider};
-use crate::server::AuthorizationServer;
 use gateway_core::client::assertion;
 use gateway_core::client::own_key::OwnKey;
 use gateway_core::client::secret_basic::{basic, is_safe_as_basic};
@@ -48,24 +50,26 @@ pub(super) struct Tokens {
 }
 
 /// Where the provider sends the browser back to.
-pub(super) fn callback_url(server: &AuthorizationServer, provider: &Provider) -> String {
+pub(super) fn callback_url(settings: &Settings, provider: &Provider) -> String {
     let path = format!("/login/{}/callback", provider.name);
-    server.settings.issuer.join(&path)
+    settings.issuer.join(&path)
 }
 
 /// Exchanges it.
 pub(super) async fn exchange(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    tags: &TagKey,
+    providers: &Providers,
     asked: &Exchange<'_>,
     now: Timestamp,
 ) -> Result<Tokens, Failure> {
-    let (form, authorization) = request(server, asked, now);
+    let (form, authorization) = request(settings, tags, asked, now);
     let query = Query {
         url: asked.endpoint,
         authorization: authorization.as_deref(),
         body: Some(Body::Form(&form)),
     };
-    let answered = server.providers.fetch.ask(query).await;
+    let answered = providers.fetch.ask(query).await;
     let answered = answered.map_err(|error| Failure::of_fetch(asked.endpoint.as_str(), &error))?;
     let tokens: Tokens = serde_json::from_slice(&answered.body).map_err(|_| {
         let detail = format!("{}: its answer is no JSON object of tokens", asked.endpoint);
@@ -82,7 +86,8 @@ pub(super) async fn exchange(
 
 /// The form of the request, and its `Authorization` if it has one.
 fn request(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    tags: &TagKey,
     asked: &Exchange<'_>,
     now: Timestamp,
 ) -> (String, Option<String>) {
@@ -92,7 +97,7 @@ fn request(
         Grant::Code(code, verifier) => form
             .append_pair("grant_type", "authorization_code")
             .append_pair("code", code)
-            .append_pair("redirect_uri", &callback_url(server, provider))
+            .append_pair("redirect_uri", &callback_url(settings, provider))
             .append_pair("code_verifier", verifier.reveal()),
         Grant::Refresh(token) => form
             .append_pair("grant_type", "refresh_token")
@@ -108,7 +113,7 @@ fn request(
                 .append_pair("client_secret", secret);
         }
         Authentication::PrivateKey => {
-            let key = OwnKey::at_provider(&server.tags, &provider.name);
+            let key = OwnKey::at_provider(tags, &provider.name);
             let audience = asked.endpoint.as_str();
             let assertion = key.assertion(&provider.client_id, audience, now, &mut OsRng);
             form.append_pair("client_id", &provider.client_id)

@@ -70,7 +70,14 @@ pub(super) async fn fetch_user(
         takes_form: true,
         grant: Grant::Code(code, &pass.verifier),
     };
-    let tokens = exchange(server, &asked, now).await?;
+    let tokens = exchange(
+        &server.settings,
+        &server.tags,
+        &server.providers,
+        &asked,
+        now,
+    )
+    .await?;
     let token = tokens.access_token.ok_or_else(|| {
         Failure::because(
             Reason::ProviderAnswerInvalid,

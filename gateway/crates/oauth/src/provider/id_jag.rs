@@ -4,6 +4,9 @@
 //! Owns: which assertions are believed, and who their person is here. Not: what the app gets for one
 //! (`token::jwt_bearer`).
 
+use crate::server::Settings;
+use gateway_accounts::Accounts;
+use gateway_store::Records;
 use std::time::Duration;
 
 use rand::rngs::OsRng;
@@ -197,11 +200,13 @@ impl IdJag<'_> {
     /// To do it twice does nothing more.
     pub(crate) async fn person(
         &self,
-        server: &AuthorizationServer,
+        records: &Records,
+        settings: &Settings,
+        accounts: &Accounts,
         client: &Client,
         now: Timestamp,
     ) -> Result<User, Failure> {
-        let (records, provider, said) = (&server.records, self.provider, &self.provider_user);
+        let (records, provider, said) = (records, self.provider, &self.provider_user);
         let (issuer, subject) = (&said.issuer, &said.profile.subject);
         let known = records.user_of_identity(issuer, subject, now).await?;
         let before = known.as_ref();
@@ -221,7 +226,7 @@ impl IdJag<'_> {
         if let Err(lacking) = login_rules::judge(&provider.allow, &judged) {
             let detail = refusal_detail(provider, said, &lacking);
             if !is_older && !lacking.iter().any(|(_, missing)| missing.is_unsaid()) {
-                end_access_of_left(server, provider, &merged, now).await?;
+                end_access_of_left(records, settings, accounts, provider, &merged, now).await?;
             }
             return Err(Failure::because(Reason::PersonNotAllowed, detail));
         }

@@ -83,9 +83,9 @@ pub(crate) fn find_provider<'p>(
 }
 
 /// Whether a person could log in with an account at a provider, as things are configured.
-pub(crate) fn has_account_that_lets_in(server: &AuthorizationServer, user: &User) -> bool {
+pub(crate) fn has_account_that_lets_in(providers: &Providers, user: &User) -> bool {
     let lets_in = |account: &Identity| {
-        let provider = find_provider(&server.providers, account);
+        let provider = find_provider(providers, account);
         provider.is_some_and(|it| login_rules::judge(&it.allow, &profile(account)).is_ok())
     };
     user.identities.iter().any(lets_in)

@@ -1,5 +1,6 @@
 //! An OpenID provider: what it is asked for, and what it says of a person.
 
+use crate::server::Settings;
 use http::StatusCode;
 use rand::rngs::OsRng;
 use serde_json::{Map, Value};
@@ -61,7 +62,16 @@ pub(super) async fn fetch_user(
     now: Timestamp,
 ) -> Result<ProviderUser, Failure> {
     let grant = Grant::Code(code, &pass.verifier);
-    let answer = exchange_grant(server, provider, metadata, grant, now).await?;
+    let answer = exchange_grant(
+        &server.settings,
+        &server.tags,
+        &server.providers,
+        provider,
+        metadata,
+        grant,
+        now,
+    )
+    .await?;
     let token = answer.id_token.as_ref().ok_or_else(|| {
         Failure::because(Reason::ProviderAnswerInvalid, "its answer has no id_token")
     })?;
@@ -88,7 +98,16 @@ pub(super) async fn refresh_user(
     now: Timestamp,
 ) -> Result<ProviderUser, Failure> {
     let metadata = &server.providers.metadata(open_id, now).await?;
-    let answer = exchange_grant(server, provider, metadata, Grant::Refresh(refresh), now).await?;
+    let answer = exchange_grant(
+        &server.settings,
+        &server.tags,
+        &server.providers,
+        provider,
+        metadata,
+        Grant::Refresh(refresh),
+        now,
+    )
+    .await?;
     let reader = ResponseReader {
         server,
         provider,
@@ -130,7 +149,9 @@ pub(super) fn refresh_context(issuer: &str, subject: &str) -> String {
 }
 
 async fn exchange_grant(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    tags: &TagKey,
+    providers: &Providers,
     provider: &Provider,
     metadata: &Metadata,
     grant: Grant<'_>,
@@ -143,7 +164,7 @@ async fn exchange_grant(
         takes_form: metadata.takes_form,
         grant,
     };
-    exchange(server, &request, now).await
+    exchange(settings, tags, providers, &request, now).await
 }
 
 /// Reads what a provider answers.

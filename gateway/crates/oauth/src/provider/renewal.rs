@@ -7,11 +7,16 @@ use super::membership::{Membership, find_provider, membership, profile};
 use super::openid::{self, ProviderUser, refresh_context, refresh_key};
 use super::person;
 use super::settings::{OpenId, Protocol, Provider};
+use crate::provider::providers::Providers;
 use crate::server::AuthorizationServer;
+use crate::server::Settings;
+use gateway_accounts::Accounts;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules;
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
+use gateway_core::secret::TagKey;
+use gateway_store::Records;
 use gateway_store::{Identity, StoreError, User};
 
 /// What holds of a person, renewed where half of its time is over. `Err` with a reason that is a fault
@@ -23,7 +28,7 @@ pub(crate) async fn renewed_standing(
 ) -> Result<Result<Membership, Reason>, StoreError> {
     let mut away = None;
     for identity in &user.identities {
-        let Some(renewal) = Renewal::new(server, identity, now) else {
+        let Some(renewal) = Renewal::new(&server.providers, &server.tags, identity, now) else {
             continue;
         };
         if !server.records.renews(identity, now).await? {
@@ -33,7 +38,16 @@ pub(crate) async fn renewed_standing(
         }
         match renewal.refresh(server, now).await {
             Ok(provider_user) => {
-                renewal.store(server, &user, &provider_user, now).await?;
+                renewal
+                    .store(
+                        &server.records,
+                        &server.settings,
+                        &server.accounts,
+                        &user,
+                        &provider_user,
+                        now,
+                    )
+                    .await?;
                 if let Some(Failure::Because(reason, detail)) = provider_user.no_user_info {
                     renewal.warn(&user, reason, &detail);
                     away = Some(reason).filter(|reason| is_absence(*reason)).or(away);
@@ -42,7 +56,7 @@ pub(crate) async fn renewed_standing(
             Err(Failure::Store(error)) => return Err(error),
             Err(Failure::GrantGone(detail)) => {
                 renewal.warn(&user, Reason::ProviderRefused, &detail);
-                renewal.forget_token(server, &user, now).await?;
+                renewal.forget_token(&server.records, &user, now).await?;
             }
             Err(Failure::Because(reason, detail)) => {
                 renewal.warn(&user, reason, &detail);
@@ -90,11 +104,12 @@ struct Renewal<'a> {
 
 impl<'a> Renewal<'a> {
     fn new(
-        server: &'a AuthorizationServer,
+        providers: &'a Providers,
+        tags: &'a TagKey,
         identity: &'a Identity,
         now: Timestamp,
     ) -> Option<Self> {
-        let provider = find_provider(&server.providers, identity)?;
+        let provider = find_provider(providers, identity)?;
         let Protocol::OpenId(open_id) = &provider.protocol else {
             return None;
         };
@@ -102,7 +117,7 @@ impl<'a> Renewal<'a> {
             return None;
         }
         let context = refresh_context(&identity.issuer, &identity.subject);
-        let key = refresh_key(&server.tags);
+        let key = refresh_key(tags);
         let token = key.decrypt(identity.refresh.as_deref()?, context.as_bytes())?;
         Some(Self {
             provider,
@@ -125,23 +140,25 @@ impl<'a> Renewal<'a> {
     /// done at the next attempt.
     async fn store(
         &self,
-        server: &AuthorizationServer,
+        records: &Records,
+        settings: &Settings,
+        accounts: &Accounts,
         user: &User,
         provider_user: &ProviderUser,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let identity = person::renewed_identity(self.provider, provider_user, self.identity, now);
         if login_rules::judge(&self.provider.allow, &profile(&identity)).is_err() {
-            end_access(server, self.provider, user, now).await?;
+            end_access(records, settings, accounts, self.provider, user, now).await?;
         }
-        person::confirm(&server.records, user, &identity, now).await?;
+        person::confirm(records, user, &identity, now).await?;
         Ok(())
     }
 
     /// The provider does not take the refresh token any more; what it said holds for its time.
     async fn forget_token(
         &self,
-        server: &AuthorizationServer,
+        records: &Records,
         user: &User,
         now: Timestamp,
     ) -> Result<(), StoreError> {
@@ -149,7 +166,7 @@ impl<'a> Renewal<'a> {
             refresh: None,
             ..self.identity.clone()
         };
-        person::confirm(&server.records, user, &identity, now).await?;
+        person::confirm(records, user, &identity, now).await?;
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! `POST /login/NAME`: from a button to the provider.
 
+use crate::server::Settings;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -59,13 +60,13 @@ async fn begin(
     request: &Request,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let form = browser::posted_form(server, request)?;
-    let fields = Fields::from_form(server, &form);
+    let form = browser::posted_form(&server.settings, request)?;
+    let fields = Fields::from_form(&server.settings, &form);
     let link = person_to_link(server, provider, request, &form, now).await?;
     if link.is_none() {
         login::check_seal(server, request, &fields, now)?;
     }
-    let fail = |failure| failed(server, provider, request, fields.goal, failure);
+    let fail = |failure| failed(&server.settings, provider, request, fields.goal, failure);
     if fields
         .goal
         .authorization_request()
@@ -84,7 +85,7 @@ async fn begin(
     }
     let state = Secret::draw(&mut OsRng);
     let pass = Pass::new(&server.tags, &state);
-    let redirect_uri = callback_url(server, provider);
+    let redirect_uri = callback_url(&server.settings, provider);
     let mut url = match &provider.protocol {
         Protocol::OpenId(open_id) => {
             let metadata = server.providers.metadata(open_id, now).await;
@@ -95,7 +96,7 @@ async fn begin(
     common_parameters(&mut url, provider, &redirect_uri, &state, &pass);
     let login = ProviderLogin {
         provider: provider.name.clone(),
-        browser: browser_hash(server, request),
+        browser: browser_hash(&server.settings, request),
         goal: match fields.goal {
             Goal::Start => KeptGoal::Start,
             Goal::Account | Goal::Tokens | Goal::Passkeys => KeptGoal::Account,
@@ -154,8 +155,8 @@ impl Pass {
 }
 
 /// Of the cookie that names the asking browser.
-pub(crate) fn browser_hash(server: &AuthorizationServer, request: &Request) -> SecretHash {
-    let cookie = Cookie::Browser.read(&server.settings, request);
+pub(crate) fn browser_hash(settings: &Settings, request: &Request) -> SecretHash {
+    let cookie = Cookie::Browser.read(settings, request);
     Secret::presented(cookie.unwrap_or_default()).hash()
 }
 
@@ -175,7 +176,7 @@ async fn person_to_link(
     let Some((_, session)) = session::current_session(server, request, now).await? else {
         return Err(login::page_after_session(server, request, Goal::Account).into());
     };
-    let browser = BrowserName::from_request(server, request);
+    let browser = BrowserName::from_request(&server.settings, request);
     let bound = link_bound(&browser.value, &session.user, &provider.name);
     match form_token::unseal(&server.tags, Purpose::Link, &bound, seal, now) {
         Ok(_) => Ok(Some(session.user)),
@@ -186,7 +187,7 @@ async fn person_to_link(
             };
             error_page::log("login_refused", request, reason);
             let status = StatusCode::FORBIDDEN;
-            Err(error_page::page(server, request, status, reason, None).into())
+            Err(error_page::page(&server.settings, request, status, reason, None).into())
         }
     }
 }
@@ -206,7 +207,7 @@ pub(crate) fn link_bound<'a>(
 
 /// The page that says why a login did not come about, with a link back to where it was begun.
 pub(super) fn failed(
-    server: &AuthorizationServer,
+    settings: &Settings,
     provider: &Provider,
     request: &Request,
     goal: Goal<'_>,
@@ -223,7 +224,7 @@ pub(super) fn failed(
     Failure::log("login_refused", provider, reason, &detail, met);
     let status = Failure::status(reason);
     let back = goal.authorization_request();
-    let mut page = error_page::explained(server, request, status, reason, Some(&detail), back);
+    let mut page = error_page::explained(settings, request, status, reason, Some(&detail), back);
     // It is a login that failed, and not just a page.
     let _ = take_records(&mut page);
     let what = detail.lines().next().unwrap_or_default();

@@ -136,9 +136,14 @@ async fn cutting_off_a_client_ends_tokens_grants_and_codes_of_before_and_none_of
     let spared = token_of(&server, &bystander, NOW).await;
 
     let id = ClientId::new(client.clone());
-    let cut = cut_off(&server, RevocationSubject::Client(&id), NOW)
-        .await
-        .unwrap();
+    let cut = cut_off(
+        &server.records,
+        &server.settings,
+        RevocationSubject::Client(&id),
+        NOW,
+    )
+    .await
+    .unwrap();
     assert_eq!(cut.complete(), Ok(3));
     for (token, which) in [(&old, "old"), (&young, "young"), (&ahead, "ahead")] {
         assert!(is_revoked(&server, token), "{which}");
@@ -179,9 +184,14 @@ async fn a_cut_ends_tokens_whose_grant_nobody_remembers() {
         .await
         .unwrap();
     let alice = UserId::new("u_1");
-    let cut = cut_off(&server, RevocationSubject::User(&alice), NOW)
-        .await
-        .unwrap();
+    let cut = cut_off(
+        &server.records,
+        &server.settings,
+        RevocationSubject::User(&alice),
+        NOW,
+    )
+    .await
+    .unwrap();
     assert_eq!(cut.complete(), Ok(0));
     assert!(is_revoked(&server, &token));
 }
@@ -227,9 +237,14 @@ async fn what_cannot_be_read_keeps_nothing_else_from_being_revoked() {
     let unreadable = Key::grant(&GrantId::new("g_"));
     store.put(&unreadable, b"{", None).await.unwrap();
     let alice = UserId::new("u_1");
-    let cut = cut_off(&server, RevocationSubject::User(&alice), NOW)
-        .await
-        .unwrap();
+    let cut = cut_off(
+        &server.records,
+        &server.settings,
+        RevocationSubject::User(&alice),
+        NOW,
+    )
+    .await
+    .unwrap();
     assert_eq!(cut.grants, 1);
     assert!(matches!(cut.complete(), Err(StoreError::Corrupt(_))));
     assert!(is_revoked(&server, &token));
@@ -239,7 +254,9 @@ async fn what_cannot_be_read_keeps_nothing_else_from_being_revoked() {
     let grant = server.records.grant(&id, NOW).await.unwrap().unwrap();
     store.put(&Key::grant(&id), b"{", None).await.unwrap();
     assert!(!is_revoked(&server, &token));
-    take_back(&server, &grant, NOW).await.unwrap();
+    take_back(&server.records, &server.settings, &grant, NOW)
+        .await
+        .unwrap();
     assert!(is_revoked(&server, &token));
 }
 
@@ -251,12 +268,19 @@ async fn a_grant_that_cannot_be_read_is_taken_back_by_its_id_and_is_gone() {
     let id = verified(&server, &token).claims().grant.clone();
     let store = server.records.store();
     store.put(&Key::grant(&id), b"{", None).await.unwrap();
-    let record = take_back_unread(&server, &id, NOW).await.unwrap();
+    let record = take_back_unread(&server.records, &server.settings, &id, NOW)
+        .await
+        .unwrap();
     assert_eq!(record.grant.as_deref(), Some(id.as_str()));
     assert!(is_revoked(&server, &token));
     let alice = UserId::new("u_1");
-    let cut = cut_off(&server, RevocationSubject::User(&alice), NOW)
-        .await
-        .unwrap();
+    let cut = cut_off(
+        &server.records,
+        &server.settings,
+        RevocationSubject::User(&alice),
+        NOW,
+    )
+    .await
+    .unwrap();
     assert_eq!(cut.complete(), Ok(0), "nothing unreadable is left");
 }

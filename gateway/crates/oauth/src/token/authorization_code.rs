@@ -11,6 +11,7 @@ use crate::error_response::store_fault;
 use crate::provider::Membership;
 use crate::revoke::{Reused, end_reused};
 use crate::server::AuthorizationServer;
+use crate::server::Settings;
 use crate::token::{Granted, membership_of, required, resource, without_membership};
 use gateway_core::client::Client;
 use gateway_core::clock::Timestamp;
@@ -23,6 +24,8 @@ use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::pkce::CodeVerifier;
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
+use gateway_store::Records;
+use gateway_store::journal::Journal;
 use gateway_store::{StoreError, TakenCode};
 
 /// The grant that the code of a request makes, with a refresh token for every client that may have
@@ -37,7 +40,7 @@ pub(super) async fn redeem(
     let code = Secret::presented(required(form, "code")?).hash();
     let verifier = form.one("code_verifier").map_err(malformed)?;
     let verifier = verifier.and_then(CodeVerifier::parse);
-    let resource = resource(server, form)?;
+    let resource = resource(&server.settings, form)?;
     let fingerprint = client.fingerprint();
     let presented = CodeRedemption {
         client: &client.id,
@@ -58,12 +61,29 @@ pub(super) async fn redeem(
             let membership = membership
                 .map_err(store_fault)?
                 .map_err(without_membership)?;
-            let kept = Granted::keep(server, client, grant, membership, now).await;
+            let kept = Granted::keep(
+                &server.settings,
+                &server.records,
+                &server.tags,
+                client,
+                grant,
+                membership,
+                now,
+            )
+            .await;
             kept.map_err(store_fault)
         }
         TakenCode::Replayed(code) => {
             code.prove(&presented).map_err(refusal)?;
-            let reason = again(server, &code, now).await.map_err(store_fault)?;
+            let reason = again(
+                &server.records,
+                &server.settings,
+                &server.journal,
+                &code,
+                now,
+            )
+            .await
+            .map_err(store_fault)?;
             Err(OAuthError::new(ErrorCode::InvalidGrant, reason))
         }
         TakenCode::Unknown => Err(OAuthError::new(
@@ -93,25 +113,29 @@ async fn still_stands(
 
 /// Why a code that was redeemed is refused; a replay ends the grant first.
 async fn again(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
+    journal: &Journal,
     code: &AuthorizationCode,
     now: Timestamp,
 ) -> Result<Reason, StoreError> {
-    let grant = server.records.grant(&code.grant, now).await?;
-    let view = server.records.view();
+    let grant = records.grant(&code.grant, now).await?;
+    let view = records.view();
     if view.is_some_and(|view| view.is_revoked(&code.grant)) {
         return Ok(Reason::CodeReused);
     }
     match code.presented_again(grant.as_ref(), now) {
         CodeReuse::Retry => return Ok(Reason::CodeRetried),
-        CodeReuse::Replay => revoke(server, code, now).await?,
+        CodeReuse::Replay => revoke(settings, records, journal, code, now).await?,
         CodeReuse::Over => {}
     }
     Ok(Reason::CodeReused)
 }
 
 async fn revoke(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    journal: &Journal,
     code: &AuthorizationCode,
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -120,9 +144,9 @@ async fn revoke(
         grant: &code.grant,
         client: &code.client,
         user: &code.user,
-        last_token_ends: code.remember_until(server.settings.longest_token()),
+        last_token_ends: code.remember_until(settings.longest_token()),
     };
-    end_reused(server, reused, now).await
+    end_reused(records, settings, journal, reused, now).await
 }
 
 fn refusal(error: RedeemError) -> OAuthError {

@@ -5,6 +5,8 @@
 //! Its tokens of a day are one grant, so that a program that asks for a token with each call fills
 //! nothing; a grant that was revoked gives no more tokens, and the next request begins another.
 
+use crate::server::Settings;
+use gateway_store::Records;
 use std::time::Duration;
 
 use rand::rngs::OsRng;
@@ -12,7 +14,6 @@ use rand::rngs::OsRng;
 use crate::client_authentication::malformed;
 use crate::error_response::store_fault;
 use crate::provider::Membership;
-use crate::server::AuthorizationServer;
 use crate::token::Granted;
 use gateway_core::client::service::{ServiceClient, ServiceRefusal};
 use gateway_core::client::{Client, Registration};
@@ -33,12 +34,12 @@ const GRANT: Duration = Duration::from_secs(24 * 3600);
 
 /// What the client of a request gets for itself.
 pub(super) async fn give(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
     client: &Client,
     form: &Form,
     now: Timestamp,
 ) -> Result<Granted, OAuthError> {
-    let settings = &server.settings;
     let service = settings
         .services
         .get(&client.id)
@@ -54,7 +55,7 @@ pub(super) async fn give(
     let scopes = settings.scopes.at(&mount.name);
     let scope = service.granted(scopes, requested).map_err(refusal)?;
     // A person of this name came after the service: nobody may stand for the other.
-    let person = server.records.user(&service.service, now).await;
+    let person = records.user(&service.service, now).await;
     if person.map_err(store_fault)?.is_some() {
         let reason = Reason::ServiceNameTaken;
         return Err(OAuthError::new(ErrorCode::UnauthorizedClient, reason));
@@ -65,7 +66,10 @@ pub(super) async fn give(
         mount,
         scope,
     };
-    let grant = asked.grant(server, now).await.map_err(store_fault)?;
+    let grant = asked
+        .grant(records, settings, now)
+        .await
+        .map_err(store_fault)?;
     Ok(Granted {
         scope: grant.scope.clone(),
         refresh_token: None,
@@ -90,11 +94,11 @@ impl ServiceRequest<'_> {
     /// one, which is durable then.
     async fn grant(
         &self,
-        server: &AuthorizationServer,
+        records: &Records,
+        settings: &Settings,
         now: Timestamp,
     ) -> Result<Grant, StoreError> {
-        let records = &server.records;
-        let resource = self.mount.resource(&server.settings.issuer);
+        let resource = self.mount.resource(&settings.issuer);
         let key = ServiceGrantKey {
             client: &self.client.id,
             resource: &resource,

@@ -32,7 +32,7 @@ pub(super) async fn redeem(
 ) -> Result<Granted, OAuthError> {
     let (settings, records) = (&server.settings, &server.records);
     let code = Secret::presented(required(form, "device_code")?).hash();
-    let resource = resource(server, form)?;
+    let resource = resource(&server.settings, form)?;
     let kept = records.device(&code, now).await.map_err(store_fault)?;
     let Some(kept) = kept else {
         // It is forgotten when it ends.
@@ -70,7 +70,16 @@ pub(super) async fn redeem(
     };
     let allowed = asked.answered(presenter, now).map_err(refusal)?;
     let grant = asked.grant(allowed, settings.access_ttl, now);
-    let kept = Granted::keep(server, client, grant, membership, now).await;
+    let kept = Granted::keep(
+        &server.settings,
+        &server.records,
+        &server.tags,
+        client,
+        grant,
+        membership,
+        now,
+    )
+    .await;
     kept.map_err(store_fault)
 }
 

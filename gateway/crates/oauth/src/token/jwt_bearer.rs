@@ -5,6 +5,8 @@
 //! assertion, so that the provider decides each time. The assertion is used up last: a fault before
 //! that leaves it good, and what was done till then may be done twice.
 
+use crate::server::Settings;
+use gateway_store::Records;
 use rand::rngs::OsRng;
 
 use crate::authorize::consent::tools::{NotToday, today};
@@ -40,12 +42,27 @@ pub(super) async fn exchange(
     let assertion = read_id_jag(server, client, text, now)
         .await
         .map_err(refusal)?;
-    let mount = mount(server, form, &assertion)?;
+    let mount = mount(&server.settings, form, &assertion)?;
     let scope = scope(server.settings.scopes.at(&mount.name), asked, &assertion)?;
-    let user = assertion.person(server, client, now).await;
+    let user = assertion
+        .person(
+            &server.records,
+            &server.settings,
+            &server.accounts,
+            client,
+            now,
+        )
+        .await;
     let user = user.map_err(refusal)?;
     let membership = membership(server, &user, now).map_err(without_membership)?;
-    let tools = today(server, mount, &scope, &user.name).await;
+    let tools = today(
+        &server.catalogue,
+        &server.settings,
+        mount,
+        &scope,
+        &user.name,
+    )
+    .await;
     let tools = tools.map_err(without_tools)?;
     let ends = now + server.settings.access_ttl;
     let grant = Grant {
@@ -65,10 +82,18 @@ pub(super) async fn exchange(
         refresh: None,
     };
     assertion.use_up(server, now).await.map_err(refusal)?;
-    keep(server, client, &grant, now)
+    keep(&server.records, client, &grant, now)
         .await
         .map_err(store_fault)?;
-    still_given(server, client, &user, &grant, now).await?;
+    still_given(
+        &server.records,
+        &server.settings,
+        client,
+        &user,
+        &grant,
+        now,
+    )
+    .await?;
     Ok(Granted {
         scope: grant.scope.clone(),
         refresh_token: None,
@@ -79,11 +104,10 @@ pub(super) async fn exchange(
 
 /// The backend that the assertion is for; the request may name it, and no other.
 fn mount<'s>(
-    server: &'s AuthorizationServer,
+    settings: &'s Settings,
     form: &Form,
     assertion: &IdJag<'_>,
 ) -> Result<&'s Mount, OAuthError> {
-    let settings = &server.settings;
     let said = [assertion.resource.as_str()].into_iter();
     let both = said.chain(form.all("resource"));
     let mount = requested_mount(both, &settings.issuer, &settings.mounts).map_err(|error| {
@@ -118,12 +142,12 @@ fn scope(scopes: &Scopes, asked: Option<&str>, assertion: &IdJag<'_>) -> Result<
 
 /// The client is kept first, for longer: a grant must never outlive it.
 async fn keep(
-    server: &AuthorizationServer,
+    records: &Records,
     client: &Client,
     grant: &Grant,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let (records, until) = (&server.records, grant.expires.max(now + REMEMBERED));
+    let (records, until) = (records, grant.expires.max(now + REMEMBERED));
     match client.registration {
         Registration::PreRegistered => {}
         Registration::SelfRegistered => {
@@ -139,13 +163,14 @@ async fn keep(
 /// Whoever takes access back at this moment notes it first and then ends the grants that there are:
 /// either finds the other.
 async fn still_given(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
     client: &Client,
     user: &User,
     grant: &Grant,
     now: Timestamp,
 ) -> Result<(), OAuthError> {
-    let present = server.records.user(&user.name, now).await;
+    let present = records.user(&user.name, now).await;
     let present = present.map_err(store_fault)?;
     let present = present.filter(|present| present.id == user.id);
     let refused = match &present {
@@ -156,7 +181,7 @@ async fn still_given(
         )),
     };
     let Some(error) = refused else { return Ok(()) };
-    let ended = end_grant(server, &grant.id, grant.expires, now).await;
+    let ended = end_grant(records, settings, &grant.id, grant.expires, now).await;
     ended.map_err(store_fault)?;
     Err(error)
 }

@@ -10,6 +10,7 @@ use crate::error_response::store_fault;
 use crate::provider::Membership;
 use crate::revoke::{Reused, end_reused};
 use crate::server::AuthorizationServer;
+use crate::server::Settings;
 use crate::token::{
     Granted, membership_of, narrowed_scope, required, resource, without_membership,
 };
@@ -23,6 +24,8 @@ use gateway_core::grants::refresh_token::{
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::reason::Reason;
+use gateway_store::Records;
+use gateway_store::journal::Journal;
 use gateway_store::{KeptGrant, KeyKind, StoreError, unless_conflict};
 
 /// How often somebody else may move the grant on between our reading and our writing. Whoever
@@ -51,7 +54,7 @@ pub(super) async fn refresh(
             .await
             .map_err(store_fault)?;
         let Some(kept) = kept else {
-            return Err(absent(server, &token.grant));
+            return Err(absent(&server.records, &token.grant));
         };
         let person = (&kept.grant.user, &kept.grant.user_name);
         let turned = turn(server, client, &token, &kept.grant, lifetimes, form, now);
@@ -65,15 +68,21 @@ pub(super) async fn refresh(
                 let Some(next) = next else {
                     return Ok(granted);
                 };
-                let replaced = replace(server, client, &kept, &next, now).await;
+                let replaced = replace(&server.records, client, &kept, &next, now).await;
                 if unless_conflict(replaced).map_err(store_fault)?.is_some() {
                     return Ok(granted);
                 }
             }
             Err(Refused::Reused) => {
-                revoke(server, &kept.grant, now)
-                    .await
-                    .map_err(store_fault)?;
+                revoke(
+                    &server.records,
+                    &server.settings,
+                    &server.journal,
+                    &kept.grant,
+                    now,
+                )
+                .await
+                .map_err(store_fault)?;
                 return Err(gone(RefreshError::Reused));
             }
             Err(Refused::Error(error)) => return Err(error),
@@ -134,7 +143,7 @@ fn turn(
         let dropped = OAuthError::new(ErrorCode::InvalidGrant, Reason::ResourceUnknown);
         return Err(Refused::Error(dropped));
     };
-    let resource = resource(server, form).map_err(Refused::Error)?;
+    let resource = resource(&server.settings, form).map_err(Refused::Error)?;
     proven.covers(resource.as_ref())?;
     let scopes = settings.scopes.at(&mount.name);
     let scope = narrowed_scope(scopes, grant, form).map_err(Refused::Error)?;
@@ -155,19 +164,21 @@ fn turn(
 
 /// The client is kept for longer first: a grant must never outlive its client.
 async fn replace(
-    server: &AuthorizationServer,
+    records: &Records,
     client: &Client,
     kept: &KeptGrant,
     next: &Grant,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let until = next.expires.max(now + REMEMBERED);
-    server.records.extend_client(&client.id, until, now).await?;
-    server.records.replace_grant(kept, next, now).await
+    records.extend_client(&client.id, until, now).await?;
+    records.replace_grant(kept, next, now).await
 }
 
 async fn revoke(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
+    journal: &Journal,
     grant: &Grant,
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -178,17 +189,17 @@ async fn revoke(
         user: &grant.user,
         last_token_ends: grant.expires,
     };
-    end_reused(server, reused, now).await
+    end_reused(records, settings, journal, reused, now).await
 }
 
-fn is_revoked(server: &AuthorizationServer, grant: &GrantId) -> bool {
-    let view = server.records.view();
+fn is_revoked(records: &Records, grant: &GrantId) -> bool {
+    let view = records.view();
     view.is_some_and(|view| view.is_revoked(grant))
 }
 
 /// Nothing is stored under the grant that the token names.
-fn absent(server: &AuthorizationServer, grant: &GrantId) -> OAuthError {
-    if is_revoked(server, grant) {
+fn absent(records: &Records, grant: &GrantId) -> OAuthError {
+    if is_revoked(records, grant) {
         return OAuthError::new(ErrorCode::InvalidGrant, Reason::GrantRevoked);
     }
     gone(RefreshError::Unknown)

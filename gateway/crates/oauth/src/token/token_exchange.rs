@@ -40,7 +40,7 @@ pub(super) async fn exchange(
         return Err(invalid("No actor_token is taken."));
     }
     let presented = required(form, "subject_token")?;
-    let resource = resource(server, form)?;
+    let resource = resource(&server.settings, form)?;
     let (grant, membership) = presented_personally(server, presented, now)
         .await
         .map_err(refusal)?;

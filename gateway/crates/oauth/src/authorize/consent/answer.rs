@@ -2,6 +2,9 @@
 //!
 //! Not: what comes of it (`consent`).
 
+use crate::server::Settings;
+use gateway_core::secret::TagKey;
+use gateway_store::Records;
 use std::collections::BTreeSet;
 
 use http::StatusCode;
@@ -45,32 +48,27 @@ pub(super) enum Decision {
 impl Answer {
     /// Reads the answer that the person of `session` gave.
     pub(super) fn read(
-        server: &AuthorizationServer,
+        settings: &Settings,
+        tags: &TagKey,
         request: &Request,
         form: &PostedForm,
         session: BrowserSession,
         now: Timestamp,
     ) -> Result<Self, Refused> {
         let raw_query = browser::authorization_request(form.field("request"));
-        let refuse = |reason: Reason| refuse(server, request, reason, raw_query);
-        let browser = Cookie::Browser.read(&server.settings, request);
+        let refuse = |reason: Reason| refuse(settings, request, reason, raw_query);
+        let browser = Cookie::Browser.read(settings, request);
         let (Some(raw_query), Some(browser)) = (raw_query, browser) else {
             return Err(refuse(Reason::CrossSiteForm));
         };
         let as_shown = form.field("client");
         let shown = form.field("shown");
         let bound = bound(browser, &session, raw_query, [as_shown, shown]);
-        let unsealed = form_token::unseal(
-            &server.tags,
-            Purpose::Consent,
-            &bound,
-            form.field("seal"),
-            now,
-        )
-        .map_err(|error| match error {
-            SealError::Broken => refuse(Reason::CrossSiteForm),
-            SealError::Expired => refuse(Reason::PageExpired),
-        })?;
+        let unsealed = form_token::unseal(tags, Purpose::Consent, &bound, form.field("seal"), now)
+            .map_err(|error| match error {
+                SealError::Broken => refuse(Reason::CrossSiteForm),
+                SealError::Expired => refuse(Reason::PageExpired),
+            })?;
         let ticked: BTreeSet<String> = form.all("tool").map(str::to_owned).collect();
         let choice = choice(form, &ticked).ok_or_else(|| refuse(Reason::RequestMalformed))?;
         let decision = match form.field("decision") {
@@ -84,7 +82,7 @@ impl Answer {
         };
         let pressed = [form.field("decision"), form.field("tools")];
         let pressed: Vec<&str> = pressed.into_iter().chain(form.all("member")).collect();
-        let said = said(server, &pressed, &ticked);
+        let said = said(tags, &pressed, &ticked);
         let shown = consented_tools::read(shown).ok_or_else(|| refuse(Reason::CrossSiteForm))?;
         Ok(Self {
             session,
@@ -111,7 +109,7 @@ impl Answer {
         let records = &server.records;
         match records.press(&form, &self.said, expires, now).await? {
             Submission::Before => Err(refuse(
-                server,
+                &server.settings,
                 request,
                 Reason::PageExpired,
                 Some(&self.raw_query),
@@ -122,10 +120,10 @@ impl Answer {
 
     pub(super) async fn is_repeated(
         &self,
-        server: &AuthorizationServer,
+        records: &Records,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let lately = server.records.pressed_lately(&self.form(), now).await?;
+        let lately = records.pressed_lately(&self.form(), now).await?;
         Ok(lately.is_some_and(|said| said == self.said))
     }
 
@@ -136,8 +134,8 @@ impl Answer {
 
     /// The code that Allow gives: one a page, so that every replica gives the same one for the same
     /// press, without keeping it. Nobody without the key can derive it.
-    pub(super) fn code(&self, server: &AuthorizationServer) -> Secret {
-        let key = server.tags.derive("authorization code");
+    pub(super) fn code(&self, tags: &TagKey) -> Secret {
+        let key = tags.derive("authorization code");
         let user = self.session.user.as_str().as_bytes();
         key.secret(&[self.unsealed.nonce.as_bytes(), user])
     }
@@ -145,7 +143,7 @@ impl Answer {
 
 /// The page that says why an answer is not taken, with a link to ask anew; logged.
 pub(super) fn refuse(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     reason: Reason,
     raw_query: Option<&str>,
@@ -153,16 +151,16 @@ pub(super) fn refuse(
     error_page::log("consent_refused", request, reason);
     let status = StatusCode::FORBIDDEN;
     Refused::from(error_page::page_with_way_back(
-        server, request, status, reason, raw_query,
+        settings, request, status, reason, raw_query,
     ))
 }
 
 /// A short text that stands for what was pressed and ticked.
-fn said(server: &AuthorizationServer, pressed: &[&str], ticked: &BTreeSet<String>) -> String {
+fn said(tags: &TagKey, pressed: &[&str], ticked: &BTreeSet<String>) -> String {
     let ticked = ticked.iter().map(String::as_str);
     let parts = pressed.iter().copied().chain(ticked);
     let parts: Vec<&[u8]> = parts.map(str::as_bytes).collect();
-    server.tags.derive("consent answer").tag(&parts)
+    tags.derive("consent answer").tag(&parts)
 }
 
 /// What must be the same when the answer comes back: what was shown, too. The person and the

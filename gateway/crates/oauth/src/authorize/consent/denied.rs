@@ -4,16 +4,18 @@ use crate::audited::audited;
 use crate::authorize::request::{AuthorizationFlow, AuthorizationRequest};
 use crate::device;
 use crate::error_page::Refused;
-use crate::server::AuthorizationServer;
+use crate::server::Settings;
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
+use gateway_store::Records;
 
 /// The person denies before anything else was asked.
 pub(in crate::authorize) async fn deny_at_once(
-    server: &AuthorizationServer,
+    records: &Records,
+    settings: &Settings,
     request: &Request,
     session: &BrowserSession,
     asked: &AuthorizationRequest,
@@ -24,7 +26,8 @@ pub(in crate::authorize) async fn deny_at_once(
             Ok(told(request, session, asked, callback.denied()))
         }
         AuthorizationFlow::Device(kept) => {
-            let (denied, counts) = device::deny(server, request, asked, kept, now).await?;
+            let (denied, counts) =
+                device::deny(records, settings, request, asked, kept, now).await?;
             Ok(if counts {
                 told(request, session, asked, denied)
             } else {

@@ -1,12 +1,13 @@
 //! The tools and scopes that a person is shown: what the backend offers now, what of it the scope covers,
 //! and how it travels with the form.
 
+use crate::server::Settings;
+use gateway_upstream::Catalogue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::browser::PostedForm;
 use crate::pages::{self, Preset, ScopeLine};
-use crate::server::AuthorizationServer;
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::grants::Tools;
 use gateway_core::grants::consented_tools::{self, Choice, MemberChoice, NotGranted, PinnedTool};
@@ -28,13 +29,13 @@ const LONGEST_FIND: usize = 100;
 
 /// What the backend offers at this moment.
 pub(crate) async fn ask_backend(
-    server: &AuthorizationServer,
+    catalogue: &Catalogue,
     request: &Request,
     mount: &Mount,
     session: &BrowserSession,
 ) -> Option<Arc<ToolListing>> {
     let user = Some(session.user_name.as_str());
-    let listing = server.catalogue.refresh_or_wait(&mount.name, user).await;
+    let listing = catalogue.refresh_or_wait(&mount.name, user).await;
     known(listing, request, mount)
 }
 
@@ -76,11 +77,11 @@ pub(crate) fn shown_tools<'a>(covered: &[&'a Tool]) -> Vec<&'a Tool> {
 /// The tools that a scope covers: no other is offered to the person.
 pub(crate) fn covered_tools<'a>(
     listing: &'a ToolListing,
-    server: &AuthorizationServer,
+    settings: &Settings,
     mount: &Mount,
     scope: &Scope,
 ) -> Vec<&'a Tool> {
-    let table = &server.settings.scopes;
+    let table = &settings.scopes;
     let is_covered = |tool: &&Tool| {
         let (scopes, name) = match &tool.of {
             Some(of) => (table.at_member(&mount.name, &of.member), &of.name),
@@ -126,16 +127,15 @@ pub(crate) enum NotToday {
 /// The tools that the backend offers at this moment and the scope covers, as they are: what a person
 /// gets with "all of today", where nobody is asked.
 pub(crate) async fn today(
-    server: &AuthorizationServer,
+    catalogue: &Catalogue,
+    settings: &Settings,
     mount: &Mount,
     scope: &Scope,
     user_name: &str,
 ) -> Result<Tools, NotToday> {
-    let listing = server
-        .catalogue
-        .refresh_or_wait(&mount.name, Some(user_name));
+    let listing = catalogue.refresh_or_wait(&mount.name, Some(user_name));
     let listing = listing.await?;
-    let shown = shown_tools(&covered_tools(&listing, server, mount, scope));
+    let shown = shown_tools(&covered_tools(&listing, settings, mount, scope));
     let today: Vec<PinnedTool> = shown.into_iter().map(pinned).collect();
     let today = Some(today.as_slice());
     Ok(consented_tools::grant(&Choice::Today, today, today, true)?)
@@ -170,11 +170,11 @@ pub(crate) fn described(tool: &Tool) -> pages::Tool {
 
 /// The backends that are offered together, if it is several, each with how it stands.
 pub(crate) fn members(
-    server: &AuthorizationServer,
+    catalogue: &Catalogue,
     mount: &Mount,
     listing: Option<&ToolListing>,
 ) -> Vec<pages::Member> {
-    let Some(whole) = server.catalogue.whole(&mount.name) else {
+    let Some(whole) = catalogue.whole(&mount.name) else {
         return Vec::new();
     };
     let names = whole.members.names().iter().enumerate();
