@@ -4,6 +4,7 @@
 mod backends;
 mod catalogue;
 mod client;
+mod framed;
 mod lane_heads;
 mod requests;
 mod scripted;
