@@ -306,6 +306,7 @@ fn serve(
         Arc::clone(&app.lookout),
     ));
     let (journal, traces) = (app.journal.clone(), app.traces.clone());
+    let call_limits = Arc::clone(&app.call_limits);
     let hangup = Arc::new(Notify::new());
     let tls = follow_certificate(
         config,
@@ -317,7 +318,7 @@ fn serve(
     let reloading = reload::Reloading {
         configuration: configuration.clone(),
         policy: app.policy.clone(),
-        call_limits: Arc::clone(&app.call_limits),
+        call_limits: Arc::clone(&call_limits),
         journal: journal.clone(),
         certificate: tls.is_some().then_some(hangup),
         keys: app.keys.clone(),
@@ -348,6 +349,7 @@ fn serve(
         predecessor: predecessor.map(|predecessor| *predecessor),
     };
     let served = server::serve(config, app, tls.as_ref(), options);
+    runtime.block_on(call_limits.shares().finish());
     journal.close();
     runtime.block_on(traces.finish());
     if served.is_err() {

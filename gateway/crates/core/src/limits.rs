@@ -5,14 +5,16 @@
 //! arithmetic on a time that is passed in. Not: where it is kept, and who asks (`gateway-store`,
 //! `gateway-proxy`).
 
+mod draw;
 pub(crate) mod meter;
 pub(crate) mod quota;
 mod setting;
 mod share;
 mod tally;
 
+pub use self::draw::{Answers, Draw, DrawId, Drawn};
 pub use self::meter::{Meter, Unit, wait_in_words};
-pub use self::quota::{Draw, Drawn, Kept, Quota, Rate, SKEW};
+pub use self::quota::{Kept, Quota, Rate, SKEW};
 pub use self::setting::{Asker, Charge, Limit, Per, is_counted};
-pub use self::share::{Decision, Share};
+pub use self::share::{Decision, Part, Share};
 pub use self::tally::{CALLS_TODAY, Tally};

@@ -13,7 +13,7 @@
 //! | `{prefix}:index:{table}:{index}` | sorted set | the keys of an index, in order; it ends with the last of them |
 //! | `{prefix}:expiry` | sorted set | `{table}:{key}` by when it expires |
 //! | `{prefix}:count:{key}` | hash | `count`, `ends` |
-//! | `{prefix}:drawn:{key}` | hash | `level`, `at`: what was drawn from a quota, by Redis's own clock |
+//! | `{prefix}:drawn:{key}` | hash | `level`, `at`: what was drawn from a quota, by Redis's own clock; `answers`: what those who drew were answered last |
 //! | `{prefix}:revocations` | sorted set | `{end}:{id}` by number; at 0 the seal |
 //! | `{prefix}:revocations:ends` | sorted set | the same by end |
 //! | `{prefix}:revocations:last` | string | the last number; its messages are what was appended |

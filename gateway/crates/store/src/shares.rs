@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
+use rand::Rng as _;
+use rand::rngs::OsRng;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::key::CountKey;
 use crate::records::Records;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::UserId;
-use gateway_core::limits::{CALLS_TODAY, Decision, Draw, Drawn, Quota, Share, Tally};
+use gateway_core::limits::{CALLS_TODAY, Decision, Draw, Drawn, Part, Quota, Share, Tally};
 use gateway_core::reason::Reason;
 
 /// How many shares are held. One that gives way to another one is as good as spent.
@@ -27,6 +29,12 @@ const TALLIES: usize = 16_384;
 
 /// How long a call waits for the store.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// When a call may try again that others were faster than all that time.
+const SOON: Duration = Duration::from_secs(1);
+
+/// How long the end of the process waits for the store to be told the rest.
+const LAST: Duration = Duration::from_secs(2);
 
 /// Why nothing could be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +100,7 @@ impl<T> Counted<T> {
 #[derive(Debug)]
 pub struct Taken {
     counted: Arc<Counted<Share>>,
-    cost: u64,
+    part: Part,
 }
 
 impl Shares {
@@ -106,8 +114,8 @@ impl Shares {
         })
     }
 
-    /// Takes a part of a quota that is counted under `key`, for what people know as `label`: at once where enough of it is here, otherwise
-    /// once the store has answered, for which nobody waits for long.
+    /// Takes a part of a quota that is counted under `key`, for what people know as `label`: at once where
+    /// enough of it is here, otherwise once the store has answered, for which nobody waits for long.
     pub async fn take(
         self: &Arc<Self>,
         key: &CountKey,
@@ -117,17 +125,18 @@ impl Shares {
     ) -> Result<Taken, NotTaken> {
         let counted = self.share(key, quota, label);
         let take = |share: &mut Share| match share.take(cost, self.clock.now()) {
-            Decision::Taken(draw) => (Some(Ok(())), draw),
+            Decision::Taken(part, draw) => (Some(Ok(part)), draw),
             Decision::Reached(wait) => (Some(Err(NotTaken::Reached(wait))), None),
             Decision::Wait(draw) => (None, draw),
         };
-        self.settled(&counted, quota, take).await??;
-        Ok(Taken { counted, cost })
+        let part = self.settled(&counted, quota, take).await??;
+        Ok(Taken { counted, part })
     }
 
     /// What was taken is not used after all.
     pub fn give_back(&self, taken: &Taken) {
-        taken.counted.state.lock().count.give_back(taken.cost);
+        let now = self.clock.now();
+        taken.counted.state.lock().count.give_back(taken.part, now);
     }
 
     /// More was used than was taken.
@@ -192,19 +201,18 @@ impl Shares {
     }
 
     fn share(&self, key: &CountKey, quota: Quota, label: &str) -> Arc<Counted<Share>> {
-        if let Some(counted) = self.held.get(key)
-            && counted.state.lock().count.quota() == quota
-        {
-            return counted;
-        }
-        let counted = Counted::new(key.clone(), label, Share::new(quota));
-        self.held.insert(key.clone(), Arc::clone(&counted));
+        let new = || Counted::new(key.clone(), label, Share::new(quota, holder()));
+        let found = self
+            .held
+            .get_or_insert_with(key, || Ok::<_, Infallible>(new()));
+        let Ok(counted) = found;
+        counted.state.lock().count.change(quota);
         counted
     }
 
     /// The one of a person: two at once would each count for themselves.
     fn tally(&self, user: &UserId) -> Arc<Counted<Tally>> {
-        let new = || Counted::new(CountKey::calls_of(user), "", Tally::default());
+        let new = || Counted::new(CountKey::calls_of(user), "", Tally::new(holder()));
         let found = self
             .tallies
             .get_or_insert_with(user, || Ok::<_, Infallible>(new()));
@@ -221,6 +229,7 @@ impl Shares {
         attempt: impl Fn(&mut C) -> (Option<T>, Option<Draw>),
     ) -> Result<T, NotTaken> {
         let deadline = Instant::now() + PATIENCE;
+        let mut answers = None;
         loop {
             // Before the look, so that no answer is missed.
             let answered = counted.answered.notified();
@@ -234,8 +243,15 @@ impl Shares {
             if let Some(settled) = settled {
                 return Ok(settled);
             }
-            let unknown = NotTaken::Unknown(Reason::StoreUnavailable);
-            timeout_at(deadline, answered).await.map_err(|_| unknown)?;
+            let first = *answers.get_or_insert(seen);
+            timeout_at(deadline, answered).await.map_err(|_| {
+                // The store is well if it answered: others took what it gave.
+                if seen > first {
+                    NotTaken::Reached(SOON)
+                } else {
+                    NotTaken::Unknown(Reason::StoreUnavailable)
+                }
+            })?;
             let fault = counted.state.lock().fault;
             if let Some((at, reason)) = fault
                 && at > seen
@@ -245,50 +261,94 @@ impl Shares {
         }
     }
 
-    /// Has the store asked, by nobody who could go away meanwhile.
+    /// Has the store asked, by nobody who could go away meanwhile; and what is to be asked after that.
     fn ask<C: Count>(self: &Arc<Self>, counted: &Arc<Counted<C>>, quota: Quota, draw: Draw) {
         let (shares, counted) = (Arc::clone(self), Arc::clone(counted));
-        tokio::spawn(async move {
-            let (records, clock) = (&shares.records, shares.clock);
-            let drawn = records.draw(&counted.key, quota, draw, clock.now()).await;
+        tokio::spawn(async move { shares.tell(&counted, quota, draw).await });
+    }
+
+    async fn tell<C: Count>(&self, counted: &Counted<C>, quota: Quota, draw: Draw) {
+        let mut next = Some(draw);
+        while let Some(draw) = next {
+            let asked = self
+                .records
+                .draw(&counted.key, quota, draw, self.clock.now());
+            let drawn = asked.await;
+            let now = self.clock.now();
             {
                 let mut state = counted.state.lock();
                 state.answers += 1;
-                match drawn {
-                    Ok(drawn) => state.count.answered(draw, drawn, clock.now()),
+                next = match drawn {
+                    Ok(drawn) => state.count.answered(draw, drawn, now),
                     Err(error) => {
-                        state.count.unanswered(draw);
+                        state.count.unanswered(draw, now);
                         state.fault = Some((state.answers, error.reason()));
+                        None
+                    }
+                };
+            }
+            counted.answered.notify_waiters();
+        }
+    }
+
+    /// Tells the store what was used and was too little to be told at once: before the process ends.
+    pub async fn finish(&self) {
+        let all = async {
+            let shares: Vec<_> = self.held.iter().map(|(_, counted)| counted).collect();
+            for counted in shares {
+                let (draw, quota) = {
+                    let share = &mut counted.state.lock().count;
+                    (share.last(self.clock.now()), share.quota())
+                };
+                if let Some(draw) = draw {
+                    self.tell(&counted, quota, draw).await;
+                }
+            }
+            let tallies: Vec<_> = self.tallies.iter().map(|(_, counted)| counted).collect();
+            for counted in tallies {
+                // What it was being told, and what came since.
+                for _ in 0..2 {
+                    let draw = counted.state.lock().count.last();
+                    if let Some(draw) = draw {
+                        self.tell(&counted, CALLS_TODAY, draw).await;
                     }
                 }
             }
-            counted.answered.notify_waiters();
-        });
+        };
+        // Whatever a store that is away is not told was never promised.
+        let _ = timeout(LAST, all).await;
     }
+}
+
+/// A new one, which no share or tally of any replica has.
+fn holder() -> u64 {
+    OsRng.gen_range(1..=u64::MAX)
 }
 
 /// What is counted here and in the store.
 trait Count: Send + 'static {
-    fn answered(&mut self, draw: Draw, drawn: Drawn, now: Timestamp);
-    fn unanswered(&mut self, draw: Draw);
+    /// What is to be asked next.
+    fn answered(&mut self, draw: Draw, drawn: Drawn, now: Timestamp) -> Option<Draw>;
+    fn unanswered(&mut self, draw: Draw, now: Timestamp);
 }
 
 impl Count for Share {
-    fn answered(&mut self, draw: Draw, drawn: Drawn, now: Timestamp) {
-        self.drawn(draw, drawn, now);
+    fn answered(&mut self, draw: Draw, drawn: Drawn, now: Timestamp) -> Option<Draw> {
+        self.drawn(draw, drawn, now)
     }
 
-    fn unanswered(&mut self, draw: Draw) {
-        self.failed(draw);
+    fn unanswered(&mut self, draw: Draw, now: Timestamp) {
+        self.failed(draw, now);
     }
 }
 
 impl Count for Tally {
-    fn answered(&mut self, _: Draw, drawn: Drawn, now: Timestamp) {
+    fn answered(&mut self, _: Draw, drawn: Drawn, now: Timestamp) -> Option<Draw> {
         self.told(drawn, now);
+        None
     }
 
-    fn unanswered(&mut self, _: Draw) {
+    fn unanswered(&mut self, _: Draw, _: Timestamp) {
         self.failed();
     }
 }
@@ -350,6 +410,43 @@ mod tests {
         assert!(matches!(reached, NotTaken::Reached(_)), "{reached:?}");
         shares.give_back(&taken);
         shares.take(&key, quota, "alice", 1).await.unwrap();
+    }
+
+    /// Each call asks no more than it needs, and those that wait are drawn for together.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn the_first_crowd_of_a_share_has_one_and_waits_twice() {
+        for round in 0..200 {
+            let store: Arc<dyn Store> = Arc::new(Memory::new());
+            let shares = replicas(&store, 1).remove(0);
+            let key = CountKey::limit("calls", &round.to_string(), "u_1");
+            let quota = Quota::Rate(Rate::new(1, Duration::from_secs(86_400), 7).unwrap());
+            let crowd = (0..7).map(|_| {
+                let (shares, key) = (Arc::clone(&shares), key.clone());
+                tokio::spawn(async move { shares.take(&key, quota, "alice", 1).await.map(drop) })
+            });
+            for one in crowd.collect::<Vec<_>>() {
+                assert_eq!(one.await.unwrap(), Ok(()));
+            }
+            assert_eq!(shares.used(&key, quota).await, Ok(7));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_too_little_to_be_told_is_told_at_the_end() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let (shares, alice) = (replicas(&store, 1).remove(0), UserId::new("u_1"));
+        let (key, quota) = (CountKey::limit("bytes", "day", "u_1"), Quota::Day(100_000));
+        let taken = shares.take(&key, quota, "alice", 1).await.unwrap();
+        for _ in 0..5 {
+            shares.charge(&taken, 7);
+        }
+        for _ in 0..3 {
+            shares.calls_today(&alice, 1).await.unwrap();
+        }
+        shares.finish().await;
+        let other = replicas(&store, 1).remove(0);
+        assert!(other.used(&key, quota).await.unwrap() >= 36);
+        assert_eq!(other.calls_today(&alice, 0).await, Ok(3));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::draw::{Answers, Draw, Drawn};
 use crate::clock::Timestamp;
 
 /// Moments of replicas and threads come in any order within this.
@@ -19,7 +20,9 @@ pub const SKEW: Duration = Duration::from_secs(10);
 
 const DAY: u64 = 86_400_000;
 /// Nobody comes again sooner for what a window has no more of.
-const SECOND: Duration = Duration::from_secs(1);
+const SECOND: u64 = 1_000;
+/// A draw may be asked again for so long after a rate has filled up.
+const REPEATED: u64 = 60_000;
 
 /// So many in a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,35 +77,15 @@ pub enum Quota {
     Total(u64, Timestamp),
 }
 
-/// What is asked of a quota.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Draw {
-    /// What was used already, whether or not it is there.
-    pub owed: u64,
-    /// What is wanted, as far as it is there.
-    pub wanted: u64,
-}
-
-/// What came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Drawn {
-    /// How much of what was wanted was there.
-    pub granted: u64,
-    /// How much is used by now, this included.
-    pub used: u64,
-    /// If not all was granted: how long until there is one more.
-    pub wait: Duration,
-    /// For how long what was granted is good.
-    pub lasts: Duration,
-}
-
 /// What is kept between two draws.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// The level of a rate; otherwise how much is used.
     pub level: u64,
     /// When the level was such, or when the day began (milliseconds).
     pub at: u64,
+    /// What each holder was answered last.
+    pub answers: Answers,
 }
 
 impl Quota {
@@ -128,90 +111,120 @@ impl Quota {
 
     /// What a draw gives, what is kept after it, and when that says nothing any more.
     pub fn draw(self, kept: Option<Kept>, draw: Draw, now: Timestamp) -> (Drawn, Kept, Timestamp) {
-        match self {
-            Self::Rate(rate) => rate.draw(kept, draw, now.millis()),
-            Self::Day(amount) => {
-                let today = now.millis() - now.millis() % DAY;
-                let (used, begins) = match kept {
-                    // Of a day to come: the clock was set back, and what was used stays used.
-                    Some(kept) if kept.at > now.millis() + skew() => (kept.level, today),
-                    // Today's, or somebody is a little behind midnight.
-                    Some(kept) if kept.at >= today => (kept.level, kept.at),
-                    _ => (0, today),
-                };
-                let ends = begins + DAY;
-                let lasts = Duration::from_millis(ends.saturating_sub(now.millis()));
-                window(amount, (used, begins), (ends, lasts), draw, now)
-            }
+        let millis = now.millis();
+        let before = kept.as_ref().map(|kept| (kept.level, kept.at));
+        let mut answers = kept.map(|kept| kept.answers).unwrap_or_default();
+        let earlier = answers.earlier(draw.id, millis);
+        // What was done already is looked at.
+        let asked = match earlier {
+            Some(_) => Draw {
+                owed: 0,
+                wanted: 0,
+                ..draw
+            },
+            None => draw,
+        };
+        let mut done = match self {
+            Self::Rate(rate) => rate.draw(before, asked, millis),
+            Self::Day(amount) => day(amount, before, asked, millis),
             Self::Total(amount, until) => {
-                let used = kept.map_or(0, |kept| kept.level);
-                let lasts = Duration::from_millis(DAY);
-                window(amount, (used, 0), (until.millis(), lasts), draw, now)
+                let used = before.map_or(0, |(level, _)| level);
+                window(amount, (used, 0, until.millis()), asked, millis)
             }
+        };
+        match earlier {
+            Some((granted, ends)) => {
+                done.granted = granted;
+                if granted > 0 {
+                    done.good_until = done.good_until.min(ends);
+                }
+            }
+            None => answers.note(draw.id, done.granted, done.good_until),
         }
+        let is_short = done.granted < draw.wanted;
+        let drawn = Drawn {
+            granted: done.granted,
+            used: done.used,
+            wait: Duration::from_millis(if is_short { done.wait } else { 0 }),
+            lasts: Duration::from_millis(done.good_until.saturating_sub(millis)),
+        };
+        let kept = Kept {
+            level: done.level,
+            at: done.at,
+            answers,
+        };
+        (drawn, kept, Timestamp::from_millis(done.ends))
     }
 }
 
+/// What a draw comes to; moments and times in milliseconds.
+struct Done {
+    granted: u64,
+    used: u64,
+    level: u64,
+    at: u64,
+    /// How long until there is a step more.
+    wait: u64,
+    good_until: u64,
+    /// When all of this says nothing any more.
+    ends: u64,
+}
+
 impl Rate {
-    fn draw(self, kept: Option<Kept>, draw: Draw, now: u64) -> (Drawn, Kept, Timestamp) {
-        let (level, at) = match kept {
-            Some(kept) if now >= kept.at => {
-                let fallen = (now - kept.at).saturating_mul(self.count);
-                (kept.level.saturating_sub(fallen), now)
+    fn draw(self, before: Option<(u64, u64)>, draw: Draw, now: u64) -> Done {
+        let (level, at) = match before {
+            Some((level, at)) if now >= at => {
+                let fallen = (now - at).saturating_mul(self.count);
+                (level.saturating_sub(fallen), now)
             }
-            Some(kept) if kept.at <= now + skew() => (kept.level, kept.at),
-            Some(kept) => (kept.level, now),
+            Some((level, at)) if at <= now + skew() => (level, at),
+            Some((level, _)) => (level, now),
             None => (0, now),
         };
         let full = self.burst * self.period;
         let level =
             (level + draw.owed.min(Quota::MOST / self.period) * self.period).min(Quota::MOST);
-        let free = full.saturating_sub(level) / self.period;
-        let granted = draw.wanted.min(free);
+        let granted = draw.granted_of(full.saturating_sub(level) / self.period);
         let level = level + granted * self.period;
-        let missing = (level + self.period).saturating_sub(full);
-        let wait = if granted < draw.wanted {
-            missing.div_ceil(self.count)
-        } else {
-            0
-        };
-        let drawn = Drawn {
+        let step = draw.step.clamp(1, self.burst) * self.period;
+        Done {
             granted,
             used: level.div_ceil(self.period),
-            wait: Duration::from_millis(wait),
-            lasts: self.period(),
-        };
-        let empty = at + level.div_ceil(self.count) + 1;
-        (drawn, Kept { level, at }, Timestamp::from_millis(empty))
+            level,
+            at,
+            wait: (level + step).saturating_sub(full).div_ceil(self.count),
+            good_until: now + self.period,
+            // Whoever asks again is known for a while.
+            ends: at + level.div_ceil(self.count) + REPEATED,
+        }
     }
 }
 
-fn window(
-    amount: u64,
-    (used, begins): (u64, u64),
-    (ends, lasts): (u64, Duration),
-    draw: Draw,
-    now: Timestamp,
-) -> (Drawn, Kept, Timestamp) {
+fn day(amount: u64, before: Option<(u64, u64)>, draw: Draw, now: u64) -> Done {
+    let today = now - now % DAY;
+    let (used, begins) = match before {
+        // Of a day to come: the clock was set back, and what was used stays used.
+        Some((level, at)) if at > now + skew() => (level, today),
+        // Today's, or somebody is a little behind midnight.
+        Some((level, at)) if at >= today => (level, at),
+        _ => (0, today),
+    };
+    window(amount, (used, begins, begins + DAY), draw, now)
+}
+
+fn window(amount: u64, (used, at, ends): (u64, u64, u64), draw: Draw, now: u64) -> Done {
     let used = used.saturating_add(draw.owed).min(Quota::MOST);
-    let granted = draw.wanted.min(amount.saturating_sub(used));
+    let granted = draw.granted_of(amount.saturating_sub(used));
     let used = used.saturating_add(granted).min(Quota::MOST);
-    let rest = Duration::from_millis(ends.saturating_sub(now.millis()));
-    let drawn = Drawn {
+    Done {
         granted,
         used,
-        wait: if granted < draw.wanted {
-            rest.max(SECOND)
-        } else {
-            Duration::ZERO
-        },
-        lasts,
-    };
-    let kept = Kept {
         level: used,
-        at: begins,
-    };
-    (drawn, kept, Timestamp::from_millis(ends))
+        at,
+        wait: ends.saturating_sub(now).max(SECOND),
+        good_until: ends,
+        ends,
+    }
 }
 
 fn skew() -> u64 {
@@ -223,12 +236,16 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{Rng as _, SeedableRng as _};
 
+    use super::super::draw::DrawId;
     use super::*;
 
     const NOON: u64 = 20_000 * DAY + DAY / 2;
 
     fn wanted(wanted: u64) -> Draw {
-        Draw { owed: 0, wanted }
+        Draw {
+            wanted,
+            ..Draw::default()
+        }
     }
 
     /// A quota that is drawn from as a store does.
@@ -236,7 +253,9 @@ mod tests {
 
     impl Drawing {
         fn draw(&mut self, draw: Draw, now: u64) -> Drawn {
-            let (drawn, kept, _) = self.0.draw(self.1, draw, Timestamp::from_millis(now));
+            let (drawn, kept, _) = self
+                .0
+                .draw(self.1.take(), draw, Timestamp::from_millis(now));
             self.1 = Some(kept);
             drawn
         }
@@ -290,7 +309,11 @@ mod tests {
     #[test]
     fn what_is_owed_is_used_whether_or_not_it_is_there() {
         let mut drawing = Drawing(Quota::Day(10), None);
-        let owed = |owed, wanted| Draw { owed, wanted };
+        let owed = |owed, wanted| Draw {
+            owed,
+            wanted,
+            ..Draw::default()
+        };
         assert_eq!(drawing.draw(owed(25, 1), NOON).used, 25);
         assert_eq!(drawing.get(1, NOON), 0);
         let mut drawing = Drawing(Quota::Rate(rate(10, 1_000, 10)), None);
@@ -378,6 +401,65 @@ mod tests {
                 assert!(given <= amount * (midnights + 1));
             }
         }
+    }
+
+    #[test]
+    fn of_what_is_no_use_in_parts_none_is_given() {
+        let whole = |wanted, step| Draw {
+            wanted,
+            step,
+            ..Draw::default()
+        };
+        let mut drawing = Drawing(Quota::Rate(rate(10, 1_000, 10)), None);
+        assert_eq!(drawing.get(4, NOON), 4);
+        let none = drawing.draw(whole(8, 8), NOON);
+        assert_eq!((none.granted, none.used), (0, 4));
+        assert_eq!(none.wait, Duration::from_millis(200), "until all is there");
+        assert_eq!(drawing.draw(whole(9, 4), NOON).granted, 4, "a multiple");
+        assert_eq!(drawing.get(9, NOON), 2, "the others were left");
+        let mut drawing = Drawing(Quota::Day(10), None);
+        assert_eq!(drawing.draw(whole(11, 11), NOON).granted, 0);
+        assert_eq!(drawing.draw(whole(11, 3), NOON).granted, 9);
+    }
+
+    #[test]
+    fn a_draw_that_is_asked_again_gets_the_earlier_answer_and_counts_once() {
+        let until = Timestamp::from_millis(NOON + 9 * DAY);
+        for quota in [
+            Quota::Rate(rate(10, 10_000, 100)),
+            Quota::Day(100),
+            Quota::Total(100, until),
+        ] {
+            let draw = |holder, number| Draw {
+                owed: 7,
+                wanted: 10,
+                step: 1,
+                id: DrawId { holder, number },
+            };
+            let mut drawing = Drawing(quota, None);
+            let first = drawing.draw(draw(1, 1), NOON);
+            assert_eq!((first.granted, first.used), (10, 17));
+            let again = drawing.draw(draw(1, 1), NOON + 300);
+            assert_eq!((again.granted, again.used), (10, 17), "{quota:?}");
+            let passed = first.lasts.checked_sub(again.lasts).unwrap();
+            assert_eq!(passed.as_millis(), 300, "it lasts no longer for that");
+            assert_eq!(drawing.draw(draw(2, 1), NOON + 300).used, 34, "another one");
+            assert_eq!(
+                drawing.draw(draw(1, 2), NOON + 300).used,
+                51,
+                "the next one"
+            );
+            let late = drawing.draw(draw(1, 1), NOON + 300);
+            assert_eq!((late.granted, late.used), (0, 51), "it was overtaken");
+            let stale = drawing.draw(draw(1, 2), NOON + 9 * DAY);
+            assert_eq!(stale.granted, 0, "what was granted is over");
+        }
+        let mut drawing = Drawing(Quota::Day(1_000), None);
+        for holder in 1..=100 {
+            let id = DrawId { holder, number: 1 };
+            drawing.draw(Draw { id, ..wanted(1) }, NOON);
+        }
+        assert_eq!(drawing.1.unwrap().answers.len(), Answers::MOST);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! What one replica holds of one quota of one subject, and spends without asking the store: taken ahead,
 //! in batches that are as large as what is called for in a second, and no larger than
-//! [`Quota::batch`].
+//! [`Quota::batch`]. Whoever calls seldom has nothing taken ahead: it would be forgotten unspent.
+//!
+//! One draw is under way at a time. One whose answer is lost is asked again, the same one, before any other:
+//! the store knows whether it had it, so that nothing counts twice.
 
 use std::time::Duration;
 
-use super::quota::{Draw, Drawn, Quota};
+use super::draw::{Draw, DrawId, Drawn};
+use super::quota::Quota;
 use crate::clock::Timestamp;
 
 /// A batch that was spent within this was too small.
@@ -15,13 +19,19 @@ const SLOW: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// For what is more than there ever is at once.
 const NEVER: Duration = Duration::from_secs(3600);
+/// What is owed is not told a store again within this, after it did not answer.
+const REST: Duration = Duration::from_secs(1);
 
 /// A local share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
     quota: Quota,
+    /// Of the last draw.
+    id: DrawId,
     available: u64,
-    /// Used beyond what was there, and not told the store yet.
+    /// How much of it was drawn for calls that waited.
+    for_calls: u64,
+    /// Used beyond what was there, and not told the store yet. Then nothing is available.
     owed: u64,
     /// What the store knew as used when it was asked last.
     used: u64,
@@ -30,15 +40,39 @@ pub struct Share {
     drawn: Timestamp,
     dry: Option<Dry>,
     size: u64,
-    is_drawing: bool,
+    is_seldom: bool,
+    /// The draw that is under way, and when it began.
+    drawing: Option<(Draw, Timestamp)>,
+    /// One that nobody knows the outcome of, and since when.
+    unsure: Option<(Draw, Timestamp)>,
+    waiting: Waiting,
 }
 
 /// The store had no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Dry {
+    /// There is less than this.
+    step: u64,
     since: Timestamp,
     ask_again: Timestamp,
-    /// When there is one more.
+    /// When there is as much.
+    until: Timestamp,
+}
+
+/// Calls that wait for what is being drawn: all of them look again once it is here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Waiting {
+    sum: u64,
+    least: u64,
+}
+
+/// What was taken of a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    cost: u64,
+    /// How much was there before.
+    before: u64,
+    /// It is of no worth after this.
     until: Timestamp,
 }
 
@@ -46,7 +80,7 @@ struct Dry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// It is counted; this is to be drawn meanwhile.
-    Taken(Option<Draw>),
+    Taken(Part, Option<Draw>),
     /// Ask again once this was drawn; nothing: what is being drawn.
     Wait(Option<Draw>),
     /// The limit is reached, and there may be more after this time.
@@ -54,19 +88,24 @@ pub enum Decision {
 }
 
 impl Share {
-    /// One of which nothing is here.
-    pub const fn new(quota: Quota) -> Self {
+    /// One of which nothing is here. `holder`: no other share has it; not zero.
+    pub const fn new(quota: Quota, holder: u64) -> Self {
         let epoch = Timestamp::from_millis(0);
         Self {
             quota,
+            id: DrawId { holder, number: 0 },
             available: 0,
+            for_calls: 0,
             owed: 0,
             used: 0,
             until: epoch,
             drawn: epoch,
             dry: None,
             size: 1,
-            is_drawing: false,
+            is_seldom: true,
+            drawing: None,
+            unsure: None,
+            waiting: Waiting { sum: 0, least: 0 },
         }
     }
 
@@ -75,67 +114,121 @@ impl Share {
         self.quota
     }
 
+    /// Makes it one of this quota, whose counts are kept in the same place.
+    pub fn change(&mut self, quota: Quota) {
+        if self.quota != quota {
+            self.quota = quota;
+            self.available = 0;
+            self.dry = None;
+            self.size = 1;
+        }
+    }
+
     /// Takes so much, if it is here. Whoever is given a [`Draw`] must tell what came of it.
     pub fn take(&mut self, cost: u64, now: Timestamp) -> Decision {
-        if now >= self.until {
-            self.available = 0;
-        }
-        if self.owed == 0 && cost <= self.available {
+        self.expire(now);
+        if cost <= self.available {
+            let part = Part {
+                cost,
+                before: self.available,
+                until: self.until,
+            };
             self.available -= cost;
-            return Decision::Taken(self.ahead(now));
+            let for_this = self.for_calls > 0;
+            self.for_calls = self.for_calls.saturating_sub(cost);
+            return Decision::Taken(part, self.ahead(for_this, now));
         }
         if cost > self.quota.most() {
             return Decision::Reached(NEVER);
         }
-        if let Some(dry) = self.dry_at(now) {
-            return Decision::Reached(dry.until.since(now));
+        let missing = cost - self.available;
+        if let Some(wait) = self.dry_for(missing, now) {
+            return Decision::Reached(wait);
         }
-        if self.is_drawing {
+        self.waiting.add(cost);
+        if self.drawing.is_some() {
             return Decision::Wait(None);
         }
-        let wanted = cost.max(self.size).saturating_sub(self.available).max(1);
-        Decision::Wait(Some(self.begin(wanted)))
+        if self.unsure.is_none() {
+            self.resize(now);
+        }
+        let wanted = missing.max(self.size.saturating_sub(self.available));
+        Decision::Wait(Some(self.begin(wanted, missing, now)))
     }
 
     /// Counts what was used already, whether or not it was there.
     pub fn charge(&mut self, used: u64, now: Timestamp) -> Option<Draw> {
-        if now >= self.until {
-            self.available = 0;
-        }
+        self.expire(now);
         let covered = used.min(self.available);
         self.available -= covered;
         self.owed = self.owed.saturating_add(used - covered);
-        // What is owed is told, also where there is no more to be had.
-        let tell = self.owed >= self.quota.batch() && !self.is_drawing;
-        let asked = self.ahead(now);
-        asked.or_else(|| tell.then(|| self.begin(0)))
+        let ahead = self.ahead(false, now);
+        ahead.or_else(|| self.tell(now))
     }
 
-    /// Gives back what was taken and not used after all.
-    pub fn give_back(&mut self, cost: u64) {
-        self.available = self.available.saturating_add(cost);
+    /// Gives back what was taken and not used after all. What is over is not had again, and no more is held
+    /// than a batch, or what was here before.
+    pub fn give_back(&mut self, part: Part, now: Timestamp) {
+        self.expire(now);
+        if now >= part.until {
+            return;
+        }
+        let most = self.quota.batch().max(part.before).max(self.available);
+        self.available = self.available.saturating_add(part.cost);
+        self.cover();
+        self.available = self.available.min(most);
     }
 
-    /// The store has answered a draw.
-    pub fn drawn(&mut self, draw: Draw, drawn: Drawn, now: Timestamp) {
-        self.is_drawing = false;
-        self.available += drawn.granted;
+    /// The store has answered a draw. What is to be drawn next: for calls that came meanwhile, or to tell
+    /// what was used meanwhile.
+    pub fn drawn(&mut self, draw: Draw, drawn: Drawn, now: Timestamp) -> Option<Draw> {
+        self.expire(now);
+        let (_, begun) = self.drawing.take_if(|(asked, _)| asked.id == draw.id)?;
+        let from = match self.quota {
+            Quota::Rate(_) => now,
+            // Of what ends at midnight nothing outlasts it, however late the answer comes.
+            Quota::Day(_) | Quota::Total(..) => begun,
+        };
+        self.until = from + drawn.lasts;
+        self.available = self.available.saturating_add(drawn.granted);
+        self.expire(now);
+        self.cover();
         self.used = drawn.used;
-        self.until = now + drawn.lasts;
         self.drawn = now;
         if draw.wanted > 0 {
             self.dry = (drawn.granted < draw.wanted).then(|| Dry {
+                step: draw.step.max(1),
                 since: now,
                 ask_again: now + drawn.wait.min(ASK_AGAIN),
                 until: now + drawn.wait,
             });
         }
+        let waiting = std::mem::take(&mut self.waiting);
+        self.for_calls = waiting.sum;
+        let missing = waiting.sum.saturating_sub(self.available);
+        if missing > 0 && self.dry_for(waiting.least, now).is_none() {
+            return Some(self.begin(missing, waiting.least.min(missing), now));
+        }
+        self.tell(now)
     }
 
     /// The store has not.
-    pub fn failed(&mut self, draw: Draw) {
-        self.is_drawing = false;
-        self.owed = self.owed.saturating_add(draw.owed);
+    pub fn failed(&mut self, draw: Draw, now: Timestamp) {
+        let asked = self.drawing.take_if(|(asked, _)| asked.id == draw.id);
+        if asked.is_none() {
+            return;
+        }
+        self.unsure = Some((draw, now));
+        self.waiting = Waiting::default();
+    }
+
+    /// What is to be told the store before this share is forgotten. Whoever waited for what is under way may
+    /// be gone: it is asked again.
+    pub fn last(&mut self, now: Timestamp) -> Option<Draw> {
+        if let Some((draw, _)) = self.drawing {
+            return Some(draw);
+        }
+        (self.owed > 0 || self.unsure.is_some()).then(|| self.begin(0, 1, now))
     }
 
     /// What the store knows as used and was not used yet.
@@ -152,183 +245,113 @@ impl Share {
         }
     }
 
-    /// Whether the store has no more. A clock that was set back makes nobody wait.
-    fn dry_at(&self, now: Timestamp) -> Option<Dry> {
-        self.dry
-            .filter(|dry| dry.since <= now && now < dry.ask_again)
+    /// Forgets what is over. Where that was unspent, less is taken ahead.
+    fn expire(&mut self, now: Timestamp) {
+        if now < self.until {
+            return;
+        }
+        if self.available > 0 {
+            self.size = (self.size / 2).max(1);
+            self.is_seldom = true;
+        }
+        self.available = 0;
+        self.for_calls = 0;
+    }
+
+    /// What is owed is paid with what is here: the store knows that as used.
+    fn cover(&mut self) {
+        let covered = self.owed.min(self.available);
+        self.owed -= covered;
+        self.available -= covered;
+    }
+
+    /// How long until the store has so much, if it has not. A clock that was set back makes nobody wait.
+    fn dry_for(&self, missing: u64, now: Timestamp) -> Option<Duration> {
+        let dry = self.dry?;
+        if now < dry.since || now >= dry.ask_again || missing < dry.step {
+            return None;
+        }
+        let more = match self.quota {
+            Quota::Rate(rate) => {
+                let period = u64::try_from(rate.period().as_millis()).unwrap_or(u64::MAX);
+                let more = (missing - dry.step).saturating_mul(period);
+                Duration::from_millis(more.div_ceil(rate.count()))
+            }
+            Quota::Day(_) | Quota::Total(..) => Duration::ZERO,
+        };
+        Some(dry.until.since(now) + more)
+    }
+
+    /// Whether the store did not answer a moment ago.
+    fn is_resting(&self, now: Timestamp) -> bool {
+        let rests = |(_, since): (Draw, Timestamp)| since <= now && now.since(since) < REST;
+        self.unsure.is_some_and(rests)
     }
 
     /// What is to be drawn before it is needed. Of what comes in single pieces nothing is taken ahead: it
-    /// would be missing elsewhere.
-    fn ahead(&mut self, now: Timestamp) -> Option<Draw> {
-        let batch = self.quota.batch();
+    /// would be missing elsewhere. `for_this`: what was used of last was drawn for just that.
+    fn ahead(&mut self, for_this: bool, now: Timestamp) -> Option<Draw> {
         let is_enough = self.owed == 0 && self.available > self.size / 2;
-        if batch == 1 || is_enough || self.is_drawing || self.dry_at(now).is_some() {
+        let may_not =
+            self.drawing.is_some() || self.is_resting(now) || self.dry_for(1, now).is_some();
+        if self.quota.batch() == 1 || is_enough || may_not {
             return None;
         }
-        let lasted = now.since(self.drawn);
-        if lasted < BRISK {
-            self.size = (self.size * 2).min(batch);
-        } else if lasted > SLOW {
-            self.size = (self.size / 2).max(1);
+        if !for_this {
+            self.resize(now);
+        }
+        if self.is_seldom {
+            return None;
         }
         let wanted = self.size.saturating_sub(self.available);
-        (wanted > 0 || self.owed > 0).then(|| self.begin(wanted))
+        (wanted > 0).then(|| self.begin(wanted, 1, now))
     }
 
-    fn begin(&mut self, wanted: u64) -> Draw {
-        self.is_drawing = true;
-        Draw {
-            owed: std::mem::take(&mut self.owed),
-            wanted,
+    /// By how long what was drawn last has lasted.
+    fn resize(&mut self, now: Timestamp) {
+        let lasted = now.since(self.drawn);
+        self.is_seldom = lasted > SLOW;
+        if lasted < BRISK {
+            self.size = (self.size * 2).min(self.quota.batch());
+        } else if self.is_seldom {
+            self.size = (self.size / 2).max(1);
         }
+    }
+
+    /// What is owed is told in batches, also where there is no more to be had.
+    fn tell(&mut self, now: Timestamp) -> Option<Draw> {
+        let unsure = self.unsure.map_or(0, |(draw, _)| draw.owed);
+        let is_due = self.owed.saturating_add(unsure) >= self.quota.batch();
+        (is_due && self.drawing.is_none() && !self.is_resting(now)).then(|| self.begin(0, 1, now))
+    }
+
+    fn begin(&mut self, wanted: u64, step: u64, now: Timestamp) -> Draw {
+        let draw = match self.unsure.take() {
+            Some((draw, _)) => draw,
+            None => {
+                self.id.number += 1;
+                Draw {
+                    owed: std::mem::take(&mut self.owed),
+                    wanted,
+                    step,
+                    id: self.id,
+                }
+            }
+        };
+        self.drawing = Some((draw, now));
+        draw
+    }
+}
+
+impl Waiting {
+    fn add(&mut self, cost: u64) {
+        self.least = match self.sum {
+            0 => cost,
+            _ => self.least.min(cost),
+        };
+        self.sum = self.sum.saturating_add(cost);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use rand::rngs::StdRng;
-    use rand::{Rng as _, SeedableRng as _};
-
-    use super::super::quota::{Kept, Rate};
-    use super::*;
-
-    const NOON: Timestamp = Timestamp::from_millis(20_000 * 86_400_000 + 43_200_000);
-
-    fn rate(count: u64, burst: u64) -> Quota {
-        Quota::Rate(Rate::new(count, Duration::from_secs(60), burst).unwrap())
-    }
-
-    /// A store of one quota.
-    struct Counter(Option<Kept>);
-
-    impl Counter {
-        fn draw(&mut self, share: &mut Share, draw: Draw, now: Timestamp) {
-            let (drawn, kept, _) = share.quota.draw(self.0, draw, now);
-            self.0 = Some(kept);
-            share.drawn(draw, drawn, now);
-        }
-
-        /// Takes one, waiting for what is drawn. Whether it was there, and how often somebody waited.
-        fn take(&mut self, share: &mut Share, cost: u64, now: Timestamp) -> (bool, u32) {
-            let mut waits = 0;
-            loop {
-                match share.take(cost, now) {
-                    Decision::Taken(ahead) => {
-                        if let Some(draw) = ahead {
-                            self.draw(share, draw, now);
-                        }
-                        return (true, waits);
-                    }
-                    Decision::Wait(draw) => {
-                        waits += 1;
-                        self.draw(share, draw.unwrap(), now);
-                    }
-                    Decision::Reached(_) => return (false, waits),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn whoever_calls_all_the_time_waits_for_the_store_once() {
-        let (mut store, mut share) = (Counter(None), Share::new(Quota::Day(100_000)));
-        let mut waits = 0;
-        for call in 0..5_000 {
-            let now = NOON + Duration::from_millis(call);
-            let (taken, waited) = store.take(&mut share, 1, now);
-            assert!(taken);
-            waits += waited;
-        }
-        assert_eq!(waits, 1);
-        assert!(share.size > 500 && share.size <= share.quota.batch());
-    }
-
-    #[test]
-    fn whoever_calls_seldom_holds_little() {
-        let (mut store, mut share) = (Counter(None), Share::new(Quota::Day(100_000)));
-        for call in 0..20 {
-            let now = NOON + Duration::from_secs(30 * call);
-            assert!(store.take(&mut share, 1, now).0);
-            assert!(share.available(now) <= 2);
-        }
-    }
-
-    #[test]
-    fn while_a_limit_is_reached_the_store_is_left_alone() {
-        let (mut store, mut share) = (Counter(None), Share::new(rate(60, 10)));
-        while store.take(&mut share, 1, NOON).0 {}
-        let before = store.0;
-        assert_eq!(
-            share.take(1, NOON),
-            Decision::Reached(Duration::from_secs(1))
-        );
-        assert_eq!(store.0, before);
-        let later = NOON + Duration::from_secs(1);
-        assert!(store.take(&mut share, 1, later).0);
-        // A clock that is set back: the store is asked, and decides.
-        let back = NOON - Duration::from_secs(3_600);
-        assert!(matches!(share.take(1, back), Decision::Wait(Some(_))));
-    }
-
-    #[test]
-    fn a_share_is_forgotten_at_the_end_of_its_time() {
-        let (mut store, mut share) = (Counter(None), Share::new(Quota::Day(1_000)));
-        assert!(store.take(&mut share, 1, NOON).0);
-        assert_eq!(share.available(NOON), 2);
-        let midnight = NOON + Duration::from_secs(43_200);
-        assert_eq!(share.available(midnight), 0);
-        assert!(matches!(share.take(1, midnight), Decision::Wait(Some(_))));
-    }
-
-    #[test]
-    fn what_is_used_beyond_a_share_is_told_the_store() {
-        let (mut store, mut share) = (Counter(None), Share::new(Quota::Day(1_000)));
-        assert!(store.take(&mut share, 1, NOON).0);
-        let draw = share.charge(5_000, NOON).unwrap();
-        assert!(draw.owed > 4_000);
-        store.draw(&mut share, draw, NOON);
-        assert!(store.0.unwrap().level > 4_000);
-        assert!(!store.take(&mut share, 1, NOON).0);
-        // It is told also while there is no more to be had; and again, if it could not be.
-        let draw = share.charge(5_000, NOON).unwrap();
-        assert_eq!((draw.owed, draw.wanted), (5_000, 0));
-        share.failed(draw);
-        assert_eq!(share.charge(1, NOON).unwrap().owed, 5_001);
-    }
-
-    /// Replicas with one store, whatever they are asked and whichever of them forget what they hold: no more
-    /// passes than the rate, its burst and a batch of each; of a budget no more than the budget.
-    #[test]
-    fn replicas_never_let_through_more_than_a_limit_and_a_batch_of_each() {
-        let mut random = StdRng::seed_from_u64(11);
-        for _ in 0..200 {
-            let quota = if random.gen_bool(0.5) {
-                rate(random.gen_range(1..5_000), random.gen_range(1..800))
-            } else {
-                Quota::Day(random.gen_range(1..3_000))
-            };
-            let replicas = random.gen_range(1..4_usize);
-            let mut shares = vec![Share::new(quota); replicas];
-            let (mut store, mut passed, mut elapsed) = (Counter(None), 0_u64, 0_u64);
-            for _ in 0..3_000 {
-                elapsed += random.gen_range(0..20);
-                let now = NOON + Duration::from_millis(elapsed);
-                let share = &mut shares[random.gen_range(0..replicas)];
-                if random.gen_bool(0.001) {
-                    *share = Share::new(quota);
-                }
-                passed += u64::from(store.take(share, 1, now).0);
-                assert!(share.available(now) <= quota.batch());
-                let most = match quota {
-                    Quota::Rate(rate) => {
-                        let replicas = u64::try_from(replicas).unwrap();
-                        rate.burst() + elapsed * rate.count() / 60_000 + replicas * quota.batch()
-                    }
-                    Quota::Day(amount) | Quota::Total(amount, _) => amount,
-                };
-                assert!(passed <= most, "{passed} of {most} of {quota:?}");
-            }
-        }
-    }
-}
+mod tests;

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::quota::{Draw, Drawn, Quota};
+use super::draw::{Draw, DrawId, Drawn};
+use super::quota::Quota;
 use crate::clock::Timestamp;
 
 /// What the store counts for it: everything.
@@ -17,12 +18,21 @@ const FRESH: Duration = Duration::from_secs(2);
 const OLD: Duration = Duration::from_secs(60);
 
 /// The calls of one person.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
+    /// Of what the store was told last.
+    id: DrawId,
     known: Option<Known>,
     pending: u64,
-    /// What the store is being told.
-    telling: Option<u64>,
+    /// What the store is being told, or may have been told.
+    telling: Option<Telling>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Telling {
+    draw: Draw,
+    /// Nobody waits for an answer any more: it is told again, and counts once.
+    is_unsure: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +43,16 @@ struct Known {
 }
 
 impl Tally {
+    /// One of which nothing is known. `holder`: no other one has it; not zero.
+    pub const fn new(holder: u64) -> Self {
+        Self {
+            id: DrawId { holder, number: 0 },
+            known: None,
+            pending: 0,
+            telling: None,
+        }
+    }
+
     /// How many calls there were before this moment; `None`: the store has to be asked first. With what it
     /// is to be asked, where nobody does.
     fn calls(&mut self, now: Timestamp) -> (Option<u64>, Option<Draw>) {
@@ -40,7 +60,10 @@ impl Tally {
             // A clock that was set back makes nothing known.
             known.at <= now && now < known.until && now.since(known.at) < OLD
         });
-        let calls = known.map(|known| known.used + self.pending + self.telling.unwrap_or_default());
+        let calls = known.map(|known| {
+            let telling = self.telling.map_or(0, |telling| telling.draw.owed);
+            known.used + self.pending + telling
+        });
         let is_fresh = known.is_some_and(|known| now.since(known.at) < FRESH);
         let ask = (!is_fresh).then(|| self.tell()).flatten();
         (calls, ask)
@@ -74,16 +97,35 @@ impl Tally {
 
     /// The store has not: what it was to be told is told again.
     pub fn failed(&mut self) {
-        self.pending += self.telling.take().unwrap_or_default();
+        if let Some(telling) = &mut self.telling {
+            telling.is_unsure = true;
+        }
+    }
+
+    /// What is to be told the store before this is forgotten. Whoever waited for what it is being told may be
+    /// gone: that is told again.
+    pub fn last(&mut self) -> Option<Draw> {
+        self.failed();
+        (self.pending > 0 || self.telling.is_some())
+            .then(|| self.tell())
+            .flatten()
     }
 
     fn tell(&mut self) -> Option<Draw> {
-        if self.telling.is_some() {
-            return None;
+        if let Some(telling) = &mut self.telling {
+            return std::mem::take(&mut telling.is_unsure).then_some(telling.draw);
         }
-        let owed = std::mem::take(&mut self.pending);
-        self.telling = Some(owed);
-        Some(Draw { owed, wanted: 0 })
+        self.id.number += 1;
+        let draw = Draw {
+            owed: std::mem::take(&mut self.pending),
+            id: self.id,
+            ..Draw::default()
+        };
+        self.telling = Some(Telling {
+            draw,
+            is_unsure: false,
+        });
+        Some(draw)
     }
 }
 
@@ -104,9 +146,9 @@ mod tests {
 
     #[test]
     fn calls_are_those_that_the_store_knows_and_those_since() {
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(1);
         let (calls, ask) = tally.calls(NOON);
-        assert_eq!((calls, ask), (None, Some(Draw::default())));
+        assert_eq!((calls, ask.map(|draw| draw.owed)), (None, Some(0)));
         assert_eq!(tally.calls(NOON), (None, None), "it is being asked");
         tally.told(drawn(7), NOON);
         for before in 7..16 {
@@ -122,11 +164,18 @@ mod tests {
         );
         tally.failed();
         assert_eq!(tally.calls(NOON).0, Some(17));
+        // The same is told again, what came since only after it.
+        let again = tally.count(12, NOON).1.unwrap();
+        assert_eq!(again, told);
+        assert_eq!(tally.count(1, NOON), (Some(29), None));
+        tally.told(drawn(17), NOON);
+        assert_eq!(tally.calls(NOON).0, Some(30));
+        assert_eq!(tally.last().unwrap().owed, 13);
     }
 
     #[test]
     fn what_is_known_is_asked_for_anew_and_ends() {
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(1);
         tally.told(drawn(7), NOON);
         let (calls, ask) = tally.calls(NOON + FRESH);
         assert_eq!((calls, ask.is_some()), (Some(7), true));

@@ -11,13 +11,15 @@ use super::moments;
 use crate::key::CountKey;
 use crate::store::Store;
 use gateway_core::clock::{Clock, Timestamp};
-use gateway_core::limits::{Draw, Drawn, Quota, Rate};
+use gateway_core::limits::{Answers, Draw, DrawId, Drawn, Quota, Rate};
 
 pub(super) async fn all<F: Future<Output = Arc<dyn Store>>>(open: &impl Fn() -> F) {
     crowds_get_no_more_than_there_is(&open().await).await;
     a_rate_comes_back_with_time(open().await.as_ref()).await;
     no_clock_of_a_replica_brings_more(open().await.as_ref()).await;
     what_is_owed_counts(open().await.as_ref()).await;
+    what_is_asked_again_counts_once(open().await.as_ref()).await;
+    of_what_is_no_use_in_parts_none_is_given(open().await.as_ref()).await;
     what_was_drawn_vanishes_and_nothing_of_it_before(open().await.as_ref()).await;
 }
 
@@ -26,7 +28,10 @@ fn rate(count: u64, period: Duration, burst: u64) -> Quota {
 }
 
 async fn draw(store: &dyn Store, key: &str, quota: Quota, wanted: u64, now: Timestamp) -> Drawn {
-    let draw = Draw { owed: 0, wanted };
+    let draw = Draw {
+        wanted,
+        ..Draw::default()
+    };
     let drawn = store.draw(&CountKey::new(key), quota, draw, now).await;
     drawn.unwrap()
 }
@@ -94,7 +99,14 @@ async fn no_clock_of_a_replica_brings_more(store: &dyn Store) {
 
 async fn what_is_owed_counts(store: &dyn Store) {
     let (key, now) = (CountKey::new("owed"), Clock.now());
-    let owed = |owed, wanted| store.draw(&key, Quota::Day(100), Draw { owed, wanted }, now);
+    let owed = |owed, wanted| {
+        let draw = Draw {
+            owed,
+            wanted,
+            ..Draw::default()
+        };
+        store.draw(&key, Quota::Day(100), draw, now)
+    };
     assert_eq!(owed(30, 10).await.unwrap().used, 40);
     let beyond = owed(500, 10).await.unwrap();
     assert_eq!((beyond.granted, beyond.used), (0, 540));
@@ -106,6 +118,87 @@ async fn what_is_owed_counts(store: &dyn Store) {
     );
     let huge = owed(u64::MAX, 1).await.unwrap();
     assert_eq!((huge.granted, huge.used), (0, Quota::MOST));
+}
+
+async fn what_is_asked_again_counts_once(store: &dyn Store) {
+    let now = Clock.now();
+    for (key, quota) in [
+        ("rate", rate(200, Duration::from_secs(86_400), 200)),
+        ("day", Quota::Day(200)),
+        ("total", Quota::Total(200, now + Duration::from_secs(600))),
+    ] {
+        let key = CountKey::new(key);
+        let draw = |holder, number| {
+            let draw = Draw {
+                owed: 7,
+                wanted: 10,
+                step: 1,
+                id: DrawId { holder, number },
+            };
+            store.draw(&key, quota, draw, now)
+        };
+        let first = draw(u64::MAX, 1).await.unwrap();
+        assert_eq!((first.granted, first.used), (10, 17), "{key:?}");
+        for _ in 0..3 {
+            let again = draw(u64::MAX, 1).await.unwrap();
+            assert_eq!((again.granted, again.used), (10, 17), "{key:?}");
+            assert!(again.lasts <= first.lasts, "{again:?}");
+        }
+        assert_eq!(draw(2, 1).await.unwrap().used, 34, "of somebody else");
+        assert_eq!(draw(u64::MAX, 2).await.unwrap().used, 51, "the next one");
+        let late = draw(u64::MAX, 1).await.unwrap();
+        assert_eq!((late.granted, late.used), (0, 51), "it was overtaken");
+        let again = draw(u64::MAX, 2).await.unwrap();
+        assert_eq!((again.granted, again.used), (10, 51), "{key:?}");
+    }
+    // Of how many the last answer is kept is bounded: the first of these is counted anew.
+    let key = CountKey::new("many");
+    let draw = |holder| {
+        let id = DrawId { holder, number: 1 };
+        let draw = Draw {
+            owed: 1,
+            id,
+            ..Draw::default()
+        };
+        store.draw(&key, Quota::Day(200), draw, now)
+    };
+    let most = Answers::MOST as u64;
+    for holder in 1..=most + 1 {
+        draw(holder).await.unwrap();
+    }
+    assert_eq!(draw(2).await.unwrap().used, most + 1);
+    assert_eq!(draw(1).await.unwrap().used, most + 2);
+}
+
+async fn of_what_is_no_use_in_parts_none_is_given(store: &dyn Store) {
+    let now = Clock.now();
+    for (name, quota) in [
+        ("rate", rate(10, Duration::from_secs(86_400), 10)),
+        ("day", Quota::Day(10)),
+        ("total", Quota::Total(10, now + Duration::from_secs(600))),
+    ] {
+        let key = CountKey::new(name);
+        let whole = |wanted, step| {
+            let draw = Draw {
+                wanted,
+                step,
+                ..Draw::default()
+            };
+            store.draw(&key, quota, draw, now)
+        };
+        assert_eq!(whole(4, 4).await.unwrap().granted, 4, "{name}");
+        let none = whole(8, 8).await.unwrap();
+        assert_eq!((none.granted, none.used), (0, 4), "{name}");
+        if name == "rate" {
+            let seconds = 2 * 8_640;
+            assert!(
+                (seconds - 60..=seconds).contains(&none.wait.as_secs()),
+                "{none:?}"
+            );
+        }
+        assert_eq!(whole(9, 4).await.unwrap().granted, 4, "{name}: a multiple");
+        assert_eq!(whole(2, 2).await.unwrap().granted, 2, "{name}: the rest");
+    }
 }
 
 async fn what_was_drawn_vanishes_and_nothing_of_it_before(store: &dyn Store) {

@@ -2,7 +2,7 @@
 
 use redb::{Error, ReadableTable as _};
 
-use super::tables::{Batch, COUNTS, Change, DRAWN, EXPIRY, REVOCATIONS, entries};
+use super::tables::{ANSWERS, Batch, COUNTS, Change, DRAWN, EXPIRY, REVOCATIONS, entries};
 use crate::key::Table;
 use gateway_core::clock::Timestamp;
 
@@ -70,6 +70,8 @@ impl Batch<'_> {
                     counts.remove(key.as_str())?;
                     let mut drawn = self.transaction.open_table(DRAWN)?;
                     drawn.remove(key.as_str())?;
+                    let mut answers = self.transaction.open_table(ANSWERS)?;
+                    answers.remove(key.as_str())?;
                 }
                 Expired::Revocation(number) => {
                     let mut revocations = self.transaction.open_table(REVOCATIONS)?;

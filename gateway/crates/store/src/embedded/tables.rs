@@ -31,6 +31,8 @@ pub(super) const EXPIRY: TableDefinition<(u64, &str, &str), ()> = TableDefinitio
 pub(super) const COUNTS: TableDefinition<&str, (u64, u64)> = TableDefinition::new("count");
 /// What was drawn from quotas: the level, its moment, and when it says nothing any more (milliseconds).
 pub(super) const DRAWN: TableDefinition<&str, (u64, u64, u64)> = TableDefinition::new("drawn");
+/// What those who drew were answered last, as JSON.
+pub(super) const ANSWERS: TableDefinition<&str, &[u8]> = TableDefinition::new("drawn.answers");
 /// Revocations by number: the id, and when to forget it (milliseconds).
 pub(super) const REVOCATIONS: TableDefinition<u64, (&str, u64)> =
     TableDefinition::new("revocation");
@@ -64,6 +66,7 @@ pub(super) fn is_known(name: &str) -> bool {
             EXPIRY.name(),
             COUNTS.name(),
             DRAWN.name(),
+            ANSWERS.name(),
             REVOCATIONS.name(),
         ]
         .contains(&name)
@@ -93,6 +96,7 @@ pub(super) fn prepare(database: &Database) -> Result<(), String> {
         transaction.open_table(EXPIRY)?;
         transaction.open_table(COUNTS)?;
         transaction.open_table(DRAWN)?;
+        transaction.open_table(ANSWERS)?;
         transaction.open_table(REVOCATIONS)?;
         indexes::prepare(&transaction)?;
         transaction.open_table(STORE)?.insert("layout", LAYOUT)?;

@@ -7,7 +7,7 @@ use super::{BACKSTOP, Redis, millis};
 use crate::error::StoreError;
 use crate::key::CountKey;
 use gateway_core::clock::Timestamp;
-use gateway_core::limits::{Draw, Drawn, Quota, SKEW};
+use gateway_core::limits::{Answers, Draw, Drawn, Quota, SKEW};
 
 impl Redis {
     /// What is drawn by Redis's own clock, which all replicas share. Of `now` only how long a total is still
@@ -35,7 +35,11 @@ impl Redis {
             .arg(draw.owed.min(Quota::MOST))
             .arg(draw.wanted.min(Quota::MOST))
             .arg(millis(SKEW))
-            .arg(millis(BACKSTOP));
+            .arg(millis(BACKSTOP))
+            .arg(draw.step.min(Quota::MOST))
+            .arg(format!("{:x}", draw.id.holder))
+            .arg(draw.id.number)
+            .arg(Answers::MOST);
         let (granted, used, wait, lasts): (u64, u64, u64, u64) = self.script(space, script).await?;
         Ok(Drawn {
             granted,
