@@ -112,6 +112,7 @@ impl Embedded {
             jobs,
             opener,
             condition: Condition::Sound,
+            counts: None,
         };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())

@@ -12,9 +12,10 @@ use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use redb::ReadableTable as _;
 
 use self::disk::Disk;
-use super::writer::PAUSE;
+use super::writer::{COUNTS_LAST, PAUSE};
 use super::*;
 use crate::contract;
 use gateway_core::clock::Clock;
@@ -276,6 +277,60 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged() {
         disk = after;
     }
     assert!(acknowledged.len() > 100, "hardly anything was tried");
+}
+
+async fn drawn(store: &Embedded, wanted: u64) -> Drawn {
+    let draw = Draw {
+        wanted,
+        ..Draw::default()
+    };
+    let key = CountKey::new("day");
+    let drawn = store.draw(&key, Quota::Day(1_000), draw, Clock.now());
+    drawn.await.unwrap()
+}
+
+/// Whether or not anything else is written, and whether or not more is drawn all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_power_cut_forgets_what_was_drawn_in_the_last_seconds_and_no_more() {
+    let lasting = COUNTS_LAST + Duration::from_millis(500);
+    for goes_on in [false, true] {
+        let disk = Disk::default();
+        let store = disk.open();
+        assert_eq!(drawn(&store, 30).await.used, 30);
+        let since = Instant::now();
+        while since.elapsed() < lasting {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if goes_on {
+                drawn(&store, 1).await;
+            }
+        }
+        let after = disk.cut_power(&mut StdRng::seed_from_u64(1));
+        drop(store);
+        let used = drawn(&after.open(), 0).await.used;
+        assert!(used >= 30, "{used} are left where it goes on: {goes_on}");
+    }
+}
+
+/// An earlier version sweeps the rows that say when something ends, and leaves what it does not know.
+#[tokio::test]
+async fn what_was_drawn_ends_though_an_earlier_version_was_there() {
+    let folder = Folder::new();
+    let store = Embedded::open(&folder.0).unwrap();
+    assert_eq!(drawn(&store, 30).await.used, 30);
+    let key = CountKey::new("day");
+    let swept = store.write(move |batch| {
+        let ends = {
+            let table = batch.transaction.open_table(super::tables::DRAWN)?;
+            let row = table.get(key.name())?.unwrap().value();
+            row.2
+        };
+        batch.forget_expiry(ends, "count", key.name())
+    });
+    swept.await.unwrap();
+    assert_eq!(drawn(&store, 1).await.used, 31);
+    let tomorrow = Clock.now() + Duration::from_secs(2 * 86_400);
+    store.sweep(tomorrow).await.unwrap();
+    assert_eq!(drawn(&store, 1).await.used, 1);
 }
 
 async fn put(store: &Embedded, key: &str) -> Result<(), StoreError> {

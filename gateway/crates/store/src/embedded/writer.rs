@@ -2,7 +2,7 @@
 //! Not: what a write is.
 
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use redb::Durability;
@@ -16,6 +16,8 @@ use crate::error::StoreError;
 const BATCH: usize = 256;
 /// A commit that takes longer is said in the log.
 const SLOW: Duration = Duration::from_secs(1);
+/// So long after a count it is durable: a crash forgets no more than this.
+pub(super) const COUNTS_LAST: Duration = Duration::from_secs(2);
 /// How long writes are refused after the disk was full.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
@@ -25,6 +27,8 @@ pub(super) struct Writer {
     pub(super) jobs: Receiver<Job>,
     pub(super) opener: Opener,
     pub(super) condition: Condition,
+    /// Since when there are counts that are not durable.
+    pub(super) counts: Option<Instant>,
 }
 
 /// What the writer thinks of the disk.
@@ -38,9 +42,7 @@ pub(super) enum Condition {
 
 impl Writer {
     pub(super) fn run(mut self) {
-        while let Ok(first) = self.jobs.recv() {
-            let waiting = self.jobs.try_iter().take(BATCH - 1);
-            let batch: Vec<Job> = std::iter::once(first).chain(waiting).collect();
+        while let Some(batch) = self.next() {
             if !self.is_ready() {
                 // Dropping a job tells its caller of the fault.
                 continue;
@@ -66,9 +68,27 @@ impl Writer {
         *self.shared.database.write() = None;
     }
 
+    /// What is to be written next; nothing, where only counts are to be made durable. `None`: the store is
+    /// closed.
+    fn next(&self) -> Option<Vec<Job>> {
+        let first = match self.counts {
+            None => self.jobs.recv().ok()?,
+            Some(since) => {
+                let rest = COUNTS_LAST.saturating_sub(since.elapsed());
+                match self.jobs.recv_timeout(rest) {
+                    Ok(job) => job,
+                    Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                }
+            }
+        };
+        let waiting = self.jobs.try_iter().take(BATCH - 1);
+        Some(std::iter::once(first).chain(waiting).collect())
+    }
+
     /// Applies the jobs and makes them durable. On a fault none of them is to be acknowledged.
     fn commit(
-        &self,
+        &mut self,
         jobs: Vec<Job>,
         acknowledgements: &mut Vec<Acknowledge>,
     ) -> Result<(), redb::Error> {
@@ -80,17 +100,25 @@ impl Writer {
         for Job(apply) in jobs {
             acknowledgements.push(apply(&mut batch)?);
         }
-        match batch.change() {
-            Change::None => transaction.abort()?,
-            Change::Counts => {
-                // Nobody is harmed by a forgotten count, but a flood of guesses could keep the
-                // disk busy. The next durable commit keeps these too.
+        let change = batch.change();
+        let are_due = self
+            .counts
+            .is_some_and(|since| since.elapsed() >= COUNTS_LAST);
+        match change {
+            Change::None if !are_due => transaction.abort()?,
+            Change::Counts if !are_due => {
+                // Nobody is harmed by a count of the last seconds that is forgotten, but a flood of guesses
+                // could keep the disk busy. The next durable commit keeps these too.
                 transaction
                     .set_durability(Durability::None)
                     .map_err(|error| redb::Error::Corrupted(error.to_string()))?;
                 transaction.commit()?;
+                self.counts.get_or_insert_with(Instant::now);
             }
-            Change::Values => transaction.commit()?,
+            Change::None | Change::Counts | Change::Values => {
+                transaction.commit()?;
+                self.counts = None;
+            }
         }
         Ok(())
     }
@@ -116,6 +144,8 @@ impl Writer {
 
     /// After a failed commit: nothing of it was acknowledged, and the open file is given up.
     fn distrust(&mut self, fault: &redb::Error) {
+        // What was not durable went with the file.
+        self.counts = None;
         *self.shared.fault.lock() = failed(fault);
         *self.shared.database.write() = None;
         if disk::is_full(fault) {
