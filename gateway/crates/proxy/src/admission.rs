@@ -5,6 +5,7 @@
 //! head to [`confirm`], reads the body if that lets it, and gives it to [`admit`].
 
 mod account;
+mod body;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,10 +14,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderValue, Method};
 
+use self::body::read_calls;
 use super::account_doubt;
 use super::audit::AdmissionEvent;
 use super::call_limits::{self, ByteCharge, Counters, LimitRefusal, Why};
-use super::client_names::Names;
 use super::confirmation::LastToken;
 use super::context::RequestContext;
 use super::cors::{Origin, origin};
@@ -29,7 +30,6 @@ use super::policy_input::DecisionContext;
 use super::rejection::Rejection;
 use super::request::{McpRequest, RequestHead};
 use super::routes::{BackendRoute, McpEndpoint, OwnedRoute};
-use super::sessions::Sessions;
 use super::state::ProxyState;
 use super::tasks::{TaskOwner, Tasks};
 use super::watchdog::RequestWatchdog;
@@ -41,13 +41,11 @@ use gateway_core::grants::personal::PersonalToken;
 use gateway_core::limits::is_counted;
 use gateway_core::policy::rules::{RequestedAction, Rules};
 use gateway_core::policy::{
-    self, AccessToken, DecisionInput, Permit, Question, Refusal, Refused, SUBSCRIBE, TokenRejection,
+    self, AccessToken, DecisionInput, Permit, Question, Refusal, Refused, TokenRejection,
 };
 use gateway_core::reason::Reason;
 use gateway_upstream::{Account, Catalogue};
-use mcp_protocol::arguments::Paths;
-use mcp_protocol::calls::{self, Call};
-use mcp_protocol::jsonrpc::{Body, Keep};
+use mcp_protocol::calls::Call;
 
 /// A request that may go to its backend, with all that the exchange needs of it.
 pub(super) struct Admitted {
@@ -336,95 +334,6 @@ impl ConfirmedRequest {
     }
 }
 
-/// What of a body's arguments is kept for policy and attenuation. `paths` holds what is asked of them in
-/// all.
-fn keep<'k>(token: &AccessToken, rules: Option<&'k Rules>, paths: &'k mut Paths) -> Keep<'k> {
-    let ruled = rules.map_or(Keep::Nothing, Rules::keep);
-    match (token.attenuation().asks_for_arguments(), ruled) {
-        (false, ruled) => ruled,
-        (true, Keep::Arguments) => Keep::Arguments,
-        (true, Keep::Nothing) => Keep::At(paths),
-        (true, Keep::At(asked)) => {
-            *paths = paths.and(asked);
-            Keep::At(paths)
-        }
-    }
-}
-
-/// The names that the client uses for what the backend named.
-fn names<'n>(
-    sessions: &'n Sessions,
-    destination: &'n Destination,
-    token: &'n AccessToken,
-    route: BackendRoute<'n>,
-) -> Names<'n> {
-    let conversation = match (&destination.own, route.endpoint) {
-        (
-            Some(
-                GatewayOwned::Session(name)
-                | GatewayOwned::Waiting(name)
-                | GatewayOwned::Stream(name),
-            ),
-            _,
-        ) => name.as_str(),
-        (Some(GatewayOwned::Unconnected), _) => "",
-        (None, McpEndpoint::Messages) => destination.target.as_str(),
-        (None, _) => destination.session.as_deref().unwrap_or_default(),
-    };
-    Names {
-        sessions,
-        holder: Holder::new(token, &route.mounted.backend.mount),
-        conversation,
-    }
-}
-
-/// Reads the body into the request, puts the backend's own names into it, and tells what it calls, and the
-/// header that mirrors a name which was put.
-async fn read_calls(
-    state: &ProxyState,
-    head: RequestHead<'_>,
-    confirmed: &mut ConfirmedRequest,
-    body: Bytes,
-) -> Result<(Vec<Call>, Option<HeaderValue>), Rejection> {
-    let ConfirmedRequest {
-        route,
-        request,
-        token,
-        destination,
-        rules,
-        ..
-    } = confirmed;
-    let mut paths = token.attenuation().argument_paths();
-    let keep = keep(token, rules.as_deref(), &mut paths);
-    let is_stateless = request.is_stateless;
-    let body = request.read_body(head, body, keep)?;
-    let mut calls = body.calls();
-    if route.mounted.backend.whole.is_some() {
-        // Each member has names of its own.
-        return Ok((calls, None));
-    }
-    let names = names(&state.sessions, destination, token, route.route());
-    names.restore(body, &mut calls);
-    if let [call] = calls.as_mut_slice()
-        && call.listens()
-        && !token.may_use(&call.method)
-    {
-        names.listen_to_tools(body, call, token);
-    }
-    let asks_for_resources = |rules: &Arc<Rules>| rules.asks_for_resources();
-    if calls.iter().any(Call::listens)
-        && (rules.as_ref().is_some_and(asks_for_resources) || !token.is_good_for(SUBSCRIBE))
-    {
-        name_resources(&mut calls, &body.messages)?;
-    }
-    let mirrored_name = is_stateless
-        .then(|| names.restored_header(head.mirror().name))
-        .flatten();
-    let mounted = &route.mounted;
-    tool_states::find_interfaces(&state.catalogue, token, mounted, &mut calls).await;
-    Ok((calls, mirrored_name))
-}
-
 /// What the policy says about a request, told all that it may want to know.
 async fn decide(
     catalogue: &Arc<Catalogue>,
@@ -522,13 +431,4 @@ fn expect_answers(tasks: &Tasks, request: &ConfirmedRequest, calls: &[Call]) {
         };
         tasks.expect(owner, calls);
     }
-}
-
-/// Writes down what a subscription names, for a policy or token to which that matters.
-fn name_resources(calls: &mut [Call], messages: &Body) -> Result<(), Rejection> {
-    for (call, message) in calls.iter_mut().zip(messages.messages()) {
-        let named = calls::resources_of(message);
-        call.resources = named.map_err(|what| Rejection::BadMessage(what.to_owned()))?;
-    }
-    Ok(())
 }

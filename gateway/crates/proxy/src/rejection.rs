@@ -8,6 +8,7 @@ use http::{HeaderName, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
+use self::bearer::BearerError;
 use super::account_refusal::AccountRefusal;
 use super::call_limits::LimitRefusal;
 use super::challenge::Challenge;
@@ -15,7 +16,6 @@ use super::in_flight::Full;
 use super::lifetime::End;
 use super::mcp_error::RefusedCall;
 use gateway_core::policy::{Refusal, TokenRejection};
-use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::{self, Response};
 use gateway_core::reason::Reason;
 use gateway_upstream::Failure;
@@ -261,26 +261,6 @@ pub(super) struct RefusalAnswer<'a> {
     allow: Option<&'static str>,
 }
 
-/// What a challenge says of the token (RFC 6750 §3).
-#[derive(Clone, Copy, Debug)]
-enum BearerError<'a> {
-    /// There is none; a challenge then names no error.
-    NoCredentials,
-    InvalidToken,
-    /// The scope that would be enough.
-    InsufficientScope(&'a Scope),
-}
-
-impl BearerError<'_> {
-    /// The code of RFC 6750 §3.1.
-    const fn code(self) -> &'static str {
-        match self {
-            Self::NoCredentials | Self::InvalidToken => "invalid_token",
-            Self::InsufficientScope(_) => "insufficient_scope",
-        }
-    }
-}
-
 /// The form of the body.
 #[derive(Debug)]
 enum Body<'a> {
@@ -502,6 +482,7 @@ struct ErrorBody<'a> {
     request_id: &'a str,
 }
 
+mod bearer;
 mod fault;
 #[cfg(test)]
 mod tests;
