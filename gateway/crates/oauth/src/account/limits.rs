@@ -2,43 +2,67 @@
 //! are everybody's, and the operator's to look at.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use tokio::time::{Instant, timeout_at};
 
 use super::cards;
 use super::form::Sealer;
 use crate::pages::LimitUse;
+use crate::provider::membership;
 use gateway_core::grants::Grant;
-use gateway_core::limits::{Limit, Per, Quota};
-use gateway_store::{GrantsOf, StoreError};
+use gateway_core::limits::{Limit, Meter, Per, Quota};
+use gateway_store::{CallLimits, GrantsOf, StoreError, User};
 
 /// The most grants whose use is asked for.
 const MOST_GRANTS: usize = 20;
 
+/// How many questions are with the store at once.
+const AT_ONCE: usize = 16;
+
+/// How long the page waits for all of them.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// One line of the page, whose use is asked for.
+struct Line<'a> {
+    limit: &'a Limit,
+    meter: &'a Meter,
+    subject: String,
+    whose: String,
+}
+
 /// How each limit of the person's stands, in the order of the configuration.
-pub(super) async fn load(sealer: Sealer<'_>) -> Result<Vec<LimitUse>, StoreError> {
+pub(super) async fn load(
+    sealer: Sealer<'_>,
+    user: Option<&User>,
+) -> Result<Vec<LimitUse>, StoreError> {
     let (server, session) = (sealer.server, sealer.session);
     let limits = server.limits.current();
-    let mut uses = Vec::new();
     if limits.is_empty() {
-        return Ok(uses);
+        return Ok(Vec::new());
     }
+    // As her next token says.
+    let membership = user.and_then(|user| membership(server, user, sealer.now).ok());
+    let provider_groups = membership.map(|held| held.groups).unwrap_or_default();
     let grants = if limits.iter().any(|limit| limit.per == Per::Grant) {
         apps(sealer).await?
     } else {
         BTreeMap::new()
     };
+    let mut lines = Vec::new();
     for limit in limits.iter() {
-        // What a provider says of her groups is in her tokens, and not here.
         let is_in = |group: &String| {
             let members = limit.groups.get(group);
-            members.is_some_and(|members| members.include(&session.user_name, &[]))
+            members.is_some_and(|members| members.include(&session.user_name, &provider_groups))
         };
         if !limit.group.as_ref().is_none_or(is_in) {
             continue;
         }
         match limit.per {
             Per::Person => {
-                let subject = session.user.as_str();
-                uses.extend(of_subject(sealer, limit, subject, "you").await);
+                lines.extend(of_subject(limit, session.user.as_str(), "you"));
             }
             Per::Group => {
                 let groups = limit.groups.keys().filter(|group| is_in(group));
@@ -46,20 +70,45 @@ pub(super) async fn load(sealer: Sealer<'_>) -> Result<Vec<LimitUse>, StoreError
                     groups.filter(|group| limit.group.as_ref().is_none_or(|it| it == *group));
                 for group in meant {
                     let whose = format!("all of {group} together");
-                    uses.extend(of_subject(sealer, limit, group, &whose).await);
+                    lines.extend(of_subject(limit, group, &whose));
                 }
             }
             Per::Grant => {
                 for (id, (grant, app)) in &grants {
                     if concerns(sealer, limit, grant) {
-                        uses.extend(of_subject(sealer, limit, id, app).await);
+                        lines.extend(of_subject(limit, id, app));
                     }
                 }
             }
             Per::App | Per::Tool | Per::Backend => {}
         }
     }
-    Ok(uses)
+    let used = used(sealer, &lines).await;
+    let used = used.into_iter().chain(std::iter::repeat(None));
+    Ok(lines
+        .iter()
+        .zip(used)
+        .map(|(line, used)| line.shown(used))
+        .collect())
+}
+
+/// How much is used, line by line, until one can't be told: a store that is away is not waited for again.
+async fn used(sealer: Sealer<'_>, lines: &[Line<'_>]) -> Vec<Option<u64>> {
+    let deadline = Instant::now() + PATIENCE;
+    let limits = &sealer.server.limits;
+    let ask = |line| timeout_at(deadline, used_of(limits, line));
+    let asked: Vec<_> = lines.iter().map(ask).collect();
+    let mut asked = stream::iter(asked).buffered(AT_ONCE);
+    let mut all = Vec::new();
+    while let Some(Ok(Some(used))) = asked.next().await {
+        all.push(Some(used));
+    }
+    all
+}
+
+async fn used_of(limits: &CallLimits, line: &Line<'_>) -> Option<u64> {
+    let used = limits.used(line.limit, line.meter, &line.subject);
+    used.await.ok()
 }
 
 /// The person's grants by id, each with the name of its app.
@@ -87,21 +136,30 @@ fn concerns(sealer: Sealer<'_>, limit: &Limit, grant: &Grant) -> bool {
         && limit.app.as_ref().is_none_or(|app| *app == grant.client)
 }
 
-async fn of_subject(
-    sealer: Sealer<'_>,
-    limit: &Limit,
-    subject: &str,
-    whose: &str,
-) -> Vec<LimitUse> {
-    let mut uses = Vec::new();
-    for meter in &limit.meters {
-        let used = sealer.server.limits.used(limit, meter, subject).await.ok();
+/// A line for each count of a limit.
+fn of_subject<'a>(limit: &'a Limit, subject: &str, whose: &str) -> impl Iterator<Item = Line<'a>> {
+    limit.meters.iter().map(move |meter| Line {
+        limit,
+        meter,
+        subject: subject.to_owned(),
+        whose: whose.to_owned(),
+    })
+}
+
+impl Line<'_> {
+    fn shown(&self, used: Option<u64>) -> LimitUse {
+        let Self {
+            limit,
+            meter,
+            whose,
+            ..
+        } = self;
         let most = meter.quota.most();
         let left = used.map(|used| most.saturating_sub(used));
         let is_rate = matches!(meter.quota, Quota::Rate(_));
-        uses.push(LimitUse {
+        LimitUse {
             name: limit.name.clone(),
-            whose: whose.to_owned(),
+            whose: whose.clone(),
             words: meter.words(),
             backend: limit.backend.clone(),
             tool: limit.tool.as_ref().map(|tool| tool.as_str().to_owned()),
@@ -109,7 +167,6 @@ async fn of_subject(
             left: left.map(|left| meter.amount(left)),
             is_rate,
             is_reached: left == Some(0),
-        });
+        }
     }
-    uses
 }

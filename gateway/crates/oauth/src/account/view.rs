@@ -43,7 +43,7 @@ pub(super) async fn show(
     let withheld = user.as_ref().map_or(&[][..], |user| &user.withheld);
     let withheld = cards::withheld(sealer, withheld).await?;
     let elsewhere = elsewhere::load(sealer).await?;
-    let limits = limits::load(sealer).await?;
+    let limits = limits::load(sealer, user.as_ref()).await?;
     let status = notice
         .as_ref()
         .map_or(StatusCode::OK, AccountNotice::status);
