@@ -14,6 +14,7 @@ use super::rules::Statement;
 use super::scopes::{Coverage, Operation};
 use crate::access_token::{FailedCheck, ToolCall};
 use crate::grants::NotAllowed;
+use crate::limits::is_counted;
 use mcp_protocol::calls::{Belonging, Call};
 use mcp_protocol::lenient;
 
@@ -133,7 +134,7 @@ fn ask_policy(
     let Some(question) = question else {
         return Ok(Vec::new());
     };
-    let judge = |call: Option<&Call>| {
+    let judge = |question: Question<'_>, call: Option<&Call>| {
         let decision = question.judge(token, call)?;
         if decision.is_allowed() {
             Ok(decision.by)
@@ -143,8 +144,20 @@ fn ask_policy(
         }
     };
     match calls {
-        [] => judge(None).map(|rule| vec![rule]),
-        calls => calls.iter().map(|call| judge(Some(call))).collect(),
+        [] => judge(question, None).map(|rule| vec![rule]),
+        calls => {
+            let mut question = question;
+            let mut rules = Vec::with_capacity(calls.len());
+            for call in calls {
+                rules.push(judge(question, Some(call))?);
+                // To the next one of a batch it was made already.
+                if is_counted(call) {
+                    question.around.calls_today =
+                        question.around.calls_today.map(|calls| calls + 1);
+                }
+            }
+            Ok(rules)
+        }
     }
 }
 

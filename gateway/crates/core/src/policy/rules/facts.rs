@@ -16,7 +16,7 @@ use mcp_protocol::arguments::Arguments;
 use mcp_protocol::calls::Call;
 use mcp_protocol::tool_definition::Labels;
 
-/// Who asks, where and when: the same for every call of a request.
+/// Who asks, where and when: the same for every call of a request, but for the number of calls before it.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
     /// The login name of the person, or the name of the service.
