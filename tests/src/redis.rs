@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
-use crate::program::{Program, free_port};
+use crate::program::{Program, free_port, signal};
 
 /// A running `redis-server` with its folder; both end with the value.
 pub struct Redis {
@@ -48,6 +48,12 @@ impl Redis {
     /// Kill -9.
     pub async fn kill(&mut self) -> Result<()> {
         self.program.kill().await
+    }
+
+    /// It takes connections and says nothing any more; and is as before again.
+    pub async fn freeze(&self, is_frozen: bool) -> Result<()> {
+        let id = self.program.id().context("it has ended")?;
+        signal(id, if is_frozen { "STOP" } else { "CONT" }).await
     }
 
     /// Start again on the same port with the same append-only file.

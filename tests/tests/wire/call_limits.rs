@@ -1,8 +1,11 @@
 //! `[[limit]]`: how often and how much somebody may call, on both roads; what is said where a limit is
 //! reached; budgets of narrowed tokens; what policies and pages know of it.
 
+mod budgets;
+mod bytes;
 mod replicas;
 mod shown;
+mod tools;
 
 use std::time::Duration;
 
@@ -166,6 +169,21 @@ async fn every_call_of_a_batch_counts_and_each_is_told() -> Result<()> {
         assert_eq!(echo(&fixture.gateway, &token, 7).await?.status, 200);
         assert_eq!(echo(&fixture.gateway, &token, 8).await?.status, 200);
         assert_reached(&echo(&fixture.gateway, &token, 9).await?, 9);
+        // More than there ever is at once: waiting would not help.
+        let calls: Vec<_> = (0..6).map(|id| call(id, "echo", &json!({}))).collect();
+        let request = http::client().post(fixture.url("/mcp")).bearer_auth(&token);
+        let request = request
+            .header("Accept", "application/json, text/event-stream")
+            .header("Content-Type", "application/json")
+            .body(json!(calls).to_string());
+        let large = http::send(request).await?;
+        assert_eq!(large.status, 429, "{lane}: {}", large.text);
+        assert_eq!(large.header("retry-after"), "", "{lane}");
+        let error = large.json()[5]["error"].clone();
+        assert_eq!(error["data"]["reason"], "limit_reached", "{error}");
+        assert!(error["data"]["retry_after"].is_null(), "{error}");
+        let words = error["message"].to_string();
+        assert!(words.contains("lets 5 through at once"), "{words}");
     }
     Ok(())
 }
@@ -208,54 +226,6 @@ async fn limits_count_what_they_are_for() -> Result<()> {
     assert_eq!(named(&elsewhere, "/other/mcp", "echo").await?, "");
     assert_eq!(named(&elsewhere, "/other/mcp", "echo").await?, "staff");
     assert_eq!(named(&bobs, "/mcp", "echo").await?, "staff");
-    Ok(())
-}
-
-#[tokio::test]
-async fn bytes_of_requests_and_answers_count() -> Result<()> {
-    for lane in ROADS {
-        let few = "[[limit]]\nname = \"much\"\nper = \"grant\"\nbytes_per_day = \"20kB\"\n";
-        let fixture = limited(few, lane).await?;
-        let (_, token) = fixture.signed_in().await?;
-        // Each is 4 kB there and 4 kB back.
-        let large = |id| {
-            let body = call(id, "echo", &json!({"marker": "m".repeat(4_000)}));
-            let (url, token) = (fixture.url("/mcp"), &token);
-            async move { send(&url, token, &body).await }
-        };
-        let mut went = 0;
-        let refusal = loop {
-            let reply = large(went).await?;
-            match reply.status {
-                200 => went += 1,
-                _ => break reply,
-            }
-            anyhow::ensure!(went < 20, "{lane}: nothing is counted");
-            // What an answer costs is told beside it.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
-        assert_reached(&refusal, went);
-        assert!((2..=3).contains(&went), "{lane}: {went}");
-        let words = refusal.json()["error"]["message"].to_string();
-        assert!(words.contains("20 kB a day"), "{words}");
-        // The answer to this one, twice as long, is more than is left: it is finished all the same.
-        let quotes = call(9, "echo", &json!({"marker": "\"".repeat(1_600)}));
-        let answered = send(&fixture.url("/mcp"), &token, &quotes).await?;
-        assert_eq!(answered.status, 200, "{lane}: {}", answered.text);
-        assert!(answered.text.len() > 6_400, "{}", answered.text.len());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        // A stream would cost, too; what ends a session does not.
-        let session = |method| {
-            let request = http::client().request(method, fixture.url("/mcp"));
-            let accepted = request.header("Accept", "text/event-stream");
-            http::send(accepted.bearer_auth(&token))
-        };
-        let stream = session(reqwest::Method::GET).await?;
-        assert_eq!(stream.status, 429, "{}", stream.text);
-        assert_eq!(stream.json()["reason"], "limit_reached");
-        let end = session(reqwest::Method::DELETE).await?;
-        assert_eq!(end.status, 200, "{}", end.text);
-    }
     Ok(())
 }
 
@@ -317,67 +287,6 @@ async fn a_clock_that_is_set_back_gives_nothing_and_locks_nobody_out() -> Result
     Ok(())
 }
 
-/// `gateway token narrow` with a token on standard input.
-async fn narrow(token: &str, arguments: &[&str]) -> Result<String> {
-    let words = ["token", "narrow"].iter().chain(arguments);
-    let words: Vec<String> = words.map(|word| (*word).to_owned()).collect();
-    let (code, out, errors) = run(&binary("gateway"), &words, token).await?;
-    anyhow::ensure!(code == 0, "{words:?} ended with {code}: {errors}");
-    Ok(out.trim().to_owned())
-}
-
-#[tokio::test]
-async fn children_of_one_narrowed_token_never_exceed_its_budget_together() -> Result<()> {
-    let fixture = Fixture::with(StoreKind::Redis, |setup| setup).await?;
-    let second = fixture.replica(|setup| setup).await?;
-    let (_, token) = fixture.signed_in().await?;
-    let budget = narrow(&token, &["--calls", "10"]).await?;
-    let mut children = vec![budget.clone()];
-    for (tool, end) in [("echo", "1h"), ("look", "2h"), ("erase", "3h")] {
-        let tools = ["--tool", tool, "--tool", "echo", "--for", end];
-        children.push(narrow(&budget, &tools).await?);
-    }
-    let host = fixture.gateway.issuer();
-    let host = host.trim_start_matches("http://").to_owned();
-    let clients = (0..20).map(|client| {
-        let token = children[client % children.len()].clone();
-        let gateway = [&fixture.gateway, &second][client % 2];
-        let (url, host) = (gateway.url("/mcp"), host.clone());
-        tokio::spawn(async move {
-            let mut went = 0;
-            for id in 0..5 {
-                let echo = call(id, "echo", &json!({"marker": "budgeted"}));
-                let reply = http::send(post(&url, &token, &echo).header("Host", &host)).await?;
-                match reply.status {
-                    200 => went += 1,
-                    _ => assert_reached(&reply, id),
-                }
-            }
-            anyhow::Ok(went)
-        })
-    });
-    let mut went = 0;
-    for client in clients.collect::<Vec<_>>() {
-        went += client.await??;
-    }
-    assert_eq!(went, 10);
-    assert_eq!(fixture.backend.marked("budgeted").len(), 10);
-    let refusal = echo(&fixture.gateway, &budget, 3).await?;
-    assert_reached(&refusal, 3);
-    let words = refusal.json()["error"]["message"].to_string();
-    assert!(words.contains("“token” of 10 calls"), "{words}");
-    // Whoever holds the parent is not limited by it, and may make another.
-    assert_eq!(echo(&fixture.gateway, &token, 1).await?.status, 200);
-    let another = narrow(&token, &["--calls-per-day", "1"]).await?;
-    assert_eq!(echo(&fixture.gateway, &another, 1).await?.status, 200);
-    assert_reached(&echo(&fixture.gateway, &another, 2).await?, 2);
-    // A smaller one of a child's own counts beside that of its parent.
-    let stingy = narrow(&narrow(&token, &["--calls", "5"]).await?, &["--calls", "2"]).await?;
-    let (went, _) = until_reached(&fixture.gateway, &stingy).await?;
-    assert_eq!(went, 2);
-    Ok(())
-}
-
 #[tokio::test]
 async fn a_policy_goes_by_the_calls_of_today() -> Result<()> {
     for lane in ROADS {
@@ -424,6 +333,31 @@ async fn a_policy_goes_by_the_calls_of_today() -> Result<()> {
         )?;
         let tools = list["result"]["tools"].as_array().context("no list")?;
         assert_eq!(tools.len(), 3, "what may be called tomorrow is shown");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn to_each_call_of_a_batch_those_before_it_were_made() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("policy.biscuit");
+    std::fs::write(&file, "deny if calls_today($n), $n >= 2;\nallow if true;\n")?;
+    let more = format!("[policy]\nfile = \"{}\"\n", file.display());
+    for lane in ROADS {
+        let fixture = limited(&more, lane).await?;
+        let bobs = token_of(&fixture.gateway, &bob(&fixture.gateway).await?).await?;
+        let (_, alices) = fixture.signed_in().await?;
+        for (token, count, is_allowed) in [(&alices, 3_u64, false), (&bobs, 2, true)] {
+            let calls: Vec<_> = (0..count).map(|id| call(id, "echo", &json!({}))).collect();
+            let request = http::client().post(fixture.url("/mcp")).bearer_auth(token);
+            let request = request
+                .header("Accept", "application/json, text/event-stream")
+                .header("Content-Type", "application/json")
+                .body(json!(calls).to_string());
+            let reply = http::send(request).await?;
+            let is_refused = reply.text.contains("policy_denied");
+            assert_eq!(is_refused, !is_allowed, "{lane}: {}", reply.text);
+        }
     }
     Ok(())
 }

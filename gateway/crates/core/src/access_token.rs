@@ -127,6 +127,9 @@ fn judge(
             Appended::Own(block) => {
                 let checks = attenuation::judge(block).ok_or(TokenError::Attenuation)?;
                 attenuation.and(number, checks);
+                if attenuation.budgets().len() > Budget::MOST {
+                    return Err(TokenError::Attenuation);
+                }
             }
             Appended::ThirdParty(block, signer) => approvals.extend(
                 third_party_block::judge(block, signer, approvers)

@@ -9,15 +9,16 @@ mod body;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method};
+use tokio::time::timeout;
 
 use self::body::read_calls;
 use super::account_doubt;
 use super::audit::AdmissionEvent;
-use super::call_limits::{self, ByteCharge, Counters, LimitRefusal, Why};
+use super::call_limits::{self, Cost, Counters, LimitRefusal, Why};
 use super::confirmation::LastToken;
 use super::context::RequestContext;
 use super::cors::{Origin, origin};
@@ -46,6 +47,9 @@ use gateway_core::policy::{
 use gateway_core::reason::Reason;
 use gateway_upstream::{Account, Catalogue};
 use mcp_protocol::calls::Call;
+
+/// How long what counts nowhere waits for the number of calls.
+const BRIEFLY: Duration = Duration::from_millis(200);
 
 /// A request that may go to its backend, with all that the exchange needs of it.
 pub(super) struct Admitted {
@@ -215,9 +219,11 @@ pub(super) async fn admit(
     let decision = decide(&state.catalogue, state.clock, context, &confirmed, calls);
     match decision.await {
         Ok(permit) => {
-            if call_limits::concern(&state.server.limits, &permit) {
-                context.bytes = Box::pin(take(state, &confirmed, &permit)).await?;
-            }
+            let cost = if call_limits::concern(&state.server.limits, &permit) {
+                Box::pin(take(state, &confirmed, &permit)).await?
+            } else {
+                None
+            };
             let permitted = AdmissionEvent::Permitted {
                 permit: &permit,
                 body: confirmed.request.body.as_ref(),
@@ -228,6 +234,8 @@ pub(super) async fn admit(
                 .admissions
                 .record(&permitted, context, Some(route.mounted), now);
             told.map_err(|_| Rejection::AuditDown)?;
+            let ends = waits_for_events.then(|| confirmed.lifetime.spent());
+            context.bytes = cost.and_then(|cost| cost.kept(ends));
             let body = confirmed.request.bytes().map_or(0, Bytes::len);
             state
                 .admissions
@@ -244,16 +252,17 @@ pub(super) async fn admit(
     }
 }
 
-/// Takes what a request costs of limits.
+/// Takes what a request costs of limits: for good once it is kept.
 async fn take(
     state: &ProxyState,
     confirmed: &ConfirmedRequest,
     permit: &Permit,
-) -> Result<Option<Box<ByteCharge>>, Rejection> {
+) -> Result<Option<Cost>, Rejection> {
     let counters = Counters {
         limits: &state.server.limits,
         catalogue: &state.catalogue,
         mounted: &confirmed.route.mounted,
+        caller: policy_input::caller(permit.token()),
     };
     let request = &confirmed.request;
     // Whoever goes is never kept.
@@ -261,11 +270,13 @@ async fn take(
         return Ok(None);
     }
     let body = request.bytes().map_or(0, Bytes::len);
-    counters.take(permit, body, request.is_batch()).await
+    let cost = counters.take(permit, body, request.is_batch()).await?;
+    Ok(Some(cost))
 }
 
 /// How many calls the person has made today, without these, which are counted now: whether or not the policy
-/// lets them through, so that nobody learns by trying for nothing.
+/// lets them through, so that nobody learns by trying for nothing. Where nothing is counted, what is known is
+/// told: a store that is away must not keep anybody from a list, or from ending a session.
 async fn count_calls(
     state: &ProxyState,
     confirmed: &ConfirmedRequest,
@@ -273,6 +284,10 @@ async fn count_calls(
 ) -> Result<u64, Rejection> {
     let (shares, user) = (state.server.limits.shares(), &confirmed.token.claims().user);
     let counted = calls.iter().filter(|call| is_counted(call)).count() as u64;
+    if counted == 0 {
+        let known = timeout(BRIEFLY, shares.calls_today(user, 0)).await;
+        return Ok(known.ok().and_then(Result::ok).unwrap_or_default());
+    }
     let before = shares.calls_today(user, counted).await;
     before.map_err(|reason| {
         Rejection::Limit(Box::new(LimitRefusal {

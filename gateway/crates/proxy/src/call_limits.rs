@@ -5,25 +5,33 @@
 //! a limit is reached the answer is 429; where nobody can say whether it is, 503: that is no fault of the
 //! client's.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
 use gateway_core::access_token::Budget;
-use gateway_core::limits::{Asker, Charge, Limit, Meter, Unit, is_counted, wait_in_words};
+use gateway_core::grants::GrantId;
+use gateway_core::limits::{Asker, Meter, Per, Quota, Unit, is_counted, wait_in_words};
 use gateway_core::policy::Permit;
 use gateway_core::reason::Reason;
 use gateway_store::{CallLimits, CountKey, NotTaken, Shares, Taken};
-use gateway_upstream::Catalogue;
+use gateway_upstream::{Caller, Catalogue};
 use mcp_protocol::Id;
 use mcp_protocol::calls::Call;
 
 /// JSON-RPC 2.0 §5.1: one of those that a server defines for itself.
 const LIMIT_REACHED: i64 = -32000;
 const INTERNAL: i64 = -32603;
+
+/// How long the store is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a request is not let through for now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +52,15 @@ pub(super) enum Why {
         /// How long until there may be more.
         wait: Duration,
     },
+    /// The request alone is more than there ever is at once.
+    TooMuch {
+        /// What the limit is called.
+        limit: String,
+        /// Which of its counts it is.
+        meter: Meter,
+        /// How much the request is.
+        cost: u64,
+    },
     /// Whether one is can't be known, and why.
     Unknown(Reason),
 }
@@ -51,21 +68,20 @@ pub(super) enum Why {
 impl LimitRefusal {
     pub(super) const fn reason(&self) -> Reason {
         match &self.why {
-            Why::Reached { .. } => Reason::LimitReached,
+            Why::Reached { .. } | Why::TooMuch { .. } => Reason::LimitReached,
             Why::Unknown(reason) => *reason,
         }
     }
 
-    /// In seconds.
-    pub(super) fn retry_after(&self) -> u64 {
+    /// In seconds; `None` where waiting does not help.
+    pub(super) fn retry_after(&self) -> Option<u64> {
         match &self.why {
-            Why::Reached { wait, .. } => wait
-                .as_millis()
-                .div_ceil(1000)
-                .try_into()
-                .unwrap_or(u64::MAX)
-                .max(1),
-            Why::Unknown(_) => 2,
+            Why::Reached { wait, .. } => {
+                let seconds = wait.as_millis().div_ceil(1000);
+                Some(seconds.try_into().unwrap_or(u64::MAX).max(1))
+            }
+            Why::TooMuch { .. } => None,
+            Why::Unknown(_) => Some(2),
         }
     }
 
@@ -75,6 +91,18 @@ impl LimitRefusal {
                 "The limit “{limit}” of {words} is reached. There may be more in {}.",
                 wait_in_words(*wait)
             ),
+            Why::TooMuch { limit, meter, cost } => {
+                let (words, most) = (meter.words(), meter.quota.most());
+                match most {
+                    0 => format!("The limit “{limit}” of {words} lets nothing through."),
+                    most => format!(
+                        "The limit “{limit}” of {words} lets {} through at once, and this request has {}: \
+                         waiting does not help, send fewer at once.",
+                        meter.amount(most),
+                        meter.amount(*cost),
+                    ),
+                }
+            }
             Why::Unknown(reason) => reason.sentence().to_owned(),
         }
     }
@@ -82,7 +110,7 @@ impl LimitRefusal {
     /// What it is called where it is counted and written down.
     pub(super) fn limit(&self) -> Option<&str> {
         match &self.why {
-            Why::Reached { limit, .. } => Some(limit),
+            Why::Reached { limit, .. } | Why::TooMuch { limit, .. } => Some(limit),
             Why::Unknown(_) => None,
         }
     }
@@ -90,14 +118,13 @@ impl LimitRefusal {
     /// An error for each request that waits for an answer; `None` where none does.
     pub(super) fn answer(&self, words: &str, request_id: &str) -> Option<Value> {
         let code = match &self.why {
-            Why::Reached { .. } => LIMIT_REACHED,
+            Why::Reached { .. } | Why::TooMuch { .. } => LIMIT_REACHED,
             Why::Unknown(_) => INTERNAL,
         };
-        let data = json!({
-            "reason": self.reason().code(),
-            "request_id": request_id,
-            "retry_after": self.retry_after(),
-        });
+        let mut data = json!({"reason": self.reason().code(), "request_id": request_id});
+        if let Some(seconds) = self.retry_after() {
+            data["retry_after"] = json!(seconds);
+        }
         let error = |id: &Id| {
             let error = json!({"code": code, "message": words, "data": data});
             json!({"jsonrpc": "2.0", "id": id, "error": error})
@@ -115,6 +142,8 @@ impl LimitRefusal {
 pub(super) struct ByteCharge {
     shares: Arc<Shares>,
     taken: Vec<Taken>,
+    /// Ends the answer where all is used up, if that is a stream which would go on for ever.
+    ends: Option<CancellationToken>,
 }
 
 impl std::fmt::Debug for ByteCharge {
@@ -127,7 +156,57 @@ impl ByteCharge {
     /// So many bytes of the answer went to the client.
     pub(super) fn sent(&self, bytes: usize) {
         for taken in &self.taken {
-            self.shares.charge(taken, bytes as u64);
+            let is_spent = self.shares.charge(taken, bytes as u64);
+            if let (true, Some(ends)) = (is_spent, &self.ends) {
+                ends.cancel();
+            }
+        }
+    }
+}
+
+/// What was taken for a request. Given back, unless it is kept: also where nobody waits for the request any
+/// more.
+#[must_use]
+pub(super) struct Cost {
+    shares: Arc<Shares>,
+    calls: Vec<Held>,
+    bytes: Vec<Held>,
+}
+
+impl Cost {
+    /// The request goes on. What is given back is to be told of what its answer costs; `ends` ends that, where
+    /// it is a stream that waits for events.
+    pub(super) fn kept(self, ends: Option<&CancellationToken>) -> Option<Box<ByteCharge>> {
+        for held in self.calls {
+            held.kept();
+        }
+        let taken: Vec<Taken> = self.bytes.into_iter().filter_map(Held::kept).collect();
+        (!taken.is_empty()).then(|| {
+            Box::new(ByteCharge {
+                shares: self.shares,
+                taken,
+                ends: ends.cloned(),
+            })
+        })
+    }
+}
+
+/// A part of a cost.
+struct Held {
+    shares: Arc<Shares>,
+    taken: Option<Taken>,
+}
+
+impl Held {
+    fn kept(mut self) -> Option<Taken> {
+        self.taken.take()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(taken) = self.taken.take() {
+            self.shares.give_back(&taken);
         }
     }
 }
@@ -135,8 +214,10 @@ impl ByteCharge {
 /// Who counts what.
 pub(super) struct Counters<'a> {
     pub(super) limits: &'a CallLimits,
-    pub(super) catalogue: &'a Catalogue,
+    pub(super) catalogue: &'a Arc<Catalogue>,
     pub(super) mounted: &'a MountedBackend,
+    /// As the backend knows who asks.
+    pub(super) caller: Caller<'a>,
 }
 
 /// Whether anything may be counted of a request.
@@ -144,128 +225,184 @@ pub(super) fn concern(limits: &CallLimits, permit: &Permit) -> bool {
     limits.is_any() || !permit.token().attenuation().budgets().is_empty()
 }
 
+/// A part of what a request costs.
+struct Wanted {
+    key: CountKey,
+    meter: Meter,
+    /// What the limit is called.
+    limit: String,
+    /// What people know its subject by.
+    label: String,
+    cost: u64,
+    /// Whether a holder of the token has set it.
+    is_budget: bool,
+}
+
 impl Counters<'_> {
-    /// Takes what a request costs, all of it or nothing. `body`: the length of its body, in bytes. What is
-    /// given back is to be told of what the answer costs.
+    /// Takes what a request costs, all of it or nothing. `body`: the length of its body, in bytes.
     pub(super) async fn take(
         &self,
         permit: &Permit,
         body: usize,
         is_batch: bool,
-    ) -> Result<Option<Box<ByteCharge>>, Rejection> {
-        let mut taking = Taking {
-            shares: self.limits.shares(),
-            taken: Vec::new(),
-            of_bytes: Vec::new(),
-        };
-        match self.each(permit, body, &mut taking).await {
-            Ok(()) => Ok(taking.kept()),
-            Err(why) => {
-                taking.undo();
-                Err(Rejection::Limit(Box::new(LimitRefusal {
-                    why,
-                    calls: permit.calls().to_vec(),
-                    is_batch,
-                })))
-            }
-        }
+    ) -> Result<Cost, Rejection> {
+        self.each(permit, body).await.map_err(|why| {
+            Rejection::Limit(Box::new(LimitRefusal {
+                why,
+                calls: permit.calls().to_vec(),
+                is_batch,
+            }))
+        })
     }
 
-    async fn each(&self, permit: &Permit, body: usize, taking: &mut Taking<'_>) -> Result<(), Why> {
+    async fn each(&self, permit: &Permit, body: usize) -> Result<Cost, Why> {
+        let shares = self.limits.shares();
+        let mut wanted = self.wanted_of_limits(permit, body).await;
+        wanted.extend(wanted_of_budgets(permit));
+        let grant = &permit.token().claims().grant;
+        // Together: where nothing is at hand each of them waits for the store.
+        let taking: Vec<_> = wanted.iter().map(|part| part.take(shares, grant)).collect();
+        let taken = join_all(taking).await;
+        let mut cost = Cost {
+            shares: Arc::clone(shares),
+            calls: Vec::new(),
+            bytes: Vec::new(),
+        };
+        for (wanted, held) in wanted.iter().zip(taken) {
+            match wanted.meter.unit {
+                Unit::Calls => cost.calls.push(held?),
+                Unit::Bytes => cost.bytes.push(held?),
+            }
+        }
+        Ok(cost)
+    }
+
+    async fn wanted_of_limits(&self, permit: &Permit, body: usize) -> Vec<Wanted> {
         let claims = permit.token().claims();
-        let backend = self.mounted.backend.mount.name.as_str();
         let asker = Asker {
             user: &claims.user,
             user_name: &claims.user_name,
             groups: &claims.groups,
             client: &claims.client,
             grant: &claims.grant,
-            backend,
+            backend: self.mounted.backend.mount.name.as_str(),
         };
-        let is_listed = |tool: &str| self.catalogue.is_listed(backend, &claims.user_name, tool);
-        for limit in self.limits.current().iter() {
-            for charge in limit.charges(&asker, permit.calls(), is_listed) {
-                for meter in &limit.meters {
-                    let cost = match meter.unit {
+        let limits = self.limits.current();
+        let goes_by_tool = limits
+            .iter()
+            .any(|limit| limit.per == Per::Tool && limit.concerns(&asker));
+        let listed = if goes_by_tool {
+            self.listed(permit).await
+        } else {
+            BTreeSet::new()
+        };
+        let mut wanted = Vec::new();
+        for limit in limits.iter() {
+            for charge in limit.charges(&asker, permit.calls(), |tool| listed.contains(tool)) {
+                wanted.extend(limit.meters.iter().map(|meter| Wanted {
+                    key: CallLimits::key(limit, meter, &charge.subject),
+                    meter: meter.clone(),
+                    limit: limit.name.clone(),
+                    label: charge.label.clone(),
+                    cost: match meter.unit {
                         Unit::Calls => charge.calls,
                         Unit::Bytes => (body as u64).max(1),
-                    };
-                    taking.one(limit, meter, &charge, cost).await?;
-                }
+                    },
+                    is_budget: false,
+                }));
             }
         }
-        let budgets = permit.token().attenuation().budgets();
-        if budgets.is_empty() {
-            return Ok(());
+        wanted.retain(|wanted| wanted.cost > 0);
+        wanted
+    }
+
+    /// Those of the called tools that the backend lists, or may take for one that it does.
+    async fn listed<'p>(&self, permit: &'p Permit) -> BTreeSet<&'p str> {
+        let backend = &self.mounted.backend;
+        let called: BTreeSet<&str> = permit.calls().iter().filter_map(Call::tool).collect();
+        let mut listed = BTreeSet::new();
+        for tool in called {
+            // Boxed: hardly any request needs room for it.
+            let asked = self
+                .catalogue
+                .lists_alike(&backend.mount.name, self.caller, tool);
+            if Box::pin(asked).await {
+                listed.insert(tool);
+            }
         }
-        let calls = permit.calls().iter().filter(|call| is_counted(call));
-        let calls = calls.count() as u64;
-        // Not when this one ends: a child that ends soon would have the others' count forgotten.
-        let remembered = permit.token().verified().longest_ends();
-        for budget in budgets {
-            taking
-                .budget(budget, budget.meter(remembered), calls)
-                .await?;
-        }
-        Ok(())
+        listed
     }
 }
 
-/// What was taken so far.
-struct Taking<'a> {
-    shares: &'a Arc<Shares>,
-    taken: Vec<Taken>,
-    of_bytes: Vec<Taken>,
+fn wanted_of_budgets(permit: &Permit) -> Vec<Wanted> {
+    let calls = permit.calls().iter().filter(|call| is_counted(call));
+    let cost = calls.count() as u64;
+    if cost == 0 {
+        return Vec::new();
+    }
+    // Not when this one ends: a child that ends soon would have the others' count forgotten.
+    let remembered = permit.token().verified().longest_ends();
+    let budgets = permit.token().attenuation().budgets().iter();
+    let wanted = budgets.map(|budget| {
+        let meter = budget.meter(remembered);
+        Wanted {
+            key: CountKey::narrowed_budget(&budget.block, &meter.key()),
+            meter,
+            limit: Budget::NAME.to_owned(),
+            label: String::new(),
+            cost,
+            is_budget: true,
+        }
+    });
+    wanted.collect()
 }
 
-impl Taking<'_> {
-    async fn one(
-        &mut self,
-        limit: &Limit,
-        meter: &Meter,
-        charge: &Charge,
+impl Wanted {
+    async fn take(&self, shares: &Arc<Shares>, grant: &GrantId) -> Result<Held, Why> {
+        let most = self.meter.quota.most();
+        if self.cost > most {
+            return Err(Why::TooMuch {
+                limit: self.limit.clone(),
+                meter: self.meter.clone(),
+                cost: self.cost,
+            });
+        }
+        if self.is_budget && !shares.holds(&self.key) {
+            self.begin(shares, grant).await?;
+        }
+        let reached = |not| not_taken(not, &self.limit, || self.meter.words());
+        self.held(shares, &self.key, self.meter.quota, self.cost)
+            .await
+            .map_err(reached)
+    }
+
+    async fn held(
+        &self,
+        shares: &Arc<Shares>,
+        key: &CountKey,
+        quota: Quota,
         cost: u64,
-    ) -> Result<(), Why> {
-        if cost == 0 {
-            return Ok(());
-        }
-        let key = CallLimits::key(limit, meter, &charge.subject);
-        let taken = self
-            .shares
-            .take(&key, meter.quota, &charge.label, cost)
-            .await;
-        let taken = taken.map_err(|not| not_taken(not, &limit.name, || meter.words()))?;
-        match meter.unit {
-            Unit::Calls => self.taken.push(taken),
-            Unit::Bytes => self.of_bytes.push(taken),
-        }
-        Ok(())
-    }
-
-    async fn budget(&mut self, budget: &Budget, meter: Meter, cost: u64) -> Result<(), Why> {
-        if cost == 0 {
-            return Ok(());
-        }
-        let key = CountKey::narrowed_budget(&budget.block, &meter.key());
-        let taken = self.shares.take(&key, meter.quota, "", cost).await;
-        let taken = taken.map_err(|not| not_taken(not, Budget::NAME, || meter.words()))?;
-        self.taken.push(taken);
-        Ok(())
-    }
-
-    fn undo(&self) {
-        for taken in self.taken.iter().chain(&self.of_bytes) {
-            self.shares.give_back(taken);
-        }
-    }
-
-    fn kept(self) -> Option<Box<ByteCharge>> {
-        (!self.of_bytes.is_empty()).then(|| {
-            Box::new(ByteCharge {
-                shares: Arc::clone(self.shares),
-                taken: self.of_bytes,
-            })
+    ) -> Result<Held, NotTaken> {
+        let taken = shares.take(key, quota, &self.label, cost).await?;
+        Ok(Held {
+            shares: Arc::clone(shares),
+            taken: Some(taken),
         })
+    }
+
+    /// Before a budget is used that is not known here. Holders make budgets offline, and each is something to
+    /// be kept, so those of a grant are counted themselves: but for one that others know already.
+    async fn begin(&self, shares: &Arc<Shares>, grant: &GrantId) -> Result<(), Why> {
+        let key = CountKey::narrowed_budgets(grant);
+        let new = self.held(shares, &key, Budget::new_ones(), 1).await;
+        let words = || format!("{} new budgets an hour", Budget::NEW_OF_A_GRANT);
+        let new = new.map_err(|not| not_taken(not, &self.limit, words))?;
+        let asked = timeout(PATIENCE, shares.used(&self.key, self.meter.quota)).await;
+        let used = asked.unwrap_or(Err(Reason::StoreUnavailable));
+        if used.map_err(Why::Unknown)? == 0 {
+            new.kept();
+        }
+        Ok(())
     }
 }
 
@@ -283,6 +420,8 @@ fn not_taken(not: NotTaken, limit: &str, words: impl FnOnce() -> String) -> Why 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gateway_core::clock::Clock;
+    use gateway_store::{Memory, Records};
 
     fn refusal(calls: &[Call], is_batch: bool) -> LimitRefusal {
         LimitRefusal {
@@ -303,7 +442,7 @@ mod tests {
             ..Call::named("tools/call")
         };
         let one = refusal(&[call(7)], false);
-        assert_eq!(one.retry_after(), 1);
+        assert_eq!(one.retry_after(), Some(1));
         assert_eq!(
             one.sentence(),
             "The limit “calls” of 100 calls a minute is reached. There may be more in 1 second."
@@ -322,5 +461,58 @@ mod tests {
             3
         );
         assert_eq!(refusal(&[], false).answer("No.", "r1"), None);
+    }
+
+    #[test]
+    fn where_waiting_does_not_help_nobody_is_told_to_wait() {
+        let too_much = |unit, quota, cost| LimitRefusal {
+            why: Why::TooMuch {
+                limit: "calls".to_owned(),
+                meter: Meter { unit, quota },
+                cost,
+            },
+            ..refusal(&[Call::named("tools/call")], false)
+        };
+        for (refusal, words) in [
+            (
+                too_much(Unit::Calls, Quota::Day(20), 25),
+                "The limit “calls” of 20 calls a day lets 20 through at once, and this request has 25: \
+                 waiting does not help, send fewer at once.",
+            ),
+            (
+                too_much(Unit::Calls, Quota::Day(0), 1),
+                "The limit “calls” of 0 calls a day lets nothing through.",
+            ),
+        ] {
+            assert_eq!(refusal.sentence(), words);
+            assert_eq!(refusal.retry_after(), None);
+        }
+    }
+
+    /// Whoever goes away while it waits has used nothing.
+    #[tokio::test]
+    async fn what_is_not_kept_is_given_back() {
+        let records = Records::new(Arc::new(Memory::new()));
+        let shares = Shares::new(records, Clock);
+        let wanted = |cost| Wanted {
+            key: CountKey::limit("calls", "calls a day", "u_1"),
+            meter: Meter {
+                unit: Unit::Calls,
+                quota: Quota::Day(3),
+            },
+            limit: "calls".to_owned(),
+            label: "alice".to_owned(),
+            cost,
+            is_budget: false,
+        };
+        let grant = GrantId::new("g_1");
+        for _ in 0..5 {
+            drop(wanted(3).take(&shares, &grant).await.unwrap());
+        }
+        wanted(3).take(&shares, &grant).await.unwrap().kept();
+        let none = wanted(1).take(&shares, &grant).await.err();
+        assert!(matches!(none, Some(Why::Reached { .. })), "{none:?}");
+        let never = wanted(4).take(&shares, &grant).await.err();
+        assert!(matches!(never, Some(Why::TooMuch { .. })), "{never:?}");
     }
 }

@@ -34,6 +34,8 @@ pub(super) enum End {
     Expired,
     /// The account at the backend in whose name it goes on is connected no more.
     AccountEnded,
+    /// What its bytes are counted against is used up. The token is as good as before.
+    LimitReached,
     /// The operator closed the stream. The token is as good as before.
     Closed,
     /// The gateway shuts down.
@@ -46,6 +48,7 @@ impl End {
             Self::Revoked => "grant_revoked",
             Self::Expired => "token_expired",
             Self::AccountEnded => "account_ended",
+            Self::LimitReached => "limit_reached",
             Self::Closed => "closed_by_operator",
             Self::Shutdown => "shutdown",
         }
@@ -58,6 +61,7 @@ impl End {
             Self::Revoked,
             Self::Expired,
             Self::AccountEnded,
+            Self::LimitReached,
             Self::Closed,
         ]
         .into_iter()
@@ -73,6 +77,7 @@ pub(super) struct StreamLifetime {
     token: Arc<VerifiedToken>,
     ends: Instant,
     closing: CancellationToken,
+    spent: CancellationToken,
     /// The account at the backend that it goes on in the name of, if it does.
     account: Option<Arc<Account>>,
 }
@@ -98,6 +103,7 @@ impl StreamLifetime {
             token: Arc::clone(token),
             ends: Instant::now() + ends.since(now),
             closing: CancellationToken::new(),
+            spent: CancellationToken::new(),
             account: None,
         }
     }
@@ -113,9 +119,15 @@ impl StreamLifetime {
         &self.closing
     }
 
+    /// What ends this exchange where a limit of bytes is used up.
+    pub(super) const fn spent(&self) -> &CancellationToken {
+        &self.spent
+    }
+
     /// Whether it has ended.
     pub(super) fn is_over(&self) -> bool {
         self.closing.is_cancelled()
+            || self.spent.is_cancelled()
             || self
                 .account
                 .as_ref()
@@ -132,6 +144,7 @@ impl StreamLifetime {
             () = sleep_until(self.ends) => End::Expired,
             () = self.account_ended() => End::AccountEnded,
             () = self.closing.cancelled() => End::Closed,
+            () = self.spent.cancelled() => End::LimitReached,
         }
     }
 
@@ -195,6 +208,7 @@ mod tests {
             End::Revoked,
             End::Expired,
             End::AccountEnded,
+            End::LimitReached,
             End::Closed,
             End::Shutdown,
         ] {

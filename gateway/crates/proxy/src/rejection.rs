@@ -458,7 +458,7 @@ pub(super) fn rejected_by(end: End) -> Rejection {
         End::Revoked => Rejection::Token(TokenRejection::Invalid(Reason::GrantRevoked)),
         End::Expired => Rejection::Token(TokenRejection::Invalid(Reason::TokenExpired)),
         End::AccountEnded => Rejection::AccountEnded,
-        End::Closed | End::Shutdown => Rejection::Leaving,
+        End::LimitReached | End::Closed | End::Shutdown => Rejection::Leaving,
     }
 }
 

@@ -139,16 +139,27 @@ impl Shares {
         taken.counted.state.lock().count.give_back(taken.part, now);
     }
 
-    /// More was used than was taken.
-    pub fn charge(self: &Arc<Self>, taken: &Taken, used: u64) {
+    /// More was used than was taken. Whether all of the quota is used, as far as this replica was told.
+    pub fn charge(self: &Arc<Self>, taken: &Taken, used: u64) -> bool {
         let now = self.clock.now();
-        let (draw, quota) = {
+        let (draw, quota, is_spent) = {
             let share = &mut taken.counted.state.lock().count;
-            (share.charge(used, now), share.quota())
+            let quota = share.quota();
+            (
+                share.charge(used, now),
+                quota,
+                share.used(now) >= quota.most(),
+            )
         };
         if let Some(draw) = draw {
             self.ask(&taken.counted, quota, draw);
         }
+        is_spent
+    }
+
+    /// Whether anything is held here of what is counted under `key`.
+    pub fn holds(&self, key: &CountKey) -> bool {
+        self.held.get(key).is_some()
     }
 
     /// How much of a quota is used, by all replicas: what the store knows, less what is still here.

@@ -349,6 +349,23 @@ impl Catalogue {
         lists(Some(user)) || lists(None)
     }
 
+    /// Whether the backend `name` lists a tool, or one that it may take this name for. Asked, and waited for,
+    /// only where nothing that is known has it; where it can't be asked, it lists none.
+    pub async fn lists_alike(self: &Arc<Self>, name: &str, caller: Caller<'_>, tool: &str) -> bool {
+        let Some((name, tool)) = self.at_member(name, tool) else {
+            return false;
+        };
+        let knows = |user| {
+            let listing = self.known.last(name, user, Duration::MAX);
+            listing.is_some_and(|listing| listing.lists_alike(tool))
+        };
+        if knows(Some(caller.user)) || knows(None) {
+            return true;
+        }
+        let listing = self.cached(name, caller).await;
+        listing.is_ok_and(|listing| listing.lists_alike(tool))
+    }
+
     /// What a tool says about its effects, as far as it is known without asking.
     pub fn cached_labels(&self, name: &str, caller: Caller<'_>, tool: &str) -> Option<Labels> {
         let (name, tool) = self.at_member(name, tool)?;

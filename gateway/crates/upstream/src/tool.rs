@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::catalogue_error::CatalogueError;
 use gateway_core::grants::{Pin, PinKey, ToolState};
+use mcp_protocol::lenient;
 use mcp_protocol::scan::{Scan, shown_text};
 use mcp_protocol::tool_definition::{Definition, Labels, Unfit};
 
@@ -240,6 +241,15 @@ impl ToolListing {
     /// The tool of this name, if it is there.
     pub fn tool(&self, name: &str) -> Option<&Tool> {
         self.tools.iter().find(|tool| tool.name == name)
+    }
+
+    /// Whether a tool of this name is there, or one that a lenient reader takes it for.
+    pub fn lists_alike(&self, name: &str) -> bool {
+        self.tool(name).is_some() || {
+            let folded = lenient::fold(name);
+            let mut tools = self.tools.iter();
+            tools.any(|tool| lenient::fold(&tool.name) == folded)
+        }
     }
 
     /// What a tool says about its effects. `None` if it is not there.

@@ -125,3 +125,50 @@ async fn while_redis_is_away_what_is_here_is_used_and_then_it_is_nobodys_fault()
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_redis_that_says_nothing_is_waited_for_as_briefly() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("policy.biscuit");
+    std::fs::write(&file, "allow if calls_today($n), $n < 1000;\n")?;
+    let policy = format!("[policy]\nfile = \"{}\"\n", file.display());
+    for lane in ROADS {
+        let limits =
+            "[[limit]]\nname = \"calls\"\nper = \"person\"\nrate = \"1/hour\"\nburst = 7\n";
+        let more = format!("{limits}{policy}");
+        let fixture = Fixture::with(StoreKind::Redis, |setup| road(setup.more(&more), lane));
+        let fixture = fixture.await?;
+        let (_, token) = fixture.signed_in().await?;
+        assert_eq!(echo(&fixture.gateway, &token, 1).await?.status, 200);
+        let redis = fixture.redis.as_ref().context("there is one")?;
+        redis.freeze(true).await?;
+        // Each call asks, as the limit is a small one.
+        let refusal = echo(&fixture.gateway, &token, 2).await?;
+        assert_eq!(refusal.status, 503, "{lane}: {}", refusal.text);
+        assert!(refusal.took < Duration::from_secs(4), "{:?}", refusal.took);
+        let reason = &refusal.json()["error"]["data"]["reason"];
+        assert_eq!(reason, "store_unavailable", "{lane}: {}", refusal.text);
+        // What counts nowhere is no concern of the store's.
+        let list = message(3, "tools/list", &json!({}));
+        let end = http::client()
+            .delete(fixture.url("/mcp"))
+            .bearer_auth(&token);
+        for reply in [
+            send(&fixture.url("/mcp"), &token, &list).await?,
+            http::send(end).await?,
+        ] {
+            assert_eq!(reply.status, 200, "{lane}: {}", reply.text);
+            assert!(reply.took < Duration::from_secs(1), "{:?}", reply.took);
+        }
+        redis.freeze(false).await?;
+        let back = Instant::now();
+        while echo(&fixture.gateway, &token, 1).await?.status == 503 {
+            assert!(back.elapsed() < SOON, "{lane}: still refused");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // What nobody was given when it was frozen is not lost: but for what was asked for meanwhile.
+        let (went, _) = until_reached(&fixture.gateway, &token).await?;
+        assert!((3..=6).contains(&went), "{lane}: {went}");
+    }
+    Ok(())
+}

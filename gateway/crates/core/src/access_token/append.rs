@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use biscuit_auth::builder::{BlockBuilder, Fact, Term, string};
 use biscuit_auth::{KeyPair, PublicKey, UnverifiedBiscuit, error};
 
-use super::attenuation::{self, Check, Constant, Match};
+use super::attenuation::{self, Attenuation, Budget, Check, Constant, Match};
 use super::envelope::{Appended, TokenEnvelope};
 use super::third_party_block::{self, Approval, Approver};
 use super::token_error::TokenError;
@@ -27,6 +27,11 @@ pub enum AppendError {
         "the token would become too long: fewer or shorter conditions, or a token that was narrowed less often"
     )]
     TooLong,
+    /// The token would carry more budgets of calls than one may.
+    #[error(
+        "a token carries two budgets of calls at most, those of what it was made from included"
+    )]
+    TooManyBudgets,
     /// The library refused.
     #[error("{0}")]
     Library(#[source] error::Token),
@@ -115,15 +120,17 @@ fn close(biscuit: &UnverifiedBiscuit) -> Result<String, AppendError> {
     let text = biscuit.to_base64()?;
     let token = BearerToken::parse_token(&text).ok_or(AppendError::TooLong)?;
     let form = TokenEnvelope::read(token.as_str())?;
-    let refused = form
-        .appended
-        .iter()
-        .any(|block| matches!(block, Appended::Own(block) if attenuation::judge(block).is_none()));
-    if refused {
-        Err(TokenError::Attenuation.into())
-    } else {
-        Ok(text)
+    let mut attenuation = Attenuation::default();
+    for (number, block) in (1..).zip(&form.appended) {
+        if let Appended::Own(block) = block {
+            let checks = attenuation::judge(block).ok_or(TokenError::Attenuation)?;
+            attenuation.and(number, checks);
+        }
     }
+    if attenuation.budgets().len() > Budget::MOST {
+        return Err(AppendError::TooManyBudgets);
+    }
+    Ok(text)
 }
 
 /// The block that says `checks`, in the spelling of the oldest version that has it.

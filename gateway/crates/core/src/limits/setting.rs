@@ -116,8 +116,9 @@ pub struct Charge {
 
 impl Limit {
     /// What a request with these calls is charged to whom; without calls: a stream that is opened, whose
-    /// bytes count where the tool does not matter. `is_listed`: whether the backend lists a tool. The others
-    /// count together, so that nobody makes up names that are counted for the first time.
+    /// bytes count where the tool does not matter. `is_listed`: whether the backend lists a tool, or one that
+    /// it may take a name for. The others count together, so that nobody makes up names that are counted for
+    /// the first time.
     pub fn charges(
         &self,
         asker: &Asker<'_>,
@@ -155,8 +156,11 @@ impl Limit {
                 (Some(pattern), Some(tool)) => is_meant(pattern, tool),
             };
             if is_meant {
-                let tool = tool.map(|tool| if is_listed(tool) { tool } else { "" });
-                let subjects = self.subjects(asker, tool);
+                let counted = match (self.per, tool) {
+                    (Per::Tool, Some(tool)) if is_listed(tool) => Some(lenient::folded(tool)),
+                    _ => None,
+                };
+                let subjects = self.subjects(asker, counted.as_deref());
                 subjects.for_each(|subject| charge(subject, 1));
             }
         }
@@ -164,7 +168,7 @@ impl Limit {
     }
 
     /// Whether it counts any calls of this person here with this app.
-    fn concerns(&self, asker: &Asker<'_>) -> bool {
+    pub fn concerns(&self, asker: &Asker<'_>) -> bool {
         let is_in = |group: &String| {
             let members = self.groups.get(group);
             members.is_some_and(|members| members.include(asker.user_name, asker.groups))
@@ -275,15 +279,16 @@ mod tests {
             Call::named("tools/list"),
             call("resources/read", "file:///a"),
             call("tools/call", "search"),
+            call("tools/call", "Search"),
             Call::named("notifications/initialized"),
         ];
         for (per, expected) in [
-            (Per::Person, one("u_alice", 3)),
-            (Per::App, one("c_1", 3)),
-            (Per::Grant, one("g_1", 3)),
-            (Per::Backend, one("notes", 3)),
-            (Per::Tool, one("notes/search", 2)),
-            (Per::Group, [one("all", 3), one("staff", 3)].concat()),
+            (Per::Person, one("u_alice", 4)),
+            (Per::App, one("c_1", 4)),
+            (Per::Grant, one("g_1", 4)),
+            (Per::Backend, one("notes", 4)),
+            (Per::Tool, one("notes/search", 3)),
+            (Per::Group, [one("all", 4), one("staff", 4)].concat()),
         ] {
             assert_eq!(charged(&limit(per), "alice", &[], &calls), expected);
         }
@@ -292,7 +297,7 @@ mod tests {
         let carol = ["corp:staff".to_owned()];
         assert_eq!(
             charged(&limit(Per::Group), "carol", &carol, &calls),
-            one("staff", 3)
+            one("staff", 4)
         );
         assert_eq!(
             charged(&limit(Per::Person), "alice", &[], &calls[1..2]),

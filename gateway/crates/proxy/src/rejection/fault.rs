@@ -43,14 +43,14 @@ impl<'a> RefusalAnswer<'a> {
 
     pub(super) fn of_limit(refusal: &'a LimitRefusal) -> Self {
         let status = match refusal.why {
-            Why::Reached { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Why::Reached { .. } | Why::TooMuch { .. } => StatusCode::TOO_MANY_REQUESTS,
             Why::Unknown(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self {
             body: Body::Limit(refusal),
+            retry_after: refusal.retry_after(),
             ..Self::new(status, refusal.reason())
                 .with(Detail::Words(Cow::Owned(refusal.sentence())))
-                .retry_after(refusal.retry_after())
         }
     }
 

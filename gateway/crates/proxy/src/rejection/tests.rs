@@ -3,6 +3,7 @@
 use super::*;
 use crate::mcp_error::Delivery;
 use gateway_core::policy::Refused;
+use gateway_core::protocol::scope::Scope;
 
 fn challenge() -> Challenge {
     Challenge {

@@ -68,6 +68,11 @@ impl CountKey {
         Self::new(format!("budget/{block}/{meter}"))
     }
 
+    /// Of the budgets that narrowed tokens of a grant brought along.
+    pub fn narrowed_budgets(grant: &GrantId) -> Self {
+        Self::new(format!("budgets/{grant}"))
+    }
+
     /// Of the calls that a person has made in a day.
     pub fn calls_of(user: &UserId) -> Self {
         Self::new(format!("calls/{user}"))

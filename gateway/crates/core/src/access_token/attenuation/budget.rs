@@ -1,8 +1,10 @@
 //! A budget of calls that a holder sets on what is made from a token.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 use crate::limits::meter::{Meter, Unit};
-use crate::limits::quota::Quota;
+use crate::limits::quota::{Quota, Rate};
 
 /// What a budget is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +45,19 @@ pub struct Budget {
 impl Budget {
     /// What it is called in refusals and metrics.
     pub const NAME: &'static str = "token";
+
+    /// The most that one token carries: each is a count of its own, to be kept and asked for.
+    pub const MOST: usize = 2;
+
+    /// How many budgets the tokens of one grant may have at once, and how many more each hour: whoever holds
+    /// a token makes budgets offline, as many as they like, and each one that is used is kept.
+    pub const NEW_OF_A_GRANT: u64 = 64;
+
+    /// What is counted of the budgets of one grant that are used for the first time.
+    pub fn new_ones() -> Quota {
+        let most = Self::NEW_OF_A_GRANT;
+        Rate::new(most, Duration::from_secs(3_600), most).map_or(Quota::Day(most), Quota::Rate)
+    }
 
     /// What is counted. `until`: when nothing counts any more that was made from the same token.
     pub const fn meter(&self, until: Timestamp) -> Meter {

@@ -457,7 +457,7 @@ fn a_budget_is_that_of_its_block_whatever_is_made_from_it() {
     let issuer = Issuer::new();
     let parent = append(
         &issuer.token(Tools::All),
-        "check if limit(\"calls\", 9); check if limit(\"calls\", 5); check if limit(\"calls_per_day\", 3)",
+        "check if limit(\"calls\", 9); check if limit(\"calls\", 5)",
     );
     let until = issuer.verify(&parent).unwrap().longest_ends();
     let budgets = |token: &Biscuit| {
@@ -468,10 +468,7 @@ fn a_budget_is_that_of_its_block_whatever_is_made_from_it() {
         budgets.collect::<Vec<_>>()
     };
     let own = issuer.verify(&parent).unwrap().ids()[1].clone();
-    let of_parent = [
-        (own.clone(), Quota::Total(5, until)),
-        (own.clone(), Quota::Day(3)),
-    ];
+    let of_parent = [(own.clone(), Quota::Total(5, until))];
     assert_eq!(budgets(&parent), of_parent);
     let child = append(
         &parent,
@@ -481,11 +478,34 @@ fn a_budget_is_that_of_its_block_whatever_is_made_from_it() {
     let stingy = append(&child, "check if limit(\"calls\", 1)");
     let ids = issuer.verify(&stingy).unwrap().ids().to_vec();
     assert_eq!(
-        budgets(&stingy)[2],
+        budgets(&stingy)[1],
         (ids[3].clone(), Quota::Total(1, until)),
         "and may have a smaller one of their own"
     );
     // Who holds the parent of the budget may make another; it is another one.
     let other = append(&issuer.token(Tools::All), "check if limit(\"calls\", 5)");
     assert_ne!(budgets(&other)[0].0, own);
+}
+
+/// Each is kept and asked for by itself, and anybody can append more of them.
+#[test]
+fn a_token_carries_two_budgets_at_most() {
+    let issuer = Issuer::new();
+    let both = append(
+        &issuer.token(Tools::All),
+        "check if limit(\"calls\", 9); check if limit(\"calls_per_day\", 3)",
+    );
+    assert_eq!(
+        issuer.verify(&both).unwrap().attenuation().budgets().len(),
+        2
+    );
+    let text = BearerToken::parse_token(&both.to_base64().unwrap()).unwrap();
+    let narrow = |checks: &[Check]| crate::access_token::attenuate(&text, checks, false);
+    for kind in [BudgetKind::InAll, BudgetKind::Daily] {
+        let more = append(&both, &format!("check if limit(\"{}\", 1)", kind.name()));
+        assert_eq!(issuer.verify(&more).unwrap_err(), TokenError::Attenuation);
+        let refused = narrow(&[Check::Limit(kind, 1)]).unwrap_err();
+        assert!(refused.to_string().contains("two budgets"), "{refused}");
+    }
+    narrow(&[Check::ReadOnly]).unwrap();
 }
