@@ -275,7 +275,7 @@ impl<'a> Permitted<'a> {
         call: Option<&Call>,
         labels: impl Fn(&str) -> Option<Labels>,
     ) -> Option<Facts<Cow<'a, str>>> {
-        let approvals = self.permit.token().verified().approvals().iter();
+        let approvals = self.permit.token().approvals().iter();
         let valid = approvals.filter(|approval| self.now < approval.until);
         let approved = valid.map(|one| (one.tool.as_str().into(), one.approver.as_str().into()));
         Some(Facts {

@@ -57,7 +57,7 @@ impl<'a> DecisionContext<'a> {
             scopes: &self.scopes,
             backend: self.backend,
             resource: claims.resource.as_str(),
-            approvals: self.token.verified().approvals(),
+            approvals: self.token.approvals(),
             address: self.address,
             protocol_version: self.protocol_version,
             calls_today: self.calls_today,

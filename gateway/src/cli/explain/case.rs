@@ -320,7 +320,7 @@ impl<'a> Case<'a> {
             scopes,
             backend: &self.backend.mount.name,
             resource: claims.resource.as_str(),
-            approvals: token.verified().approvals(),
+            approvals: token.approvals(),
             address: self.explain.address,
             protocol_version: Some(&self.explain.protocol_version),
             calls_today: Some(self.explain.calls_today.unwrap_or_default()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scopes::{Coverage, Operation, Scopes};
-use crate::access_token::{Attenuation, Claims, Tools, VerifiedToken};
+use crate::access_token::{Approval, Attenuation, Claims, Tools, VerifiedToken};
 use crate::account::AccountId;
 use crate::clock::Timestamp;
 use crate::grants::amendment::Amended;
@@ -78,6 +78,8 @@ pub struct AccessToken {
     amended: Option<Arc<Amended>>,
     kept: Option<Arc<DigestedTools>>,
     account: Option<AccountId>,
+    /// What approvers said of the tools of one member, under its own names, where that is asked.
+    of_member: Option<Arc<[Approval]>>,
 }
 
 impl AccessToken {
@@ -115,22 +117,32 @@ impl AccessToken {
             amended: None,
             kept: None,
             account: None,
+            of_member: None,
         })
     }
 
     /// The same token as one of several backends that are offered together takes it: with that member's own
-    /// names of the tools, and the scopes that count there.
+    /// names of the tools, and the scopes that count there. Approvals name tools as all list them: one that
+    /// names a tool as a member does is for none, since it would be for the tools of that name of all.
     #[must_use]
     pub fn at_member(&self, members: &Members, member: usize, scopes: &Arc<Scopes>) -> Self {
         let tools = self.tools().of_member(|shown| members.own(member, shown));
         let amended = self.amended.as_deref();
         let amended = amended.map(|all| all.of_member(|shown| members.own(member, shown)));
+        let approvals = self.approvals().iter().filter_map(|approval| {
+            let tool = members.own(member, &approval.tool)?.to_owned();
+            Some(Approval {
+                tool,
+                ..approval.clone()
+            })
+        });
         Self {
             token: Arc::clone(&self.token),
             scopes: Arc::clone(scopes),
             amended: amended.map(Arc::new),
             kept: Some(Arc::new(tools.into())),
             account: None,
+            of_member: Some(approvals.collect()),
         }
     }
 
@@ -226,9 +238,16 @@ impl AccessToken {
         &self.token
     }
 
+    /// What approvers said of tools, also what is over: by the names that the tools have where it is
+    /// presented.
+    pub fn approvals(&self) -> &[Approval] {
+        let all = self.token.approvals();
+        self.of_member.as_deref().unwrap_or(all)
+    }
+
     /// Whether an approver has approved this tool, and still does.
     pub fn is_approved(&self, tool: &str, now: Timestamp) -> bool {
-        let mut approvals = self.token.approvals().iter();
+        let mut approvals = self.approvals().iter();
         approvals.any(|approval| approval.tool == tool && now < approval.until)
     }
 

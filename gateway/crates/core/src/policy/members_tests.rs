@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::tests::{ISSUED, token};
+use super::tests::{ISSUED, approved, token};
 use super::*;
 use crate::access_token::Tools;
 use crate::grants::{Pin, ToolState};
@@ -75,4 +75,40 @@ fn a_token_reaches_no_tool_by_a_name_that_consent_did_not_show() {
         }
     }
     assert!(reached > 500 && refused > 500, "{reached} {refused}");
+}
+
+/// An approval that names a tool as its member does would open the tool of that name of every other.
+#[test]
+fn an_approval_is_for_the_one_tool_that_all_list_under_its_name() {
+    let members = Members::new(vec!["mail".to_owned(), "chat".to_owned()], "_").unwrap();
+    let required = BTreeSet::from(["send".to_owned()]);
+    let nothing = BTreeSet::new();
+    let outcome = |token: &AccessToken, member: usize| {
+        let input = DecisionInput {
+            now: ISSUED,
+            approval_required: &required,
+            read_only_tools: Some(&nothing),
+            tool_states: &[("send".to_owned(), ToolState::Unknown)],
+            doubled: None,
+            policy: None,
+        };
+        let call = Call {
+            name: Some("send".to_owned()),
+            ..Call::named("tools/call")
+        };
+        let token = token.at_member(&members, member, &Arc::default());
+        let said: Vec<String> = token
+            .approvals()
+            .iter()
+            .map(|one| one.tool.clone())
+            .collect();
+        (said, decide(token, vec![call], input).is_ok())
+    };
+    let for_mail = approved(&["mail_send"]);
+    assert_eq!(outcome(&for_mail, 0), (vec!["send".to_owned()], true));
+    assert_eq!(outcome(&for_mail, 1), (Vec::new(), false));
+    let for_no_member = approved(&["send"]);
+    for member in [0, 1] {
+        assert_eq!(outcome(&for_no_member, member), (Vec::new(), false));
+    }
 }

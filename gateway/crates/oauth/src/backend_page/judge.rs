@@ -217,7 +217,7 @@ impl PageQuestion<'_> {
             scopes: &scopes,
             backend: name,
             resource: claims.resource.as_str(),
-            approvals: token.verified().approvals(),
+            approvals: token.approvals(),
             address: Some(self.address),
             protocol_version: None,
             calls_today,
