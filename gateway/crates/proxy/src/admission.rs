@@ -171,6 +171,15 @@ pub(super) async fn admit(
         trace.message_context(parent);
     }
     context.asks_for(head.method, &calls);
+    // Before anything of an account: who left this member is led to no page of it.
+    if context
+        .part_of
+        .as_ref()
+        .is_some_and(|part_of| !part_of.is_left)
+    {
+        let refusal = Refusal::Narrowed(FailedCheck("backend"));
+        return refuse(state, context, confirmed, Refused { refusal, calls });
+    }
     let opens_urls = confirmed.route.mounted.backend.account.is_some()
         && account::opens_urls(head, &mut confirmed)?;
     if let Some(told) = account::connected(state, &confirmed, &calls) {
@@ -187,14 +196,6 @@ pub(super) async fn admit(
             (calls, opens_urls),
         ))
         .await);
-    }
-    if context
-        .part_of
-        .as_ref()
-        .is_some_and(|part_of| !part_of.is_left)
-    {
-        let refusal = Refusal::Narrowed(FailedCheck("backend"));
-        return refuse(state, context, confirmed, Refused { refusal, calls });
     }
     let waits_for_events = head.method == Method::GET || calls.iter().any(Call::listens);
     if confirmed.route.mounted.backend.whole.is_some() {
