@@ -15,7 +15,7 @@ use std::fmt;
 pub use self::lists::{Listed, Page, asked};
 pub use self::search::{CALL_TOOL, OWN_TOOLS, SEARCH_TOOLS, call_of, found, own_tools};
 pub use self::server::{Described, discovered};
-pub use self::uris::Uris;
+pub use self::uris::{Uris, Whose};
 
 /// The longest separator, in bytes.
 pub const LONGEST_SEPARATOR: usize = 4;

@@ -83,7 +83,9 @@ use mcp_protocol::{Message, RpcError, to_stateful};
 use pingora::protocols::http::ServerSession;
 use rand::rngs::OsRng;
 
+pub(super) use self::param_headers::FULL_LIST;
 pub(super) use self::plan::{TranslationPlan, family};
+pub(super) use self::session_error::NO_ANSWER;
 pub(super) use self::translator::Translator;
 pub(super) use self::upstream_client::{LARGEST, Reader};
 

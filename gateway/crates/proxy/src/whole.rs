@@ -16,6 +16,7 @@ mod listen;
 mod lists;
 mod member;
 mod resources;
+mod rounds;
 mod route;
 mod visit;
 
@@ -23,8 +24,10 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use mcp_protocol::members::Members;
-use mcp_protocol::{Id, Message};
+use mcp_protocol::{Id, Message, RpcError};
+use parking_lot::Mutex;
 
+use super::in_flight::Hold;
 use super::mounted_backend::MountedBackend;
 use super::serve::Service;
 use gateway_upstream::{Visitor, Whole};
@@ -51,6 +54,22 @@ struct Asked {
     headers: HeaderMap,
     message: Message,
     id: Id,
+    /// For what members answered and is held until this is.
+    held: Mutex<Vec<Hold>>,
+}
+
+/// Why there is no answer of the members.
+enum Unanswered {
+    /// It is refused with this.
+    Error(RpcError),
+    /// Nobody who was asked answered, or the fault is here: the client asks again.
+    Nobody,
+}
+
+impl From<RpcError> for Unanswered {
+    fn from(error: RpcError) -> Self {
+        Self::Error(error)
+    }
 }
 
 impl Asked {

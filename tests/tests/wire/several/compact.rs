@@ -66,6 +66,14 @@ async fn above_a_number_of_tools_they_are_searched_and_called_by_two() -> Result
     let arrived_there = &arrived(&notes, "tools/call")[0].json();
     assert_eq!(arrived_there["params"]["name"], "erase");
 
+    // A client of 2025 knows of no headers: the gateway learns them from the list that is not shown.
+    let session = mcp::open_session(&gateway.url("/mcp"), &token).await?;
+    let mirrored = mcp::call(3, "mail_mirrored", &json!({"q": "x"}));
+    let request = mcp::post(&gateway.url("/mcp"), &token, &mirrored);
+    let reply = http::send(request.header("Mcp-Session-Id", session)).await?;
+    let answer = mcp::response(&reply)?;
+    assert!(answer["result"]["content"].is_array(), "{answer}");
+
     // What consent did not show is neither found nor called.
     let less = client
         .sign_in_choosing(&Owner::alice(), |form| {

@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::http;
 use tests::mcp;
+use tests::recorder::{Answer, Recorded, Recorder};
+use tests::scripted_revisions;
 use tests::sse::EventStream;
 
 use super::{World, arrived};
@@ -198,5 +200,132 @@ async fn a_client_that_goes_cancels_its_call_at_the_member() -> Result<()> {
     world.mail.await_streams(1, Duration::from_secs(5)).await?;
     drop(stream);
     world.mail.await_streams(0, Duration::from_secs(5)).await?;
+    Ok(())
+}
+
+/// What a server asks back about a resource is answered to that server and no other, whoever lists it by then.
+#[tokio::test]
+async fn an_answer_about_a_resource_goes_to_the_member_that_asked() -> Result<()> {
+    let world = World::start().await?;
+    world.mail.play(|request| {
+        let message = request.json();
+        let answer = |result: Value| {
+            let response = json!({"jsonrpc": "2.0", "id": message["id"], "result": result});
+            Answer::json(200, &response)
+        };
+        match message["method"].as_str() {
+            Some("resources/list") => answer(json!({
+                "resultType": "complete", "resources": [{"uri": "odd://1", "name": "odd"}],
+            })),
+            Some("resources/read") if message["params"]["inputResponses"].is_null() => {
+                answer(json!({
+                    "resultType": "input_required", "requestState": "of mail",
+                    "inputRequests": {"who": {"method": "elicitation/create", "params": {"message": "Who?"}}},
+                }))
+            }
+            Some("resources/read") => answer(json!({
+                "resultType": "complete", "contents": [{"uri": message["params"]["uri"], "text": "secret"}],
+            })),
+            _ => scripted_revisions::stateless(request),
+        }
+    });
+    let asked = world
+        .result("resources/read", json!({"uri": "odd://1"}))
+        .await?;
+    assert_eq!(asked["resultType"], "input_required", "{asked}");
+    let retry = |state: Value| {
+        let mut params = json!({
+            "uri": "odd://1",
+            "inputResponses": {"who": {"action": "accept", "content": {"password": "p"}}},
+        });
+        if !state.is_null() {
+            params["requestState"] = state;
+        }
+        params
+    };
+    let reads = |member: &Recorder| arrived(member, "resources/read").len();
+    let before = (reads(&world.notes), reads(&world.mail), reads(&world.old));
+    for foreign in [
+        Value::Null,
+        json!("of mail"),
+        json!("member mail=b2YgbWFpbA~x"),
+    ] {
+        let refused = world
+            .ask(&world.token, "resources/read", retry(foreign))
+            .await?;
+        assert_eq!(
+            mcp::response(&refused)?["error"]["code"],
+            -32602,
+            "{}",
+            refused.text
+        );
+    }
+    let after = (reads(&world.notes), reads(&world.mail), reads(&world.old));
+    assert_eq!(before, after, "nobody sees an answer that nobody asked for");
+    let read = world
+        .result("resources/read", retry(asked["requestState"].clone()))
+        .await?;
+    assert_eq!(read["contents"][0]["text"], "secret", "{read}");
+    let after = (reads(&world.notes), reads(&world.mail), reads(&world.old));
+    assert_eq!(after, (before.0, before.1 + 1, before.2));
+    let last = arrived(&world.mail, "resources/read");
+    let last = last.last().context("it arrived")?.json();
+    assert_eq!(last["params"]["requestState"], "of mail");
+    Ok(())
+}
+
+#[tokio::test]
+async fn tasks_reach_no_member() -> Result<()> {
+    let world = World::start().await?;
+    for (method, params, code) in [
+        ("tasks/get", json!({"taskId": "t"}), -32601),
+        (
+            "tasks/update",
+            json!({"taskId": "t", "inputResponses": {}}),
+            -32601,
+        ),
+        (
+            "tools/call",
+            json!({"name": "notes_echo", "task": {}}),
+            -32602,
+        ),
+    ] {
+        let body = mcp::stateless_message(1, method, &params);
+        let request = mcp::post_stateless(&world.gateway.url("/mcp"), &world.token, &body);
+        let reply = http::send(request.header("Mcp-Name", "t")).await?;
+        let answer = mcp::response(&reply)?;
+        assert_eq!(answer["error"]["code"], code, "{method}: {answer}");
+        for member in [&world.notes, &world.mail, &world.old] {
+            assert!(arrived(member, method).is_empty(), "{method}");
+        }
+    }
+    Ok(())
+}
+
+/// What a header of a client's own says is for the one server that a request is for.
+#[tokio::test]
+async fn a_clients_own_headers_reach_the_member_that_it_calls_and_no_other() -> Result<()> {
+    let world = World::start().await?;
+    for (method, params) in [
+        ("tools/list", json!({})),
+        ("resources/read", json!({"uri": "odd://1"})),
+        (
+            "tools/call",
+            json!({"name": "mail_anything", "arguments": {}}),
+        ),
+    ] {
+        let body = mcp::stateless_message(1, method, &params);
+        let request = mcp::post_stateless(&world.gateway.url("/mcp"), &world.token, &body);
+        http::send(request.header("X-Mail-Key", "secret")).await?;
+    }
+    let has_it = |request: &Recorded| request.header("x-mail-key").is_some();
+    assert!(arrived(&world.mail, "tools/call").iter().all(has_it));
+    for member in [&world.notes, &world.mail, &world.old] {
+        for method in ["tools/list", "resources/list", "resources/read"] {
+            let arrived = arrived(member, method);
+            assert!(!arrived.iter().any(has_it), "{method}");
+        }
+    }
+    assert!(!arrived(&world.notes, "resources/read").is_empty());
     Ok(())
 }

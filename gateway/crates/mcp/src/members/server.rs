@@ -8,6 +8,24 @@ use crate::revision::STATELESS;
 /// What a list of its kind may be announced with.
 const LISTS: [&str; 3] = ["tools", "prompts", "resources"];
 
+/// The capabilities that several together can serve.
+const SERVED: [&str; 6] = [
+    "tools",
+    "prompts",
+    "resources",
+    "completions",
+    "logging",
+    EXTENSIONS,
+];
+
+const EXTENSIONS: &str = "extensions";
+
+/// The extension of interfaces, which are resources.
+const UI: &str = "io.modelcontextprotocol/ui";
+
+/// So deep are capabilities united.
+const DEPTH: usize = 4;
+
 /// What one member says of itself.
 #[derive(Clone, Debug)]
 pub struct Described {
@@ -40,12 +58,22 @@ pub fn discovered(
         .with("_meta", &Object::new().with(meta::SERVER_INFO, &info))
 }
 
-/// All that one of them can do. That lists change is said in any case: a member may go, and come back.
+/// All that one of them can do and all together can serve. That lists change is said in any case: a member
+/// may go, and come back.
 fn capabilities(described: &[Described], is_complete: bool) -> Object {
     let mut all = Object::new();
     for one in described {
         let capabilities = one.result.object("capabilities").unwrap_or_default();
-        unite(&mut all, &capabilities);
+        for name in SERVED {
+            let Some(more) = capabilities.object(name) else {
+                continue;
+            };
+            let mut known = all.object(name).unwrap_or_default();
+            unite(&mut known, &served(name, more), DEPTH);
+            if name != EXTENSIONS || !known.is_empty() {
+                all.set(name, &known);
+            }
+        }
     }
     for list in LISTS {
         if all.has(list) || !is_complete {
@@ -57,12 +85,23 @@ fn capabilities(described: &[Described], is_complete: bool) -> Object {
     all
 }
 
-/// What one can do counts for all: members of both are united, and `true` is more than `false`.
-fn unite(all: &mut Object, more: &Object) {
+/// Of extensions those alone that are about tools and resources as they are passed on: others have methods of
+/// their own, which lead to no member, and tasks are not offered together.
+fn served(name: &str, capability: Object) -> Object {
+    match (name, capability.raw(UI)) {
+        (EXTENSIONS, Some(ui)) => Object::new().with(UI, ui),
+        (EXTENSIONS, None) => Object::new(),
+        _ => capability,
+    }
+}
+
+/// What one can do counts for all: members of both are united, and `true` is more than `false`. What lies
+/// deeper than `depth` is the first one's.
+fn unite(all: &mut Object, more: &Object, depth: usize) {
     for (name, value) in more.iter() {
         match (all.object(name), more.object(name)) {
-            (Some(mut known), Some(more)) => {
-                unite(&mut known, &more);
+            (Some(mut known), Some(more)) if depth > 0 => {
+                unite(&mut known, &more, depth - 1);
                 all.set(name, &known);
             }
             _ if all.has(name) && value.get() != "true" => {}
@@ -98,21 +137,40 @@ mod tests {
         let both = [
             described(
                 0,
-                r#"{"capabilities":{"tools":{},"logging":{},"extensions":{"x/ui":{}}},"instructions":" Ask. "}"#,
+                r#"{"capabilities":{"tools":{},"logging":{},"tasks":{},"extensions":{"io.modelcontextprotocol/ui":{}}},"instructions":" Ask. "}"#,
             ),
             described(
                 1,
-                r#"{"capabilities":{"resources":{"subscribe":true},"extensions":{"x/tasks":{}}}}"#,
+                r#"{"capabilities":{"resources":{"subscribe":true},"experimental":{"x":{}},"extensions":{"io.modelcontextprotocol/tasks":{}}}}"#,
             ),
         ];
         let all = discovered(&members, &both, true, ("all", "1"));
         assert_eq!(
             all.raw("capabilities").unwrap().get(),
-            r#"{"tools":{"listChanged":true},"logging":{},"extensions":{"x/ui":{},"x/tasks":{}},"resources":{"subscribe":true,"listChanged":true}}"#
+            r#"{"tools":{"listChanged":true},"logging":{},"extensions":{"io.modelcontextprotocol/ui":{}},"resources":{"subscribe":true,"listChanged":true}}"#
         );
         assert_eq!(all.text("instructions").as_deref(), Some("a: Ask."));
         let one = discovered(&members, &both[..1], false, ("all", "1"));
         let capabilities = one.object("capabilities").unwrap();
         assert!(capabilities.has("prompts") && capabilities.has("resources"));
+    }
+
+    #[test]
+    fn what_is_nested_without_end_is_united_no_deeper_than_a_few_steps() {
+        let members = Members::new(vec!["a".to_owned(), "b".to_owned()], "_").unwrap();
+        let deep = format!("{}1{}", r#"{"x":"#.repeat(100), "}".repeat(100));
+        let result = format!(r#"{{"capabilities":{{"tools":{deep}}}}}"#);
+        let both = [described(0, &result), described(1, &result)];
+        let all = discovered(&members, &both, true, ("all", "1"));
+        assert!(all.object("capabilities").unwrap().has("tools"));
+        let (mut one, mut other) = (
+            Object::parse(r#"{"a":{"b":{"c":1}}}"#).unwrap(),
+            Object::new(),
+        );
+        other.set("a", &Object::parse(r#"{"b":{"d":2}}"#).unwrap());
+        unite(&mut one, &other, 1);
+        assert_eq!(one.to_string(), r#"{"a":{"b":{"c":1}}}"#);
+        unite(&mut one, &other, 2);
+        assert_eq!(one.to_string(), r#"{"a":{"b":{"c":1,"d":2}}}"#);
     }
 }

@@ -1,20 +1,48 @@
 //! Whose a resource is: URIs are passed on as they are, so that what a tool's result names can be read.
-//! It is the first member's, in order, that lists the URI; else the first's that has a template for it.
+//! It is the first member's, in order, that lists the URI; else the first's that has a template for it. An
+//! interface is its tool's.
 
 use std::collections::HashMap;
 
 use super::lists::{Listed, Page};
 
-/// The resources that members list.
+/// So many URIs of one member are known; a URI beyond them is found as one that nobody lists.
+const MOST: usize = 10_000;
+
+/// So many bytes of them.
+const MOST_BYTES: usize = 1 << 20;
+
+/// What one entry takes beside its text, in bytes.
+const ENTRY: usize = 64;
+
+/// What interfaces of tools begin with.
+const INTERFACE: &str = "ui://";
+
+/// Whose a resource is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// This member's.
+    One(usize),
+    /// An interface that tools of several members name: whoever shows it can't tell which is meant.
+    Several,
+    /// Nobody lists it.
+    Unknown,
+}
+
+/// The resources that members list. What is remembered of each is bounded.
 #[derive(Clone, Debug, Default)]
 pub struct Uris {
     listed: HashMap<String, usize>,
+    /// `ui://…` by the member whose tool names it; `None` if tools of several do.
+    interfaces: HashMap<String, Option<usize>>,
     templates: Vec<(usize, String)>,
+    /// How many there are of each member, and how many bytes.
+    taken: HashMap<usize, (usize, usize)>,
 }
 
 impl Uris {
     /// Takes in a page of resources, of templates, or of tools, which may name their interfaces
-    /// (`ui://…`) without listing them.
+    /// (`ui://…`) without listing them. Pages may come in any order.
     pub fn add(&mut self, listed: Listed, page: &Page) {
         for entry in listed.entries(&page.result) {
             let member = page.member;
@@ -22,35 +50,72 @@ impl Uris {
                 Listed::Resources => self.lists(member, entry.text("uri")),
                 Listed::Templates => {
                     let template = entry.text("uriTemplate");
+                    let template = template.filter(|text| self.has_room(member, text));
                     self.templates.extend(template.map(|text| (member, text)));
                 }
                 Listed::Tools => {
                     let meta = entry.object("_meta").unwrap_or_default();
                     let ui = meta.object("ui").unwrap_or_default();
-                    self.lists(member, ui.text("resourceUri"));
-                    self.lists(member, meta.text("ui/resourceUri"));
-                    self.lists(member, meta.text("openai/outputTemplate"));
+                    self.names(member, ui.text("resourceUri"));
+                    self.names(member, meta.text("ui/resourceUri"));
+                    self.names(member, meta.text("openai/outputTemplate"));
                 }
                 Listed::Prompts => {}
             }
         }
     }
 
+    fn has_room(&mut self, member: usize, text: &str) -> bool {
+        let (count, bytes) = self.taken.entry(member).or_default();
+        if *count >= MOST || *bytes + text.len() > MOST_BYTES {
+            return false;
+        }
+        *count += 1;
+        *bytes += text.len();
+        true
+    }
+
     fn lists(&mut self, member: usize, uri: Option<String>) {
-        if let Some(uri) = uri {
-            let first = self.listed.entry(uri).or_insert(member);
+        let Some(uri) = uri else { return };
+        if let Some(first) = self.listed.get_mut(&uri) {
             *first = member.min(*first);
+        } else if self.has_room(member, &uri) {
+            self.listed.insert(uri, member);
+        }
+    }
+
+    /// A tool of a member names its interface.
+    fn names(&mut self, member: usize, uri: Option<String>) {
+        let Some(uri) = uri else { return };
+        if !uri.starts_with(INTERFACE) {
+            return self.lists(member, Some(uri));
+        }
+        if let Some(known) = self.interfaces.get_mut(&uri) {
+            *known = known.filter(|known| *known == member);
+        } else if self.has_room(member, &uri) {
+            self.interfaces.insert(uri, Some(member));
         }
     }
 
     /// The member whose resource this is, as far as their lists say: a URI, or a template as it is listed.
-    pub fn find(&self, uri: &str) -> Option<usize> {
-        if let Some(member) = self.listed.get(uri) {
-            return Some(*member);
+    /// An interface is the member's whose tool names it, whoever lists it.
+    pub fn find(&self, uri: &str) -> Whose {
+        if let Some(known) = self.interfaces.get(uri) {
+            return known.map_or(Whose::Several, Whose::One);
         }
-        let mut templates = self.templates.iter();
-        let found = templates.find(|(_, template)| template == uri || matches(template, uri));
-        found.map(|(member, _)| *member)
+        if let Some(member) = self.listed.get(uri) {
+            return Whose::One(*member);
+        }
+        let templates = self.templates.iter();
+        let found = templates.filter(|(_, template)| template == uri || matches(template, uri));
+        let first = found.map(|(member, _)| *member).min();
+        first.map_or(Whose::Unknown, Whose::One)
+    }
+
+    /// How much memory it takes, in bytes, about.
+    pub fn size(&self) -> usize {
+        let each = self.taken.values();
+        each.map(|(count, bytes)| count * ENTRY + bytes).sum()
     }
 }
 
@@ -107,12 +172,53 @@ mod tests {
         uris.add(Listed::Templates, &templates);
         let tools = r#"{"tools":[{"name":"t","_meta":{"ui":{"resourceUri":"ui://t/w"}}}]}"#;
         uris.add(Listed::Tools, &page(1, tools));
-        assert_eq!(uris.find("a:1"), Some(0));
-        assert_eq!(uris.find("file:///x"), Some(1));
-        assert_eq!(uris.find("file:///y"), Some(0));
-        assert_eq!(uris.find("file:///{path}"), Some(0));
-        assert_eq!(uris.find("ui://t/w"), Some(1));
-        assert_eq!(uris.find("b:1"), None);
+        assert_eq!(uris.find("a:1"), Whose::One(0));
+        assert_eq!(uris.find("file:///x"), Whose::One(1));
+        assert_eq!(uris.find("file:///y"), Whose::One(0));
+        assert_eq!(uris.find("file:///{path}"), Whose::One(0));
+        assert_eq!(uris.find("ui://t/w"), Whose::One(1));
+        assert_eq!(uris.find("b:1"), Whose::Unknown);
+    }
+
+    #[test]
+    fn an_interface_is_the_members_whose_tool_names_it_and_nobodys_if_tools_of_two_do() {
+        let tools = |uri: &str| {
+            format!(r#"{{"tools":[{{"name":"t","_meta":{{"ui":{{"resourceUri":"{uri}"}}}}}}]}}"#)
+        };
+        let mut uris = Uris::default();
+        let claimed = page(0, r#"{"resources":[{"uri":"ui://mail/w"}]}"#);
+        uris.add(Listed::Resources, &claimed);
+        uris.add(Listed::Tools, &page(1, &tools("ui://mail/w")));
+        assert_eq!(uris.find("ui://mail/w"), Whose::One(1));
+        uris.add(Listed::Tools, &page(1, &tools("ui://mail/w")));
+        assert_eq!(uris.find("ui://mail/w"), Whose::One(1));
+        for member in [2, 1] {
+            uris.add(Listed::Tools, &page(member, &tools("ui://mail/w")));
+            assert_eq!(uris.find("ui://mail/w"), Whose::Several);
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_one_member_is_bounded_and_takes_nothing_of_anothers() {
+        let mut uris = Uris::default();
+        let many = |start: &str, length: usize| {
+            let entry = |at| format!(r#"{{"uri":"{start}{at}:{}"}}"#, "x".repeat(length));
+            let entries: Vec<String> = (0..MOST + 10).map(entry).collect();
+            format!(r#"{{"resources":[{}]}}"#, entries.join(","))
+        };
+        uris.add(Listed::Resources, &page(0, &many("a", 0)));
+        assert_eq!(uris.listed.len(), MOST);
+        uris.add(Listed::Resources, &page(1, &many("b", 1000)));
+        assert!(
+            uris.size() < 2 * (MOST_BYTES + MOST * ENTRY),
+            "{}",
+            uris.size()
+        );
+        uris.add(
+            Listed::Resources,
+            &page(2, r#"{"resources":[{"uri":"c:1"}]}"#),
+        );
+        assert_eq!(uris.find("c:1"), Whose::One(2));
     }
 
     #[test]

@@ -20,6 +20,10 @@ const TOOLS: usize = 2048;
 /// `tools/list` is followed up to this page.
 const MOST_PAGES: usize = 50;
 
+/// The member of `_meta` of the gateway's own question for tools. Whoever else says it gets the list that a
+/// search finds its tools in.
+pub(crate) const FULL_LIST: &str = "cupcake-gateway/fullList";
+
 type Key = (String, String, Option<AccountId>, String);
 
 /// What is known of tools, by backend, person, account there, and name.
@@ -83,7 +87,7 @@ impl ParamHeaders {
         upstream: &Arc<UpstreamClient>,
         hello: &ClientInitialize,
     ) -> Result<(), SessionError> {
-        let mut params = Object::new();
+        let mut params = full_list(Object::new());
         for _ in 0..MOST_PAGES {
             let list = Message::request(&Id::text("tools"), "tools/list", &params);
             let list = to_stateless::request(list, hello, None);
@@ -92,10 +96,15 @@ impl ParamHeaders {
             self.note(upstream, &listed);
             let cursor = listed.outcome().and_then(|page| page.text("nextCursor"));
             let Some(cursor) = cursor else { break };
-            params = Object::new().with("cursor", &cursor);
+            params = full_list(Object::new().with("cursor", &cursor));
         }
         Ok(())
     }
+}
+
+/// Asks for the tools themselves where a search for them is listed instead.
+fn full_list(params: Object) -> Object {
+    params.with("_meta", &Object::new().with(FULL_LIST, &true))
 }
 
 fn key(upstream: &UpstreamClient, tool: &str) -> Key {

@@ -7,6 +7,9 @@ use crate::rejection::Rejection;
 use gateway_core::reason::Reason;
 use gateway_upstream::Failure;
 
+/// What is said where an exchange with a backend failed that is asked over a session.
+pub(crate) const NO_ANSWER: &str = "The backend did not answer as it should";
+
 /// Why a message did not get through.
 #[derive(Debug)]
 pub(super) enum SessionError {
@@ -83,10 +86,7 @@ pub(super) fn failed(id: &Id, failure: &Failure) -> Message {
             let sentence = reason.sentence();
             (reason, format!("{sentence} The limit is {setting}."))
         }
-        _ => (
-            Reason::UpstreamFailed,
-            "The backend did not answer as it should".to_owned(),
-        ),
+        _ => (Reason::UpstreamFailed, NO_ANSWER.to_owned()),
     };
     log::warn!(
         event = "exchange_failed", reason = reason.code(), hint = reason.remedy();

@@ -436,6 +436,12 @@ impl Reader {
         Ok(body)
     }
 
+    /// What is held for what was read, for whoever keeps it.
+    pub(crate) fn take_hold(&mut self) -> Hold {
+        let nothing = self.hold.another(0);
+        std::mem::replace(&mut self.hold, nothing)
+    }
+
     /// Lets go of the answer: a short one is read to its end, a stream is broken off.
     pub(crate) async fn close(mut self) {
         if self.is_stream() {

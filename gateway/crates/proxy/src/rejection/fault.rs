@@ -41,6 +41,14 @@ impl<'a> RefusalAnswer<'a> {
         }
     }
 
+    /// None of several servers that were asked together has an answer to the request `id`.
+    pub(crate) fn of_members(id: &'a Id) -> Self {
+        Self {
+            body: Body::JsonRpc(Some(id), INTERNAL),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Reason::UpstreamUnreachable).retry_after(5)
+        }
+    }
+
     pub(super) fn of_limit(refusal: &'a LimitRefusal) -> Self {
         let status = match refusal.why {
             Why::Reached { .. } | Why::TooMuch { .. } => StatusCode::TOO_MANY_REQUESTS,

@@ -8,7 +8,7 @@ use mcp_protocol::members::{
 };
 use mcp_protocol::{Message, Object, RpcError, code};
 
-use super::Asked;
+use super::{Asked, Unanswered};
 
 /// A call of one of the two tools.
 pub(super) enum OwnCall {
@@ -22,8 +22,11 @@ pub(super) enum OwnCall {
 
 impl Asked {
     /// The list of tools, where it may be too long to be shown.
-    pub(super) async fn list_compactly(self: Arc<Self>, most: usize) -> Result<Message, RpcError> {
-        let (pages, is_complete) = self.every_page(Listed::Tools).await;
+    pub(super) async fn list_compactly(
+        self: Arc<Self>,
+        most: usize,
+    ) -> Result<Message, Unanswered> {
+        let (pages, is_complete) = self.every_page(Listed::Tools).await?;
         let mut all = Listed::Tools.merged(self.members(), &pages, is_complete);
         let count = Listed::Tools.entries(&all).len();
         if count > most {
@@ -49,14 +52,14 @@ impl Asked {
     }
 
     /// The tools that have the words that are looked for.
-    pub(super) async fn search(self: Arc<Self>) -> Result<Message, RpcError> {
+    pub(super) async fn search(self: Arc<Self>) -> Result<Message, Unanswered> {
         let arguments: Object = self
             .message
             .params()
             .object("arguments")
             .unwrap_or_default();
         let query = arguments.text("query").unwrap_or_default();
-        let (pages, is_complete) = self.every_page(Listed::Tools).await;
+        let (pages, is_complete) = self.every_page(Listed::Tools).await?;
         let all = Listed::Tools.merged(self.members(), &pages, is_complete);
         let result = found(&Listed::Tools.entries(&all), &query);
         Ok(Message::result(&self.id, &result))

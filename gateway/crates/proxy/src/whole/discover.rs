@@ -2,26 +2,26 @@
 
 use std::sync::Arc;
 
+use mcp_protocol::Message;
 use mcp_protocol::members::{Described, discovered};
-use mcp_protocol::{Message, RpcError};
 
-use super::Asked;
+use super::{Asked, Unanswered};
 
 impl Asked {
     /// The answer to `server/discover`.
-    pub(super) async fn discover(self: Arc<Self>) -> Result<Message, RpcError> {
+    pub(super) async fn discover(self: Arc<Self>) -> Result<Message, Unanswered> {
         let all = 0..self.members().names().len();
         let requests = all.map(|member| (member, self.message.clone()));
-        let (pages, is_complete) = self.pages(requests.collect()).await;
+        let answers = self.pages(requests.collect()).await.of_somebody()?;
+        let pages = answers.pages.into_iter();
         let described: Vec<Described> = pages
-            .into_iter()
-            .map(|page| Described {
+            .map(|(page, _)| Described {
                 member: page.member,
                 result: page.result,
             })
             .collect();
         let server = (self.name(), env!("CARGO_PKG_VERSION"));
-        let result = discovered(self.members(), &described, is_complete, server);
+        let result = discovered(self.members(), &described, answers.is_complete, server);
         Ok(Message::result(&self.id, &result))
     }
 }

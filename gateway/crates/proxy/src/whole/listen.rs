@@ -1,14 +1,17 @@
 //! What the members say unasked, on one stream: each is listened to for as long as the client listens, and
-//! again when it comes back. That it went, and that it is back, is told as a change of its lists.
+//! again when it comes back. That it went, and that it is back, is told as a change of its lists: so nothing
+//! is lost that changed while nobody listened to it.
 
+use std::mem::take;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderValue, StatusCode};
+use mcp_protocol::members::Whose;
 use mcp_protocol::to_stateful::{self, Filter};
-use mcp_protocol::{Kind, Message, Object};
+use mcp_protocol::{Kind, Message, Object, RpcError, code};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use tokio::sync::mpsc;
@@ -23,20 +26,45 @@ use crate::client_watch::ClientWatch;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 
+/// The pause where a member has nothing to say: it may have, once it is another.
+const REFUSED_PAUSE: Duration = Duration::from_secs(600);
+
+/// A stream of a member that ended sooner was none.
+const LASTED: Duration = Duration::from_secs(30);
+
+/// So long the acknowledgement waits for what the members grant.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// So many messages wait for the client.
 const WAITING: usize = 32;
+
+/// So many are kept until the acknowledgement is sent.
+const EARLY: usize = 64;
 
 /// The method of what the first message of a subscription is.
 const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
 
 /// How listening to a member ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
     /// It listened, and its stream ended.
     Ended,
     /// It has nothing to say of this.
     Nothing,
-    /// It does not answer.
+    /// It does not answer, or not now.
     Away,
+}
+
+/// What is known of a member that is listened to, and what it says.
+enum Told {
+    /// It listens, and grants this.
+    Listens(Filter),
+    /// It does not listen, for now.
+    IsSilent,
+    /// It listens no more.
+    Went,
+    /// It says this.
+    Said(Box<Message>),
 }
 
 impl Asked {
@@ -47,7 +75,7 @@ impl Asked {
     ) -> pingora::Result<()> {
         let asked = match Filter::from_message(&self.message) {
             Ok(asked) => asked,
-            Err(error) => return self.refuse(session, &error).await,
+            Err(error) => return self.refuse(session, &error.into()).await,
         };
         let mut watch = ClientWatch::default();
         let filters = tokio::select! {
@@ -55,15 +83,6 @@ impl Asked {
             () = watch.gone(session) => return Ok(()),
             filters = self.filters(&asked) => filters,
         };
-        let granted = Filter {
-            updates: filters.iter().flat_map(|one| one.updates.clone()).collect(),
-            ..asked
-        };
-        begin(session).await?;
-        let acknowledged = to_stateful::acknowledged(&self.id, &granted);
-        session
-            .write_response_body(event(&acknowledged), false)
-            .await?;
         let (out, mut heard) = mpsc::channel(WAITING);
         let mut following = JoinSet::new();
         for (member, filter) in filters.into_iter().enumerate() {
@@ -71,16 +90,32 @@ impl Asked {
                 following.spawn(Arc::clone(self).follow(member, filter, out.clone()));
             }
         }
+        let begun = tokio::select! {
+            biased;
+            () = watch.gone(session) => return Ok(()),
+            begun = Begun::of(&asked, following.len(), &mut heard) => begun,
+        };
+        begin(session).await?;
+        let acknowledged = to_stateful::acknowledged(&self.id, &begun.granted);
+        let mut ready = vec![acknowledged];
+        ready.extend(begun.early);
         loop {
-            let message = tokio::select! {
+            for message in take(&mut ready) {
+                session.write_response_body(event(&message), false).await?;
+            }
+            let told = tokio::select! {
                 biased;
                 () = watch.gone(session) => return Ok(()),
-                message = heard.recv() => message,
+                told = heard.recv() => told,
             };
-            let Some(message) = message else { break };
-            session.write_response_body(event(&message), false).await?;
+            match told {
+                Some(Told::Said(message)) => ready.push(*message),
+                // What it listed may have changed since it was heard last.
+                Some(Told::Listens(_) | Told::Went) => ready = self.changed(&asked),
+                Some(Told::IsSilent) => {}
+                None => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     /// What each member is listened to for: its own resources, and what changes of any.
@@ -91,7 +126,7 @@ impl Asked {
         };
         let mut filters = vec![nothing; self.members().names().len()];
         for uri in &asked.updates {
-            if let Some(member) = self.member_of(uri).await {
+            if let Whose::One(member) = self.whose(uri).await {
                 filters[member].updates.push(uri.clone());
             }
         }
@@ -99,69 +134,77 @@ impl Asked {
     }
 
     /// Listens to one member for as long as the client does.
-    async fn follow(
-        self: Arc<Self>,
-        member: usize,
-        mut filter: Filter,
-        out: mpsc::Sender<Message>,
-    ) {
+    async fn follow(self: Arc<Self>, member: usize, mut filter: Filter, out: mpsc::Sender<Told>) {
         let (mut pause, mut is_away) = (FIRST_PAUSE, false);
         loop {
             let listen = self.listening(&filter);
-            let heard = match self.ask(member, &listen).await {
-                Ok(reply) => self.hear(member, reply, &filter, &out, &mut is_away).await,
+            let begun = Instant::now();
+            let heard = match self.ask_among_all(member, &listen).await {
+                Ok(reply) => self.hear(member, reply, &out).await,
                 Err(_) => Heard::Away,
             };
-            match heard {
-                Heard::Ended => pause = FIRST_PAUSE,
-                Heard::Nothing if !filter.updates.is_empty() => filter.updates.clear(),
-                // It may have more to say once it is another.
-                Heard::Nothing => pause = LAST_PAUSE,
-                Heard::Away => {
-                    if !is_away {
-                        is_away = true;
-                        self.tell_changed(&filter, &out).await;
-                    }
+            let is_refused = heard == Heard::Nothing && filter.updates.is_empty();
+            let next = match heard {
+                Heard::Ended => {
+                    is_away = false;
+                    None
                 }
-            }
-            if out.is_closed() {
+                // Not all that it was asked for may be of its kind.
+                Heard::Nothing if !filter.updates.is_empty() => {
+                    filter.updates.clear();
+                    filter.is_empty().then_some(Told::IsSilent)
+                }
+                Heard::Nothing => Some(Told::IsSilent),
+                Heard::Away if is_away => None,
+                Heard::Away => {
+                    is_away = true;
+                    Some(Told::Went)
+                }
+            };
+            if let Some(told) = next
+                && out.send(told).await.is_err()
+            {
                 return;
             }
-            sleep(pause).await;
+            if heard == Heard::Ended && begun.elapsed() >= LASTED {
+                pause = FIRST_PAUSE;
+            }
+            if filter.is_empty() {
+                return;
+            }
+            let waiting = if is_refused { REFUSED_PAUSE } else { pause };
+            tokio::select! {
+                () = out.closed() => return,
+                () = sleep(waiting) => {}
+            }
             pause = (pause * 2).min(LAST_PAUSE);
         }
     }
 
     /// Passes on what a member says, until its stream ends.
-    async fn hear(
-        &self,
-        member: usize,
-        mut reply: Reply,
-        filter: &Filter,
-        out: &mpsc::Sender<Message>,
-        is_away: &mut bool,
-    ) -> Heard {
-        let mut heard = if reply.status >= 500 {
-            Heard::Away
-        } else {
-            Heard::Nothing
-        };
+    async fn hear(&self, member: usize, mut reply: Reply, out: &mpsc::Sender<Told>) -> Heard {
+        let mut heard = unheard(reply.status);
         while let Ok(Some(message)) = reply.reader.next().await {
-            match message.kind() {
+            let told = match message.kind() {
                 Kind::Notification if message.method() == ACKNOWLEDGED => {
                     heard = Heard::Ended;
                     self.note(member, None);
-                    if std::mem::take(is_away) {
-                        self.tell_changed(filter, out).await;
-                    }
+                    // More than was asked for is asked for at most.
+                    let granted = Filter::from_message(&message);
+                    Told::Listens(granted.unwrap_or_default())
                 }
-                Kind::Notification => {
-                    if out.send(message).await.is_err() {
-                        return Heard::Ended;
+                Kind::Notification => Told::Said(Box::new(message)),
+                Kind::Request => continue,
+                Kind::Response => {
+                    let is_internal = |error: RpcError| error.code() == code::INTERNAL;
+                    if heard == Heard::Nothing && message.failure().is_some_and(is_internal) {
+                        heard = Heard::Away;
                     }
+                    break;
                 }
-                Kind::Request => {}
-                Kind::Response => break,
+            };
+            if out.send(told).await.is_err() {
+                return Heard::Ended;
             }
             if !reply.reader.is_stream() {
                 break;
@@ -171,19 +214,18 @@ impl Asked {
     }
 
     /// Says that the lists are others now: a member went, or is back.
-    async fn tell_changed(&self, filter: &Filter, out: &mpsc::Sender<Message>) {
+    fn changed(&self, asked: &Filter) -> Vec<Message> {
         let lists = [
-            (filter.tools, "notifications/tools/list_changed"),
-            (filter.prompts, "notifications/prompts/list_changed"),
-            (filter.resources, "notifications/resources/list_changed"),
+            (asked.tools, "notifications/tools/list_changed"),
+            (asked.prompts, "notifications/prompts/list_changed"),
+            (asked.resources, "notifications/resources/list_changed"),
         ];
-        for (_, method) in lists.into_iter().filter(|(is_wanted, _)| *is_wanted) {
+        let wanted = lists.into_iter().filter(|(is_wanted, _)| *is_wanted);
+        let changed = |(_, method)| {
             let changed = Message::notification(method, &Object::new());
-            let changed = to_stateful::subscribed(changed, &self.id);
-            if out.send(changed).await.is_err() {
-                return;
-            }
-        }
+            to_stateful::subscribed(changed, &self.id)
+        };
+        wanted.map(changed).collect()
     }
 
     /// The client's request with what one member is to say.
@@ -194,7 +236,85 @@ impl Asked {
     }
 }
 
-async fn begin(session: &mut ServerSession) -> pingora::Result<()> {
+/// How listening ended, if the member never says that it listens.
+const fn unheard(status: u16) -> Heard {
+    match status {
+        // Of limits others than what is asked for.
+        429 | 500.. => Heard::Away,
+        _ => Heard::Nothing,
+    }
+}
+
+/// What is known when the client is told that it listens.
+struct Begun {
+    granted: Filter,
+    /// What was said before.
+    early: Vec<Message>,
+}
+
+impl Begun {
+    /// Waits for what `count` members grant, for a short time: who is later has nothing lost, since its lists
+    /// count as changed then. So what they may grant is granted.
+    async fn of(asked: &Filter, count: usize, heard: &mut mpsc::Receiver<Told>) -> Self {
+        let mut granted = Filter::default();
+        let mut early = Vec::new();
+        let mut outstanding = count;
+        let end = sleep(PATIENCE);
+        tokio::pin!(end);
+        while outstanding > 0 && early.len() < EARLY {
+            let told = tokio::select! {
+                () = &mut end => break,
+                told = heard.recv() => told,
+            };
+            match told {
+                Some(Told::Listens(filter)) => {
+                    outstanding -= 1;
+                    granted = united(granted, filter);
+                }
+                Some(Told::IsSilent) => outstanding -= 1,
+                // It may be back: then its lists change.
+                Some(Told::Went) => {
+                    outstanding -= 1;
+                    granted = united(granted, asked.clone());
+                }
+                Some(Told::Said(message)) => early.push(*message),
+                None => break,
+            }
+        }
+        if outstanding > 0 {
+            granted = asked.clone();
+        }
+        let granted = within(granted, asked);
+        Self { granted, early }
+    }
+}
+
+/// What one of two grants.
+fn united(one: Filter, mut other: Filter) -> Filter {
+    let mut updates = one.updates;
+    other.updates.retain(|uri| !updates.contains(uri));
+    updates.extend(other.updates);
+    Filter {
+        tools: one.tools || other.tools,
+        prompts: one.prompts || other.prompts,
+        resources: one.resources || other.resources,
+        updates,
+    }
+}
+
+/// What of it was asked for.
+fn within(granted: Filter, asked: &Filter) -> Filter {
+    let mut updates = granted.updates;
+    updates.retain(|uri| asked.updates.contains(uri));
+    Filter {
+        tools: granted.tools && asked.tools,
+        prompts: granted.prompts && asked.prompts,
+        resources: granted.resources && asked.resources,
+        updates,
+    }
+}
+
+pub(super) async fn begin(session: &mut ServerSession) -> pingora::Result<()> {
     let mut head = ResponseHeader::build(StatusCode::OK, Some(2))?;
     let events = HeaderValue::from_static("text/event-stream");
     head.insert_header(CONTENT_TYPE, events)?;
@@ -203,6 +323,58 @@ async fn begin(session: &mut ServerSession) -> pingora::Result<()> {
     session.write_response_header(Box::new(head)).await
 }
 
-fn event(message: &Message) -> Bytes {
+pub(super) fn event(message: &Message) -> Bytes {
     Bytes::from(format!("event: message\ndata: {message}\n\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(tools: bool, prompts: bool, updates: &[&str]) -> Filter {
+        Filter {
+            tools,
+            prompts,
+            resources: false,
+            updates: updates.iter().map(|uri| (*uri).to_owned()).collect(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_acknowledged_is_what_members_grant_or_may_still_grant() {
+        let asked = filter(true, true, &["a:1", "b:1"]);
+        let (out, mut heard) = mpsc::channel(8);
+        let said = Message::notification("notifications/tools/list_changed", &Object::new());
+        out.send(Told::Listens(filter(true, false, &["a:1"])))
+            .await
+            .unwrap();
+        out.send(Told::Said(Box::new(said))).await.unwrap();
+        out.send(Told::IsSilent).await.unwrap();
+        let begun = Begun::of(&asked, 2, &mut heard).await;
+        let granted = &begun.granted;
+        assert!(granted.tools && !granted.prompts);
+        assert_eq!(granted.updates, ["a:1"]);
+        assert_eq!(begun.early.len(), 1);
+
+        // Nobody waits longer for one that says nothing.
+        out.send(Told::Listens(filter(true, false, &["a:1"])))
+            .await
+            .unwrap();
+        let begun = Begun::of(&asked, 2, &mut heard).await;
+        assert!(begun.granted.prompts && begun.granted.updates.len() == 2);
+        // Nobody gets what was not asked for.
+        out.send(Told::Listens(filter(true, true, &["c:1"])))
+            .await
+            .unwrap();
+        let begun = Begun::of(&filter(true, false, &[]), 1, &mut heard).await;
+        assert!(!begun.granted.prompts && begun.granted.updates.is_empty());
+    }
+
+    #[test]
+    fn a_limit_and_a_fault_end_sooner_than_a_refusal() {
+        assert_eq!(unheard(429), Heard::Away);
+        assert_eq!(unheard(503), Heard::Away);
+        assert_eq!(unheard(404), Heard::Nothing);
+        assert_eq!(unheard(200), Heard::Nothing);
+    }
 }

@@ -8,33 +8,69 @@ use mcp_protocol::{Message, Object, RpcError, code};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::Asked;
+use super::{Asked, Unanswered};
+use crate::compat::NO_ANSWER;
+use crate::lifetime;
 use gateway_upstream::Failure;
 
 /// How long a list waits for a member that did not answer last time.
-const AWAY: Duration = Duration::from_secs(1);
+pub(super) const AWAY: Duration = Duration::from_secs(1);
 
 /// How long a member is waited for that was left out, by nobody's request.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// What one member says to a question for all.
 pub(super) enum Said {
-    /// This.
-    Result(Object),
+    /// This, and how many bytes it has.
+    Result(Object, usize),
     /// It has nothing of that kind, or nothing for this token.
-    Nothing,
-    /// It does not answer.
+    Refused(RpcError),
+    /// It can't be reached, or does not answer in time: nobody finds it now.
     Away(String),
+    /// It has no answer to this request now, or the gateway has none. It says nothing of others.
+    Fault,
+}
+
+/// What the members answered that were asked.
+#[derive(Default)]
+pub(super) struct Answers {
+    /// What they gave, in order, and how many bytes each has.
+    pub(super) pages: Vec<(Page, usize)>,
+    /// Whether all that were asked answered.
+    pub(super) is_complete: bool,
+    /// What one refused it with, if one did.
+    refused: Option<RpcError>,
+    has_answer: bool,
+}
+
+impl Answers {
+    /// The same, unless somebody was asked and nobody answered.
+    pub(super) fn of_somebody(self) -> Result<Self, Unanswered> {
+        if self.has_answer || self.is_complete {
+            Ok(self)
+        } else {
+            Err(Unanswered::Nobody)
+        }
+    }
+
+    /// The same, if all answered with what they were asked for.
+    fn of_all(self) -> Result<Self, Unanswered> {
+        match self.refused {
+            Some(error) => Err(error.into()),
+            None if self.is_complete => Ok(self),
+            None => Err(Unanswered::Nobody),
+        }
+    }
 }
 
 impl Asked {
     /// A page of a list.
-    pub(super) async fn list(self: Arc<Self>, listed: Listed) -> Result<Message, RpcError> {
+    pub(super) async fn list(self: Arc<Self>, listed: Listed) -> Result<Message, Unanswered> {
         let cursor = self.message.params().text("cursor");
         let members = self.members();
         let Some(asked) = asked(members, cursor.as_deref()) else {
             let error = RpcError::new(code::INVALID_PARAMS, "The cursor is none of this list");
-            return Err(error);
+            return Err(error.into());
         };
         let requests = asked.into_iter().map(|(member, cursor)| {
             let mut request = self.message.clone();
@@ -44,40 +80,64 @@ impl Asked {
             });
             (member, request)
         });
-        let (pages, is_complete) = self.pages(requests.collect()).await;
-        let result = listed.merged(self.members(), &pages, is_complete);
+        let answers = self.pages(requests.collect()).await;
+        // Whose page is missing in the middle of a list has no cursor in the next one.
+        let answers = match cursor {
+            Some(_) => answers.of_all()?,
+            None => answers.of_somebody()?,
+        };
+        let pages: Vec<Page> = answers.pages.into_iter().map(|(page, _)| page).collect();
+        let result = listed.merged(self.members(), &pages, answers.is_complete);
         Ok(Message::result(&self.id, &result))
     }
 
-    /// What the members answer to these requests, in order; and whether all did that may be asked.
-    pub(super) async fn pages(
-        self: &Arc<Self>,
-        requests: Vec<(usize, Message)>,
-    ) -> (Vec<Page>, bool) {
+    /// What the members answer to these requests.
+    pub(super) async fn pages(self: &Arc<Self>, requests: Vec<(usize, Message)>) -> Answers {
         let mut asking = JoinSet::new();
         for (member, request) in requests {
             if self.leaves(member) {
                 let asked = Arc::clone(self);
-                asking.spawn(async move { (member, asked.say(member, request).await) });
+                // How a member takes a client's cursor says nothing of the member.
+                let is_first = !request.params().has("cursor");
+                let said = async move { (member, is_first, asked.say(member, request).await) };
+                asking.spawn(said);
             }
         }
-        let (mut pages, mut is_complete) = (Vec::new(), true);
+        let mut answers = Answers {
+            is_complete: true,
+            ..Answers::default()
+        };
         while let Some(said) = asking.join_next().await {
+            let Ok((member, is_first, said)) = said else {
+                answers.is_complete = false;
+                continue;
+            };
+            if is_first {
+                self.note_said(member, &said);
+            }
             match said {
-                Ok((member, Said::Result(result))) => {
-                    self.note(member, None);
-                    pages.push(Page { member, result });
+                Said::Result(result, bytes) => {
+                    answers.has_answer = true;
+                    answers.pages.push((Page { member, result }, bytes));
                 }
-                Ok((member, Said::Nothing)) => self.note(member, None),
-                Ok((member, Said::Away(why))) => {
-                    self.note(member, Some(&why));
-                    is_complete = false;
+                Said::Refused(error) => {
+                    answers.has_answer = true;
+                    answers.refused = Some(error);
                 }
-                Err(_) => is_complete = false,
+                Said::Away(_) | Said::Fault => answers.is_complete = false,
             }
         }
-        pages.sort_by_key(|page| page.member);
-        (pages, is_complete)
+        answers.pages.sort_by_key(|(page, _)| page.member);
+        answers
+    }
+
+    /// Takes note of whether a member answers, as far as what it said tells.
+    fn note_said(&self, member: usize, said: &Said) {
+        match said {
+            Said::Result(..) | Said::Refused(_) => self.note(member, None),
+            Said::Away(why) => self.note(member, Some(why)),
+            Said::Fault => {}
+        }
     }
 
     /// What a member says, in the time that a list has for it: less for one that did not answer last time.
@@ -98,35 +158,137 @@ impl Asked {
     /// Waits for a member that was left out because it is slow: the next list waits for it again, if it
     /// answers at all.
     fn look_again(self: Arc<Self>, member: usize, request: Message) {
-        let name = self.members().names()[member].clone();
-        if !self.service.state.wholes.begin_look(self.name(), &name) {
+        let name = &self.members().names()[member];
+        let wholes = &self.service.state.wholes;
+        let Some(looking) = wholes.begin_look(self.name(), name) else {
             return;
-        }
+        };
         tokio::spawn(async move {
-            let answer = timeout(LOOK, self.answer_of(member, &request)).await;
-            if matches!(answer, Ok(Said::Result(_) | Said::Nothing)) {
+            let draining = &self.service.state.draining;
+            let answer = tokio::select! {
+                _ = lifetime::shutdown(draining, true) => return,
+                answer = timeout(LOOK, self.answer_of(member, &request)) => answer,
+            };
+            if matches!(answer, Ok(Said::Result(..) | Said::Refused(_))) {
                 self.note(member, None);
             }
-            self.service.state.wholes.end_look(self.name(), &name);
+            drop(looking);
         });
     }
 
-    async fn answer_of(&self, member: usize, request: &Message) -> Said {
-        let asked = async {
-            let reply = self.ask(member, request).await?;
-            let status = reply.status;
-            reply.response().await.map(|response| (status, response))
+    /// What a member says, however long it takes.
+    pub(super) async fn answer_of(&self, member: usize, request: &Message) -> Said {
+        let Ok(reply) = self.ask_among_all(member, request).await else {
+            // The walk at that member always answers, so it is the walk that failed.
+            return Said::Fault;
         };
-        match asked.await {
-            Err(failure) => Said::Away(failure.to_string()),
-            Ok((status, response)) => match (response.outcome(), response.failure()) {
-                (Some(result), _) => Said::Result(result),
-                // In another revision it is asked over a session, whose failure is an error in it.
-                (None, Some(error)) if status >= 500 || error.code() == code::INTERNAL => {
-                    Said::Away(error.message())
-                }
-                (None, _) => Said::Nothing,
-            },
+        let status = reply.status;
+        let (response, hold) = reply.response().await;
+        self.held.lock().push(hold);
+        let response = match response {
+            Ok(response) => response,
+            Err(failure) => return without_response(status, &failure),
+        };
+        let bytes = response.text().len();
+        match (response.outcome(), response.failure()) {
+            (Some(result), _) => Said::Result(result, bytes),
+            (None, Some(error)) => refused(status, error),
+            (None, None) => Said::Fault,
+        }
+    }
+}
+
+/// What an answer says that is no response of MCP.
+fn without_response(status: u16, failure: &Failure) -> Said {
+    match status {
+        502 | 504 => Said::Away(failure.to_string()),
+        429 => Said::Fault,
+        400..500 => {
+            let sentence = format!("The server refused it with status {status}");
+            Said::Refused(RpcError::new(code::INVALID_REQUEST, &sentence))
+        }
+        _ => Said::Fault,
+    }
+}
+
+/// What an error says: that nobody reaches the member is told by the status; and, where it is asked over a
+/// session, within the answer.
+fn refused(status: u16, error: RpcError) -> Said {
+    let is_internal = error.code() == code::INTERNAL;
+    match status {
+        502 | 504 => Said::Away(error.message()),
+        429 | 500.. => Said::Fault,
+        _ if is_internal && error.message() == NO_ANSWER => Said::Away(error.message()),
+        _ if is_internal => Said::Fault,
+        _ => Said::Refused(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only what everybody would meet counts as away: faults of ours, limits, and what a server makes of
+    /// one request do not.
+    #[test]
+    fn a_member_is_away_only_if_it_can_not_be_reached_or_is_too_late() {
+        let error = |code: i64, words: &str| RpcError::new(code, words);
+        for (status, code, words, expected) in [
+            (502, code::INTERNAL, "x", "away"),
+            (504, code::INTERNAL, "x", "away"),
+            (200, code::INTERNAL, NO_ANSWER, "away"),
+            (200, code::INTERNAL, "my own trouble", "fault"),
+            (500, code::INTERNAL, "x", "fault"),
+            (503, code::INTERNAL, NO_ANSWER, "fault"),
+            (429, -32000, "x", "fault"),
+            (200, code::INVALID_PARAMS, "x", "refused"),
+            (404, code::METHOD_NOT_FOUND, "x", "refused"),
+        ] {
+            let said = refused(status, error(code, words));
+            assert_eq!(kind(&said), expected, "{status} {code} {words}");
+        }
+        let broken = Failure::Broken(String::new());
+        for (status, expected) in [
+            (200, "fault"),
+            (401, "refused"),
+            (429, "fault"),
+            (502, "away"),
+            (503, "fault"),
+        ] {
+            let said = without_response(status, &broken);
+            assert_eq!(kind(&said), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn nobodys_answer_is_no_empty_list_and_a_cursor_is_answered_by_all_or_refused() {
+        let answers = |is_complete: bool, has_answer: bool, refused: Option<RpcError>| Answers {
+            is_complete,
+            has_answer,
+            refused,
+            ..Answers::default()
+        };
+        let nobody =
+            |answered: Result<Answers, Unanswered>| matches!(answered, Err(Unanswered::Nobody));
+        assert!(nobody(answers(false, false, None).of_somebody()));
+        assert!(answers(false, true, None).of_somebody().is_ok());
+        // Nobody is left to be asked.
+        assert!(answers(true, false, None).of_somebody().is_ok());
+        assert!(nobody(answers(false, true, None).of_all()));
+        let error = RpcError::new(code::INVALID_PARAMS, "That cursor has run out");
+        let refused = answers(false, true, Some(error)).of_all();
+        let Err(Unanswered::Error(error)) = refused else {
+            panic!("it is the client's to know");
+        };
+        assert_eq!(error.message(), "That cursor has run out");
+    }
+
+    fn kind(said: &Said) -> &'static str {
+        match said {
+            Said::Result(..) => "result",
+            Said::Refused(_) => "refused",
+            Said::Away(_) => "away",
+            Said::Fault => "fault",
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::io::DuplexStream;
 use super::Asked;
 use crate::compat::{LARGEST, Reader};
 use crate::context::{PartOf, RequestContext};
+use crate::in_flight::Hold;
 use crate::mounted_backend::MountedBackend;
 use crate::routes::{BackendRoute, McpEndpoint, Target};
 use crate::serve::Service;
@@ -26,11 +27,19 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// The response; what comes before it is passed over.
-    pub(super) async fn response(mut self) -> Result<Message, Failure> {
+    /// The response, and what is held for it; what comes before it is passed over.
+    pub(super) async fn response(mut self) -> (Result<Message, Failure>, Hold) {
+        let response = self.next_response().await;
+        let hold = self.reader.take_hold();
+        if response.is_ok() {
+            self.reader.close().await;
+        }
+        (response, hold)
+    }
+
+    async fn next_response(&mut self) -> Result<Message, Failure> {
         while let Some(message) = self.reader.next().await? {
             if message.kind() == Kind::Response {
-                self.reader.close().await;
                 return Ok(message);
             }
         }
@@ -48,15 +57,24 @@ impl Asked {
         self.caller.token.leaves_member(self.name(), name)
     }
 
-    /// Asks a member, up to the head of its answer.
+    /// Asks the member that a request is for, up to the head of its answer.
     pub(super) async fn reach(
         &self,
         member: usize,
         message: &Message,
     ) -> Result<Connection, Failure> {
+        self.reach_with(member, message, |_| true).await
+    }
+
+    async fn reach_with(
+        &self,
+        member: usize,
+        message: &Message,
+        is_passed: impl Fn(&HeaderName) -> bool,
+    ) -> Result<Connection, Failure> {
         let unknown = || Failure::Unreachable("there is no such member".to_owned());
         let mounted = self.mounted_member(member).ok_or_else(unknown)?;
-        let head = self.head(&mounted, message);
+        let head = self.head(&mounted, message, is_passed);
         let head = head.map_err(|_| Failure::Broken("a value is no header value".to_owned()))?;
         let (mut connection, far) = Connection::within();
         tokio::spawn(serve(
@@ -70,20 +88,34 @@ impl Asked {
         Ok(connection)
     }
 
-    /// The same, with a reader for its messages.
-    pub(super) async fn ask(&self, member: usize, message: &Message) -> Result<Reply, Failure> {
-        let mut connection = self.reach(member, message).await?;
+    /// Asks a member what others are asked, too, with a reader for its messages: what a client's own headers
+    /// say is for the one server that it is meant for.
+    pub(super) async fn ask_among_all(
+        &self,
+        member: usize,
+        message: &Message,
+    ) -> Result<Reply, Failure> {
+        let mut connection = self.reach_with(member, message, is_for_all).await?;
         let head = connection.read_head().await?;
         let (status, is_events) = (
             head.status.as_u16(),
             media_type::is_event_stream(&head.headers),
         );
+        let reader = self.reader(connection, is_events);
+        Ok(Reply { status, reader })
+    }
+
+    /// A reader of an answer, on the account of the client.
+    pub(super) fn reader(&self, connection: Connection, is_events: bool) -> Reader {
         let state = &self.service.state;
         let grant = self.caller.token.claims().grant.as_str();
         let hold = state.budget.hold(self.caller.peer, grant);
-        let hold = hold.another(LARGEST);
-        let reader = Reader::new(connection, &state.connections, is_events, hold);
-        Ok(Reply { status, reader })
+        Reader::new(
+            connection,
+            &state.connections,
+            is_events,
+            hold.another(LARGEST),
+        )
     }
 
     pub(super) fn mounted_member(&self, member: usize) -> Option<Arc<MountedBackend>> {
@@ -116,12 +148,15 @@ impl Asked {
     }
 
     /// The head of a request to a member: what the client sent with its own, and what this message says.
-    fn head(&self, mounted: &MountedBackend, message: &Message) -> pingora::Result<RequestHeader> {
+    fn head(
+        &self,
+        mounted: &MountedBackend,
+        message: &Message,
+        is_passed: impl Fn(&HeaderName) -> bool,
+    ) -> pingora::Result<RequestHeader> {
         let path = mounted.backend.mount.mcp_path();
         let mut head = RequestHeader::build_no_case(Method::POST, path.as_bytes(), None)?;
         let said = standard_headers(message);
-        // What a task is called is the client's own header to say.
-        let keeps_name = message.method().starts_with("tasks/");
         let is_said = |name: &HeaderName| said.iter().any(|(own, _)| name == own);
         for (name, value) in &self.headers {
             let is_framing = [
@@ -132,7 +167,7 @@ impl Asked {
                 ACCEPT,
             ]
             .contains(name);
-            if !is_framing && !is_said(name) && (keeps_name || name != "mcp-name") {
+            if !is_framing && !is_said(name) && name != "mcp-name" && is_passed(name) {
                 head.append_header(name.clone(), value.clone())?;
             }
         }
@@ -147,6 +182,22 @@ impl Asked {
         head.insert_header(CONTENT_LENGTH, HeaderValue::from(message.text().len()))?;
         Ok(head)
     }
+}
+
+/// Whether a header of a client is for whoever is asked: of MCP itself, of the trace, and of its language.
+fn is_for_all(name: &HeaderName) -> bool {
+    const FOR_ALL: [&str; 6] = [
+        "accept-language",
+        "baggage",
+        "origin",
+        "traceparent",
+        "tracestate",
+        "user-agent",
+    ];
+    let name = name.as_str();
+    // Parameters of one tool.
+    let is_of_mcp = name.starts_with("mcp-") && !name.starts_with("mcp-param-");
+    is_of_mcp || FOR_ALL.contains(&name)
 }
 
 /// Answers a request for one member.

@@ -5,21 +5,25 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use mcp_protocol::members::Whose;
 use mcp_protocol::{Message, Object, RpcError, code};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
+use tokio::time::timeout;
 
-use super::Asked;
 use super::compact::OwnCall;
+use super::lists::Said;
+use super::rounds::is_question;
+use super::{Asked, Unanswered};
+use crate::account_doubt;
 use crate::client_watch::ClientWatch;
-use crate::holder::Holder;
-use gateway_upstream::{Connection, Failure};
+use gateway_upstream::Connection;
 
 /// Whose a request is.
 enum Destination {
     /// This member's, in these words.
     One(usize, Box<Message>),
-    /// It may be any one's: they are asked in turn, until one knows.
+    /// A resource that nobody lists: they are asked in turn, until one knows.
     Any,
     /// It is a search among the tools of all.
     Search,
@@ -47,8 +51,12 @@ impl Asked {
                     reached = self.reach(member, &message) => reached,
                 };
                 match reached {
-                    Ok(connection) => pass_on(session, watch, connection).await,
-                    Err(failure) => self.refuse(session, &failed(&failure)).await,
+                    Ok(connection) if message.method() == "resources/read" => {
+                        self.pass_resource(session, watch, connection, member).await
+                    }
+                    Ok(connection) => pass_on(session, watch, connection, Bytes::new()).await,
+                    // The walk at a member always answers, so it is the walk that failed.
+                    Err(_) => self.refuse(session, &Unanswered::Nobody).await,
                 }
             }
             Destination::Any => {
@@ -59,13 +67,15 @@ impl Asked {
                 let work = Arc::clone(self).search();
                 self.when_done(session, work).await
             }
-            Destination::Nobody(error) => self.refuse(session, &error).await,
+            Destination::Nobody(error) => self.refuse(session, &error.into()).await,
         }
     }
 
     async fn destination(self: &Arc<Self>) -> Destination {
         let params = self.message.params();
-        let text = |name: &str| params.text(name).unwrap_or_default();
+        if params.has("task") {
+            return Destination::Nobody(no_tasks(code::INVALID_PARAMS));
+        }
         match self.message.method() {
             "tools/call" => match self.own_call() {
                 None => self.named(&self.message, "Unknown tool"),
@@ -74,7 +84,14 @@ impl Asked {
                 Some(OwnCall::Wrong(error)) => Destination::Nobody(error),
             },
             "prompts/get" => self.named(&self.message, "Unknown prompt"),
-            "resources/read" => self.of_resource(&text("uri")).await,
+            "resources/read" => match self.answered() {
+                Some(Ok((member, message))) => Destination::One(member, Box::new(message)),
+                Some(Err(error)) => Destination::Nobody(error),
+                None => {
+                    self.of_resource(&params.text("uri").unwrap_or_default())
+                        .await
+                }
+            },
             "completion/complete" => {
                 let reference = params.object("ref").unwrap_or_default();
                 match reference.text("uri") {
@@ -82,8 +99,8 @@ impl Asked {
                     None => self.completed(&reference),
                 }
             }
-            "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => {
-                self.of_task(&text("taskId"))
+            method if method.starts_with("tasks/") => {
+                Destination::Nobody(no_tasks(code::METHOD_NOT_FOUND))
             }
             method => {
                 let sentence =
@@ -117,52 +134,66 @@ impl Asked {
     }
 
     async fn of_resource(self: &Arc<Self>, uri: &str) -> Destination {
-        match self.member_of(uri).await {
-            Some(member) => Destination::One(member, Box::new(self.message.clone())),
-            None => Destination::Any,
+        match self.whose(uri).await {
+            Whose::One(member) => Destination::One(member, Box::new(self.message.clone())),
+            Whose::Several => nobody("Tools of several servers name this as theirs", uri),
+            Whose::Unknown => Destination::Any,
         }
     }
 
-    /// A task goes by the name that the client of a limited token got for it; any other may be any one's.
-    fn of_task(&self, id: &str) -> Destination {
-        let sessions = &self.service.state.sessions;
-        let mut members = 0..self.members().names().len();
-        let found = members.find(|member| {
-            let mounted = self.mounted_member(*member);
-            mounted.is_some_and(|mounted| {
-                let holder = Holder::new(&self.caller.token, &mounted.backend.mount);
-                sessions.unbind_task(id, holder).is_some()
-            })
-        });
-        match found {
-            Some(member) => Destination::One(member, Box::new(self.message.clone())),
-            None => Destination::Any,
-        }
-    }
-
-    /// Asks the members in turn, until one has another answer than an error.
-    async fn in_turn(self: Arc<Self>) -> Result<Message, RpcError> {
-        let mut last = None;
+    /// Asks the members in turn, until one has another answer than an error. One that asks back may not know
+    /// the resource at all: it counts where no other answers.
+    async fn in_turn(self: Arc<Self>) -> Result<Message, Unanswered> {
+        let (mut question, mut refused, mut is_unanswered) = (None, None::<RpcError>, false);
         for member in 0..self.members().names().len() {
-            if !self.leaves(member) {
+            if !self.leaves(member) || !self.is_connected(member).await {
                 continue;
             }
-            let answered = match self.ask(member, &self.message).await {
-                Ok(reply) => reply.response().await,
-                Err(failure) => Err(failure),
-            };
-            match answered {
-                Ok(response) => match response.failure() {
-                    None => return Ok(response),
-                    Some(error) => last = Some(error),
-                },
-                Err(failure) => {
-                    last.get_or_insert_with(|| failed(&failure));
+            let patience = self.whole.list_timeout;
+            match timeout(patience, self.answer_of(member, &self.message)).await {
+                Ok(Said::Result(result, _)) if is_question(&result) => {
+                    question.get_or_insert((member, result));
                 }
+                Ok(Said::Result(result, _)) => return Ok(Message::result(&self.id, &result)),
+                // That a server has no resources says less than that it has not this one.
+                Ok(Said::Refused(error)) => {
+                    if refused
+                        .as_ref()
+                        .is_none_or(|known| known.code() == code::METHOD_NOT_FOUND)
+                    {
+                        refused = Some(error);
+                    }
+                }
+                Ok(Said::Away(_) | Said::Fault) | Err(_) => is_unanswered = true,
             }
         }
-        Err(last.unwrap_or_else(|| RpcError::new(code::INVALID_PARAMS, "Nobody has it")))
+        match (question, refused) {
+            (Some((member, result)), _) => {
+                Ok(Message::result(&self.id, &self.led_back(member, result)))
+            }
+            (None, Some(error)) => Err(error.into()),
+            (None, None) if is_unanswered => Err(Unanswered::Nobody),
+            (None, None) => Err(RpcError::new(code::INVALID_PARAMS, "Nobody has it").into()),
+        }
     }
+
+    /// Whether the person can use a member at all: one that wants an account of theirs first would lead them
+    /// to connect it for a resource that is another's.
+    async fn is_connected(&self, member: usize) -> bool {
+        let Some(mounted) = self.mounted_member(member) else {
+            return false;
+        };
+        let claims = self.caller.token.claims();
+        let account = account_doubt::account_of(&self.service.state, &mounted, claims);
+        account.await.is_ok()
+    }
+}
+
+/// Tasks live longer than the call that began them, and their ids name no member.
+fn no_tasks(code: i64) -> RpcError {
+    let sentence =
+        "Several servers together offer no tasks: call without, or the server at its own address";
+    RpcError::new(code, sentence)
 }
 
 fn nobody(unknown: &str, name: &str) -> Destination {
@@ -171,16 +202,12 @@ fn nobody(unknown: &str, name: &str) -> Destination {
     Destination::Nobody(error)
 }
 
-/// The member's answer never came. What failed is in the log of that exchange.
-fn failed(_failure: &Failure) -> RpcError {
-    RpcError::new(code::INTERNAL, "The backend did not answer as it should")
-}
-
-/// Passes an answer on, byte for byte.
-async fn pass_on(
+/// Passes an answer on, byte for byte; of its body `read` was read already.
+pub(super) async fn pass_on(
     session: &mut ServerSession,
     mut watch: ClientWatch,
     mut connection: Connection,
+    read: Bytes,
 ) -> pingora::Result<()> {
     let Ok(head) = connection.read_head().await else {
         return Ok(());
@@ -197,6 +224,9 @@ async fn pass_on(
         passed.insert_header(TRANSFER_ENCODING, chunked)?;
     }
     session.write_response_header(Box::new(passed)).await?;
+    if !read.is_empty() {
+        session.write_response_body(read, false).await?;
+    }
     loop {
         let read = tokio::select! {
             biased;

@@ -7,15 +7,21 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use mcp_protocol::members::Listed;
 use mcp_protocol::to_stateful::Caller;
-use mcp_protocol::{Kind, Message, RpcError, STATELESS, code};
+use mcp_protocol::{Kind, Message, Object, RpcError, STATELESS, code, meta};
+use parking_lot::Mutex;
 use pingora::protocols::http::ServerSession;
 
-use super::Asked;
+use super::{Asked, Unanswered};
 use crate::client_watch::ClientWatch;
+use crate::compat::FULL_LIST;
+use crate::rejection::RefusalAnswer;
 use crate::response_writer;
 use crate::serve::Service;
 use gateway_core::protocol::web::Response;
 use gateway_upstream::Visit;
+
+/// The extension of tasks.
+const TASKS: &str = "io.modelcontextprotocol/tasks";
 
 /// Answers one request and closes its pipe.
 pub(super) async fn answer(service: Arc<Service>, visit: Visit) {
@@ -53,7 +59,7 @@ async fn serve(
     while let Some(chunk) = session.read_request_body().await? {
         body.extend_from_slice(&chunk);
     }
-    let Ok(message) = Message::from_bytes(body.freeze()) else {
+    let Ok(mut message) = Message::from_bytes(body.freeze()) else {
         let error = RpcError::new(code::INVALID_REQUEST, "The body is no one message");
         let error = Message::error(None, &error);
         return respond(session, StatusCode::BAD_REQUEST, Some(&error)).await;
@@ -75,7 +81,9 @@ async fn serve(
         let refusal = refused.response(Some(&id));
         return respond(session, StatusCode::BAD_REQUEST, Some(&refusal)).await;
     }
+    without_tasks(&mut message);
     let asked = Asked {
+        held: Mutex::default(),
         headers: session.req_header().headers.clone(),
         service,
         mounted,
@@ -90,7 +98,9 @@ async fn serve(
 impl Asked {
     async fn answer(self: Arc<Self>, session: &mut ServerSession) -> pingora::Result<()> {
         let method = self.message.method();
-        if let (Some(Listed::Tools), Some(most)) = (Listed::by(method), self.whole.compact) {
+        let is_full = self.message.meta().read(FULL_LIST) == Some(true);
+        let compact = self.whole.compact.filter(|_| !is_full);
+        if let (Some(Listed::Tools), Some(most)) = (Listed::by(method), compact) {
             let work = Arc::clone(&self).list_compactly(most);
             return self.when_done(session, work).await;
         }
@@ -112,7 +122,7 @@ impl Asked {
     pub(super) async fn when_done(
         &self,
         session: &mut ServerSession,
-        work: impl Future<Output = Result<Message, RpcError>>,
+        work: impl Future<Output = Result<Message, Unanswered>>,
     ) -> pingora::Result<()> {
         let mut watch = ClientWatch::default();
         let done = tokio::select! {
@@ -126,19 +136,43 @@ impl Asked {
         }
     }
 
-    /// Answers with an error.
+    /// Answers that there is no answer.
     pub(super) async fn refuse(
         &self,
         session: &mut ServerSession,
-        error: &RpcError,
+        why: &Unanswered,
     ) -> pingora::Result<()> {
+        let Unanswered::Error(error) = why else {
+            let answer = RefusalAnswer::of_members(&self.id);
+            let response = answer.response(None, &self.caller.request_id);
+            return response_writer::write(session, response).await;
+        };
         let status = StatusCode::from_u16(error.status(false)).unwrap_or(StatusCode::OK);
         let message = Message::error(Some(&self.id), error);
         respond(session, status, Some(&message)).await
     }
 }
 
-async fn respond(
+/// Members are told of no client that takes tasks: their ids would lead nowhere.
+fn without_tasks(message: &mut Message) {
+    let declared = message.meta().object(meta::CLIENT_CAPABILITIES);
+    let Some(mut declared) = declared else { return };
+    let extensions = declared.object("extensions").unwrap_or_default();
+    if !declared.has("tasks") && !extensions.has(TASKS) {
+        return;
+    }
+    declared.remove("tasks");
+    declared.edit("extensions", |extensions: &mut Object| {
+        drop(extensions.remove(TASKS));
+    });
+    message.edit_params(|params| {
+        params.edit("_meta", |said| {
+            said.set(meta::CLIENT_CAPABILITIES, &declared)
+        });
+    });
+}
+
+pub(super) async fn respond(
     session: &mut ServerSession,
     status: StatusCode,
     message: Option<&Message>,
@@ -151,4 +185,36 @@ async fn respond(
         response.headers_mut().insert(CONTENT_TYPE, json);
     }
     response_writer::write(session, response).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_hear_of_no_client_that_takes_tasks_and_of_everything_else() {
+        let request = |capabilities: &str| {
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"a","_meta":{{"io.modelcontextprotocol/clientCapabilities":{capabilities}}}}}}}"#
+            );
+            Message::parse(&text).unwrap()
+        };
+        for (declared, expected) in [
+            (
+                r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#,
+                "{}",
+            ),
+            (
+                r#"{"tasks":{},"sampling":{},"extensions":{"io.modelcontextprotocol/tasks":{},"x/y":{}}}"#,
+                r#"{"sampling":{},"extensions":{"x/y":{}}}"#,
+            ),
+            (r#"{"elicitation":{ }}"#, r#"{"elicitation":{ }}"#),
+        ] {
+            let mut message = request(declared);
+            without_tasks(&mut message);
+            let left = message.meta();
+            let left = left.raw(meta::CLIENT_CAPABILITIES).unwrap();
+            assert_eq!(left.get(), expected);
+        }
+    }
 }
