@@ -199,7 +199,7 @@ pub(super) const STATED: &[FactDefinition] = &[
     varying(
         "calls_today",
         &[Holds::Integer("N")],
-        "How many calls that count (`tools/call`, `resources/read`, `prompts/get`, `completion/complete`) the person has made in this day of UTC before this request, refused ones included, at all backends. Other replicas' calls are known two seconds later.",
+        "How many calls that count (`tools/call`, `resources/read`, `prompts/get`, `completion/complete`) the person has made in this day of UTC before this call, refused ones and those before it in a batch included, at all backends. Other replicas' calls are known two seconds later.",
     ),
     steady(
         "address",
