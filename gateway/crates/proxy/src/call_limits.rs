@@ -5,12 +5,15 @@
 //! a limit is reached the answer is 429; where nobody can say whether it is, 503: that is no fault of the
 //! client's.
 
+mod refusal;
+
+pub(super) use refusal::{LimitRefusal, Why};
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -18,125 +21,15 @@ use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
 use gateway_core::access_token::Budget;
 use gateway_core::grants::GrantId;
-use gateway_core::limits::{Asker, Meter, Per, Quota, Unit, is_counted, wait_in_words};
+use gateway_core::limits::{Asker, Meter, Per, Quota, Unit, is_counted};
 use gateway_core::policy::Permit;
 use gateway_core::reason::Reason;
 use gateway_store::{CallLimits, CountKey, NotTaken, Shares, Taken};
 use gateway_upstream::{Caller, Catalogue};
-use mcp_protocol::Id;
 use mcp_protocol::calls::Call;
-
-/// JSON-RPC 2.0 §5.1: one of those that a server defines for itself.
-const LIMIT_REACHED: i64 = -32000;
-const INTERNAL: i64 = -32603;
 
 /// How long the store is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Why a request is not let through for now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LimitRefusal {
-    pub(super) why: Why,
-    pub(super) calls: Vec<Call>,
-    pub(super) is_batch: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Why {
-    /// A limit is reached.
-    Reached {
-        /// What it is called.
-        limit: String,
-        /// How much it is, in words.
-        words: String,
-        /// How long until there may be more.
-        wait: Duration,
-    },
-    /// The request alone is more than there ever is at once.
-    TooMuch {
-        /// What the limit is called.
-        limit: String,
-        /// Which of its counts it is.
-        meter: Meter,
-        /// How much the request is.
-        cost: u64,
-    },
-    /// Whether one is can't be known, and why.
-    Unknown(Reason),
-}
-
-impl LimitRefusal {
-    pub(super) const fn reason(&self) -> Reason {
-        match &self.why {
-            Why::Reached { .. } | Why::TooMuch { .. } => Reason::LimitReached,
-            Why::Unknown(reason) => *reason,
-        }
-    }
-
-    /// In seconds; `None` where waiting does not help.
-    pub(super) fn retry_after(&self) -> Option<u64> {
-        match &self.why {
-            Why::Reached { wait, .. } => {
-                let seconds = wait.as_millis().div_ceil(1000);
-                Some(seconds.try_into().unwrap_or(u64::MAX).max(1))
-            }
-            Why::TooMuch { .. } => None,
-            Why::Unknown(_) => Some(2),
-        }
-    }
-
-    pub(super) fn sentence(&self) -> String {
-        match &self.why {
-            Why::Reached { limit, words, wait } => format!(
-                "The limit “{limit}” of {words} is reached. There may be more in {}.",
-                wait_in_words(*wait)
-            ),
-            Why::TooMuch { limit, meter, cost } => {
-                let (words, most) = (meter.words(), meter.quota.most());
-                match most {
-                    0 => format!("The limit “{limit}” of {words} lets nothing through."),
-                    most => format!(
-                        "The limit “{limit}” of {words} lets {} through at once, and this request has {}: \
-                         waiting does not help, send fewer at once.",
-                        meter.amount(most),
-                        meter.amount(*cost),
-                    ),
-                }
-            }
-            Why::Unknown(reason) => reason.sentence().to_owned(),
-        }
-    }
-
-    /// What it is called where it is counted and written down.
-    pub(super) fn limit(&self) -> Option<&str> {
-        match &self.why {
-            Why::Reached { limit, .. } | Why::TooMuch { limit, .. } => Some(limit),
-            Why::Unknown(_) => None,
-        }
-    }
-
-    /// An error for each request that waits for an answer; `None` where none does.
-    pub(super) fn answer(&self, words: &str, request_id: &str) -> Option<Value> {
-        let code = match &self.why {
-            Why::Reached { .. } | Why::TooMuch { .. } => LIMIT_REACHED,
-            Why::Unknown(_) => INTERNAL,
-        };
-        let mut data = json!({"reason": self.reason().code(), "request_id": request_id});
-        if let Some(seconds) = self.retry_after() {
-            data["retry_after"] = json!(seconds);
-        }
-        let error = |id: &Id| {
-            let error = json!({"code": code, "message": words, "data": data});
-            json!({"jsonrpc": "2.0", "id": id, "error": error})
-        };
-        let mut answers = self.calls.iter().filter_map(|call| call.id.as_ref());
-        if self.is_batch {
-            let answers: Vec<_> = answers.map(error).collect();
-            return (!answers.is_empty()).then_some(Value::Array(answers));
-        }
-        answers.next().map(error)
-    }
-}
 
 /// What a request goes on to use up: bytes of its answer.
 pub(super) struct ByteCharge {
@@ -422,72 +315,6 @@ mod tests {
     use super::*;
     use gateway_core::clock::Clock;
     use gateway_store::{Memory, Records};
-
-    fn refusal(calls: &[Call], is_batch: bool) -> LimitRefusal {
-        LimitRefusal {
-            why: Why::Reached {
-                limit: "calls".to_owned(),
-                words: "100 calls a minute".to_owned(),
-                wait: Duration::from_millis(600),
-            },
-            calls: calls.to_vec(),
-            is_batch,
-        }
-    }
-
-    #[test]
-    fn every_request_that_waits_is_told_under_its_id() {
-        let call = |id: i64| Call {
-            id: Some(Id::Number(id)),
-            ..Call::named("tools/call")
-        };
-        let one = refusal(&[call(7)], false);
-        assert_eq!(one.retry_after(), Some(1));
-        assert_eq!(
-            one.sentence(),
-            "The limit “calls” of 100 calls a minute is reached. There may be more in 1 second."
-        );
-        let answer = one.answer("No.", "r1").unwrap();
-        assert_eq!(
-            answer,
-            json!({"jsonrpc": "2.0", "id": 7, "error": {
-                "code": -32000, "message": "No.",
-                "data": {"reason": "limit_reached", "request_id": "r1", "retry_after": 1},
-            }})
-        );
-        let batch = refusal(&[call(7), Call::named("ping"), call(8)], true);
-        assert_eq!(
-            batch.answer("No.", "r1").unwrap().as_array().unwrap().len(),
-            3
-        );
-        assert_eq!(refusal(&[], false).answer("No.", "r1"), None);
-    }
-
-    #[test]
-    fn where_waiting_does_not_help_nobody_is_told_to_wait() {
-        let too_much = |unit, quota, cost| LimitRefusal {
-            why: Why::TooMuch {
-                limit: "calls".to_owned(),
-                meter: Meter { unit, quota },
-                cost,
-            },
-            ..refusal(&[Call::named("tools/call")], false)
-        };
-        for (refusal, words) in [
-            (
-                too_much(Unit::Calls, Quota::Day(20), 25),
-                "The limit “calls” of 20 calls a day lets 20 through at once, and this request has 25: \
-                 waiting does not help, send fewer at once.",
-            ),
-            (
-                too_much(Unit::Calls, Quota::Day(0), 1),
-                "The limit “calls” of 0 calls a day lets nothing through.",
-            ),
-        ] {
-            assert_eq!(refusal.sentence(), words);
-            assert_eq!(refusal.retry_after(), None);
-        }
-    }
 
     /// Whoever goes away while it waits has used nothing.
     #[tokio::test]
