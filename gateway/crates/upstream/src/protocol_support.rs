@@ -175,8 +175,8 @@ impl ProtocolSupport {
 
     /// Waits, where it is not known yet whether the backend speaks this revision family, until it was asked anew:
     /// the first request after a start must not go a way that the second would not. At most a
-    /// second (as long as it may take to start, on stdio), and not by each request: after somebody has waited in vain, nobody does for a while,
-    /// which doubles each time. One that takes no connections is asked again by each request, which
+    /// second (as long as it may take to start, on stdio), and not by each request: after somebody has
+    /// waited in vain, nobody does for a while, which doubles each time. One that takes no connections is asked again by each request, which
     /// would not get far anyway.
     pub async fn wait_until_probed(&self, family: RevisionFamily) {
         let begun_waiting = Instant::now();
@@ -224,6 +224,15 @@ impl ProtocolSupport {
         }
     }
 
+    /// The backend has said all that it is asked: until a doubt, which may have come before it had, it is
+    /// not asked again, and who calls meanwhile lends nothing to whoever calls then.
+    async fn until_doubted(&self) {
+        self.is_asking.store(false, Ordering::Relaxed);
+        *self.lent.lock() = Weak::new();
+        self.doubted.notified().await;
+        self.is_asking.store(true, Ordering::Relaxed);
+    }
+
     /// Waits for an account to ask with.
     async fn lent_account(&self) -> Arc<Account> {
         loop {
@@ -266,10 +275,9 @@ impl ProtocolSupport {
                     .rounds
                     .send_modify(|rounds| rounds.done = rounds.begun);
                 if !found.speaks.is_empty() && found.unclear.is_empty() {
-                    protocols.is_asking.store(false, Ordering::Relaxed);
                     pause = FIRST_PAUSE;
                     *protocols.vain.lock() = ProbeBackoff::default();
-                    protocols.doubted.notified().await;
+                    protocols.until_doubted().await;
                     sleep(SETTLE).await;
                     continue;
                 }
@@ -401,6 +409,20 @@ mod tests {
             gateway_core::account::AccountId::new(id),
             value,
         ))
+    }
+
+    /// A doubt that comes while the backend is asked is not lost, and what was lent then is forgotten.
+    #[tokio::test(start_paused = true)]
+    async fn a_doubt_during_a_round_has_the_next_caller_lend() {
+        let protocols = followed();
+        let (alice, bob) = (account("a_1"), account("a_2"));
+        protocols.lend(&alice);
+        protocols.invalidate();
+        protocols.until_doubted().await;
+        assert!(protocols.lent.lock().upgrade().is_none());
+        protocols.lend(&bob);
+        let lent = protocols.lent_account().await;
+        assert_eq!(lent.id(), bob.id());
     }
 
     /// Each round takes the account of who called last, once; one that is connected no more is none.
