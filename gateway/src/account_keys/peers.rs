@@ -73,7 +73,8 @@ impl PeerKeys {
             // Its own, or another question.
             Ok(_) | Err(_) => return,
         }
-        let answer = serde_json::to_vec(&*self.here).expect("numbers and texts");
+        let answer =
+            serde_json::to_vec(&*self.here).expect("a map of numbers to texts is always JSON");
         let (records, now) = (&self.records, clock.now());
         let answered = records.answer_peer(&asked.nonce, &self.id, &answer, now);
         if let Err(error) = answered.await {
@@ -93,7 +94,7 @@ impl PeerKeys {
         };
         let question = PeerQuestion {
             nonce: secret::identifier("", &mut rand::rngs::OsRng),
-            text: serde_json::to_string(&question).expect("a text and a flag"),
+            text: serde_json::to_string(&question).expect("a text and a flag are always JSON"),
         };
         self.records.ask_peers(&question, clock.now()).await?;
         let deadline = Instant::now() + PATIENCE;

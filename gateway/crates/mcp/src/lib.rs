@@ -16,6 +16,8 @@
 //! | the server; the client is stateless | [`to_stateful`] |
 //! | the client; the server is stateless | [`to_stateless`] |
 //!
+//! [`members`] is what several servers are called, list and describe together.
+//!
 //! What nobody here knows survives: members, their order, methods, and the digits of numbers stay
 //! as they were sent, because values are kept as text until somebody asks ([`Object`]).
 //!

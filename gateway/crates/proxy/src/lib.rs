@@ -13,7 +13,8 @@
 //! harmless ones pass. Refusals are answered within MCP (`mcp_error`). Where the backend speaks another
 //! family of revisions than the client, `compat` takes the permit: its first page says what is
 //! translated, why, and what can't be. For unrestricted tokens nothing is looked into, unless there is
-//! a policy.
+//! a policy. Several servers at one address are one more backend (`whole`), whose requests come back to
+//! `serve` for each member; what limits count is taken by `call_limits` before a permit is used.
 
 mod accept;
 mod account_doubt;

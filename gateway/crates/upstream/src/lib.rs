@@ -5,7 +5,8 @@
 //! client's exchange with one (`gateway-proxy`). A crate of its own because the consent page of
 //! `gateway-oauth` lists tools, and `gateway-proxy` stands above that.
 //!
-//! Begin at [`Catalogue`].
+//! Begin at [`Catalogue`]. What several servers offer together is put together in `whole`, and a request
+//! to them goes over a pipe within the process (`within`).
 
 mod account;
 mod backend;
