@@ -11,7 +11,6 @@ pub(crate) mod next_step;
 pub mod request;
 pub(crate) mod validate;
 
-use crate::server::Settings;
 use http::{Method, StatusCode};
 
 use self::issue_code::issue_code;
@@ -21,7 +20,7 @@ use self::validate::validate;
 use crate::audited::audited;
 use crate::error_page::Refused;
 use crate::pages::Goal;
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use crate::{connect, device, error_page, error_response, login, session};
 use gateway_core::audit::Record;
 use gateway_core::browser_session::BrowserSession;

@@ -9,7 +9,6 @@
 
 mod judge;
 
-use crate::server::Settings;
 use http::StatusCode;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
@@ -20,7 +19,7 @@ use crate::audited::{audited, take_records};
 use crate::endpoint::Subject;
 use crate::error_page::{self, Refused};
 use crate::pages::Goal;
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use crate::{login, session};
 use gateway_accounts::{AccountError, Person};
 use gateway_core::audit::{Event, Record};

@@ -1,9 +1,6 @@
 //! Authentication by a signed assertion (RFC 7523): the client's keys are had, the assertion is
 //! judged, and its id is used up.
 
-use crate::server::Settings;
-use gateway_fetch::Documents;
-use gateway_store::Records;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,7 +8,7 @@ use url::Url;
 
 use crate::endpoint::Endpoint;
 use crate::error_response::store_fault;
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::client::assertion::{Assertion, AssertionError, VerifiedAssertion};
 use gateway_core::client::keys::{KeySet, KeySetError, KeySource};
 use gateway_core::client::{Client, Registration};
@@ -19,8 +16,8 @@ use gateway_core::clock::Timestamp;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
-use gateway_fetch::FetchError;
-use gateway_store::{CountKey, Key};
+use gateway_fetch::{Documents, FetchError};
+use gateway_store::{CountKey, Key, Records};
 
 /// The window of the limits below.
 const WINDOW: Duration = Duration::from_secs(60);

@@ -1,11 +1,9 @@
 //! Finding a client by its id: in the configuration, in the store, or in the metadata document
 //! whose address the id is.
 
-use crate::server::AuthorizationServer;
-use crate::server::Settings;
-use gateway_core::client::known_documents;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::client::metadata_document::{self, DocumentError, DocumentUrl};
-use gateway_core::client::{Client, ClientId};
+use gateway_core::client::{Client, ClientId, known_documents};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 use gateway_fetch::FetchError;

@@ -16,8 +16,6 @@ mod submit;
 
 pub(super) use self::callback::answer as callback;
 
-use crate::server::Settings;
-use gateway_accounts::Accounts;
 use http::{Method, StatusCode};
 
 use self::form::{ConnectGoal, show};
@@ -26,9 +24,9 @@ use crate::authorize::request::AuthorizationRequest;
 use crate::endpoint::{Endpoint, between};
 use crate::error_page::{self, Refused};
 use crate::pages::Goal;
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use crate::{audited, cacheable_response, discovery, login, session};
-use gateway_accounts::Person;
+use gateway_accounts::{Accounts, Person};
 use gateway_core::account::settings::AccountKind;
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;

@@ -2,7 +2,6 @@
 //! other small public files of an origin. None of them says what a backend offers or where it
 //! really is.
 
-use crate::server::Settings;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cacheable_response;
 use crate::endpoint::Endpoint;
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::resource::{Issuer, Mount, default_mount};
 use gateway_core::protocol::web::{self, Request, Response};

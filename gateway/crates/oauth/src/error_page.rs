@@ -1,13 +1,12 @@
 //! The error page: names what was wrong, why, and what to do next; never redirects. And how a form
 //! that is not taken ends there.
 
-use crate::server::Settings;
 use http::StatusCode;
 
 use crate::audited::audited;
 use crate::identity::Overloaded;
 use crate::pages::{self, Refusal};
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use crate::{browser, error_response};
 use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::web::{self, Request, Response};

@@ -5,7 +5,6 @@
 //! by other means and wants to know what it says. It learns of tokens for itself alone: all others, and
 //! whatever is no access token, are inactive, without a word more (§2.2, §4).
 
-use crate::server::Settings;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -13,7 +12,7 @@ use http::header::{AUTHORIZATION, HeaderName};
 use serde_json::{Value, json};
 
 use crate::client_authentication::{basic, form, malformed};
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use crate::{discovery, error_response};
 use gateway_core::access_token::VerifiedToken;
 use gateway_core::clock::Timestamp;

@@ -5,10 +5,6 @@
 //! the person's apps, to a page that the table of endpoints opens after a login, or to the start page;
 //! no form and no parameter can name another place.
 
-use crate::identity::Passwords;
-use crate::server::Settings;
-use gateway_core::secret::TagKey;
-use gateway_store::Records;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -20,19 +16,20 @@ use crate::browser::{self, BrowserName, Cookie, PostedForm};
 use crate::endpoint::Endpoint;
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError};
-use crate::identity::{LoginName, Password, people};
+use crate::identity::{LoginName, Password, Passwords, people};
 use crate::known_device_cookie;
 use crate::login_limit::Attempt;
 use crate::pages::{self, Goal, Login, LoginProblem, Ownerless, ProviderButton};
 use crate::passkey::{form, login as passkey_login};
 use crate::provider::settings::Provider;
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use crate::session::{current_session, open_session};
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::User;
+use gateway_core::secret::TagKey;
+use gateway_store::{Records, User};
 
 /// The login page. While nobody can log in yet it says what to do.
 pub async fn page(server: &AuthorizationServer, request: &Request, goal: Goal<'_>) -> Response {

@@ -10,14 +10,12 @@
 //! root form after a 404. The same holds for `/.well-known/openid-configuration`: a document
 //! without `jwks_uri` and its like makes some clients fail, 404 makes all go on.
 
-use crate::server::Settings;
 use serde_json::json;
 
-use crate::cacheable_response;
 use crate::device::DeviceApps;
 use crate::endpoint::Endpoint;
-use crate::server::AuthorizationServer;
-use crate::token;
+use crate::server::{AuthorizationServer, Settings};
+use crate::{cacheable_response, token};
 use gateway_core::client::keys::Algorithm;
 use gateway_core::client::registration;
 use gateway_core::protocol::resource::identifying_query;

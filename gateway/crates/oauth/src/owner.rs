@@ -7,7 +7,6 @@
 
 pub(crate) mod visit;
 
-use crate::server::Settings;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -18,10 +17,9 @@ pub use self::visit::{OwnerPages, OwnerPagesHandle, OwnerVisit};
 use crate::browser::{self, BrowserName, PostedForm};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError};
-use crate::login;
 use crate::pages::{self, Frame, Goal, Page};
-use crate::server::AuthorizationServer;
-use crate::session;
+use crate::server::{AuthorizationServer, Settings};
+use crate::{login, session};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;

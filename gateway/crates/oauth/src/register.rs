@@ -1,8 +1,6 @@
 //! `/register`: dynamic client registration (RFC 7591). What is accepted is decided in
 //! `client::registration`; here are the limits, and the answer.
 
-use crate::server::Settings;
-use gateway_core::secret::TagKey;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::audited::audited;
 use crate::error_response::{self, store_fault};
 use crate::request_limit::RequestLimit;
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::keys::KeySource;
 use gateway_core::client::registration::{AcceptedMetadata, RegistrationError};
@@ -24,7 +22,7 @@ use gateway_core::protocol::form::has_media_type;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_core::secret::{Secret, identifier};
+use gateway_core::secret::{Secret, TagKey, identifier};
 use gateway_store::{CountKey, Records, StoreError};
 
 const WINDOW: Duration = Duration::from_secs(3600);

@@ -8,8 +8,6 @@
 //! Not for people who come through an identity provider alone: the provider says whether they may, and a
 //! link would go around it.
 
-use crate::server::Settings;
-use gateway_store::Records;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -23,7 +21,7 @@ use crate::identity::people;
 use crate::login;
 use crate::pages::{self, RescueForm, RescueProblem};
 use crate::passkey::{self, NotMade, Unavailable};
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use crate::setup::{self, BETWEEN_LOOKS, LOOKS, SetAnswer};
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
@@ -31,7 +29,7 @@ use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, SecretHash};
-use gateway_store::{Passkey, RescueLink, StoreError, TakenLink, User};
+use gateway_store::{Passkey, Records, RescueLink, StoreError, TakenLink, User};
 
 /// For so long the same form is answered as the first time.
 const DOUBLE: Duration = Duration::from_secs(60);

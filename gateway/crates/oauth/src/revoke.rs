@@ -5,9 +5,6 @@
 //! whole. Nobody knows how many such tokens there are, so they are revoked within a limit; a client
 //! that reaches it can still end the grant.
 
-use gateway_core::secret::TagKey;
-use gateway_store::Records;
-use gateway_store::journal::Journal;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -31,7 +28,9 @@ use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::{CountKey, Key, Revoked, StoreError};
+use gateway_core::secret::TagKey;
+use gateway_store::journal::Journal;
+use gateway_store::{CountKey, Key, Records, Revoked, StoreError};
 
 /// `POST /revoke`. 200 without a body, also for a token that is unknown or another client's: there
 /// is nothing that the client could do about it (RFC 7009 §2.2).

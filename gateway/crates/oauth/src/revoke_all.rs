@@ -10,15 +10,14 @@
 //! person who may not do that, the record is disabled first (`identity::people`), which every
 //! redemption and refresh asks.
 
-use crate::server::Settings;
-use gateway_store::Records;
 use std::time::Duration;
 
+use crate::server::Settings;
 use gateway_core::access_token::LEEWAY;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
-use gateway_store::{GrantsOf, Revoked, StoreError};
+use gateway_store::{GrantsOf, Records, Revoked, StoreError};
 
 /// How long it is remembered at least that something counts no more whose end is not known: longer
 /// than anything lives, also where the operator has made lifetimes shorter since.

@@ -3,9 +3,6 @@
 //!
 //! Not: who may open one (`login`, `setup`), how long it lasts (`gateway_core::browser_session`).
 
-use crate::server::Settings;
-use gateway_core::secret::TagKey;
-use gateway_store::Records;
 use rand::rngs::OsRng;
 
 use crate::browser::{BrowserName, Cookie};
@@ -13,12 +10,12 @@ use crate::form_token::{self, Purpose};
 use crate::known_device_cookie;
 use crate::provider::membership::membership;
 use crate::provider::settings::Provider;
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::browser_session::{self, BrowserSession};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
-use gateway_core::secret::{Secret, SecretHash};
-use gateway_store::{Passkey, StoreError, User};
+use gateway_core::secret::{Secret, SecretHash, TagKey};
+use gateway_store::{Passkey, Records, StoreError, User};
 
 /// The session that the request's cookie stands for: not expired, and of a person who may log in, whose
 /// password is still the one it was opened with, or who still has the passkey that they came with or an

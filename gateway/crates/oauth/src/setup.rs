@@ -3,9 +3,6 @@
 //! The code is what proves the right to do so; only a wrong one counts as a try, and only after
 //! everything else in the form was right.
 
-use crate::passkey::site::Passkeys;
-use crate::server::Settings;
-use gateway_core::secret::TagKey;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -17,8 +14,9 @@ use crate::error_page::{self, Refused};
 use crate::form_token::{Purpose, SealError};
 use crate::identity::{self, LoginName, Password, SetupCode, SetupRefusal};
 use crate::pages::{self, SetupForm, SetupProblem};
+use crate::passkey::site::Passkeys;
 use crate::passkey::{self, NotMade};
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use crate::{browser, login, session};
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
@@ -26,6 +24,7 @@ use gateway_core::grants::UserId;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
+use gateway_core::secret::TagKey;
 use gateway_store::{Passkey, User};
 
 /// For so long after an owner was made the same form is answered as the first time.

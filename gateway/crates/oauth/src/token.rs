@@ -14,9 +14,6 @@ pub(crate) use self::device_code::NAME as DEVICE_CODE;
 pub(crate) use self::jwt_bearer::NAME as JWT_BEARER;
 
 use crate::provider::providers::Providers;
-use crate::server::Settings;
-use gateway_core::secret::TagKey;
-use gateway_store::Records;
 use http::StatusCode;
 use http::header::HeaderName;
 use rand::rngs::OsRng;
@@ -27,7 +24,7 @@ use crate::client_authentication::{authenticate, form, malformed};
 use crate::device::DeviceApps;
 use crate::error_response;
 use crate::provider::{Membership, is_absence, renewed_standing};
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::access_token::{self, Claims, Minted};
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::{Client, ClientId};
@@ -40,8 +37,8 @@ use gateway_core::protocol::resource::{Resource, requested_mount};
 use gateway_core::protocol::scope::{NarrowError, Scope};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_core::secret::Secret;
-use gateway_store::StoreError;
+use gateway_core::secret::{Secret, TagKey};
+use gateway_store::{Records, StoreError};
 
 /// `POST /token`.
 pub(super) async fn answer(

@@ -7,8 +7,7 @@ use crate::server::Settings;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Grant;
-use gateway_store::Records;
-use gateway_store::{GrantsOf, StoreError, User};
+use gateway_store::{GrantsOf, Records, StoreError, User};
 
 /// Notes that a grant is taken back, if a provider's word gave it, and ends whatever else such a word
 /// gave this app of the person. To be called before the grant itself ends.

@@ -1,15 +1,12 @@
 //! The button that approves a changed tool again: exactly the definition that the page showed, and
 //! only while it is what the backend offers.
 
-use crate::server::Settings;
-use gateway_store::journal::Journal;
-use gateway_upstream::Catalogue;
 use std::time::Duration;
 
 use crate::error_page::Refused;
 use crate::form_token::Purpose;
 use crate::pages::AccountNotice;
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::access_token::LEEWAY;
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
@@ -17,7 +14,9 @@ use gateway_core::grants::amendment::{Amendment, NotAmended, amend};
 use gateway_core::grants::{Grant, GrantId, Pin, ToolState};
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
+use gateway_store::journal::Journal;
 use gateway_store::{KeptGrant, KeyKind, StoreError, unless_conflict};
+use gateway_upstream::Catalogue;
 
 use super::cards;
 use super::form::{SubmittedForm, pressed};

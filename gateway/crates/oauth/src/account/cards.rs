@@ -1,31 +1,27 @@
 //! What stands on the cards of `/account`: the person's grants by app, when they were used, and what
 //! the backends changed since.
 
-use crate::server::Settings;
-use gateway_store::LastUse;
-use gateway_store::Records;
-use gateway_upstream::Catalogue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
 use crate::authorize::consent::tools;
-use crate::clients;
 use crate::form_token::Purpose;
 use crate::pages::{
     AllowedTools, App, ChangedTool, ClientOrigin, Connection, GrantedResource, NewDefinition,
     RevokeForm, WithheldApp,
 };
-use crate::provider;
+use crate::server::Settings;
+use crate::{clients, provider};
 use gateway_core::client::metadata_document::DocumentUrl;
 use gateway_core::client::{Client, ClientId, Registration};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, ToolState, Tools};
 use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::scope::OFFLINE_ACCESS;
-use gateway_store::{GrantsOf, Key, StoreError};
-use gateway_upstream::ToolListing;
+use gateway_store::{GrantsOf, Key, LastUse, Records, StoreError};
+use gateway_upstream::{Catalogue, ToolListing};
 
 use super::form::Sealer;
 

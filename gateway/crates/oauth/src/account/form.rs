@@ -1,6 +1,5 @@
 //! The forms of a person's pages: their seals, and how one is read that came back.
 
-use gateway_store::Records;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
@@ -8,14 +7,13 @@ use crate::browser::{self, Cookie};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError};
 use crate::pages::Goal;
-use crate::provider;
 use crate::server::AuthorizationServer;
-use crate::{login, session};
+use crate::{login, provider, session};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
-use gateway_store::{FormPage, Key, StoreError, User};
+use gateway_store::{FormPage, Key, Records, StoreError, User};
 
 /// Seals the forms of one page: for this browser and this person.
 #[derive(Clone, Copy)]

@@ -1,7 +1,5 @@
 //! The form for a new personal token: what it shows, what came back, and what of it can be granted.
 
-use crate::server::Settings;
-use gateway_upstream::Catalogue;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -17,7 +15,7 @@ use crate::browser::{self, BrowserName, Cookie, PostedForm};
 use crate::error_page::Refused;
 use crate::form_token::{self, Purpose, SealError};
 use crate::pages::{self, Capabilities, NewTokenForm, NewTokenProblem, Preset};
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Tools;
@@ -25,6 +23,7 @@ use gateway_core::grants::consented_tools::{self, Choice, PinnedTool};
 use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
+use gateway_upstream::Catalogue;
 
 /// The longest name of a token, in characters.
 const LONGEST_NAME: usize = 60;

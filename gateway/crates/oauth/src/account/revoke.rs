@@ -4,8 +4,6 @@
 //! often the form is sent. If nothing of the app is left by it, a code that was out when the page was
 //! made goes too: nobody who revokes an app expects it back within the minute.
 
-use crate::server::Settings;
-use gateway_store::Records;
 use std::time::Duration;
 
 use crate::audited::audited;
@@ -13,14 +11,14 @@ use crate::error_page::Refused;
 use crate::form_token::Purpose;
 use crate::pages::AccountNotice;
 use crate::revoke;
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::access_token::LEEWAY;
 use gateway_core::audit::Record;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{GrantId, UserId};
 use gateway_core::protocol::web::{Request, Response};
-use gateway_store::{GrantsOf, StoreError};
+use gateway_store::{GrantsOf, Records, StoreError};
 
 use super::cards;
 use super::form::{SubmittedForm, pressed};

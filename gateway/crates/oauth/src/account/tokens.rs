@@ -7,8 +7,6 @@
 //! the browser shows the second, so for a moment the same press is answered with the same token: it is
 //! derived from the form, not drawn.
 
-use crate::server::Settings;
-use gateway_core::secret::TagKey;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -23,7 +21,7 @@ use crate::error_page::{self, Refused};
 use crate::form_token::Purpose;
 use crate::pages::{self, AccountNotice, Goal, MadeToken, OwnToken, Tokens};
 use crate::personal::{self, MOST, MintOutcome, NewToken, NotMade};
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use crate::{login, session};
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
@@ -34,6 +32,7 @@ use gateway_core::protocol::form::Form;
 use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
+use gateway_core::secret::TagKey;
 use gateway_store::{GrantsOf, Key};
 
 /// For so long the same press shows the same token again.

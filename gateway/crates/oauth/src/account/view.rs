@@ -3,10 +3,8 @@
 use crate::provider::providers::Providers;
 use http::StatusCode;
 
-use super::cards;
-use super::elsewhere;
 use super::form::Sealer;
-use super::limits;
+use super::{cards, elsewhere, limits};
 use crate::audited::audited;
 use crate::browser::{self, BrowserName};
 use crate::error_page::{self, Refused};

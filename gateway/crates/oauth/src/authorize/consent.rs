@@ -8,9 +8,6 @@ mod answer;
 mod denied;
 pub(crate) mod tools;
 
-use crate::server::Settings;
-use gateway_store::Records;
-use gateway_upstream::Catalogue;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
@@ -28,7 +25,7 @@ use crate::browser::{self, BrowserName};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose};
 use crate::pages::{self, Capabilities, Changed, Consent, ConsentProblem, Preset, Waiting};
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use crate::{clients, device, session};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::client::metadata_document::DocumentUrl;
@@ -40,8 +37,8 @@ use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::{Key, StoreError, Submission};
-use gateway_upstream::ToolListing;
+use gateway_store::{Key, Records, StoreError, Submission};
+use gateway_upstream::{Catalogue, ToolListing};
 
 /// What a valid authorization request asks for, as far as a person is told.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,6 @@
 //! Owns: the code's record, and the client's, which must outlive it. Not: what a person consented to
 //! (`consent`), what becomes of the code (`token`).
 
-use crate::server::Settings;
 use std::time::Duration;
 
 use rand::rngs::OsRng;
@@ -11,6 +10,7 @@ use rand::rngs::OsRng;
 use crate::audited::audited;
 use crate::authorize::next_step::Consented;
 use crate::authorize::request::{AuthorizationRequest, Callback};
+use crate::server::Settings;
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::{Allowed, Client, REMEMBERED, Registration};
 use gateway_core::clock::{Clock, Timestamp};

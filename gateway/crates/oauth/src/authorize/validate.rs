@@ -3,9 +3,8 @@
 
 use crate::authorize::request::{AuthorizationRequest, AuthorizeRefusal, Rules, client_id, judge};
 use crate::clients::{self, NotFound};
-use crate::device;
-use crate::error_response;
 use crate::server::AuthorizationServer;
+use crate::{device, error_response};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::Request;

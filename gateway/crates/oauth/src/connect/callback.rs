@@ -1,6 +1,5 @@
 //! `GET /connect/NAME/callback`: the browser comes back from a backend's authorization server.
 
-use crate::server::Settings;
 use http::{Method, StatusCode};
 
 use super::form::{ConnectGoal, Problem, show, status, told};
@@ -9,7 +8,7 @@ use crate::endpoint::{Endpoint, between};
 use crate::error_page::{self, Refused};
 use crate::pages::Goal;
 use crate::provider::{CallbackQuery, browser_hash};
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use crate::{login, session};
 use gateway_accounts::{Returned, Traveller, Unfinished};
 use gateway_core::browser_session::BrowserSession;

@@ -2,7 +2,6 @@
 //! person is told.
 
 use crate::server::Settings;
-use gateway_store::Records;
 use gateway_store::journal::Journal;
 use http::StatusCode;
 use rand::rngs::OsRng;
@@ -19,7 +18,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::grants::GrantId;
 use gateway_core::grants::device::{Allowed, Answer, DeviceAuthorization};
 use gateway_core::protocol::web::{Request, Response};
-use gateway_store::{KeptDevice, StoreError, unless_conflict};
+use gateway_store::{KeptDevice, Records, StoreError, unless_conflict};
 
 use std::time::Duration;
 

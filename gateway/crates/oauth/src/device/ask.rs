@@ -1,6 +1,5 @@
 //! `POST /device_authorization`: an app asks, and gets its two codes (RFC 8628 §3.1, §3.2).
 
-use crate::server::Settings;
 use http::StatusCode;
 use http::header::HeaderName;
 use rand::rngs::OsRng;
@@ -13,7 +12,7 @@ use crate::endpoint::Endpoint;
 use crate::error_response::{self, store_fault};
 use crate::register::network;
 use crate::request_limit::RequestLimit;
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::device::{DeviceAuthorization, INTERVAL, LIFETIME, UserCode};
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};

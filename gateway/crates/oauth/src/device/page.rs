@@ -3,29 +3,26 @@
 //! Nobody has to be logged in for it: the consent page asks. Wrong codes are counted by the network that
 //! they come from.
 
-use crate::server::Settings;
-use gateway_core::secret::TagKey;
-use gateway_store::Records;
 use std::time::Duration;
 
 use http::StatusCode;
 
 use super::apps::DeviceApps;
 use super::typed;
-use crate::browser;
 use crate::error_page::{self, Refused};
 use crate::login_limit::{self, Limit};
 use crate::pages::{self, DeviceForm, DeviceProblem};
 use crate::register::network;
-use crate::server::AuthorizationServer;
-use crate::{audited::audited, discovery};
+use crate::server::{AuthorizationServer, Settings};
+use crate::{audited::audited, browser, discovery};
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::device::UserCode;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::{CountKey, LoginSubject};
+use gateway_core::secret::TagKey;
+use gateway_store::{CountKey, LoginSubject, Records};
 
 /// So many wrong codes one network may type.
 const WRONG_CODES: Limit = Limit {

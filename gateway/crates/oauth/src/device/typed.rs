@@ -2,7 +2,6 @@
 //! the request, which `/device` alone gives. The name of a request is no secret to whoever made it.
 
 use crate::server::Settings;
-use gateway_core::secret::TagKey;
 use rand::rngs::OsRng;
 
 use crate::browser::{BrowserName, Cookie};
@@ -11,7 +10,7 @@ use crate::form_token::{self, Purpose};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::{self, Request, Response};
-use gateway_core::secret::SecretHash;
+use gateway_core::secret::{SecretHash, TagKey};
 
 /// On to the consent page, for a code that was typed.
 pub(super) fn go_on(

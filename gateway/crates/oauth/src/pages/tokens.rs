@@ -7,8 +7,9 @@ use std::time::Duration;
 use askama::Template;
 use url::form_urlencoded;
 
-use super::account::Numbers;
-use super::account::{AccountNotice, Connection, ConnectionLine, GrantedResource, NoticeLine};
+use super::account::{
+    AccountNotice, Connection, ConnectionLine, GrantedResource, NoticeLine, Numbers,
+};
 use super::page::{Forms, Frame, Page};
 use super::text::{clean, in_words};
 use super::tool_picker::{

@@ -11,8 +11,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
 use gateway_core::secret::TagKey;
-use gateway_store::Records;
-use gateway_store::{Passkey, StoreError, User};
+use gateway_store::{Passkey, Records, StoreError, User};
 
 /// What it is called whose person called it nothing.
 const NAMELESS: &str = "Passkey";

@@ -17,8 +17,9 @@ use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::Records;
-use gateway_store::{Corrupt, FormPage, Key, KeyKind, Passkey, StoreError, Submission, User};
+use gateway_store::{
+    Corrupt, FormPage, Key, KeyKind, Passkey, Records, StoreError, Submission, User,
+};
 
 /// Somebody who proved to have a passkey.
 struct Proven {

@@ -2,13 +2,12 @@
 //! person keeps the last one.
 
 use crate::passkey::site::Passkeys;
-use gateway_store::Records;
 use rand::RngCore;
 
 use crate::provider::membership::has_account_that_lets_in;
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
-use gateway_store::{StoreError, User};
+use gateway_store::{Records, StoreError, User};
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,9 @@
 //! Making a personal token: a grant like any other, durable before the token is shown.
 
-use crate::server::Settings;
-use gateway_store::Records;
-use gateway_upstream::Catalogue;
 use std::time::Duration;
 
 use crate::authorize::consent::tools::{covered_tools, pinned, shown_tools};
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use crate::token::membership_of;
 use gateway_core::access_token::LEEWAY;
 use gateway_core::audit::{Event, Record};
@@ -17,7 +14,8 @@ use gateway_core::grants::personal::{Personal, PersonalToken};
 use gateway_core::grants::{Grant, Tools, UserId};
 use gateway_core::protocol::resource::Mount;
 use gateway_core::reason::Reason;
-use gateway_store::{GrantsOf, StoreError};
+use gateway_store::{GrantsOf, Records, StoreError};
+use gateway_upstream::Catalogue;
 
 /// The most that one person may have at a time.
 pub const MOST: usize = 100;

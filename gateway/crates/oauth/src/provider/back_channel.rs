@@ -1,9 +1,7 @@
 //! `POST /login/NAME/backchannel`: the provider says that somebody logged out there (OpenID Connect
 //! Back-Channel Logout 1.0). It takes access away, so it never waits for the audit log.
 
-use crate::server::Settings;
 use gateway_accounts::Accounts;
-use gateway_store::Records;
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
 use serde_json::{Value, json};
@@ -14,13 +12,13 @@ use super::id_token::{self, Expected};
 use super::openid::verify_with_keys;
 use super::settings::{OnLeave, Protocol, Provider};
 use crate::audited::audited;
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::{Form, has_media_type};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::User;
+use gateway_store::{Records, User};
 
 /// `POST /login/NAME/backchannel`.
 pub(super) async fn answer(

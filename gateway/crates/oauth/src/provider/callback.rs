@@ -1,8 +1,6 @@
 //! `GET /login/NAME/callback`: the browser comes back from the provider.
 
-use crate::server::Settings;
 use gateway_accounts::Accounts;
-use gateway_store::Records;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
@@ -19,7 +17,7 @@ use crate::identity::people;
 use crate::login;
 use crate::pages::Goal;
 use crate::revoke_all::{RevocationSubject, cut_off};
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use crate::session::{current_session, open_session_by};
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
@@ -28,7 +26,7 @@ use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
-use gateway_store::{Identity, KeptGoal, ProviderLogin, StoreError, TakenLogin, User};
+use gateway_store::{Identity, KeptGoal, ProviderLogin, Records, StoreError, TakenLogin, User};
 
 /// `GET /login/NAME/callback`. HEAD is no visit, and would use a login up.
 pub(super) async fn answer(

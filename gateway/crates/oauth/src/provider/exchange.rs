@@ -2,7 +2,6 @@
 
 use crate::provider::providers::Providers;
 use crate::server::Settings;
-use gateway_core::secret::TagKey;
 use http::StatusCode;
 use rand::rngs::OsRng;
 use serde::Deserialize;
@@ -16,7 +15,7 @@ use gateway_core::client::own_key::OwnKey;
 use gateway_core::client::secret_basic::{basic, is_safe_as_basic};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
-use gateway_core::secret::Secret;
+use gateway_core::secret::{Secret, TagKey};
 use gateway_fetch::{Body, Query};
 
 /// A code or a refresh token, and where it is exchanged.

@@ -4,9 +4,6 @@
 //! Owns: which assertions are believed, and who their person is here. Not: what the app gets for one
 //! (`token::jwt_bearer`).
 
-use crate::server::Settings;
-use gateway_accounts::Accounts;
-use gateway_store::Records;
 use std::time::Duration;
 
 use rand::rngs::OsRng;
@@ -20,14 +17,15 @@ use super::openid::{ProviderUser, claims_by_name, profile, verify_with_keys};
 use super::person;
 use super::providers::Providers;
 use super::settings::{IdJagRules, OpenId, Protocol, Provider};
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
+use gateway_accounts::Accounts;
 use gateway_core::client::{Client, ClientAuthentication};
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{self, Profile};
 use gateway_core::protocol::resource::Issuer;
 use gateway_core::protocol::scope::Scope;
 use gateway_core::reason::Reason;
-use gateway_store::User;
+use gateway_store::{Records, User};
 
 /// No assertion lives longer.
 const LONGEST_LIFE: Duration = Duration::from_secs(300);

@@ -1,6 +1,5 @@
 //! An OpenID provider: what it is asked for, and what it says of a person.
 
-use crate::server::Settings;
 use http::StatusCode;
 use rand::rngs::OsRng;
 use serde_json::{Map, Value};
@@ -13,7 +12,7 @@ use super::metadata::Metadata;
 use super::providers::Providers;
 use super::settings::{Flavour, OpenId, Provider};
 use super::start::Pass;
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{MOST_GROUPS, MailAddress, Profile};
 use gateway_core::protocol::scope::OFFLINE_ACCESS;

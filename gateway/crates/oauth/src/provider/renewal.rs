@@ -8,16 +8,13 @@ use super::openid::{self, ProviderUser, refresh_context, refresh_key};
 use super::person;
 use super::settings::{OpenId, Protocol, Provider};
 use crate::provider::providers::Providers;
-use crate::server::AuthorizationServer;
-use crate::server::Settings;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_accounts::Accounts;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules;
 use gateway_core::reason::Reason;
-use gateway_core::secret::Secret;
-use gateway_core::secret::TagKey;
-use gateway_store::Records;
-use gateway_store::{Identity, StoreError, User};
+use gateway_core::secret::{Secret, TagKey};
+use gateway_store::{Identity, Records, StoreError, User};
 
 /// What holds of a person, renewed where half of its time is over. `Err` with a reason that is a fault
 /// where the provider would have to be asked and can't be.

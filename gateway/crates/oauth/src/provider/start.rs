@@ -1,6 +1,5 @@
 //! `POST /login/NAME`: from a button to the provider.
 
-use crate::server::Settings;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -20,7 +19,7 @@ use crate::login::{self, Fields};
 use crate::pages::Goal;
 use crate::register::network;
 use crate::request_limit::RequestLimit;
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use crate::session;
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;

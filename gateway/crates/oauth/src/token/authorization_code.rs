@@ -10,8 +10,7 @@ use crate::client_authentication::malformed;
 use crate::error_response::store_fault;
 use crate::provider::Membership;
 use crate::revoke::{Reused, end_reused};
-use crate::server::AuthorizationServer;
-use crate::server::Settings;
+use crate::server::{AuthorizationServer, Settings};
 use crate::token::{Granted, membership_of, required, resource, without_membership};
 use gateway_core::client::Client;
 use gateway_core::clock::Timestamp;
@@ -24,9 +23,8 @@ use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::pkce::CodeVerifier;
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
-use gateway_store::Records;
 use gateway_store::journal::Journal;
-use gateway_store::{StoreError, TakenCode};
+use gateway_store::{Records, StoreError, TakenCode};
 
 /// The grant that the code of a request makes, with a refresh token for every client that may have
 /// one: many don't ask and need it all the same (OAuth 2.1 §4.3 leaves it to the server).

@@ -5,8 +5,6 @@
 //! Its tokens of a day are one grant, so that a program that asks for a token with each call fills
 //! nothing; a grant that was revoked gives no more tokens, and the next request begins another.
 
-use crate::server::Settings;
-use gateway_store::Records;
 use std::time::Duration;
 
 use rand::rngs::OsRng;
@@ -14,6 +12,7 @@ use rand::rngs::OsRng;
 use crate::client_authentication::malformed;
 use crate::error_response::store_fault;
 use crate::provider::Membership;
+use crate::server::Settings;
 use crate::token::Granted;
 use gateway_core::client::service::{ServiceClient, ServiceRefusal};
 use gateway_core::client::{Client, Registration};
@@ -24,7 +23,7 @@ use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::resource::{Mount, requested_mount};
 use gateway_core::protocol::scope::{NarrowError, Scope};
 use gateway_core::reason::Reason;
-use gateway_store::{ServiceGrantKey, StoreError};
+use gateway_store::{Records, ServiceGrantKey, StoreError};
 
 /// How long a token lives at most.
 const TOKEN: Duration = Duration::from_secs(3600);

@@ -4,6 +4,8 @@
 //! The code is looked at, and whether anything can be given, before it is taken: a provider that is away
 //! costs an app no answer. It is taken before anything is given, so that it is good once on all replicas.
 
+use std::time::Duration;
+
 use crate::error_response::store_fault;
 use crate::server::AuthorizationServer;
 use crate::token::{Granted, membership_of, required, resource, without_membership};
@@ -15,7 +17,6 @@ use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
 use gateway_store::{CountKey, TakenDevice};
-use std::time::Duration;
 
 /// The grant type.
 pub(crate) const NAME: &str = "urn:ietf:params:oauth:grant-type:device_code";

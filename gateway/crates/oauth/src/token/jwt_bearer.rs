@@ -5,8 +5,6 @@
 //! assertion, so that the provider decides each time. The assertion is used up last: a fault before
 //! that leaves it good, and what was done till then may be done twice.
 
-use crate::server::Settings;
-use gateway_store::Records;
 use rand::rngs::OsRng;
 
 use crate::authorize::consent::tools::{NotToday, today};
@@ -14,7 +12,7 @@ use crate::client_authentication::malformed;
 use crate::error_response::store_fault;
 use crate::provider::{Failure, IdJag, is_fault, may_be_given, membership, read_id_jag};
 use crate::revoke::end_grant;
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use crate::token::{Granted, required, without_membership};
 use gateway_core::client::{Client, REMEMBERED, Registration};
 use gateway_core::clock::Timestamp;
@@ -25,7 +23,7 @@ use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::resource::{Mount, ResourceError, requested_mount};
 use gateway_core::protocol::scope::Scope;
 use gateway_core::reason::Reason;
-use gateway_store::{StoreError, User};
+use gateway_store::{Records, StoreError, User};
 
 /// The grant type.
 pub(crate) const NAME: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";

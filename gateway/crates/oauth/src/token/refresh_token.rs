@@ -9,24 +9,21 @@
 use crate::error_response::store_fault;
 use crate::provider::Membership;
 use crate::revoke::{Reused, end_reused};
-use crate::server::AuthorizationServer;
-use crate::server::Settings;
+use crate::server::{AuthorizationServer, Settings};
 use crate::token::{
     Granted, membership_of, narrowed_scope, required, resource, without_membership,
 };
 use gateway_core::client::{Client, REMEMBERED};
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::Grant;
-use gateway_core::grants::GrantId;
 use gateway_core::grants::refresh_token::{
     Exchange, Lifetimes, Presenter, RefreshError, RefreshToken,
 };
+use gateway_core::grants::{Grant, GrantId};
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::reason::Reason;
-use gateway_store::Records;
 use gateway_store::journal::Journal;
-use gateway_store::{KeptGrant, KeyKind, StoreError, unless_conflict};
+use gateway_store::{KeptGrant, KeyKind, Records, StoreError, unless_conflict};
 
 /// How often somebody else may move the grant on between our reading and our writing. Whoever
 /// presents one token is beaten once, and then finds it exchanged.

@@ -2,9 +2,6 @@
 //!
 //! Not: what comes of it (`consent`).
 
-use crate::server::Settings;
-use gateway_core::secret::TagKey;
-use gateway_store::Records;
 use std::collections::BTreeSet;
 
 use http::StatusCode;
@@ -13,14 +10,14 @@ use super::tools::{BoxChange, choice, words_to_find};
 use crate::browser::{self, Cookie, PostedForm};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError, Unsealed};
-use crate::server::AuthorizationServer;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::consented_tools::{self, Choice, PinnedTool};
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
-use gateway_core::secret::Secret;
-use gateway_store::{FormPage, Key, StoreError, Submission};
+use gateway_core::secret::{Secret, TagKey};
+use gateway_store::{FormPage, Key, Records, StoreError, Submission};
 
 /// An answer that came from our page, from the person it was shown to.
 pub(super) struct Answer {

@@ -1,13 +1,12 @@
 //! The tools and scopes that a person is shown: what the backend offers now, what of it the scope covers,
 //! and how it travels with the form.
 
-use crate::server::Settings;
-use gateway_upstream::Catalogue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::browser::PostedForm;
 use crate::pages::{self, Preset, ScopeLine};
+use crate::server::Settings;
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::grants::Tools;
 use gateway_core::grants::consented_tools::{self, Choice, MemberChoice, NotGranted, PinnedTool};
@@ -16,7 +15,7 @@ use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::scope::{OFFLINE_ACCESS, Scope};
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
-use gateway_upstream::{CatalogueError, NoAccount, Tool, ToolListing};
+use gateway_upstream::{Catalogue, CatalogueError, NoAccount, Tool, ToolListing};
 use mcp_protocol::tool_definition::Labels;
 
 /// The most that the names of the shown tools may take, in bytes: they come back with the answer,
