@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::wire::Wire;
 use super::{Hello, Me, Offer, OfferedProgram, Opening, PROTOCOL, ToNew, ToOld, VERSION, identity};
-use crate::backup::held::HeldBackups;
+use crate::backup::{held::HeldBackups, staging};
 use crate::process_file::ProcessFile;
 use crate::service_manager::Notifier;
 use crate::supervisor::Programs;
@@ -79,6 +79,22 @@ pub struct Succession {
     pub kept: Option<&'static str>,
     /// Where all of that runs.
     pub runtime: Handle,
+}
+
+/// What containers have for a first process that only starts and reaps another, and ends with it.
+const INITS: [&str; 5] = ["tini", "docker-init", "dumb-init", "catatonit", "pause"];
+
+/// Whether a container ends with this process: as its first one, or as the one that its first one waits for.
+fn ends_with_container(manager: &Notifier) -> bool {
+    let parent = rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero);
+    let by_init = || {
+        let name = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
+        INITS.contains(&name.trim())
+    };
+    std::process::id() == 1
+        || (parent.is_some_and(|parent| parent.get() == 1)
+            && !manager.is_listened_to()
+            && by_init())
 }
 
 /// How far a process is in its own life.
@@ -181,11 +197,11 @@ impl Successor {
             ));
         }
         // Whole or not at all: whoever asks at this moment finds one of the two.
-        let unfinished = path.with_extension(format!("{}.new", std::process::id()));
-        let _ = std::fs::remove_file(&unfinished);
+        let unfinished = staging::beside(path)?;
         let listener = UnixListener::bind(&unfinished)?;
-        std::fs::set_permissions(&unfinished, std::fs::Permissions::from_mode(0o600))?;
-        std::fs::rename(&unfinished, path)?;
+        let placed = std::fs::set_permissions(&unfinished, std::fs::Permissions::from_mode(0o600))
+            .and_then(|()| std::fs::rename(&unfinished, path));
+        placed.inspect_err(|_| drop(std::fs::remove_file(&unfinished)))?;
         Ok(listener)
     }
 
@@ -273,10 +289,10 @@ impl Successor {
                 return Some("another process has taken over from it: ask that one".to_owned());
             }
         }
-        if std::process::id() == 1 {
+        if ends_with_container(&self.succession.notifier) {
             return Some(
-                "it is the first process of its container, which ends with it: restart the container, or run \
-                 replicas"
+                "it is the first process of its container, or what that one waits for, and the container ends \
+                 with it: restart the container, or run replicas"
                     .to_owned(),
             );
         }
