@@ -75,8 +75,9 @@ impl StagedFile {
         self.finish()?;
         // Unlike a rename, a link never replaces what is there. The other name goes with the drop.
         let is_new = match fs::hard_link(&self.staged, &self.target) {
+            Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-            linked => linked.map(|()| true)?,
+            Err(error) => return Err(error),
         };
         sync_folder(&self.target)?;
         Ok(is_new)
@@ -132,6 +133,27 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes what was written beside `target` by a process that was killed before it was done. For whoever
+/// knows that nobody writes there now.
+pub fn remove_unfinished(target: &Path) -> io::Result<()> {
+    let Some(begin) = target.file_name().and_then(|name| name.to_str()) else {
+        return Ok(());
+    };
+    for entry in fs::read_dir(folder_of(target))? {
+        let entry = entry?;
+        let is_unfinished = entry.file_name().to_str().is_some_and(|name| {
+            let rest = name
+                .strip_prefix(begin)
+                .and_then(|rest| rest.strip_prefix('.'));
+            rest.is_some_and(|rest| rest.ends_with(UNFINISHED))
+        });
+        if is_unfinished && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// The folder that a file is in.
 pub fn folder_of(file: &Path) -> &Path {
     match file.parent() {
@@ -140,13 +162,17 @@ pub fn folder_of(file: &Path) -> &Path {
     }
 }
 
-/// Where root made something: it belongs to the owner of its folder from now on.
+/// Where root made something: it belongs to the owner of its folder from now on. Root in a container without
+/// that right keeps it, and reads it.
 fn give(path: &Path) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
     let owner = fs::metadata(folder_of(path))?;
-    chown(path, Some(owner.uid()), Some(owner.gid()))
+    match chown(path, Some(owner.uid()), Some(owner.gid())) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        given => given,
+    }
 }
 
 /// A second name for what is there, in place of an earlier one of that name.
@@ -169,7 +195,7 @@ fn keep(target: &Path, suffix: &str) -> io::Result<()> {
 }
 
 /// A name beside a file that nobody guesses.
-fn beside(file: &Path) -> io::Result<PathBuf> {
+pub fn beside(file: &Path) -> io::Result<PathBuf> {
     let name = file.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
     let mut name = name.to_owned();
     name.push(secret::identifier(".", &mut OsRng));
@@ -220,6 +246,19 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), b"three");
         assert!(place_new(&folder.path().join("g"), b"five").unwrap());
         assert_eq!(names(folder.path()), ["f", "f.replaced", "g"]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("f");
+        for name in ["f", "f.abc.new", "f.replaced", "g.abc.new", "f2.abc.new"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        std::os::unix::fs::symlink(&target, folder.path().join("f.link.new")).unwrap();
+        remove_unfinished(&target).unwrap();
+        let left = ["f", "f.link.new", "f.replaced", "f2.abc.new", "g.abc.new"];
+        assert_eq!(names(folder.path()), left);
     }
 
     #[test]

@@ -269,6 +269,8 @@ impl Restore {
             Failed::unavailable(format!("{}: {error}", folder.display()))
         };
         let target = Embedded::file_in(&folder);
+        // No gateway and no other restore is at work while the place is held.
+        staging::remove_unfinished(&target).map_err(|error| unavailable(&error))?;
         let file = StagedFile::reserve(&target)
             .map_err(|error| unavailable(&error))?
             .for_owner_of_folder();

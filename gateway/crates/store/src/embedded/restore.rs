@@ -23,7 +23,7 @@ use super::disk::{self, FILE, Opener, StorePlace};
 use super::tables::{self, Batch, REVOCATIONS, STORE, Snapshot, entries};
 use crate::backup::{BackupEntry, BackupHead, BackupRow, BackupValue};
 use crate::error::OpenError;
-use crate::key::{Key, Table};
+use crate::key::{Key, KeyKind, Table};
 use crate::restoring::Restoring;
 use crate::revocation::{Revocation, Revoked};
 use gateway_core::clock::Timestamp;
@@ -286,7 +286,9 @@ impl RestoredStore {
                 if is_over || !self.connections.carries(Restoring::of(table, key)) {
                     continue;
                 }
-                if !batch.has_entry(table, key)? {
+                // A login is locked by name: what the backup has under it is an earlier lock.
+                let is_lock = KeyKind::of(table, key) == Some(KeyKind::LoginLock);
+                if is_lock || !batch.has_entry(table, key)? {
                     let expires =
                         (expires != tables::NEVER).then(|| Timestamp::from_millis(expires));
                     let entry = BackupEntry {

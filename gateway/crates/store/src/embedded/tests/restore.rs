@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::backup::{BackupEntry, BackupHead, BackupRow, BackupValue};
-use crate::records::{Account, Records};
+use crate::records::{Account, LoginSubject, Records};
 use crate::revocation::Revoked;
 use gateway_core::account::AccountId;
 use gateway_core::grants::{GrantId, UserId};
@@ -112,7 +112,16 @@ async fn what_happened_since_a_backup_is_not_forgotten() {
         .unwrap();
     assert!(records.note_signing_key(1, "one", now).await.unwrap());
     assert!(!is_marked(&records, &early, now).await);
+    // A lock that is over when the backup is put back, and another one of the same name since.
+    let guessed = LoginSubject::user_codes("192.0.2.0");
+    let (locked, over) = (now + HOUR * 2, now + HOUR);
+    records.lock_logins(&guessed, over, now).await.unwrap();
     let backup = backed_up(&records).await;
+    let put_back = over + HOUR / 2;
+    records
+        .lock_logins(&guessed, locked, put_back)
+        .await
+        .unwrap();
 
     let renewed = Account {
         version: 2,
@@ -140,6 +149,10 @@ async fn what_happened_since_a_backup_is_not_forgotten() {
         (kept, [Some(1), Some(1)], false),
         (all_ended, [None, None], true),
     ] {
+        let (_late, records) = restored(&backup, &folder, choice, put_back);
+        let locked = records.logins_locked_for(&guessed, put_back).await;
+        assert_eq!(locked.unwrap(), Some(HOUR / 2));
+        drop(records);
         let (_folder, records) = restored(&backup, &folder, choice, now);
         let revoked = revoked(&records, now).await;
         for number in [1, 2] {
