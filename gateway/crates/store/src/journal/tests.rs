@@ -361,10 +361,25 @@ fn equal_arguments_have_equal_hashes_that_need_the_key() {
     let _ = fs::remove_dir_all(folder);
 }
 
-#[tokio::test]
-async fn a_log_that_moves_loses_nothing_and_one_chain_goes_on() {
+/// The process that has the log now: what others enter comes to it.
+fn answer_at(socket: &Path, journal: Journal) {
     use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
+    let listener = tokio::net::UnixListener::bind(socket).unwrap();
+    tokio::spawn(async move {
+        let store = crate::memory::Memory::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let (mut stream, mut line) = (BufReader::new(stream), String::new());
+            stream.read_line(&mut line).await.unwrap();
+            let question = serde_json::from_str(&line).unwrap();
+            let answer = crate::neighbour::answer(question, &store, &journal).await;
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_log_that_moves_loses_nothing_and_one_chain_goes_on() {
     let folder = folder("moves");
     let settings = settings(&folder);
     let open = || Journal::open(&settings, &tags(), Clock).unwrap();
@@ -374,7 +389,10 @@ async fn a_log_that_moves_loses_nothing_and_one_chain_goes_on() {
         let journal = journal.clone();
         tokio::task::spawn_blocking(move || journal.leave().unwrap())
     };
-    // Given up: it goes on here.
+    // Given up: it goes on here, whether or not it had failed before.
+    drop(leave(&old).await.unwrap());
+    let shared = old.shared.as_ref().unwrap();
+    shared.access.state.failing.store(true, Ordering::Relaxed);
     drop(leave(&old).await.unwrap());
     old.append_durable(Record::new(Event::Token)).await.unwrap();
 
@@ -383,18 +401,7 @@ async fn a_log_that_moves_loses_nothing_and_one_chain_goes_on() {
     let new = open();
     new.append(&record("new")).unwrap();
     let socket = folder.join("socket");
-    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
-    let serving = new.clone();
-    tokio::spawn(async move {
-        let store = crate::memory::Memory::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            let (mut stream, mut line) = (BufReader::new(stream), String::new());
-            stream.read_line(&mut line).await.unwrap();
-            let question = serde_json::from_str(&line).unwrap();
-            let answer = crate::neighbour::answer(question, &store, &serving).await;
-            stream.write_all(&answer).await.unwrap();
-        }
-    });
+    answer_at(&socket, new.clone());
     leaving.moved(&crate::neighbour::Neighbour::at(socket));
     old.append_durable(Record::new(Event::Revocation))
         .await
@@ -421,8 +428,6 @@ async fn a_log_that_moves_loses_nothing_and_one_chain_goes_on() {
 
 #[tokio::test]
 async fn a_log_that_moved_is_entered_again_once_its_new_process_answers() {
-    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-
     let folder = folder("away");
     let settings = settings(&folder);
     let old = Journal::open(&settings, &tags(), Clock).unwrap();
@@ -437,18 +442,7 @@ async fn a_log_that_moved_is_entered_again_once_its_new_process_answers() {
     assert_eq!(old.ready(), Err(Unwritable));
 
     let new = Journal::open(&settings, &tags(), Clock).unwrap();
-    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
-    let serving = new.clone();
-    tokio::spawn(async move {
-        let store = crate::memory::Memory::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            let (mut stream, mut line) = (BufReader::new(stream), String::new());
-            stream.read_line(&mut line).await.unwrap();
-            let question = serde_json::from_str(&line).unwrap();
-            let answer = crate::neighbour::answer(question, &store, &serving).await;
-            stream.write_all(&answer).await.unwrap();
-        }
-    });
+    answer_at(&socket, new.clone());
     let begun = std::time::Instant::now();
     while old.ready().is_err() {
         assert!(begun.elapsed() < Duration::from_secs(20), "it stays lost");

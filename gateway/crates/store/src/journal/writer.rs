@@ -118,7 +118,9 @@ impl Writer {
         match next.recv() {
             Ok(neighbour) => self.neighbour = Some(neighbour),
             Err(_) => {
-                if let Err(error) = self.reopen(0) {
+                // At once, and also where it had failed before.
+                self.retry = Instant::now();
+                if let Err(error) = self.usable() {
                     self.fail(&error, 0);
                 }
             }
@@ -219,8 +221,9 @@ impl Writer {
         self.reopen(missing).inspect_err(|_| {
             self.state.missing.fetch_add(missing, Ordering::Relaxed);
         })?;
-        self.state.failing.store(false, Ordering::Relaxed);
-        log::info!(event = "audit_written_again", missing = missing; "the audit log takes records again");
+        if self.state.failing.swap(false, Ordering::Relaxed) {
+            log::info!(event = "audit_written_again", missing = missing; "the audit log takes records again");
+        }
         Ok(())
     }
 
