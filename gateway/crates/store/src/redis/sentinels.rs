@@ -92,7 +92,8 @@ impl Sentinels {
         })
     }
 
-    /// Why none names a master. What an operator has to change comes before what may pass.
+    /// Why none names a master: what most of them say, else what an operator has to change before what may
+    /// pass.
     fn fault(&self, voices: &[Voice]) -> SentinelFault {
         let refusals = voices.iter().filter_map(|voice| match voice {
             Voice::Refused(at, error) => Some((at, error)),
@@ -104,24 +105,30 @@ impl Sentinels {
         };
         let passwords = said(is_about_password);
         let strangers = said(knows_no_sentinels);
+        let all = said(|_| true);
         let unknown = voices.iter().filter(|it| matches!(it, Voice::UnknownName));
-        let unknown = unknown.count();
-        let (what, voices) = if let Some(sentence) = passwords.first() {
-            let what = SentinelRefusal::Password(sentence.clone());
-            (what, passwords.len())
-        } else if unknown > 0 {
-            let name = self.name.clone();
-            (SentinelRefusal::UnknownName { name }, unknown)
-        } else if let Some(sentence) = strangers.first() {
-            let what = SentinelRefusal::NoSentinel(sentence.clone());
-            (what, strangers.len())
-        } else {
-            let all = said(|_| true);
-            (SentinelRefusal::Unreachable(all.join("; ")), all.len())
-        };
+        let first = |of: &[String]| of.first().cloned().unwrap_or_default();
+        let name = self.name.clone();
+        let faults = [
+            (
+                SentinelRefusal::Password(first(&passwords)),
+                passwords.len(),
+            ),
+            (SentinelRefusal::UnknownName { name }, unknown.count()),
+            (
+                SentinelRefusal::NoSentinel(first(&strangers)),
+                strangers.len(),
+            ),
+        ];
+        let is_of_most = |voices: usize| voices * 2 > self.all.len();
+        let of_most = faults.iter().find(|(_, voices)| is_of_most(*voices));
+        let heard = of_most.or_else(|| faults.iter().find(|(_, voices)| *voices > 0));
+        let (what, voices) = heard
+            .cloned()
+            .unwrap_or_else(|| (SentinelRefusal::Unreachable(all.join("; ")), all.len()));
         SentinelFault {
             what,
-            is_of_most: voices * 2 > self.all.len(),
+            is_of_most: is_of_most(voices),
         }
     }
 }
@@ -229,6 +236,11 @@ mod tests {
                 "know no master",
             ),
             ([password(), away(), away()], false, "password"),
+            (
+                [password(), Voice::UnknownName, Voice::UnknownName],
+                true,
+                "know no master",
+            ),
             (
                 [password(), password(), Voice::UnknownName],
                 true,
