@@ -88,16 +88,23 @@ fn failed(asked: &[u32], faults: RevokeFaults) -> Option<Failure> {
         .collect();
     let mut sentences: Vec<String> = unrevoked
         .iter()
-        .map(|(number, error)| format!("key {number} may not be revoked: {error}"))
+        .map(|(number, error)| format!("whether key {number} is revoked is not known: {error}"))
         .collect();
     let of_store = unrevoked.first().map(|(_, error)| error.reason());
     let of_folder = folder.map(Failure::from);
     sentences.extend(of_folder.as_ref().map(|failure| failure.sentence.clone()));
     let reason = of_store.or_else(|| of_folder.map(|failure| failure.reason))?;
+    let mut subject: Vec<String> = unrevoked
+        .iter()
+        .map(|(number, _)| format!("key {number}, not known to be revoked"))
+        .collect();
     if !done.is_empty() {
-        sentences.push(format!("key {} is revoked", done.join(", ")));
+        let done = format!("key {} is revoked", done.join(", "));
+        sentences.push(done.clone());
+        subject.push(done);
     }
-    Some(Failure::new(reason, sentences.join("; ")))
+    let subject = Subject::default().with_words(subject.join("; "));
+    Some(Failure::new(reason, sentences.join("; ")).about(&subject))
 }
 
 pub(super) async fn change_admin_token(ring: &KeyRing) -> Result<Done, Failure> {
