@@ -5,7 +5,7 @@
 //! The closing of a terminal sends the same signal. It ends a gateway that runs in it and has nothing to read
 //! anew. One that was given a configuration file, a policy or a certificate goes on: it may serve people.
 
-use std::io::IsTerminal as _;
+use std::fs::File;
 use std::sync::Arc;
 
 use rustix::process::{Signal, getpid, kill_process};
@@ -89,22 +89,36 @@ pub(super) fn follow(runtime: &Handle, reloading: Reloading) -> anyhow::Result<(
     Ok(())
 }
 
-/// The terminal that the gateway was started in, if it was.
+/// The terminal that the gateway was started in, if it ends with that.
 struct Terminal {
     was_there: bool,
 }
 
 impl Terminal {
+    /// To be asked before anybody listens for the signal.
     fn of_process() -> Self {
         Self {
-            was_there: std::io::stderr().is_terminal(),
+            was_there: is_in_terminal() && !is_hangup_ignored(),
         }
     }
 
-    /// Whether it was there, and is gone: one that hung up is none any more.
+    /// Whether it was there, and is gone.
     fn is_closed(&self) -> bool {
-        self.was_there && !std::io::stderr().is_terminal()
+        self.was_there && !is_in_terminal()
     }
+}
+
+/// Whether the process has a terminal, wherever its output goes: one that hung up is none any more.
+fn is_in_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
+}
+
+/// Whether it was started to outlive its terminal, as by `nohup`: see proc(5) on `SigIgn`.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 << (Signal::HUP.as_raw() - 1) != 0)
 }
 
 /// Puts the policy of the configuration in force, and says how that ended.
