@@ -63,9 +63,14 @@ test("a cited document opens in the same browser, and after the login in another
 test("a document of somebody else's leads nowhere by itself, and its links lead on a press", async () => {
   const visits = [];
   const other = createServer((request, response) => {
-    if (request.url.startsWith("/elsewhere")) visits.push(request.url);
+    response.setHeader("Content-Type", "text/html");
+    if (request.url.startsWith("/elsewhere")) {
+      visits.push(request.url);
+      response.end("<!doctype html><title>Elsewhere</title>");
+      return;
+    }
     const away = `http://127.0.0.1:${other.address().port}/elsewhere`;
-    response.setHeader("Content-Type", "text/html").end(`<!doctype html><title>Notes</title><meta http-equiv="refresh" content="0; url=${away}?refresh"><h1>Notes</h1><a href="${away}?pressed">more</a>`);
+    response.end(`<!doctype html><title>Notes</title><meta http-equiv="refresh" content="0; url=${away}?refresh"><h1>Notes</h1><a href="${away}?pressed">more</a>`);
   });
   await new Promise((done) => other.listen(0, "127.0.0.1", done));
   other.unref();

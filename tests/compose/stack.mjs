@@ -10,6 +10,8 @@ import { dirname, join, resolve } from "node:path";
 export const root = resolve(import.meta.dirname, "../..");
 /** Not those that a person builds: the tests' are compiled sooner and run slower. */
 export const IMAGES = "cupcake-gateway-test";
+/** What their programs are compiled as. */
+export const PROFILE = "release";
 const BUILDER = `${IMAGES}-builder`;
 export const OWNER = { name: "alice", password: "correct horse battery staple" };
 /** The address that `host.docker.internal` stands for: of this machine, on Docker's own network alone. */
@@ -50,7 +52,7 @@ export async function stack(variables = {}, profiles = [], files = []) {
     logs,
     container,
     /** The images, of these services or all. */
-    build: (...services) => compose("build", "--build-arg", "PROFILE=release", "--build-arg", `RUST_IMAGE=${builder()}`, ...services),
+    build: (...services) => compose("build", "--build-arg", `PROFILE=${PROFILE}`, "--build-arg", `RUST_IMAGE=${builder()}`, ...services),
     up: () => compose("up", "-d"),
     down: () => compose("down", "--volumes", "--timeout", "20"),
     answers: () => until(async () => (await fetch(`${published}/healthz`).catch(() => null))?.ok, () => `the gateway to answer\n${logs().slice(-4000)}`),

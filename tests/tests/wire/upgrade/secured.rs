@@ -27,28 +27,40 @@ struct Met {
     is_over: AtomicBool,
 }
 
+/// Whether the server closed the connection in peace just before this request: it was not processed, and is
+/// to be sent on another one (RFC 9113 section 6.8).
+fn is_farewell(error: &anyhow::Error) -> bool {
+    let error = error.chain().find_map(|it| it.downcast_ref::<h2::Error>());
+    error.is_some_and(|error| {
+        error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+    })
+}
+
 /// Calls one after the other on one connection, and on the next one where the gateway has said that it closes
 /// this one. Anything else is an error.
 async fn calls(client: HttpsClient, version: Version, bearer: String, met: Arc<Met>) -> Result<()> {
     let mut connection = client.open(version).await?;
-    let mut round = 0;
+    let mut round = 1;
     while !met.is_over.load(Ordering::Relaxed) {
         if !connection.is_open().await {
             met.closed.fetch_add(1, Ordering::Relaxed);
             connection = client.open(version).await?;
         }
-        round += 1;
         let body = call(round, "echo", &json!({"round": round})).to_string();
         let answer = connection
             .send("POST", "/mcp", &headers(&bearer), &body)
-            .await
-            .with_context(|| format!("call {round} over {version:?}"))?;
+            .await;
+        if answer.as_ref().err().is_some_and(is_farewell) {
+            continue;
+        }
+        let answer = answer.with_context(|| format!("call {round} over {version:?}"))?;
         let echoed = format!("round\\\":{round}}}");
         ensure!(
             answer.status == 200 && answer.text.contains(&echoed),
             "{version:?}: {answer:?}"
         );
         met.answered.fetch_add(1, Ordering::Relaxed);
+        round += 1;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(())
