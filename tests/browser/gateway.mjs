@@ -53,8 +53,8 @@ export async function startGateway({ owner = true, more = "", url } = {}) {
   return gateway;
 }
 
-/** A client with a page at its redirect URI, which may be elsewhere. */
-export async function startClient(gateway, name, elsewhere) {
+/** A client with a page at its redirect URI, which may be elsewhere, of the endpoint at a path. */
+export async function startClient(gateway, name, elsewhere, path = "/mcp") {
   const arrivals = [];
   const server = createServer((request, response) => {
     const url = new URL(request.url, "http://127.0.0.1");
@@ -72,7 +72,7 @@ export async function startClient(gateway, name, elsewhere) {
   const verifier = randomBytes(32).toString("base64url");
   const url = new URL(`${gateway.origin}/authorize`);
   url.search = new URLSearchParams({
-    response_type: "code", client_id, redirect_uri: redirectUri, scope: "mcp", state: "s t/a+te", resource: `${gateway.origin}/mcp`,
+    response_type: "code", client_id, redirect_uri: redirectUri, scope: "mcp", state: "s t/a+te", resource: gateway.origin + path,
     code_challenge: createHash("sha256").update(verifier).digest("base64url"), code_challenge_method: "S256",
   });
   return {
@@ -122,8 +122,8 @@ export async function startBackend(tools) {
   return backend;
 }
 
-function post(gateway, token, message, headers) {
-  return fetch(`${gateway.origin}/mcp`, {
+function post(gateway, token, message, headers, path = "/mcp") {
+  return fetch(gateway.origin + path, {
     method: "POST",
     headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json", Accept: "application/json, text/event-stream", ...headers },
     body: JSON.stringify({ jsonrpc: "2.0", ...message }),
@@ -131,8 +131,8 @@ function post(gateway, token, message, headers) {
 }
 
 /** One JSON-RPC request with a token; its answer. */
-export async function ask(gateway, token, method, params = {}, session = {}) {
-  const answer = await post(gateway, token, { id: 1, method, params }, session);
+export async function ask(gateway, token, method, params = {}, session = {}, path) {
+  const answer = await post(gateway, token, { id: 1, method, params }, session, path);
   const text = await answer.text();
   if (!answer.headers.get("content-type")?.startsWith("text/event-stream")) return JSON.parse(text);
   const events = text.split("\n").filter((line) => line.startsWith("data: {")).map((line) => JSON.parse(line.slice(6)));
@@ -140,12 +140,12 @@ export async function ask(gateway, token, method, params = {}, session = {}) {
 }
 
 /** A session with a backend that wants one: the header that names it. */
-export async function openSession(gateway, token) {
+export async function openSession(gateway, token, path) {
   const params = { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "test", version: "1" } };
-  const opened = await post(gateway, token, { id: 0, method: "initialize", params });
+  const opened = await post(gateway, token, { id: 0, method: "initialize", params }, {}, path);
   await opened.text();
   const session = { "Mcp-Session-Id": opened.headers.get("mcp-session-id") };
-  await (await post(gateway, token, { method: "notifications/initialized" }, session)).text();
+  await (await post(gateway, token, { method: "notifications/initialized" }, session, path)).text();
   return session;
 }
 
