@@ -9,7 +9,8 @@ use serde_json::Value;
 use tests::browser::Browser;
 use tests::fault_proxy::{Fault, FaultProxy};
 use tests::gateway::{Gateway, Owner, Setup};
-use tests::program::{Program, binary, free_port};
+use tests::program::{Program, binary, free_port, workspace};
+use tests::recorder::Recorder;
 use tests::tls::{Certificates, TlsFront};
 use tokio::process::Command;
 
@@ -56,12 +57,15 @@ impl Clinic {
     }
 
     async fn with(more: &str) -> Result<Self> {
+        Self::of(Setup::default().more(more)).await
+    }
+
+    async fn of(setup: Setup) -> Result<Self> {
         let broken = FaultProxy::start().await?;
         let setup = Setup {
             public_url: Some(broken.origin()),
-            ..Setup::default()
-        }
-        .more(more);
+            ..setup
+        };
         let gateway = Gateway::start(setup).await?;
         broken.front(&gateway.origin());
         let password = format!("{}\n", Owner::alice().password);
@@ -135,6 +139,45 @@ async fn a_healthy_gateway_passes_every_check() -> Result<()> {
                 "{check}"
             );
         }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn several_servers_at_one_address_pass_every_check() -> Result<()> {
+    let documents = format!("127.0.0.1:{}", free_port());
+    let folder = workspace().join("conf/documents").display().to_string();
+    let server = binary("mcp-backend").display().to_string();
+    let command = [
+        &*server,
+        "--documents",
+        &folder,
+        "--listen",
+        &documents,
+        "--until-stdin-closes",
+    ];
+    let mail = Recorder::start(tests::scripted_mcp::answer).await?;
+    let setup = Setup {
+        only_more: true,
+        ..Setup::default()
+    }
+    .more(&format!(
+        "[tokens]\nrefresh = true\n\
+         [[backend]]\nname = \"documents\"\npath = \"/documents\"\nurl = \"http://{documents}\"\ncommand = {command:?}\n\
+         [[backend]]\nname = \"mail\"\npath = \"/mail\"\nurl = \"{}\"\n\
+         [[backend]]\nname = \"all\"\npath = \"/\"\nmembers = [\"documents\", \"mail\"]\n",
+        mail.url()
+    ));
+    let clinic = Clinic::of(setup).await?;
+    let diagnosis = clinic.examine_logged_in(&["--quick"]).await?;
+    assert_eq!(diagnosis.ids("FAIL"), [""; 0], "{:#}", diagnosis.report);
+    let mut warnings = diagnosis.ids("WARN");
+    warnings.retain(|id| !LOOPBACK.contains(id) && *id != "client-id-metadata-documents");
+    assert_eq!(warnings, [""; 0], "{:#}", diagnosis.report);
+    // The contract of ChatGPT is of tools that are called so, and here they have other names.
+    let skipped = diagnosis.ids("SKIP");
+    for id in ["search", "fetch"] {
+        assert!(skipped.contains(&id), "{id}: {:#}", diagnosis.report);
     }
     Ok(())
 }
