@@ -199,9 +199,9 @@ async fn a_kill_in_the_middle_loses_nothing_acknowledged_on_redis() -> Result<()
     nothing_acknowledged_is_lost(StoreKind::Redis, 6).await
 }
 
-/// For an hour of patience: `cargo test -p tests --test wire a_thousand_kills -- --ignored`.
+/// Six minutes: `cargo test -p tests --test wire a_thousand_kills -- --ignored`.
 #[tokio::test]
-#[ignore = "takes about an hour"]
+#[ignore = "takes six minutes"]
 async fn a_thousand_kills_lose_nothing_acknowledged_on_the_embedded_store() -> Result<()> {
     nothing_acknowledged_is_lost(StoreKind::Embedded, 1000).await
 }
