@@ -1,6 +1,7 @@
 //! Several servers at one address: what each offers under its name, calls that reach the one that they are
 //! for and no other, and everything that is decided about them as if they had been sent there.
 
+mod answers;
 mod asked;
 mod changes;
 mod compact;

@@ -3,11 +3,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use mcp_protocol::Message;
+use tokio::time::timeout;
 
 use super::session_error::SessionError;
 use crate::account_doubt::{AccountCall, AccountDoubt};
@@ -346,6 +348,9 @@ impl UpstreamClient {
     }
 }
 
+/// So long a stream may take to end after its response.
+const ENDING: Duration = Duration::from_secs(1);
+
 /// Reads the messages of one answer: those of an event stream as they come, or the one of a body.
 pub(crate) struct Reader {
     connection: Option<Connection>,
@@ -442,15 +447,35 @@ impl Reader {
         std::mem::replace(&mut self.hold, nothing)
     }
 
-    /// Lets go of the answer: a short one is read to its end, a stream is broken off.
+    /// Lets go of an answer whose response was read. A short one is read to its end. A stream ends by itself as
+    /// a rule, so its end is waited for elsewhere: whoever relays it has not lost its client then, and the
+    /// connection can be used again. One that goes on is broken off.
     pub(crate) async fn close(mut self) {
-        if self.is_stream() {
+        if !self.is_stream() {
+            // Its end is of no interest, only that it ends.
+            drop(self.rest().await);
+            return;
+        }
+        self.hold.release();
+        tokio::spawn(async move {
+            drop(timeout(ENDING, self.end()).await);
             if let Some(connection) = self.connection.take() {
                 connection.abandon().await;
             }
-        } else {
-            // Its end is of no interest, only that it ends.
-            drop(self.rest().await);
+        });
+    }
+
+    /// Passes over what is left of a stream, within what a message may be.
+    async fn end(&mut self) {
+        let mut passed = 0;
+        while let Some(connection) = &mut self.connection
+            && passed < LARGEST
+        {
+            match connection.read_body().await {
+                Ok(Some(chunk)) => passed += chunk.len(),
+                Ok(None) => self.give_back().await,
+                Err(_) => return,
+            }
         }
     }
 

@@ -1,0 +1,68 @@
+//! Answers of members that are event streams.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tests::recorder::{Answer, Recorded, Step};
+use tests::scripted_revisions;
+
+use super::World;
+
+/// What a member answers, as an event stream that ends, or goes on, after its response.
+fn streamed(request: &Recorded, goes_on: bool) -> Answer {
+    let answer = scripted_revisions::stateless(request);
+    let Answer::Full(200, _, body) = answer else {
+        return answer;
+    };
+    let text = format!(
+        "event: message\ndata: {}\n\n",
+        String::from_utf8_lossy(&body)
+    );
+    let mut steps = vec![Step::Send(text)];
+    steps.push(if goes_on {
+        Step::Live("on".to_owned())
+    } else {
+        Step::Wait(Duration::from_millis(50))
+    });
+    Answer::events(steps)
+}
+
+/// How the exchanges of a member with lists ended, by the log.
+fn outcomes(world: &World) -> Vec<Value> {
+    let log = world.gateway.log();
+    let events = log
+        .iter()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    events
+        .filter(|event| {
+            event["event"] == "exchanged"
+                && event["backend"] == "mail"
+                && event["call"] == "tools/list"
+        })
+        .map(|event| event["outcome"].clone())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_member_that_answers_with_a_stream_has_lost_no_client() -> Result<()> {
+    let world = World::start().await?;
+    world.mail.play(|request| streamed(request, false));
+    let before = outcomes(&world).len();
+    for _ in 0..3 {
+        world.result("tools/list", json!({})).await?;
+    }
+    world
+        .said(|_| outcomes(&world).len() >= before + 3)
+        .await
+        .context("three exchanges")?;
+    assert_eq!(outcomes(&world)[before..], ["done", "done", "done"]);
+
+    // Nobody waits for the end of one that goes on, and it is broken off.
+    world.mail.play(|request| streamed(request, true));
+    let begun = tokio::time::Instant::now();
+    world.result("tools/list", json!({})).await?;
+    assert!(begun.elapsed() < Duration::from_millis(900));
+    world.mail.await_streams(0, Duration::from_secs(10)).await?;
+    Ok(())
+}
