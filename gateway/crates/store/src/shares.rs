@@ -319,7 +319,7 @@ impl Shares {
             for counted in tallies {
                 // What it was being told, and what came since.
                 for _ in 0..2 {
-                    let draw = counted.state.lock().count.last();
+                    let draw = counted.state.lock().count.last(self.clock.now());
                     if let Some(draw) = draw {
                         self.tell(&counted, CALLS_TODAY, draw).await;
                     }

@@ -21,6 +21,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 const NEVER: Duration = Duration::from_secs(3600);
 /// What is owed is not told a store again within this, after it did not answer.
 const REST: Duration = Duration::from_secs(1);
+/// Before anything was drawn.
+const EPOCH: Timestamp = Timestamp::from_millis(0);
 
 /// A local share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +92,6 @@ pub enum Decision {
 impl Share {
     /// One of which nothing is here. `holder`: no other share has it; not zero.
     pub const fn new(quota: Quota, holder: u64) -> Self {
-        let epoch = Timestamp::from_millis(0);
         Self {
             quota,
             id: DrawId { holder, number: 0 },
@@ -98,8 +99,8 @@ impl Share {
             for_calls: 0,
             owed: 0,
             used: 0,
-            until: epoch,
-            drawn: epoch,
+            until: EPOCH,
+            drawn: EPOCH,
             dry: None,
             size: 1,
             is_seldom: true,
@@ -214,17 +215,18 @@ impl Share {
 
     /// The store has not.
     pub fn failed(&mut self, draw: Draw, now: Timestamp) {
-        let asked = self.drawing.take_if(|(asked, _)| asked.id == draw.id);
-        if asked.is_none() {
+        self.expire(now);
+        let Some((asked, _)) = self.drawing.take_if(|(asked, _)| asked.id == draw.id) else {
             return;
-        }
-        self.unsure = Some((draw, now));
+        };
+        self.unsure = Some((asked, now));
         self.waiting = Waiting::default();
     }
 
     /// What is to be told the store before this share is forgotten. Whoever waited for what is under way may
     /// be gone: it is asked again.
     pub fn last(&mut self, now: Timestamp) -> Option<Draw> {
+        self.expire(now);
         if let Some((draw, _)) = self.drawing {
             return Some(draw);
         }
@@ -256,6 +258,18 @@ impl Share {
         }
         self.available = 0;
         self.for_calls = 0;
+        match self.quota {
+            // The store has its level fall.
+            Quota::Rate(_) => {}
+            // What the store was not told of a day that is over is none of the next one's.
+            Quota::Day(_) | Quota::Total(..) if self.until > EPOCH => {
+                self.until = EPOCH;
+                self.owed = 0;
+                let asked = self.drawing.iter_mut().chain(&mut self.unsure);
+                asked.for_each(|(draw, _)| draw.owed = 0);
+            }
+            Quota::Day(_) | Quota::Total(..) => {}
+        }
     }
 
     /// What is owed is paid with what is here: the store knows that as used.

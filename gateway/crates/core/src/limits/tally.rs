@@ -56,6 +56,7 @@ impl Tally {
     /// How many calls there were before this moment; `None`: the store has to be asked first. With what it
     /// is to be asked, where nobody does.
     fn calls(&mut self, now: Timestamp) -> (Option<u64>, Option<Draw>) {
+        self.expire(now);
         let known = self.known.filter(|known| {
             // A clock that was set back makes nothing known.
             known.at <= now && now < known.until && now.since(known.at) < OLD
@@ -87,6 +88,7 @@ impl Tally {
 
     /// The store has answered.
     pub fn told(&mut self, drawn: Drawn, now: Timestamp) {
+        self.expire(now);
         self.telling = None;
         self.known = Some(Known {
             used: drawn.used,
@@ -104,11 +106,22 @@ impl Tally {
 
     /// What is to be told the store before this is forgotten. Whoever waited for what it is being told may be
     /// gone: that is told again.
-    pub fn last(&mut self) -> Option<Draw> {
+    pub fn last(&mut self, now: Timestamp) -> Option<Draw> {
+        self.expire(now);
         self.failed();
         (self.pending > 0 || self.telling.is_some())
             .then(|| self.tell())
             .flatten()
+    }
+
+    /// Forgets a day that is over: what the store was not told of it is none of today's.
+    fn expire(&mut self, now: Timestamp) {
+        if self.known.take_if(|known| known.until <= now).is_some() {
+            self.pending = 0;
+            if let Some(telling) = &mut self.telling {
+                telling.draw.owed = 0;
+            }
+        }
     }
 
     fn tell(&mut self) -> Option<Draw> {
@@ -170,7 +183,7 @@ mod tests {
         assert_eq!(tally.count(1, NOON), (Some(29), None));
         tally.told(drawn(17), NOON);
         assert_eq!(tally.calls(NOON).0, Some(30));
-        assert_eq!(tally.last().unwrap().owed, 13);
+        assert_eq!(tally.last(NOON).unwrap().owed, 13);
     }
 
     #[test]
@@ -190,5 +203,34 @@ mod tests {
         };
         tally.told(near, midnight - Duration::from_secs(1));
         assert_eq!(tally.calls(midnight).0, None, "another day");
+    }
+
+    /// Neither what was too little to be told yesterday, nor what the store may not have heard.
+    #[test]
+    fn calls_of_yesterday_are_none_of_today() {
+        let midnight = NOON + Duration::from_secs(43_200);
+        let mut tally = Tally::new(1);
+        tally.told(drawn(7), NOON);
+        assert_eq!(tally.count(3, NOON), (Some(7), None));
+        let (calls, ask) = tally.count(1, midnight);
+        assert_eq!((calls, ask.map(|draw| draw.owed)), (None, Some(0)));
+        tally.told(drawn(0), midnight);
+        assert_eq!(tally.count(1, midnight), (Some(0), None));
+
+        let mut tally = Tally::new(1);
+        tally.told(drawn(7), NOON);
+        let told = tally.count(12, NOON).1.unwrap();
+        tally.failed();
+        assert_eq!(tally.count(1, NOON), (Some(19), None));
+        let (calls, again) = tally.count(1, midnight);
+        let again = again.unwrap();
+        assert_eq!((calls, again.owed, again.id), (None, 0, told.id));
+        tally.told(drawn(0), midnight);
+        assert_eq!(tally.calls(midnight).0, Some(0));
+
+        let mut tally = Tally::new(1);
+        tally.told(drawn(7), NOON);
+        tally.count(3, NOON);
+        assert_eq!(tally.last(midnight), None);
     }
 }

@@ -215,6 +215,41 @@ fn nothing_of_yesterday_is_good_today() {
     assert_eq!(share.available(today), 6);
 }
 
+/// Neither what was too little to be told, nor what the store may not have heard, nor what it is being told.
+#[test]
+fn what_yesterday_owed_is_none_of_todays() {
+    let today = NOON + Duration::from_secs(43_200);
+    let (mut store, mut share) = (Counter(None), Share::new(Quota::Day(1_000), 1));
+    // So seldom that nothing is taken ahead.
+    let pause = SLOW + REST;
+    store.take(&mut share, 1, NOON);
+    assert_eq!(share.charge(3, NOON + pause), None);
+    let Decision::Wait(Some(draw)) = share.take(1, today) else {
+        panic!("nothing of yesterday is here");
+    };
+    assert_eq!(draw.owed, 0);
+    store.draw(&mut share, draw, today);
+    let part = share.take(1, today);
+    assert!(matches!(part, Decision::Taken(..)));
+    assert_eq!(store.level(), 1);
+    // What is owed since then is owed.
+    assert_eq!(share.charge(3, today + pause), None);
+    assert_eq!(share.last(today + pause).unwrap().owed, 3);
+
+    for fails_at in [NOON, today] {
+        let (mut store, mut share) = (Counter(None), Share::new(Quota::Day(1_000), 1));
+        store.take(&mut share, 1, NOON);
+        let draw = share.charge(5_000, NOON).unwrap();
+        share.failed(draw, fails_at);
+        let later = today + REST;
+        assert_eq!(share.charge(2_000, later).unwrap().owed, 0);
+        let again = share.drawing.unwrap().0;
+        assert_eq!(again.id, draw.id, "it may have had it");
+        store.draw(&mut share, again, later);
+        assert_eq!(store.level() - share.available(later), 2_000);
+    }
+}
+
 #[test]
 fn no_more_is_held_than_a_batch_whatever_is_given_back() {
     let (mut store, mut share) = (Counter(None), Share::new(rate(1_000, 400), 1));
