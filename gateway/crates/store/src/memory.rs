@@ -309,9 +309,11 @@ impl Store for Memory {
         now: Timestamp,
     ) -> Result<Drawn, StoreError> {
         let mut state = self.state.lock();
-        let kept = state.drawn.remove(key).map(|(kept, _)| kept);
+        let kept = state.drawn.get(key).map(|(kept, _)| kept.clone());
         let (drawn, kept, ends) = quota.draw(kept, draw, now);
-        state.drawn.insert(key.clone(), (kept, ends));
+        if !draw.is_look() {
+            state.drawn.insert(key.clone(), (kept, ends));
+        }
         Ok(drawn)
     }
 

@@ -93,6 +93,12 @@ impl Answers {
 }
 
 impl Draw {
+    /// Whether it only looks at what is used. It leaves nothing behind: nobody makes a store keep something
+    /// by a question.
+    pub const fn is_look(&self) -> bool {
+        self.owed == 0 && self.wanted == 0 && self.id.holder == 0
+    }
+
     /// How much of it is granted where so much is free.
     pub(super) fn granted_of(&self, free: u64) -> u64 {
         if self.wanted <= free {

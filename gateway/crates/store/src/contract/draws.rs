@@ -18,6 +18,7 @@ pub(super) async fn all<F: Future<Output = Arc<dyn Store>>>(open: &impl Fn() -> 
     a_rate_comes_back_with_time(open().await.as_ref()).await;
     no_clock_of_a_replica_brings_more(open().await.as_ref()).await;
     what_is_owed_counts(open().await.as_ref()).await;
+    a_look_leaves_nothing_behind(open().await.as_ref()).await;
     what_is_asked_again_counts_once(open().await.as_ref()).await;
     of_what_is_no_use_in_parts_none_is_given(open().await.as_ref()).await;
     what_was_drawn_vanishes_and_nothing_of_it_before(open().await.as_ref()).await;
@@ -118,6 +119,24 @@ async fn what_is_owed_counts(store: &dyn Store) {
     );
     let huge = owed(u64::MAX, 1).await.unwrap();
     assert_eq!((huge.granted, huge.used), (0, Quota::MOST));
+}
+
+async fn a_look_leaves_nothing_behind(store: &dyn Store) {
+    let now = Clock.now();
+    let until = now + Duration::from_secs(600);
+    for (key, quota, used) in [
+        ("rate", rate(10, Duration::from_secs(86_400), 10), 4),
+        ("day", Quota::Day(10), 4),
+        ("total", Quota::Total(10, until), 4),
+    ] {
+        assert_eq!(draw(store, key, quota, 0, now).await.used, 0, "{key}");
+        assert_eq!(draw(store, key, quota, 4, now).await.used, 4, "{key}");
+        // Wherever its clock is: the next one goes by what was drawn.
+        let tomorrow = now + Duration::from_secs(86_400);
+        draw(store, key, quota, 0, tomorrow).await;
+        let seen = draw(store, key, quota, 0, now).await;
+        assert_eq!((seen.granted, seen.used), (0, used), "{key}");
+    }
 }
 
 async fn what_is_asked_again_counts_once(store: &dyn Store) {

@@ -28,6 +28,9 @@ impl Batch<'_> {
             answers: answers.unwrap_or_default(),
         });
         let (drawn, kept, ends) = quota.draw(kept, draw, now);
+        if draw.is_look() {
+            return Ok(drawn);
+        }
         let ends = ends.millis();
         table.insert(key, (kept.level, kept.at, ends))?;
         let answers = serde_json::to_vec(&kept.answers)

@@ -27,6 +27,8 @@ for answer in string.gmatch(found[3] or '', '[^;]+') do
     earlier = { tonumber(granted), tonumber(good) }
   end
 end
+-- Whoever only looks leaves nothing behind.
+local is_look = owed == 0 and wanted == 0 and holder == '0'
 local asked = wanted
 if earlier then owed, asked = 0, 0 end
 
@@ -37,6 +39,7 @@ end
 
 -- Keeps it all; what is granted and how long it is good.
 local function keep(granted, good, milliseconds)
+  if is_look then return granted, math.max(0, good - now) end
   redis.call('HSET', KEYS[1], 'level', string.format('%.0f', level), 'at', string.format('%.0f', at))
   if earlier then
     granted = earlier[1]

@@ -203,6 +203,23 @@ async fn redis_keeps_every_promise_of_a_store() {
     assert!(error.to_string().contains("NoPerm"), "{error}");
 }
 
+/// Nobody fills it by asking what is used.
+#[tokio::test]
+async fn a_look_at_a_quota_keeps_nothing() {
+    let (server, now) = (Server::start(&[]), Clock.now());
+    let (store, key) = (open(&server.url()), CountKey::new("budget"));
+    let (quota, look) = (
+        Quota::Total(5, now + Duration::from_secs(600)),
+        Draw::default(),
+    );
+    for quota in [quota, Quota::Day(5)] {
+        let seen = store.draw(&key, quota, look, now).await.unwrap();
+        assert_eq!((seen.granted, seen.used), (0, 0));
+    }
+    let kept = "if #redis.call('KEYS', '*') > 0 then return redis.error_reply('kept') end";
+    server.operate(&["EVAL", kept, "0"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_of_another_type_is_corrupt_and_no_outage() {
     let server = Server::start(&[]);
