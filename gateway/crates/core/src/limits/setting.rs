@@ -169,15 +169,33 @@ impl Limit {
 
     /// Whether it counts any calls of this person here with this app.
     pub fn concerns(&self, asker: &Asker<'_>) -> bool {
-        let is_in = |group: &String| {
-            let members = self.groups.get(group);
-            members.is_some_and(|members| members.include(asker.user_name, asker.groups))
-        };
-        self.backend
-            .as_ref()
-            .is_none_or(|name| name == asker.backend)
-            && self.app.as_ref().is_none_or(|app| app == asker.client)
-            && self.group.as_ref().is_none_or(is_in)
+        self.includes(asker.user_name, asker.groups)
+            && self.is_for(Some(asker.backend), asker.client)
+    }
+
+    /// Whether it counts any calls of this app here; `None`: at a backend that is there no more.
+    pub fn is_for(&self, backend: Option<&str>, client: &ClientId) -> bool {
+        let here = self.backend.as_deref();
+        here.is_none_or(|name| backend == Some(name))
+            && self.app.as_ref().is_none_or(|app| app == client)
+    }
+
+    /// Whether it counts calls of a person at all, whom identity providers say to be in these groups.
+    pub fn includes(&self, user_name: &str, groups: &[String]) -> bool {
+        self.group.is_none() || self.groups_of(user_name, groups).next().is_some()
+    }
+
+    /// Which groups of a person it counts: all of theirs, or the one that it is for.
+    pub fn groups_of<'s>(
+        &'s self,
+        user_name: &'s str,
+        groups: &'s [String],
+    ) -> impl Iterator<Item = &'s String> + use<'s> {
+        let meant = self.groups.iter().filter(move |(group, members)| {
+            self.group.as_ref().is_none_or(|only| only == *group)
+                && members.include(user_name, groups)
+        });
+        meant.map(|(group, _)| group)
     }
 
     fn subjects<'s>(
@@ -198,14 +216,12 @@ impl Limit {
             ))),
             Per::Group => None,
         };
-        let (name, theirs) = (asker.user_name, asker.groups);
-        let groups = self.groups.iter().filter(move |(group, members)| {
-            self.per == Per::Group
-                && self.group.as_ref().is_none_or(|only| only == *group)
-                && members.include(name, theirs)
-        });
+        let groups = (self.per == Per::Group)
+            .then(|| self.groups_of(asker.user_name, asker.groups))
+            .into_iter()
+            .flatten();
         one.into_iter()
-            .chain(groups.map(|(group, _)| (group.clone(), group.clone())))
+            .chain(groups.map(|group| (group.clone(), group.clone())))
     }
 }
 

@@ -52,11 +52,7 @@ pub(super) async fn load(
     };
     let mut lines = Vec::new();
     for limit in limits.iter() {
-        let is_in = |group: &String| {
-            let members = limit.groups.get(group);
-            members.is_some_and(|members| members.include(&session.user_name, &provider_groups))
-        };
-        if !limit.group.as_ref().is_none_or(is_in) {
+        if !limit.includes(&session.user_name, &provider_groups) {
             continue;
         }
         match limit.per {
@@ -64,10 +60,7 @@ pub(super) async fn load(
                 lines.extend(of_subject(limit, session.user.as_str(), "you"));
             }
             Per::Group => {
-                let groups = limit.groups.keys().filter(|group| is_in(group));
-                let meant =
-                    groups.filter(|group| limit.group.as_ref().is_none_or(|it| it == *group));
-                for group in meant {
+                for group in limit.groups_of(&session.user_name, &provider_groups) {
                     let whose = format!("all of {group} together");
                     lines.extend(of_subject(limit, group, &whose));
                 }
@@ -130,9 +123,7 @@ async fn apps(sealer: Sealer<'_>) -> Result<BTreeMap<String, (Grant, String)>, S
 
 fn concerns(sealer: Sealer<'_>, limit: &Limit, grant: &Grant) -> bool {
     let mount = cards::mount(&sealer.server.settings, grant);
-    let backend = limit.backend.as_ref();
-    backend.is_none_or(|name| mount.is_some_and(|mount| mount.name == *name))
-        && limit.app.as_ref().is_none_or(|app| *app == grant.client)
+    limit.is_for(mount.map(|mount| mount.name.as_str()), &grant.client)
 }
 
 /// A line for each count of a limit.
