@@ -1,6 +1,9 @@
 //! Bytes of requests, of answers and of streams.
 
-use tests::scripted_mcp::MCP_STREAM;
+use tests::mcp::{post_stateless, stateless_message};
+use tests::recorder::{Answer, Recorded};
+use tests::scripted_mcp::{self, MCP_STREAM, SESSION};
+use tests::scripted_revisions::{self, LISTENING};
 use tests::sse::EventStream;
 
 use super::*;
@@ -80,41 +83,83 @@ async fn of_calls_at_once_no_more_begin_than_their_requests_fit() -> Result<()> 
     Ok(())
 }
 
+/// A server with sessions, which says that its tools change.
+fn changing(request: &Recorded) -> Answer {
+    if request.method != "POST" || request.json()["method"] != "initialize" {
+        return scripted_mcp::answer(request);
+    }
+    let mut reply = scripted_mcp::reply(&request.json());
+    reply["result"]["capabilities"]["tools"]["listChanged"] = json!(true);
+    Answer::json(200, &reply).with("Mcp-Session-Id", SESSION)
+}
+
+/// A stream of GET, and one that a client of 2026-07-28 listens on, at a backend of its revision and at one
+/// of sessions.
 #[tokio::test]
 async fn a_stream_ends_where_its_bytes_are_used_up() -> Result<()> {
     for lane in ROADS {
-        let fixture = limited(MUCH, lane).await?;
-        let (_, token) = fixture.signed_in().await?;
-        let open = || http::client().get(fixture.url("/mcp")).bearer_auth(&token);
-        let mut stream = EventStream::open(open()).await?;
-        fixture.backend.await_streams(1, SOON).await?;
-        let event = format!(
-            "event: message\ndata: {}\n\n",
-            json!({"jsonrpc": "2.0", "method": "notifications/message",
-                "params": {"level": "info", "data": "n".repeat(4_000)}})
-        );
-        let mut came = 0;
-        loop {
-            fixture.backend.push(MCP_STREAM, &event);
-            match stream.event(Duration::from_secs(3)).await {
-                Ok(_) => came += 1,
-                Err(error) => {
-                    assert!(error.to_string().contains("ended"), "{lane}: {error}");
-                    break;
-                }
+        for (listens, is_translated) in [(false, false), (true, false), (true, true)] {
+            let at = format!("{lane}, {listens}, {is_translated}");
+            let mut fixture = limited(MUCH, lane).await?;
+            let (_, token) = fixture.signed_in().await?;
+            if listens {
+                let script: fn(&Recorded) -> Answer = if is_translated {
+                    changing
+                } else {
+                    scripted_revisions::stateless
+                };
+                fixture.backend.play(script);
+                // It is to find out what the backend is now.
+                fixture.gateway.crash_and_restart().await?;
             }
-            anyhow::ensure!(came < 20, "{lane}: it goes on");
-            // What it costs is told beside it.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            let url = fixture.url("/mcp");
+            let open = || {
+                let params = json!({"notifications": {"toolsListChanged": true}});
+                let body = stateless_message(9, "subscriptions/listen", &params);
+                if listens {
+                    post_stateless(&url, &token, &body)
+                } else {
+                    http::client().get(&url).bearer_auth(&token)
+                }
+            };
+            let mut stream = EventStream::open(open()).await?;
+            fixture.backend.await_streams(1, SOON).await?;
+            if listens {
+                stream.event(SOON).await?;
+            }
+            let topic = if listens && !is_translated {
+                LISTENING
+            } else {
+                MCP_STREAM
+            };
+            let message = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed",
+            "params": {"_meta": {
+                "io.modelcontextprotocol/subscriptionId": 9, "padding": "n".repeat(4_000),
+            }}});
+            let event = format!("event: message\ndata: {message}\n\n");
+            let mut came = 0;
+            loop {
+                fixture.backend.push(topic, &event);
+                match stream.event(Duration::from_secs(3)).await {
+                    Ok(_) => came += 1,
+                    Err(error) => {
+                        assert!(error.to_string().contains("ended"), "{at}: {error}");
+                        break;
+                    }
+                }
+                anyhow::ensure!(came < 20, "{at}: it goes on");
+                // What it costs is told beside it.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            assert!((4..=7).contains(&came), "{at}: {came}");
+            let again = http::send(open().header("Accept", "text/event-stream")).await?;
+            assert_eq!(again.status, 429, "{at}: {}", again.text);
+            let labels = [("outcome", "limit_reached")];
+            Scrape::until(&fixture.gateway, |scrape| {
+                scrape.sum("gateway_exchanges_total", &labels) >= 1.0
+            })
+            .await?;
         }
-        assert!((4..=7).contains(&came), "{lane}: {came}");
-        let again = http::send(open().header("Accept", "text/event-stream")).await?;
-        assert_eq!(again.status, 429, "{lane}: {}", again.text);
-        let labels = [("outcome", "limit_reached")];
-        Scrape::until(&fixture.gateway, |scrape| {
-            scrape.sum("gateway_exchanges_total", &labels) >= 1.0
-        })
-        .await?;
     }
     Ok(())
 }

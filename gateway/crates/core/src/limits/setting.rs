@@ -115,10 +115,10 @@ pub struct Charge {
 }
 
 impl Limit {
-    /// What a request with these calls is charged to whom; without calls: a stream that is opened, whose
-    /// bytes count where the tool does not matter. `is_listed`: whether the backend lists a tool, or one that
-    /// it may take a name for. The others count together, so that nobody makes up names that are counted for
-    /// the first time.
+    /// What a request with these calls is charged to whom. Where it opens a stream (there are no calls, or one
+    /// of them listens), its bytes count where the tool does not matter. `is_listed`: whether the backend lists
+    /// a tool, or one that it may take a name for. The others count together, so that nobody makes up names
+    /// that are counted for the first time.
     pub fn charges(
         &self,
         asker: &Asker<'_>,
@@ -140,12 +140,10 @@ impl Limit {
                 calls,
             }),
         };
-        if calls.is_empty() {
-            if self.tool.is_none() && self.per != Per::Tool {
-                let subjects = self.subjects(asker, None);
-                subjects.for_each(|subject| charge(subject, 0));
-            }
-            return charges;
+        let opens = calls.is_empty() || calls.iter().any(Call::listens);
+        if opens && self.tool.is_none() && self.per != Per::Tool {
+            let subjects = self.subjects(asker, None);
+            subjects.for_each(|subject| charge(subject, 0));
         }
         for call in calls.iter().filter(|call| is_counted(call)) {
             let tool = call.tool();
@@ -386,5 +384,16 @@ mod tests {
             one("u_alice", 0)
         );
         assert!(charged(&limit(Per::Tool), "alice", &[], &[]).is_empty());
+        let listen = Call::named("subscriptions/listen");
+        let calls = [listen.clone(), call("tools/call", "search")];
+        assert_eq!(
+            charged(&limit(Per::Person), "alice", &[], &calls[..1]),
+            one("u_alice", 0)
+        );
+        assert_eq!(
+            charged(&limit(Per::Person), "alice", &[], &calls),
+            one("u_alice", 1)
+        );
+        assert!(charged(&limit(Per::Tool), "alice", &[], &[listen]).is_empty());
     }
 }

@@ -128,6 +128,7 @@ impl Downstream<'_> {
         let mut watch = ExchangeWatch::new(revoked, leaving);
         self.begin(session).await?;
         if let Some(first) = first {
+            self.context.sent(first.len());
             session.write_response_body(first, false).await?;
         }
         let end = EndOfStream {
