@@ -260,7 +260,7 @@ impl Wanted {
                 cost: self.cost,
             });
         }
-        if self.is_budget && !shares.holds(&self.key) {
+        if self.is_budget {
             self.begin(shares, grant).await?;
         }
         let reached = |not| not_taken(not, &self.limit, || self.meter.words());
@@ -286,16 +286,20 @@ impl Wanted {
     /// Before a budget is used that is not known here. Holders make budgets offline, and each is something to
     /// be kept, so those of a grant are counted themselves: but for one that others know already.
     async fn begin(&self, shares: &Arc<Shares>, grant: &GrantId) -> Result<(), Why> {
-        let key = CountKey::narrowed_budgets(grant);
-        let new = self.held(shares, &key, Budget::new_ones(), 1).await;
-        let words = || format!("{} new budgets an hour", Budget::NEW_OF_A_GRANT);
-        let new = new.map_err(|not| not_taken(not, &self.limit, words))?;
-        let asked = timeout(PATIENCE, shares.used(&self.key, self.meter.quota)).await;
-        let used = asked.unwrap_or(Err(Reason::StoreUnavailable));
-        if used.map_err(Why::Unknown)? == 0 {
-            new.kept();
-        }
-        Ok(())
+        let allowed = async {
+            let used = shares.used(&self.key, self.meter.quota).await;
+            if used.map_err(Why::Unknown)? > 0 {
+                return Ok(());
+            }
+            let key = CountKey::narrowed_budgets(grant);
+            let new = self.held(shares, &key, Budget::new_ones(), 1).await;
+            let words = || format!("{} new budgets an hour", Budget::NEW_OF_A_GRANT);
+            new.map_err(|not| not_taken(not, &self.limit, words))?
+                .kept();
+            Ok(())
+        };
+        let begun = timeout(PATIENCE, shares.begin(&self.key, allowed)).await;
+        begun.unwrap_or(Err(Why::Unknown(Reason::StoreUnavailable)))
     }
 }
 
@@ -314,7 +318,7 @@ fn not_taken(not: NotTaken, limit: &str, words: impl FnOnce() -> String) -> Why 
 mod tests {
     use super::*;
     use gateway_core::clock::Clock;
-    use gateway_store::{Memory, Records};
+    use gateway_store::{Memory, Records, Store};
 
     /// Whoever goes away while it waits has used nothing.
     #[tokio::test]
@@ -343,3 +347,46 @@ mod tests {
         assert!(matches!(never, Some(Why::TooMuch { .. })), "{never:?}");
     }
 }
+
+    fn budget(name: &str, calls: u64) -> Wanted {
+        let until = Clock.now() + Duration::from_secs(3_600);
+        Wanted {
+            key: CountKey::limit("budget", "calls", name),
+            meter: Meter {
+                unit: Unit::Calls,
+                quota: Quota::Total(calls, until),
+            },
+            limit: Budget::NAME.to_owned(),
+            label: String::new(),
+            cost: 1,
+            is_budget: true,
+        }
+    }
+
+    /// A grant begins so many budgets: one for each, however many calls come first together, and none for one
+    /// that another replica knows.
+    #[tokio::test]
+    async fn a_budget_begins_once() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let replica = || Shares::new(Records::new(Arc::clone(&store)), Clock);
+        let (shares, grant) = (replica(), GrantId::new("g_1"));
+        let one = budget("one", 100);
+        // All of them ask before any is answered.
+        for held in join_all((0..80).map(|_| one.take(&shares, &grant))).await {
+            held.unwrap().kept();
+        }
+        let mut went = 1;
+        let refused = loop {
+            match budget(&went.to_string(), 5).take(&shares, &grant).await {
+                Ok(held) => drop(held.kept()),
+                Err(why) => break why,
+            }
+            went += 1;
+        };
+        assert_eq!(went, Budget::NEW_OF_A_GRANT);
+        assert!(matches!(refused, Why::Reached { .. }), "{refused:?}");
+        let other = replica();
+        one.take(&other, &grant).await.unwrap().kept();
+        let unknown = budget("another", 5).take(&other, &grant).await.err();
+        assert!(matches!(unknown, Some(Why::Reached { .. })), "{unknown:?}");
+    }

@@ -53,6 +53,8 @@ pub struct Shares {
     tallies: Cache<UserId, Arc<Counted<Tally>>>,
 }
 
+    /// What may be counted, of what somebody had to allow first.
+    begun: Cache<CountKey, ()>,
 impl fmt::Debug for Shares {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shares")
@@ -113,6 +115,7 @@ impl Shares {
             tallies: Cache::new(TALLIES),
         })
     }
+            begun: Cache::new(SHARES),
 
     /// Takes a part of a quota that is counted under `key`, for what people know as `label`: at once where
     /// enough of it is here, otherwise once the store has answered, for which nobody waits for long.
@@ -157,9 +160,18 @@ impl Shares {
         is_spent
     }
 
-    /// Whether anything is held here of what is counted under `key`.
-    pub fn holds(&self, key: &CountKey) -> bool {
-        self.held.get(key).is_some()
+    /// Has something counted under `key` once `allowed` says so. Of those who come at once one asks, for all
+    /// of them; where it is refused, or goes away, the next one does.
+    ///
+    /// # Errors
+    ///
+    /// What `allowed` says.
+    pub async fn begin<E>(
+        &self,
+        key: &CountKey,
+        allowed: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), E> {
+        self.begun.get_or_insert_async(key, allowed).await
     }
 
     /// How much of a quota is used, by all replicas: what the store knows, less what is still here.
