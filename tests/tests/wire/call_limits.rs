@@ -54,11 +54,25 @@ async fn until_reached(gateway: &Gateway, token: &str) -> Result<(u64, Reply)> {
     anyhow::bail!("no limit was reached")
 }
 
-fn assert_reached(reply: &Reply, id: u64) {
+fn refused(reply: &Reply, id: u64) -> Value {
     assert_eq!(reply.status, 429, "{}", reply.text);
     let answer = reply.json();
     assert_eq!(answer["id"], json!(id), "{answer}");
     assert_eq!(answer["error"]["data"]["reason"], "limit_reached");
+    answer
+}
+
+/// Of a budget in all: waiting does not help.
+fn assert_used_up(reply: &Reply, id: u64) {
+    let error = refused(reply, id)["error"].clone();
+    let words = error["message"].to_string();
+    assert!(words.contains("is used up"), "{words}");
+    assert_eq!(reply.header("retry-after"), "");
+    assert!(error["data"]["retry_after"].is_null(), "{error}");
+}
+
+fn assert_reached(reply: &Reply, id: u64) {
+    let answer = refused(reply, id);
     let wait: u64 = reply.header("retry-after").parse().expect("seconds");
     assert!(wait >= 1, "{wait}");
     assert_eq!(answer["error"]["data"]["retry_after"], json!(wait));

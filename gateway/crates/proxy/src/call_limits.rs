@@ -263,7 +263,14 @@ impl Wanted {
         if self.is_budget {
             self.begin(shares, grant).await?;
         }
-        let reached = |not| not_taken(not, &self.limit, || self.meter.words());
+        let reached = |not| match (not, self.meter.quota) {
+            (NotTaken::Reached(_), Quota::Total(..)) => Why::UsedUp {
+                limit: self.limit.clone(),
+                words: self.meter.words(),
+                cost: self.cost,
+            },
+            _ => not_taken(not, &self.limit, || self.meter.words()),
+        };
         self.held(shares, &self.key, self.meter.quota, self.cost)
             .await
             .map_err(reached)
@@ -305,7 +312,7 @@ impl Wanted {
 
 fn not_taken(not: NotTaken, limit: &str, words: impl FnOnce() -> String) -> Why {
     match not {
-        NotTaken::Reached(wait) => Why::Reached {
+        NotTaken::Reached(wait) | NotTaken::Overtaken(wait) => Why::Reached {
             limit: limit.to_owned(),
             words: words(),
             wait,
@@ -346,7 +353,6 @@ mod tests {
         let never = wanted(4).take(&shares, &grant).await.err();
         assert!(matches!(never, Some(Why::TooMuch { .. })), "{never:?}");
     }
-}
 
     fn budget(name: &str, calls: u64) -> Wanted {
         let until = Clock.now() + Duration::from_secs(3_600);
@@ -390,3 +396,13 @@ mod tests {
         let unknown = budget("another", 5).take(&other, &grant).await.err();
         assert!(matches!(unknown, Some(Why::Reached { .. })), "{unknown:?}");
     }
+
+    #[tokio::test]
+    async fn of_a_budget_in_all_nobody_waits_for_more() {
+        let store = Records::new(Arc::new(Memory::new()));
+        let (shares, grant) = (Shares::new(store, Clock), GrantId::new("g_1"));
+        budget("one", 1).take(&shares, &grant).await.unwrap().kept();
+        let none = budget("one", 1).take(&shares, &grant).await.err();
+        assert!(matches!(none, Some(Why::UsedUp { .. })), "{none:?}");
+    }
+}

@@ -41,6 +41,8 @@ const LAST: Duration = Duration::from_secs(2);
 pub enum NotTaken {
     /// There is no more; how long until there may be.
     Reached(Duration),
+    /// Others took what came, all the time that was waited for; when it is worth to try again.
+    Overtaken(Duration),
     /// Whether there is more can't be known, and why.
     Unknown(Reason),
 }
@@ -51,10 +53,10 @@ pub struct Shares {
     clock: Clock,
     held: Cache<CountKey, Arc<Counted<Share>>>,
     tallies: Cache<UserId, Arc<Counted<Tally>>>,
-}
-
     /// What may be counted, of what somebody had to allow first.
     begun: Cache<CountKey, ()>,
+}
+
 impl fmt::Debug for Shares {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shares")
@@ -113,9 +115,9 @@ impl Shares {
             clock,
             held: Cache::new(SHARES),
             tallies: Cache::new(TALLIES),
+            begun: Cache::new(SHARES),
         })
     }
-            begun: Cache::new(SHARES),
 
     /// Takes a part of a quota that is counted under `key`, for what people know as `label`: at once where
     /// enough of it is here, otherwise once the store has answered, for which nobody waits for long.
@@ -219,7 +221,7 @@ impl Shares {
         let before = self.settled(&counted, CALLS_TODAY, look).await;
         before.map_err(|not| match not {
             NotTaken::Unknown(reason) => reason,
-            NotTaken::Reached(_) => Reason::StoreUnavailable,
+            NotTaken::Reached(_) | NotTaken::Overtaken(_) => Reason::StoreUnavailable,
         })
     }
 
@@ -270,7 +272,7 @@ impl Shares {
             timeout_at(deadline, answered).await.map_err(|_| {
                 // The store is well if it answered: others took what it gave.
                 if seen > first {
-                    NotTaken::Reached(SOON)
+                    NotTaken::Overtaken(SOON)
                 } else {
                     NotTaken::Unknown(Reason::StoreUnavailable)
                 }
@@ -406,6 +408,7 @@ mod tests {
                                 assert!(wait > Duration::ZERO);
                                 return taken;
                             }
+                            Err(NotTaken::Overtaken(_)) => {}
                             Err(NotTaken::Unknown(reason)) => panic!("{reason}"),
                         }
                     }

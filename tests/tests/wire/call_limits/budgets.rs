@@ -35,7 +35,7 @@ async fn children_of_one_narrowed_token_never_exceed_its_budget_together() -> Re
                 let reply = http::send(post(&url, &token, &echo).header("Host", &host)).await?;
                 match reply.status {
                     200 => went += 1,
-                    _ => assert_reached(&reply, id),
+                    _ => assert_used_up(&reply, id),
                 }
             }
             anyhow::Ok(went)
@@ -48,7 +48,7 @@ async fn children_of_one_narrowed_token_never_exceed_its_budget_together() -> Re
     assert_eq!(went, 10);
     assert_eq!(fixture.backend.marked("budgeted").len(), 10);
     let refusal = echo(&fixture.gateway, &budget, 3).await?;
-    assert_reached(&refusal, 3);
+    assert_used_up(&refusal, 3);
     let words = refusal.json()["error"]["message"].to_string();
     assert!(words.contains("“token” of 10 calls"), "{words}");
     // Whoever holds the parent is not limited by it, and may make another.

@@ -32,6 +32,15 @@ pub(crate) enum Why {
         /// How long until there may be more.
         wait: Duration,
     },
+    /// A limit that never begins anew has less than the request costs.
+    UsedUp {
+        /// What it is called.
+        limit: String,
+        /// How much it is, in words.
+        words: String,
+        /// How many calls the request is.
+        cost: u64,
+    },
     /// The request alone is more than there ever is at once.
     TooMuch {
         /// What the limit is called.
@@ -48,7 +57,7 @@ pub(crate) enum Why {
 impl LimitRefusal {
     pub(crate) const fn reason(&self) -> Reason {
         match &self.why {
-            Why::Reached { .. } | Why::TooMuch { .. } => Reason::LimitReached,
+            Why::Reached { .. } | Why::UsedUp { .. } | Why::TooMuch { .. } => Reason::LimitReached,
             Why::Unknown(reason) => *reason,
         }
     }
@@ -60,7 +69,7 @@ impl LimitRefusal {
                 let seconds = wait.as_millis().div_ceil(1000);
                 Some(seconds.try_into().unwrap_or(u64::MAX).max(1))
             }
-            Why::TooMuch { .. } => None,
+            Why::UsedUp { .. } | Why::TooMuch { .. } => None,
             Why::Unknown(_) => Some(2),
         }
     }
@@ -71,6 +80,12 @@ impl LimitRefusal {
                 "The limit “{limit}” of {words} is reached. There may be more in {}.",
                 wait_in_words(*wait)
             ),
+            Why::UsedUp { limit, words, cost } => match cost {
+                1 => format!("The limit “{limit}” of {words} is used up: waiting does not help."),
+                cost => format!(
+                    "The limit “{limit}” of {words} has fewer than {cost} left: waiting does not help."
+                ),
+            },
             Why::TooMuch { limit, meter, cost } => {
                 let (words, most) = (meter.words(), meter.quota.most());
                 match most {
@@ -90,7 +105,9 @@ impl LimitRefusal {
     /// What it is called where it is counted and written down.
     pub(crate) fn limit(&self) -> Option<&str> {
         match &self.why {
-            Why::Reached { limit, .. } | Why::TooMuch { limit, .. } => Some(limit),
+            Why::Reached { limit, .. } | Why::UsedUp { limit, .. } | Why::TooMuch { limit, .. } => {
+                Some(limit)
+            }
             Why::Unknown(_) => None,
         }
     }
@@ -98,7 +115,7 @@ impl LimitRefusal {
     /// An error for each request that waits for an answer; `None` where none does.
     pub(crate) fn answer(&self, words: &str, request_id: &str) -> Option<Value> {
         let code = match &self.why {
-            Why::Reached { .. } | Why::TooMuch { .. } => LIMIT_REACHED,
+            Why::Reached { .. } | Why::UsedUp { .. } | Why::TooMuch { .. } => LIMIT_REACHED,
             Why::Unknown(_) => INTERNAL,
         };
         let mut data = json!({"reason": self.reason().code(), "request_id": request_id});
@@ -173,7 +190,23 @@ mod tests {
             },
             ..refusal(&[Call::named("tools/call")], false)
         };
+        let used_up = |cost| LimitRefusal {
+            why: Why::UsedUp {
+                limit: "token".to_owned(),
+                words: "10 calls".to_owned(),
+                cost,
+            },
+            ..refusal(&[Call::named("tools/call")], false)
+        };
         for (refusal, words) in [
+            (
+                used_up(1),
+                "The limit “token” of 10 calls is used up: waiting does not help.",
+            ),
+            (
+                used_up(3),
+                "The limit “token” of 10 calls has fewer than 3 left: waiting does not help.",
+            ),
             (
                 too_much(Unit::Calls, Quota::Day(20), 25),
                 "The limit “calls” of 20 calls a day lets 20 through at once, and this request has 25: \
