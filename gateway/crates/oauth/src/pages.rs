@@ -27,8 +27,8 @@ mod waiting;
 
 pub use self::account::{
     Account, AccountNotice, AllowedTools, App, ChangedTool, ClientOrigin, Connection, Elsewhere,
-    ElsewhereAccount, GrantedResource, LimitUse, LinkForm, LinkedAccount, Logins, NewDefinition,
-    RevokeForm, UnlinkForm, WithheldApp,
+    ElsewhereAccount, GrantedResource, LimitUse, LimitsInUse, LinkForm, LinkedAccount, Logins,
+    NewDefinition, RevokeForm, UnlinkForm, WithheldApp,
 };
 pub use self::assets::asset;
 pub use self::connect::{Connect, ConnectProblem, ConnectWay, ConnectedPage};

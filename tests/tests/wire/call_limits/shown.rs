@@ -53,6 +53,58 @@ async fn a_person_sees_what_she_used_and_the_owner_who_used_most() -> Result<()>
     Ok(())
 }
 
+/// Limits of each grant have lines for so many apps, and the page says so.
+#[tokio::test]
+async fn of_very_many_apps_it_is_said_that_not_all_are_shown() -> Result<()> {
+    let limits = "[[limit]]\nname = \"apps\"\nper = \"grant\"\ncalls_per_day = 40\n";
+    let fixture = limited(limits, "on").await?;
+    let more = "You have more apps, whose limits are not listed here.";
+    for apps in 1..=21 {
+        fixture.signed_in().await?;
+        if apps < 20 {
+            continue;
+        }
+        let shown = page(&fixture.gateway, "/account", &fixture.owner).await?;
+        let shown = shown.words();
+        assert_eq!(shown.matches("40 calls a day, for").count(), 20, "{shown}");
+        assert_eq!(shown.contains(more), apps > 20, "{apps}: {shown}");
+    }
+    Ok(())
+}
+
+/// A store that can't say what is used is no reason to say that nothing is.
+#[tokio::test]
+async fn what_the_store_does_not_say_is_not_shown_as_nothing() -> Result<()> {
+    let limits = "[[limit]]\nname = \"calls\"\nper = \"person\"\ncalls_per_day = 30\n";
+    let mut fixture = Fixture::with(StoreKind::Redis, |setup| setup.more(limits)).await?;
+    let mut browser = Browser::default();
+    let account = fixture.url("/account").parse()?;
+    let form = browser.visit(&account).await?;
+    let (name, password) = (&fixture.owner.name, &fixture.owner.password);
+    let shown = browser.log_in(&form, name, password).await?;
+    assert!(shown.words().contains("0 used today, 30 left"));
+    let (_, token) = fixture.signed_in().await?;
+    assert_eq!(echo(&fixture.gateway, &token, 1).await?.status, 200);
+    // What is under the key is none of ours: each look at it fails.
+    let redis = fixture.redis.as_mut().context("there is one")?;
+    let spoil = "for _, key in ipairs(redis.call('KEYS', '*drawn:limit/*')) do \
+        redis.call('SET', key, 'x') end";
+    redis.say(&["EVAL", spoil, "0"]).await?;
+    let shown = browser.visit(&account).await?.words();
+    assert!(
+        shown.contains("How much is used can’t be said right now."),
+        "{shown}"
+    );
+    assert!(!shown.contains("0 used"), "{shown}");
+    assert!(!shown.contains("30 left"), "{shown}");
+    // A store that is away altogether has no page.
+    redis.kill().await?;
+    let away = browser.visit(&account).await?;
+    assert_eq!(away.reply.status, 503, "{}", away.words());
+    assert!(!away.words().contains("30 calls a day"), "{}", away.words());
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_limit_is_raised_without_a_restart_and_what_was_used_counts_on() -> Result<()> {
     let limit = |calls: u64| {

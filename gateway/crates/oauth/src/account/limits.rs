@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::cards;
 use super::form::Sealer;
-use crate::pages::LimitUse;
+use crate::pages::{LimitUse, LimitsInUse};
 use crate::provider::membership;
 use gateway_core::grants::Grant;
 use gateway_core::limits::{Limit, Meter, Per, Quota};
@@ -36,19 +36,19 @@ struct Line<'a> {
 pub(super) async fn load(
     sealer: Sealer<'_>,
     user: Option<&User>,
-) -> Result<Vec<LimitUse>, StoreError> {
+) -> Result<LimitsInUse, StoreError> {
     let (server, session) = (sealer.server, sealer.session);
     let limits = server.limits.current();
     if limits.is_empty() {
-        return Ok(Vec::new());
+        return Ok(LimitsInUse::default());
     }
     // As her next token says.
     let membership = user.and_then(|user| membership(server, user, sealer.now).ok());
     let provider_groups = membership.map(|held| held.groups).unwrap_or_default();
-    let grants = if limits.iter().any(|limit| limit.per == Per::Grant) {
+    let (grants, is_cut) = if limits.iter().any(|limit| limit.per == Per::Grant) {
         apps(sealer).await?
     } else {
-        BTreeMap::new()
+        (BTreeMap::new(), false)
     };
     let mut lines = Vec::new();
     for limit in limits.iter() {
@@ -77,11 +77,11 @@ pub(super) async fn load(
     }
     let used = used(sealer, &lines).await;
     let used = used.into_iter().chain(std::iter::repeat(None));
-    Ok(lines
-        .iter()
-        .zip(used)
-        .map(|(line, used)| line.shown(used))
-        .collect())
+    let lines = lines.iter().zip(used);
+    Ok(LimitsInUse {
+        lines: lines.map(|(line, used)| line.shown(used)).collect(),
+        is_cut,
+    })
 }
 
 /// How much is used, line by line, until one can't be told: a store that is away is not waited for again.
@@ -103,8 +103,8 @@ async fn used_of(limits: &CallLimits, line: &Line<'_>) -> Option<u64> {
     used.await.ok()
 }
 
-/// The person's grants by id, each with the name of its app.
-async fn apps(sealer: Sealer<'_>) -> Result<BTreeMap<String, (Grant, String)>, StoreError> {
+/// The person's grants by id, each with the name of its app; and whether there are more.
+async fn apps(sealer: Sealer<'_>) -> Result<(BTreeMap<String, (Grant, String)>, bool), StoreError> {
     let (server, now) = (sealer.server, sealer.now);
     let of = GrantsOf {
         user: Some(&sealer.session.user),
@@ -118,7 +118,7 @@ async fn apps(sealer: Sealer<'_>) -> Result<BTreeMap<String, (Grant, String)>, S
         let name = name.unwrap_or_else(|| grant.client.to_string());
         apps.insert(grant.id.as_str().to_owned(), (grant, name));
     }
-    Ok(apps)
+    Ok((apps, page.next.is_some()))
 }
 
 fn concerns(sealer: Sealer<'_>, limit: &Limit, grant: &Grant) -> bool {

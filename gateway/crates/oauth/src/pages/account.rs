@@ -17,7 +17,7 @@ use super::tool_picker::{FEW_TOOLS, LONGEST_DESCRIPTION, LONGEST_NAME, Tool};
 use gateway_core::clock::Timestamp;
 
 pub use self::elsewhere::{Elsewhere, ElsewhereAccount};
-pub use self::limits::LimitUse;
+pub use self::limits::{LimitUse, LimitsInUse};
 pub use self::logins::{LinkForm, LinkedAccount, Logins, UnlinkForm};
 pub use self::notice::AccountNotice;
 
@@ -50,7 +50,7 @@ pub struct Account<'a> {
     /// The person's own accounts at backends.
     pub elsewhere: Vec<Elsewhere>,
     /// What the person uses of limits.
-    pub limits: Vec<LimitUse>,
+    pub limits: LimitsInUse,
 }
 
 /// An app that the person took back what an organisation had allowed it.
@@ -202,7 +202,7 @@ impl Account<'_> {
                 .iter()
                 .map(|it| ElsewhereLine::new(it, now))
                 .collect(),
-            limits: self.limits.iter().map(LimitUse::shown).collect(),
+            limits: self.limits.shown(),
         };
         // A provider's button leads away.
         let forms = if self.logins.links.is_empty() {
@@ -227,7 +227,7 @@ struct AccountTemplate<'a> {
     has_tokens: bool,
     withheld: &'a [WithheldApp],
     elsewhere: Vec<ElsewhereLine<'a>>,
-    limits: Vec<LimitUse>,
+    limits: LimitsInUse,
 }
 
 pub(super) struct NoticeLine {

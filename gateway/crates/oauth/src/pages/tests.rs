@@ -159,6 +159,21 @@ fn app(name: &str, known: ClientOrigin, connections: Vec<Connection>) -> App {
     }
 }
 
+/// `left`: nothing where the store is away.
+fn limit_use(left: Option<&str>) -> LimitUse {
+    LimitUse {
+        name: "calls".to_owned(),
+        whose: "<i>you</i>".to_owned(),
+        words: "100 calls a minute".to_owned(),
+        backend: Some("notes".to_owned()),
+        tool: Some("delete_<b>".to_owned()),
+        used: None,
+        left: left.map(str::to_owned),
+        is_rate: true,
+        is_reached: left.is_some(),
+    }
+}
+
 fn account(apps: Vec<App>, notice: Option<AccountNotice>) -> Page {
     Account {
         frame: FRAME,
@@ -195,17 +210,10 @@ fn account(apps: Vec<App>, notice: Option<AccountNotice>) -> Page {
                 account: None,
             },
         ],
-        limits: vec![LimitUse {
-            name: "calls".to_owned(),
-            whose: "<i>you</i>".to_owned(),
-            words: "100 calls a minute".to_owned(),
-            backend: Some("notes".to_owned()),
-            tool: Some("delete_<b>".to_owned()),
-            used: None,
-            left: Some("0".to_owned()),
-            is_rate: true,
-            is_reached: true,
-        }],
+        limits: LimitsInUse {
+            lines: vec![limit_use(Some("0")), limit_use(None)],
+            is_cut: true,
+        },
     }
     .page()
 }
@@ -428,6 +436,9 @@ fn the_account_says_of_each_app_who_it_is_what_it_may_and_what_changed() {
         "Not known any more",
         "2 minutes ago",
         "Not yet",
+        "reached</span> 0 left at this moment",
+        "<p class=\"hint\">How much is used can’t be said right now.</p>",
+        "You have more apps, whose limits are not listed here.",
         "ends in <time datetime=\"1970-01-13T09:46:40Z\">20 hours</time> unless it is used",
         "Everything, also what comes later",
         "<li><bdi>Read &#60;notes&#62;</bdi></li>",

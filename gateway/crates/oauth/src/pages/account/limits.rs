@@ -3,6 +3,25 @@
 use super::super::text::clean;
 use super::super::tool_picker::LONGEST_NAME;
 
+/// How the limits of a person's stand.
+#[derive(Clone, Debug, Default)]
+pub struct LimitsInUse {
+    /// Each count of each of them.
+    pub lines: Vec<LimitUse>,
+    /// Whether there are more, of apps that were not asked for.
+    pub is_cut: bool,
+}
+
+impl LimitsInUse {
+    /// What may be shown of them.
+    pub(super) fn shown(&self) -> Self {
+        Self {
+            lines: self.lines.iter().map(LimitUse::shown).collect(),
+            ..*self
+        }
+    }
+}
+
 /// One count of a limit, and how it stands.
 #[derive(Clone, Debug)]
 pub struct LimitUse {
@@ -28,7 +47,7 @@ pub struct LimitUse {
 
 impl LimitUse {
     /// What may be shown of it.
-    pub(super) fn shown(&self) -> Self {
+    fn shown(&self) -> Self {
         let cleaned = |text: &Option<String>| text.as_deref().map(|it| clean(it, LONGEST_NAME));
         Self {
             whose: clean(&self.whose, LONGEST_NAME),
