@@ -121,6 +121,16 @@ impl Members {
         format!("{name}{separator}{own}")
     }
 
+    /// The same, unless that is longer than a name may be: then it is not offered.
+    ///
+    /// # Panics
+    ///
+    /// There is no member at this place.
+    pub fn shown_if_fits(&self, member: usize, own: &str) -> Option<String> {
+        let shown = self.shown(member, own);
+        (shown.len() <= LONGEST_NAME).then_some(shown)
+    }
+
     /// Whose a name is, and what that member calls it. `None`: it is nobody's, or longer than any that
     /// is shown.
     pub fn find<'n>(&self, shown: &'n str) -> Option<(usize, &'n str)> {
@@ -163,6 +173,10 @@ mod tests {
         let members = members(&["notes", "mail"], "_").unwrap();
         assert_eq!(members.shown(1, "send_now"), "mail_send_now");
         assert_eq!(members.find("mail_send_now"), Some((1, "send_now")));
+        let longest = "x".repeat(LONGEST_NAME - "mail_".len());
+        let shown = members.shown_if_fits(1, &longest).unwrap();
+        assert_eq!(members.find(&shown), Some((1, longest.as_str())));
+        assert_eq!(members.shown_if_fits(1, &format!("{longest}x")), None);
         for nobody in ["", "mail", "mail_", "Mail_send", "mails_send", "search"] {
             assert_eq!(members.find(nobody), None, "{nobody}");
         }

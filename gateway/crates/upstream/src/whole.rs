@@ -10,7 +10,6 @@ use super::backend::{Backend, Whole};
 use super::catalogue::Catalogue;
 use super::catalogue_error::CatalogueError;
 use super::tool::{MemberTool, Missing, ToolListing};
-use mcp_protocol::members::LONGEST_NAME;
 
 /// What each member answered, in order.
 type Answers = Vec<Result<Arc<ToolListing>, CatalogueError>>;
@@ -120,11 +119,11 @@ fn together(
         };
         has_answer = true;
         for tool in &listing.tools {
-            let mut shown = tool.clone();
-            shown.shown.name = whole.members.shown(at, &tool.name);
-            if shown.name.len() > LONGEST_NAME {
+            let Some(name) = whole.members.shown_if_fits(at, &tool.name) else {
                 continue;
-            }
+            };
+            let mut shown = tool.clone();
+            shown.shown.name = name;
             shown.of = Some(MemberTool {
                 member: member.clone(),
                 name: tool.name.clone(),

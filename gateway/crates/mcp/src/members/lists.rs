@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::value::RawValue;
 
-use super::{LONGEST_NAME, Members};
+use super::Members;
 use crate::object::Object;
 
 /// What is listed.
@@ -83,10 +83,7 @@ impl Listed {
     /// The entry of `member` as all see it: tools and prompts under the member's name.
     fn shown(self, members: &Members, member: usize, mut entry: Object) -> Option<Object> {
         if matches!(self, Self::Tools | Self::Prompts) {
-            let shown = members.shown(member, &entry.text("name")?);
-            if shown.len() > LONGEST_NAME {
-                return None;
-            }
+            let shown = members.shown_if_fits(member, &entry.text("name")?)?;
             entry.set("name", &shown);
         }
         Some(entry)
@@ -155,6 +152,7 @@ pub fn asked(members: &Members, cursor: Option<&str>) -> Option<Vec<(usize, Opti
 
 #[cfg(test)]
 mod tests {
+    use super::super::LONGEST_NAME;
     use super::*;
 
     fn members() -> Members {

@@ -16,12 +16,12 @@ use gateway_core::protocol::scope::{OFFLINE_ACCESS, Scope};
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
 use gateway_upstream::{Catalogue, CatalogueError, NoAccount, Tool, ToolListing};
+use mcp_protocol::members::LONGEST_NAME;
 use mcp_protocol::tool_definition::Labels;
 
 /// The most that the names of the shown tools may take, in bytes: they come back with the answer,
 /// ticked or not. The most tools are as many as a grant can name.
 const MOST_NAMES: usize = 96 * 1024;
-const LONGEST_NAME: usize = 128;
 
 /// The longest text that tools are looked for by, in characters.
 const LONGEST_FIND: usize = 100;
