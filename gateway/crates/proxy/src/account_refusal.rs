@@ -120,8 +120,14 @@ impl AccountRefusal {
                 // A stream, or the end of a session: a server need have neither.
                 _ if calls.is_empty() && self.asked.is_streamable => StatusCode::METHOD_NOT_ALLOWED,
                 Delivery::Stream => StatusCode::ACCEPTED,
-                Delivery::Response if calls.iter().any(|call| call.id.is_some()) => StatusCode::OK,
-                Delivery::Response | Delivery::NoStream => StatusCode::FORBIDDEN,
+                Delivery::Response | Delivery::Translated
+                    if calls.iter().any(|call| call.id.is_some()) =>
+                {
+                    StatusCode::OK
+                }
+                Delivery::Response | Delivery::Translated | Delivery::NoStream => {
+                    StatusCode::FORBIDDEN
+                }
             }
         }
     }

@@ -404,6 +404,7 @@ fn refuse(
         is_stateless: request.is_stateless,
         delivery: match request.endpoint {
             McpEndpoint::Messages => Delivery::NoStream,
+            McpEndpoint::Mcp | McpEndpoint::Sse if context.is_translated() => Delivery::Translated,
             McpEndpoint::Mcp | McpEndpoint::Sse => Delivery::Response,
         },
     };

@@ -24,6 +24,7 @@ use gateway_core::reason::Reason;
 use gateway_metrics::{Ended, ExchangeMeter};
 use gateway_traces::{Ending, Propagated, RequestTrace, Traces};
 use gateway_upstream::{Backend, Visitor};
+use mcp_protocol::STATELESS;
 use mcp_protocol::calls::Call;
 
 /// What is known about a request for the log.
@@ -245,6 +246,12 @@ impl RequestContext {
             request_id: self.id.clone(),
             protocol_version: self.protocol_version.clone(),
         })
+    }
+
+    /// Whether it is a part of a request of an older revision, which was translated for several backends
+    /// together.
+    pub(super) fn is_translated(&self) -> bool {
+        self.part_of.is_some() && self.protocol_version.as_deref() != Some(STATELESS)
     }
 
     /// What a challenge for it refers to, where `route` refuses it: for a part of a request to several backends

@@ -9,8 +9,8 @@
 //!
 //! A notification or an answer that is refused goes no further, and the client is told that it was
 //! taken: it waits for nothing, and would end its session on anything else. Only what another scope
-//! would cover is 403, from which clients know to ask for more (RFC 6750 §3.1), and what MCP has no
-//! answer for: a method that needs an id and has none.
+//! would cover is 403, from which clients know to ask for more (RFC 6750 §3.1), where that reaches them; and
+//! what MCP has no answer for: a method that needs an id and has none.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -31,6 +31,8 @@ const INVALID_REQUEST: i64 = -32600;
 pub(super) enum Delivery {
     /// It is the body of the response.
     Response,
+    /// It is the body of a response, and translated on its way: the client never sees the status.
+    Translated,
     /// It was put on the event stream of the legacy transport; the response says no more than that.
     Stream,
     /// It belongs on such a stream, which is not here: the response has to be an error.
@@ -60,9 +62,15 @@ impl RefusedCall {
         }
     }
 
+    /// The same, where the status of the response says so.
+    fn scope_of_status(&self) -> Option<&Scope> {
+        self.needed_scope()
+            .filter(|_| self.delivery != Delivery::Translated)
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         match (self.refusal(), self.delivery) {
-            (Refusal::Scope(_), _) => StatusCode::FORBIDDEN,
+            _ if self.scope_of_status().is_some() => StatusCode::FORBIDDEN,
             _ if self.is_swallowed() => StatusCode::ACCEPTED,
             (_, Delivery::Stream) => StatusCode::ACCEPTED,
             (Refusal::Tool(_, NotAllowed::Unknown), _) => StatusCode::SERVICE_UNAVAILABLE,
@@ -71,7 +79,9 @@ impl RefusedCall {
             {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            (_, Delivery::Response) if self.is_answerable() => StatusCode::OK,
+            (_, Delivery::Response | Delivery::Translated) if self.is_answerable() => {
+                StatusCode::OK
+            }
             _ => StatusCode::FORBIDDEN,
         }
     }
@@ -79,7 +89,8 @@ impl RefusedCall {
     /// Whether nobody waits for an answer.
     pub(super) fn is_swallowed(&self) -> bool {
         let calls = &self.refused.calls;
-        self.needed_scope().is_none() && !calls.is_empty() && calls.iter().all(Call::is_unanswered)
+        let is_scope = self.scope_of_status().is_some();
+        !is_scope && !calls.is_empty() && calls.iter().all(Call::is_unanswered)
     }
 
     /// The answer to a list that is refused because of what is listed.
@@ -119,7 +130,7 @@ impl RefusedCall {
         challenge: Option<&str>,
         request_id: &str,
     ) -> Option<Value> {
-        if self.needed_scope().is_some() || !self.is_answerable() {
+        if self.scope_of_status().is_some() || !self.is_answerable() {
             return None;
         }
         let reason = self.refusal().reason().code();
@@ -286,6 +297,12 @@ mod tests {
         let scope = refused(Refusal::Scope(Scope::parse("mcp")), &asked, false);
         assert_eq!(scope.status(), StatusCode::FORBIDDEN);
         assert_eq!(scope.answer("No.", None, "r1"), None);
+        let translated = RefusedCall {
+            delivery: Delivery::Translated,
+            ..scope
+        };
+        assert_eq!(translated.status(), StatusCode::OK);
+        assert!(translated.answer("No.", None, "r1").is_some());
         let unknown = Refusal::Tool("a".to_owned(), NotAllowed::Unknown);
         let status = |delivery| {
             RefusedCall {

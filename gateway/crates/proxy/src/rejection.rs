@@ -315,8 +315,8 @@ impl<'a> RefusalAnswer<'a> {
             bearer_error: needed.map(BearerError::InsufficientScope),
             body: Body::Mcp(call),
             detail: match needed {
-                Some(_) => Detail::Nothing,
-                None => Detail::Remedy,
+                Some(_) if !status.is_success() => Detail::Nothing,
+                _ => Detail::Remedy,
             },
             retry_after: status.is_server_error().then_some(5),
             ..Self::new(status, call.refusal().reason())
@@ -367,7 +367,7 @@ impl<'a> RefusalAnswer<'a> {
             response = web::with_retry_after(response, seconds);
         }
         match (challenge, self.bearer_error) {
-            (Some(challenge), Some(_)) => {
+            (Some(challenge), Some(_)) if !self.status.is_success() => {
                 web::with_header(response, WWW_AUTHENTICATE, &self.challenge(challenge))
             }
             _ => response,

@@ -178,6 +178,18 @@ async fn scopes_of_a_member_are_judged_and_asked_for_at_all_together() -> Result
     assert!(challenge.contains("change"), "{challenge}");
     let metadata = "/.well-known/oauth-protected-resource/mcp\"";
     assert!(challenge.contains(metadata), "{challenge}");
+    let session = mcp::open_session(&world.gateway.url("/mcp"), &world.token).await?;
+    let old = mcp::post(
+        &world.gateway.url("/mcp"),
+        &world.token,
+        &mcp::call(2, "notes_erase", &json!({})),
+    );
+    let old = tests::http::send(old.header("Mcp-Session-Id", &session)).await?;
+    // The same for a client of 2025, which sees no status of a member.
+    let result = &mcp::response(&old)?["result"];
+    assert_eq!(result["isError"], true, "{}", old.text);
+    let within = &result["_meta"]["mcp/www_authenticate"][0];
+    assert_eq!(within, challenge);
     let request = world.client.authorization().with("scope", "change");
     let token = world.client.connect_by(&request, &Owner::alice()).await?;
     let token = token["access_token"]
