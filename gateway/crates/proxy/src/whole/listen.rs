@@ -2,7 +2,7 @@
 //! again when it comes back. That it went, and that it is back, is told as a change of its lists: so nothing
 //! is lost that changed while nobody listened to it.
 
-use std::mem::take;
+use std::mem::{replace, take};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,10 @@ const WAITING: usize = 32;
 
 /// So many are kept until the acknowledgement is sent.
 const EARLY: usize = 64;
+
+/// A notification is no larger than this, in bytes: those that wait are not counted among what is held for
+/// the client.
+const LARGEST_SAID: usize = 256 * 1024;
 
 /// The method of what the first message of a subscription is.
 const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
@@ -183,7 +187,7 @@ impl Asked {
 
     /// Passes on what a member says, until its stream ends.
     async fn hear(&self, member: usize, mut reply: Reply, out: &mpsc::Sender<Told>) -> Heard {
-        let mut heard = unheard(reply.status);
+        let (mut heard, mut has_dropped) = (unheard(reply.status), false);
         while let Ok(Some(message)) = reply.reader.next().await {
             let told = match message.kind() {
                 Kind::Notification if message.method() == ACKNOWLEDGED => {
@@ -192,6 +196,13 @@ impl Asked {
                     // More than was asked for is asked for at most.
                     let granted = Filter::from_message(&message);
                     Told::Listens(granted.unwrap_or_default())
+                }
+                Kind::Notification if message.text().len() > LARGEST_SAID => {
+                    // Told once a stream, however much is said on it.
+                    if !replace(&mut has_dropped, true) {
+                        self.log_dropped(member, &message);
+                    }
+                    continue;
                 }
                 Kind::Notification => Told::Said(Box::new(message)),
                 Kind::Request => continue,
@@ -211,6 +222,14 @@ impl Asked {
             }
         }
         heard
+    }
+
+    fn log_dropped(&self, member: usize, message: &Message) {
+        let (name, bytes) = (&self.members().names()[member], message.text().len());
+        log::warn!(
+            event = "notification_dropped", backend = self.name(), member = name.as_str(), bytes, hint = "What a server says unasked is passed on up to 256 KiB.";
+            "a notification of a member is larger than what is passed on"
+        );
     }
 
     /// Says that the lists are others now: a member went, or is back.
