@@ -8,6 +8,7 @@ mod compact;
 mod decided;
 mod refused;
 mod routed;
+mod unsure;
 
 use std::time::{Duration, Instant};
 

@@ -22,7 +22,7 @@ mod visit;
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use mcp_protocol::members::Members;
 use mcp_protocol::{Id, Message, RpcError};
 use parking_lot::Mutex;
@@ -30,6 +30,7 @@ use parking_lot::Mutex;
 use super::in_flight::Hold;
 use super::mounted_backend::MountedBackend;
 use super::serve::Service;
+use super::wholes::Absence;
 use gateway_upstream::{Visitor, Whole};
 
 /// From now on requests for backends that are offered together are answered, for as long as there is a
@@ -59,11 +60,28 @@ struct Asked {
 }
 
 /// Why there is no answer of the members.
+#[derive(Debug)]
 enum Unanswered {
     /// It is refused with this.
     Error(RpcError),
+    /// Nobody else answered, and one member said why not.
+    Fault(Box<Fault>),
     /// Nobody who was asked answered, or the fault is here: the client asks again.
     Nobody,
+}
+
+/// Why a member has no answer now, in its own words or those of the gateway at it.
+#[derive(Clone, Debug)]
+struct Fault {
+    status: StatusCode,
+    retry_after: Option<HeaderValue>,
+    error: RpcError,
+}
+
+impl From<Option<Fault>> for Unanswered {
+    fn from(fault: Option<Fault>) -> Self {
+        fault.map_or(Self::Nobody, |fault| Self::Fault(Box::new(fault)))
+    }
 }
 
 impl From<RpcError> for Unanswered {
@@ -81,21 +99,22 @@ impl Asked {
         &self.mounted.backend.mount.name
     }
 
-    /// Takes note of whether a member answers. What changes is told once.
-    fn note(&self, member: usize, why_not: Option<&str>) {
+    /// Takes note of whether a member answers to `method`. What changes is told once: with the first that it
+    /// does not answer to, and when nothing of that is left.
+    fn note(&self, member: usize, method: &str, why_not: Option<(Absence, &str)>) {
         let name = &self.members().names()[member];
         let wholes = &self.service.state.wholes;
         match why_not {
-            Some(why) => {
-                if wholes.goes(self.name(), name) {
+            Some((absence, why)) => {
+                if wholes.goes(self.name(), name, method, absence) {
                     log::warn!(
-                        event = "member_away", backend = self.name(), member = name.as_str(), hint = "It is asked again by each list; the other members are offered meanwhile.";
+                        event = "member_away", backend = self.name(), member = name.as_str(), method, hint = "It is asked again by each list; the other members are offered meanwhile.";
                         "a member does not answer and is left out: {why}"
                     );
                 }
             }
             None => {
-                if wholes.is_back(self.name(), name) {
+                if wholes.is_back(self.name(), name, method) {
                     log::info!(event = "member_back", backend = self.name(), member = name.as_str(); "a member answers again");
                 }
             }

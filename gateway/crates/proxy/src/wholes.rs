@@ -8,7 +8,7 @@ use mcp_protocol::members::Uris;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use quick_cache::{OptionsBuilder, Weighter};
-use tokio::sync::OnceCell;
+use tokio::sync::watch;
 
 /// For how many tokens it is remembered whose resources are whose, about.
 const TOKENS: usize = 1024;
@@ -19,18 +19,51 @@ const ROOM: u64 = 32 * 1024 * 1024;
 /// By the last id of a token, and the name of all together.
 type Key = (String, String);
 
-/// A look at the members that goes on: what it found, and whether all of them answered.
-pub(super) type Look = OnceCell<(Arc<KnownUris>, bool)>;
+/// A look at the members that goes on: whoever waits for it is told what it found so far.
+pub(super) type Look = watch::Sender<Looked>;
+
+/// What a look at the members has found.
+pub(super) enum Looked {
+    /// This so far.
+    SoFar(Box<Uris>),
+    /// This, and it finds no more.
+    All(Arc<KnownUris>),
+}
+
+impl Looked {
+    pub(super) fn uris(&self) -> &Uris {
+        match self {
+            Self::SoFar(uris) => uris,
+            Self::All(known) => &known.uris,
+        }
+    }
+
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self, Self::All(_))
+    }
+}
+
+/// A list of a member: the name of all together, its own, and the method that lists it.
+type ListKey = (String, String, String);
+
+/// Why a list of a member is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absence {
+    /// Nobody reaches the member: any answer of it ends that.
+    Unreachable,
+    /// This list was too late: an answer to this one ends that.
+    Late,
+}
 
 /// What is remembered between requests.
 pub(super) struct Wholes {
-    /// Whose resources are whose, as one token sees them.
-    pub(super) uris: Cache<Key, Arc<KnownUris>, Weight>,
+    /// Whose resources are whose, as one token sees them: as all members say, and as some do.
+    pub(super) uris: Cache<(Key, bool), Arc<KnownUris>, Weight>,
     looks: Mutex<HashMap<Key, Weak<Look>>>,
-    /// The members that do not answer, by the name of all together and their own.
-    away: Mutex<HashSet<(String, String)>>,
-    /// Those of them that are looked at once more.
-    looked_at: Arc<Mutex<HashSet<(String, String)>>>,
+    /// The members that do not answer, by the name of all together and their own; and to what.
+    away: Mutex<HashMap<(String, String), HashMap<String, Absence>>>,
+    /// The lists of them that are looked at once more.
+    looked_at: Arc<Mutex<HashSet<ListKey>>>,
 }
 
 impl Default for Wholes {
@@ -66,17 +99,17 @@ pub(super) struct KnownUris {
 #[derive(Clone)]
 pub(super) struct Weight;
 
-impl Weighter<Key, Arc<KnownUris>> for Weight {
-    fn weight(&self, (token, whole): &Key, known: &Arc<KnownUris>) -> u64 {
+impl Weighter<(Key, bool), Arc<KnownUris>> for Weight {
+    fn weight(&self, ((token, whole), _): &(Key, bool), known: &Arc<KnownUris>) -> u64 {
         let names = token.len() + whole.len() + size_of::<KnownUris>();
         (names + known.uris.size()) as u64
     }
 }
 
-/// A member is looked at once more, for as long as this lives.
+/// A list of a member is looked at once more, for as long as this lives.
 pub(super) struct Looking {
-    all: Arc<Mutex<HashSet<(String, String)>>>,
-    key: (String, String),
+    all: Arc<Mutex<HashSet<ListKey>>>,
+    key: ListKey,
 }
 
 impl Drop for Looking {
@@ -86,40 +119,61 @@ impl Drop for Looking {
 }
 
 impl Wholes {
-    /// The look that goes on for this token, or one that begins. It is forgotten with the last that waits
-    /// for it.
-    pub(super) fn look(&self, key: &Key) -> Arc<Look> {
+    /// What the look that goes on for this token finds; and, if that is a new one, the right to carry it out
+    /// for so many members. It is forgotten with whoever does.
+    pub(super) fn look(
+        &self,
+        key: &Key,
+        members: usize,
+    ) -> (watch::Receiver<Looked>, Option<Arc<Look>>) {
         let mut looks = self.looks.lock();
         if let Some(look) = looks.get(key).and_then(Weak::upgrade) {
-            return look;
+            return (look.subscribe(), None);
         }
         looks.retain(|_, look| look.strong_count() > 0);
-        let look = Arc::new(Look::new());
+        let look = Arc::new(Look::new(Looked::SoFar(Box::new(Uris::of_members(
+            members,
+        )))));
         looks.insert(key.clone(), Arc::downgrade(&look));
-        look
+        (look.subscribe(), Some(look))
     }
 
-    /// A member does not answer. Whether that is new.
-    pub(super) fn goes(&self, whole: &str, member: &str) -> bool {
+    /// A member does not answer to `method`. Whether that is the first that it does not answer to.
+    pub(super) fn goes(&self, whole: &str, member: &str, method: &str, why: Absence) -> bool {
         let key = (whole.to_owned(), member.to_owned());
-        self.away.lock().insert(key)
+        let mut away = self.away.lock();
+        let lists = away.entry(key).or_default();
+        let is_new = lists.is_empty();
+        lists.insert(method.to_owned(), why);
+        is_new
     }
 
-    /// A member answers. Whether that is new.
-    pub(super) fn is_back(&self, whole: &str, member: &str) -> bool {
+    /// A member answers to `method`. Whether it was away, and nothing is left that it does not answer to.
+    pub(super) fn is_back(&self, whole: &str, member: &str, method: &str) -> bool {
         let key = (whole.to_owned(), member.to_owned());
-        self.away.lock().remove(&key)
+        let mut away = self.away.lock();
+        let Some(lists) = away.get_mut(&key) else {
+            return false;
+        };
+        lists.retain(|list, why| list != method && *why == Absence::Late);
+        let is_back = lists.is_empty();
+        if is_back {
+            away.remove(&key);
+        }
+        is_back
     }
 
-    /// Whether a member did not answer when it was asked last.
-    pub(super) fn is_away(&self, whole: &str, member: &str) -> bool {
+    /// Whether a member did not answer when it was asked for this last.
+    pub(super) fn is_away(&self, whole: &str, member: &str, method: &str) -> bool {
         let key = (whole.to_owned(), member.to_owned());
-        self.away.lock().contains(&key)
+        let away = self.away.lock();
+        away.get(&key)
+            .is_some_and(|lists| lists.contains_key(method))
     }
 
-    /// The right to look at a member once more; nobody else has it meanwhile.
-    pub(super) fn begin_look(&self, whole: &str, member: &str) -> Option<Looking> {
-        let key = (whole.to_owned(), member.to_owned());
+    /// The right to look at a list of a member once more; nobody else has it meanwhile.
+    pub(super) fn begin_look(&self, whole: &str, member: &str, method: &str) -> Option<Looking> {
+        let key = (whole.to_owned(), member.to_owned(), method.to_owned());
         let is_new = self.looked_at.lock().insert(key.clone());
         is_new.then(|| Looking {
             all: Arc::clone(&self.looked_at),
@@ -154,9 +208,8 @@ mod tests {
         let wholes = Wholes::default();
         let known = known(1000);
         for at in 0..100 {
-            wholes
-                .uris
-                .insert((at.to_string(), "all".to_owned()), Arc::clone(&known));
+            let key = ((at.to_string(), "all".to_owned()), true);
+            wholes.uris.insert(key, Arc::clone(&known));
         }
         assert!(wholes.uris.weight() <= ROOM);
         let count = wholes.uris.len();
@@ -164,17 +217,46 @@ mod tests {
     }
 
     #[test]
-    fn a_look_is_one_for_all_that_wait_and_forgotten_with_the_last() {
+    fn a_look_is_one_for_all_that_wait_and_forgotten_with_whoever_looks() {
         let wholes = Wholes::default();
         let key = ("t".to_owned(), "all".to_owned());
-        let first = wholes.look(&key);
-        assert!(Arc::ptr_eq(&first, &wholes.look(&key)));
-        drop(first);
-        drop(wholes.look(&("u".to_owned(), "all".to_owned())));
+        let (mut first, look) = wholes.look(&key, 1);
+        let look = look.expect("it is the first");
+        let (second, other) = wholes.look(&key, 1);
+        assert!(other.is_none() && second.same_channel(&first));
+        look.send_modify(|looked| *looked = Looked::All(known(1)));
+        assert!(first.borrow_and_update().is_over());
+        drop(look);
+        assert!(first.has_changed().is_err(), "nobody looks any more");
+        assert!(wholes.look(&key, 1).1.is_some());
+        drop(wholes.look(&("u".to_owned(), "all".to_owned()), 1));
         assert!(wholes.looks.lock().len() <= 1);
-        let looking = wholes.begin_look("all", "notes").unwrap();
-        assert!(wholes.begin_look("all", "notes").is_none());
+        let looking = wholes.begin_look("all", "notes", "tools/list").unwrap();
+        assert!(wholes.begin_look("all", "notes", "tools/list").is_none());
+        assert!(wholes.begin_look("all", "notes", "prompts/list").is_some());
         drop(looking);
-        assert!(wholes.begin_look("all", "notes").is_some());
+        assert!(wholes.begin_look("all", "notes", "tools/list").is_some());
+    }
+
+    /// A member with one slow list does not come and go with each of the others.
+    #[test]
+    fn a_member_is_away_from_the_first_list_that_fails_to_the_last_that_is_answered() {
+        let wholes = Wholes::default();
+        let goes = |method: &str, why| wholes.goes("all", "notes", method, why);
+        let is_back = |method: &str| wholes.is_back("all", "notes", method);
+        let is_away = |method: &str| wholes.is_away("all", "notes", method);
+        let (tools, resources) = ("tools/list", "resources/list");
+        assert!(!is_back(tools));
+        assert!(goes(resources, Absence::Late));
+        assert!(!goes(resources, Absence::Late));
+        assert!(!is_back(tools), "its resources are late still");
+        assert!(is_away(resources) && !is_away(tools));
+        assert!(!goes(tools, Absence::Unreachable));
+        assert!(!is_back("prompts/list"), "it is reached, and late");
+        assert!(!is_away(tools) && is_away(resources));
+        assert!(is_back(resources));
+        assert!(!is_back(resources));
+        assert!(goes(tools, Absence::Unreachable));
+        assert!(is_back("prompts/list"), "it is reached");
     }
 }

@@ -5,17 +5,23 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::{Value, json};
 use tests::mcp;
-use tests::recorder::Answer;
-use tests::scripted_revisions;
+use tests::metrics::Scrape;
+use tests::recorder::{Answer, Recorded, Step};
 use tests::sse::EventStream;
+use tests::{scripted_mcp, scripted_revisions};
 
+use super::decided::narrowed;
 use super::{World, notes};
 
 /// What all say unasked, from a stream that listens to changes of tools.
 async fn listening(world: &World) -> Result<EventStream> {
+    listening_with(world, &world.token).await
+}
+
+async fn listening_with(world: &World, token: &str) -> Result<EventStream> {
     let params = json!({"notifications": {"toolsListChanged": true}});
     let body = mcp::stateless_message(9, "subscriptions/listen", &params);
-    let request = mcp::post_stateless(&world.gateway.url("/mcp"), &world.token, &body);
+    let request = mcp::post_stateless(&world.gateway.url("/mcp"), token, &body);
     let mut stream = EventStream::open(request).await?;
     let first = event(&mut stream).await?;
     assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
@@ -59,8 +65,6 @@ async fn a_change_of_any_members_tools_is_told_on_one_stream() -> Result<()> {
 #[tokio::test]
 async fn a_member_that_is_down_leaves_its_tools_out_and_comes_back_by_itself() -> Result<()> {
     let world = World::start().await?;
-    let mut stream = listening(&world).await?;
-    world.mail.await_streams(1, Duration::from_secs(10)).await?;
     world.notes.play(|_| Answer::Reset);
     world.mail.play(|_| Answer::Reset);
     let tools = world.tools(&world.token).await?;
@@ -100,7 +104,73 @@ async fn a_member_that_is_down_leaves_its_tools_out_and_comes_back_by_itself() -
     world
         .said(|line| line.contains("\"member_back\"") && line.contains("\"notes\""))
         .await?;
-    drop(stream.end(Duration::from_millis(10)).await);
+    Ok(())
+}
+
+/// What a member says to whoever listens; for so long.
+fn listening_for(request: &Recorded, time: Duration) -> Answer {
+    match scripted_revisions::stateless(request) {
+        Answer::Steps(status, headers, mut steps)
+            if request.json()["method"] == "subscriptions/listen" =>
+        {
+            steps.truncate(1);
+            steps.extend([Step::Wait(time), Step::Cut]);
+            Answer::Steps(status, headers, steps)
+        }
+        other => other,
+    }
+}
+
+/// Nobody else is listened to, so that nobody else's lists change.
+#[tokio::test]
+async fn that_a_member_went_and_is_back_is_a_change_to_whoever_listens() -> Result<()> {
+    let world = World::start().await?;
+    let one = narrowed(&world.token, "check if backend(\"mail\")")?;
+    world
+        .mail
+        .play(|request| listening_for(request, Duration::from_secs(1)));
+    let mut stream = listening_with(&world, &one).await?;
+    world.mail.play(|_| Answer::Reset);
+    let went = event(&mut stream).await?;
+    assert_eq!(went["method"], "notifications/tools/list_changed");
+    // It went once, however often it is looked for.
+    let patience = Duration::from_secs(3);
+    assert!(stream.event(patience).await.is_err(), "nothing is new");
+    world.mail.play(scripted_revisions::stateless);
+    let back = event(&mut stream).await?;
+    assert_eq!(back["method"], "notifications/tools/list_changed");
+    let patience = Duration::from_secs(1);
+    assert!(stream.event(patience).await.is_err(), "nothing is new");
+    Ok(())
+}
+
+/// What waits for clients that are slow is not counted among what they hold, so it is small.
+#[tokio::test]
+async fn a_very_large_notification_is_left_out_and_the_next_one_comes() -> Result<()> {
+    let world = World::start().await?;
+    let one = narrowed(&world.token, "check if backend(\"mail\")")?;
+    let mut stream = listening_with(&world, &one).await?;
+    world.mail.await_streams(1, Duration::from_secs(10)).await?;
+    let changed = |size: usize| {
+        let changed = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": {
+            "_meta": {"io.modelcontextprotocol/subscriptionId": 9, "size": size},
+            "more": "x".repeat(size),
+        }});
+        format!("event: message\ndata: {changed}\n\n")
+    };
+    let topic = scripted_revisions::LISTENING;
+    for size in [100_000, 400_000, 500_000, 1] {
+        world.mail.push(topic, &changed(size));
+    }
+    for size in [100_000, 1] {
+        let told = event(&mut stream).await?;
+        assert_eq!(told["params"]["_meta"]["size"], size);
+    }
+    let of_mail = |line: &str| line.contains("\"member\":\"mail\"");
+    let dropped = |line: &str| line.contains("\"notification_dropped\"") && of_mail(line);
+    world.said(dropped).await?;
+    let log = world.gateway.log();
+    assert_eq!(log.iter().filter(|line| dropped(line)).count(), 1);
     Ok(())
 }
 
@@ -134,5 +204,47 @@ async fn a_slow_member_delays_no_other() -> Result<()> {
         "{:?}",
         begun.elapsed()
     );
+
+    // Its other lists are answered, and it goes and comes with none of them.
+    for method in ["resources/list", "tools/list", "prompts/list"] {
+        world.result(method, json!({})).await?;
+    }
+    let told = |event: &str| {
+        let of_mail = |line: &&String| line.contains(event) && line.contains("\"member\":\"mail\"");
+        world.gateway.log().iter().filter(of_mail).count()
+    };
+    assert_eq!((told("\"member_away\""), told("\"member_back\"")), (1, 0));
+    world.mail.play(scripted_revisions::stateless);
+    world.result("tools/list", json!({})).await?;
+    world.said(|line| line.contains("\"member_back\"")).await?;
+    assert_eq!((told("\"member_away\""), told("\"member_back\"")), (1, 1));
+    Ok(())
+}
+
+/// A list that a slow member is waited for longer, for the next ones, holds nothing of the others' answers.
+#[tokio::test]
+async fn what_was_held_for_a_list_is_let_go_once_it_is_answered() -> Result<()> {
+    const LARGE: usize = 1 << 20;
+    let world = World::start().await?;
+    world.notes.play(|request| {
+        let message = request.json();
+        if message["method"] == "tools/list" && request.method == "POST" {
+            let mut list = scripted_mcp::reply(&message);
+            list["result"]["tools"][0]["description"] = json!("x".repeat(LARGE));
+            return Answer::json(200, &list);
+        }
+        super::notes(request)
+    });
+    world
+        .mail
+        .play(|request| match request.json()["method"].as_str() {
+            Some("tools/list") => Answer::Silence,
+            _ => scripted_revisions::stateless(request),
+        });
+    let tools = world.tools(&world.token).await?;
+    assert!(tools.contains(&"notes_echo".to_owned()), "{tools:?}");
+    // It is waited for half a minute.
+    let is_little = |scrape: &Scrape| scrape.sum("gateway_in_flight_bytes", &[]) < LARGE as f64;
+    Scrape::until(&world.gateway, is_little).await?;
     Ok(())
 }

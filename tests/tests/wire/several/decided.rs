@@ -204,7 +204,8 @@ async fn scopes_of_a_member_are_judged_and_asked_for_at_all_together() -> Result
     Ok(())
 }
 
-fn narrowed(token: &str, block: &str) -> Result<String> {
+/// A token that is good for less.
+pub(super) fn narrowed(token: &str, block: &str) -> Result<String> {
     let token = UnverifiedBiscuit::from_base64(token).context("a token")?;
     Ok(token
         .append(BlockBuilder::new().code(block)?)?

@@ -11,7 +11,7 @@ use super::Members;
 use crate::object::Object;
 
 /// What is listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Listed {
     /// `tools/list`.
     Tools,

@@ -129,8 +129,13 @@ impl Asked {
             ..asked.clone()
         };
         let mut filters = vec![nothing; self.members().names().len()];
-        for uri in &asked.updates {
-            if let Whose::One(member) = self.whose(uri).await {
+        if asked.updates.is_empty() {
+            return filters;
+        }
+        let uris: Vec<&str> = asked.updates.iter().map(String::as_str).collect();
+        let whose = self.whose_each(&uris).await;
+        for (uri, whose) in asked.updates.iter().zip(whose) {
+            if let Whose::One(member) = whose {
                 filters[member].updates.push(uri.clone());
             }
         }
@@ -192,7 +197,7 @@ impl Asked {
             let told = match message.kind() {
                 Kind::Notification if message.method() == ACKNOWLEDGED => {
                     heard = Heard::Ended;
-                    self.note(member, None);
+                    self.note(member, self.message.method(), None);
                     // More than was asked for is asked for at most.
                     let granted = Filter::from_message(&message);
                     Told::Listens(granted.unwrap_or_default())

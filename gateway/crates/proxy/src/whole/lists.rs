@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderValue, StatusCode};
 use mcp_protocol::members::{Listed, Page, asked};
 use mcp_protocol::{Message, Object, RpcError, code};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{Asked, Unanswered};
+use super::{Asked, Fault, Unanswered};
 use crate::compat::NO_ANSWER;
+use crate::in_flight::Hold;
 use crate::lifetime;
+use crate::wholes::Absence;
 use gateway_upstream::Failure;
 
 /// How long a list waits for a member that did not answer last time.
@@ -19,6 +22,9 @@ pub(super) const AWAY: Duration = Duration::from_secs(1);
 /// How long a member is waited for that was left out, by nobody's request.
 const LOOK: Duration = Duration::from_secs(30);
 
+/// The code of the error of whoever calls too much.
+const LIMIT_REACHED: i64 = -32000;
+
 /// What one member says to a question for all.
 pub(super) enum Said {
     /// This, and how many bytes it has.
@@ -26,9 +32,10 @@ pub(super) enum Said {
     /// It has nothing of that kind, or nothing for this token.
     Refused(RpcError),
     /// It can't be reached, or does not answer in time: nobody finds it now.
-    Away(String),
-    /// It has no answer to this request now, or the gateway has none. It says nothing of others.
-    Fault,
+    Away(Absence, String),
+    /// It has no answer to this request now, or the gateway has none; and what is said of that. It says
+    /// nothing of others.
+    Fault(Option<Fault>),
 }
 
 /// What the members answered that were asked.
@@ -40,16 +47,38 @@ pub(super) struct Answers {
     pub(super) is_complete: bool,
     /// What one refused it with, if one did.
     refused: Option<RpcError>,
+    /// What the first said that has no answer, if one said something.
+    fault: Option<Fault>,
     has_answer: bool,
 }
 
 impl Answers {
+    /// Of nobody who was asked.
+    pub(super) fn of_nobody() -> Self {
+        Self {
+            is_complete: true,
+            ..Self::default()
+        }
+    }
+
+    /// With what others answered.
+    pub(super) fn with(mut self, others: Self) -> Self {
+        self.pages.extend(others.pages);
+        Self {
+            pages: self.pages,
+            is_complete: self.is_complete && others.is_complete,
+            refused: self.refused.or(others.refused),
+            fault: self.fault.or(others.fault),
+            has_answer: self.has_answer || others.has_answer,
+        }
+    }
+
     /// The same, unless somebody was asked and nobody answered.
     pub(super) fn of_somebody(self) -> Result<Self, Unanswered> {
         if self.has_answer || self.is_complete {
             Ok(self)
         } else {
-            Err(Unanswered::Nobody)
+            Err(self.fault.into())
         }
     }
 
@@ -58,7 +87,7 @@ impl Answers {
         match self.refused {
             Some(error) => Err(error.into()),
             None if self.is_complete => Ok(self),
-            None => Err(Unanswered::Nobody),
+            None => Err(self.fault.into()),
         }
     }
 }
@@ -99,21 +128,22 @@ impl Asked {
                 let asked = Arc::clone(self);
                 // How a member takes a client's cursor says nothing of the member.
                 let is_first = !request.params().has("cursor");
-                let said = async move { (member, is_first, asked.say(member, request).await) };
+                let said = async move {
+                    let method = request.method().to_owned();
+                    let noted = is_first.then_some(method);
+                    (member, noted, asked.say(member, request).await)
+                };
                 asking.spawn(said);
             }
         }
-        let mut answers = Answers {
-            is_complete: true,
-            ..Answers::default()
-        };
+        let mut answers = Answers::of_nobody();
         while let Some(said) = asking.join_next().await {
-            let Ok((member, is_first, said)) = said else {
+            let Ok((member, noted, said)) = said else {
                 answers.is_complete = false;
                 continue;
             };
-            if is_first {
-                self.note_said(member, &said);
+            if let Some(method) = noted {
+                self.note_said(member, &method, &said);
             }
             match said {
                 Said::Result(result, bytes) => {
@@ -124,7 +154,11 @@ impl Asked {
                     answers.has_answer = true;
                     answers.refused = Some(error);
                 }
-                Said::Away(_) | Said::Fault => answers.is_complete = false,
+                Said::Away(..) => answers.is_complete = false,
+                Said::Fault(fault) => {
+                    answers.is_complete = false;
+                    answers.fault = answers.fault.or(fault);
+                }
             }
         }
         answers.pages.sort_by_key(|(page, _)| page.member);
@@ -132,25 +166,26 @@ impl Asked {
     }
 
     /// Takes note of whether a member answers, as far as what it said tells.
-    fn note_said(&self, member: usize, said: &Said) {
+    fn note_said(&self, member: usize, method: &str, said: &Said) {
         match said {
-            Said::Result(..) | Said::Refused(_) => self.note(member, None),
-            Said::Away(why) => self.note(member, Some(why)),
-            Said::Fault => {}
+            Said::Result(..) | Said::Refused(_) => self.note(member, method, None),
+            Said::Away(absence, why) => self.note(member, method, Some((*absence, why))),
+            Said::Fault(_) => {}
         }
     }
 
     /// What a member says, in the time that a list has for it: less for one that did not answer last time.
     async fn say(self: Arc<Self>, member: usize, request: Message) -> Said {
         let name = &self.members().names()[member];
-        let is_away = self.service.state.wholes.is_away(self.name(), name);
+        let wholes = &self.service.state.wholes;
+        let is_away = wholes.is_away(self.name(), name, request.method());
         let longest = self.whole.list_timeout;
         let patience = if is_away { longest.min(AWAY) } else { longest };
         match timeout(patience, self.answer_of(member, &request)).await {
             Ok(said) => said,
             Err(_) => {
                 Arc::clone(&self).look_again(member, request);
-                Said::Away(Failure::TimedOut("its list").to_string())
+                Said::Away(Absence::Late, Failure::TimedOut("its list").to_string())
             }
         }
     }
@@ -160,17 +195,18 @@ impl Asked {
     fn look_again(self: Arc<Self>, member: usize, request: Message) {
         let name = &self.members().names()[member];
         let wholes = &self.service.state.wholes;
-        let Some(looking) = wholes.begin_look(self.name(), name) else {
+        let Some(looking) = wholes.begin_look(self.name(), name, request.method()) else {
             return;
         };
         tokio::spawn(async move {
             let draining = &self.service.state.draining;
             let answer = tokio::select! {
                 _ = lifetime::shutdown(draining, true) => return,
-                answer = timeout(LOOK, self.answer_of(member, &request)) => answer,
+                answer = timeout(LOOK, self.answer_and_hold(member, &request)) => answer,
             };
-            if matches!(answer, Ok(Said::Result(..) | Said::Refused(_))) {
-                self.note(member, None);
+            // Nobody gets it, so nothing is held for it.
+            if matches!(answer, Ok((Said::Result(..) | Said::Refused(_), _))) {
+                self.note(member, request.method(), None);
             }
             drop(looking);
         });
@@ -178,50 +214,64 @@ impl Asked {
 
     /// What a member says, however long it takes.
     pub(super) async fn answer_of(&self, member: usize, request: &Message) -> Said {
+        let (said, hold) = self.answer_and_hold(member, request).await;
+        self.held.lock().extend(hold);
+        said
+    }
+
+    /// The same, and what is held for it.
+    async fn answer_and_hold(&self, member: usize, request: &Message) -> (Said, Option<Hold>) {
         let Ok(reply) = self.ask_among_all(member, request).await else {
             // The walk at that member always answers, so it is the walk that failed.
-            return Said::Fault;
+            return (Said::Fault(None), None);
         };
-        let status = reply.status;
+        let (status, retry_after) = (reply.status, reply.retry_after.clone());
         let (response, hold) = reply.response().await;
-        self.held.lock().push(hold);
-        let response = match response {
-            Ok(response) => response,
-            Err(failure) => return without_response(status, &failure),
+        let said = match response {
+            Ok(response) => match (response.outcome(), response.failure()) {
+                (Some(result), _) => Said::Result(result, response.text().len()),
+                (None, Some(error)) => refused(status, retry_after, error),
+                (None, None) => Said::Fault(None),
+            },
+            Err(failure) => without_response(status, retry_after, &failure),
         };
-        let bytes = response.text().len();
-        match (response.outcome(), response.failure()) {
-            (Some(result), _) => Said::Result(result, bytes),
-            (None, Some(error)) => refused(status, error),
-            (None, None) => Said::Fault,
-        }
+        (said, Some(hold))
     }
 }
 
 /// What an answer says that is no response of MCP.
-fn without_response(status: u16, failure: &Failure) -> Said {
+fn without_response(status: u16, retry_after: Option<HeaderValue>, failure: &Failure) -> Said {
+    let sentence = format!("The server refused it with status {status}");
     match status {
-        502 | 504 => Said::Away(failure.to_string()),
-        429 => Said::Fault,
-        400..500 => {
-            let sentence = format!("The server refused it with status {status}");
-            Said::Refused(RpcError::new(code::INVALID_REQUEST, &sentence))
-        }
-        _ => Said::Fault,
+        502 | 504 => Said::Away(Absence::Unreachable, failure.to_string()),
+        429 => fault(status, retry_after, RpcError::new(LIMIT_REACHED, &sentence)),
+        400..500 => Said::Refused(RpcError::new(code::INVALID_REQUEST, &sentence)),
+        _ => Said::Fault(None),
     }
 }
 
 /// What an error says: that nobody reaches the member is told by the status; and, where it is asked over a
 /// session, within the answer.
-fn refused(status: u16, error: RpcError) -> Said {
+fn refused(status: u16, retry_after: Option<HeaderValue>, error: RpcError) -> Said {
     let is_internal = error.code() == code::INTERNAL;
     match status {
-        502 | 504 => Said::Away(error.message()),
-        429 | 500.. => Said::Fault,
-        _ if is_internal && error.message() == NO_ANSWER => Said::Away(error.message()),
-        _ if is_internal => Said::Fault,
+        502 | 504 => Said::Away(Absence::Unreachable, error.message()),
+        429 | 500.. => fault(status, retry_after, error),
+        _ if is_internal && error.message() == NO_ANSWER => {
+            Said::Away(Absence::Unreachable, error.message())
+        }
+        _ if is_internal => fault(status, retry_after, error),
         _ => Said::Refused(error),
     }
+}
+
+fn fault(status: u16, retry_after: Option<HeaderValue>, error: RpcError) -> Said {
+    let status = StatusCode::from_u16(status).ok();
+    Said::Fault(status.map(|status| Fault {
+        status,
+        retry_after,
+        error,
+    }))
 }
 
 #[cfg(test)]
@@ -244,7 +294,7 @@ mod tests {
             (200, code::INVALID_PARAMS, "x", "refused"),
             (404, code::METHOD_NOT_FOUND, "x", "refused"),
         ] {
-            let said = refused(status, error(code, words));
+            let said = refused(status, None, error(code, words));
             assert_eq!(kind(&said), expected, "{status} {code} {words}");
         }
         let broken = Failure::Broken(String::new());
@@ -255,7 +305,7 @@ mod tests {
             (502, "away"),
             (503, "fault"),
         ] {
-            let said = without_response(status, &broken);
+            let said = without_response(status, None, &broken);
             assert_eq!(kind(&said), expected, "{status}");
         }
     }
@@ -275,6 +325,19 @@ mod tests {
         // Nobody is left to be asked.
         assert!(answers(true, false, None).of_somebody().is_ok());
         assert!(nobody(answers(false, true, None).of_all()));
+        // What one of them says of it says more than that nobody answered.
+        let full = Answers {
+            fault: Some(Fault {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                retry_after: None,
+                error: RpcError::new(code::INTERNAL, "Too many at once"),
+            }),
+            ..answers(false, false, None)
+        };
+        let Err(Unanswered::Fault(fault)) = full.of_somebody() else {
+            panic!("it was said");
+        };
+        assert_eq!(fault.error.message(), "Too many at once");
         let error = RpcError::new(code::INVALID_PARAMS, "That cursor has run out");
         let refused = answers(false, true, Some(error)).of_all();
         let Err(Unanswered::Error(error)) = refused else {
@@ -287,8 +350,8 @@ mod tests {
         match said {
             Said::Result(..) => "result",
             Said::Refused(_) => "refused",
-            Said::Away(_) => "away",
-            Said::Fault => "fault",
+            Said::Away(..) => "away",
+            Said::Fault(_) => "fault",
         }
     }
 }

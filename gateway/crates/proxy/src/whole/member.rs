@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method};
 use mcp_protocol::{Kind, Message, standard_headers};
 use pingora::http::RequestHeader;
@@ -23,6 +23,7 @@ use mcp_protocol::media_type;
 /// What one member answered.
 pub(super) struct Reply {
     pub(super) status: u16,
+    pub(super) retry_after: Option<HeaderValue>,
     pub(super) reader: Reader,
 }
 
@@ -101,8 +102,13 @@ impl Asked {
             head.status.as_u16(),
             media_type::is_event_stream(&head.headers),
         );
+        let retry_after = head.headers.get(RETRY_AFTER).cloned();
         let reader = self.reader(connection, is_events);
-        Ok(Reply { status, reader })
+        Ok(Reply {
+            status,
+            retry_after,
+            reader,
+        })
     }
 
     /// A reader of an answer, on the account of the client.

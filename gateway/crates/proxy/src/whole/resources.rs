@@ -3,19 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use mcp_protocol::members::{Listed, Page, Uris, Whose};
 use mcp_protocol::{Message, Object};
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::lists::AWAY;
+use super::lists::{AWAY, Answers};
 use super::{Asked, Unanswered};
-use crate::wholes::KnownUris;
+use crate::wholes::{KnownUris, Look, Looked};
 
 /// How long it is believed whose resources are whose.
 const BELIEVED: Duration = Duration::from_secs(30);
 
-/// For so long it is believed that nobody lists a resource.
+/// For so long it is believed that nobody lists a resource, or that nobody can say whose it is.
 const JUST_NOW: Duration = Duration::from_secs(2);
 
 /// So many pages of each list are looked through.
@@ -24,50 +26,102 @@ const MOST_PAGES: usize = 20;
 /// With so many bytes of one member's list no more of it is looked through.
 const MOST_BYTES: usize = 8 << 20;
 
+/// Whether it still counts what was known of some resources so long ago.
+fn is_believed(age: Duration, found: &[Whose]) -> bool {
+    let is_said = |whose: &Whose| matches!(whose, Whose::One(_) | Whose::Several);
+    age < JUST_NOW || age < BELIEVED && found.iter().all(is_said)
+}
+
+/// How far a list of a member was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    /// To its end; or the member has no such list, or none for this token.
+    All,
+    /// As far as lists are looked through.
+    Most,
+    /// Not to its end: the member has no answer now.
+    Part,
+}
+
 impl Asked {
     /// The member whose resource this is, as far as their lists say.
     pub(super) async fn whose(self: &Arc<Self>, uri: &str) -> Whose {
-        if self.members().names().len() == 1 {
-            return Whose::One(0);
+        let found = self.whose_each(&[uri]).await;
+        found.first().copied().unwrap_or(Whose::Unknown)
+    }
+
+    /// The same for each of several: the members are looked at once for all of them, and no longer than it
+    /// takes to say it of these.
+    pub(super) async fn whose_each(self: &Arc<Self>, uris: &[&str]) -> Vec<Whose> {
+        let count = self.members().names().len();
+        if count == 1 {
+            return vec![Whose::One(0); uris.len()];
         }
+        let find =
+            |known: &Uris| -> Vec<Whose> { uris.iter().map(|uri| known.find(uri)).collect() };
         // Tokens of one grant may be narrowed, and see other lists.
         let token = self.caller.token.last_id().to_owned();
         let key = (token, self.name().to_owned());
         let wholes = &self.service.state.wholes;
-        if let Some(known) = wholes.uris.get(&key) {
-            let (age, whose) = (known.at.elapsed(), known.uris.find(uri));
-            if age < JUST_NOW || age < BELIEVED && whose != Whose::Unknown {
-                return whose;
+        // What all said says more than what some said since.
+        for is_complete in [true, false] {
+            if let Some(known) = wholes.uris.get(&(key.clone(), is_complete)) {
+                let found = find(&known.uris);
+                if is_believed(known.at.elapsed(), &found) {
+                    return found;
+                }
             }
         }
         // Once for all that ask now.
-        let look = wholes.look(&key);
-        let (known, is_complete) = look.get_or_init(|| self.look()).await;
-        if *is_complete {
-            wholes.uris.insert(key, Arc::clone(known));
+        let (mut looked, look) = wholes.look(&key, count);
+        if let Some(look) = look {
+            tokio::spawn(Arc::clone(self).look(key, look));
         }
-        known.uris.find(uri)
+        let is_said =
+            |looked: &Looked| looked.is_over() || !find(looked.uris()).contains(&Whose::Unsure);
+        let found = looked
+            .wait_for(is_said)
+            .await
+            .map(|looked| find(looked.uris()));
+        found.unwrap_or_else(|_| vec![Whose::Unsure; uris.len()])
     }
 
-    /// What the members list, in this person's name, as far as they say it in time; and whether all did.
-    async fn look(self: &Arc<Self>) -> (Arc<KnownUris>, bool) {
-        let at = Instant::now();
-        let uris = Mutex::new(Uris::default());
-        let looking = async |listed: Listed| {
-            let add = |page: Page| uris.lock().add(listed, &page);
-            matches!(self.each_page(listed, add).await, Ok(true))
-        };
-        let all = async {
-            tokio::join!(
-                looking(Listed::Resources),
-                looking(Listed::Templates),
-                looking(Listed::Tools)
-            )
-        };
+    /// Looks at what the members list, in this person's name, as far as they say it in time. Whoever knows
+    /// enough does not wait for the rest; that is for those who come next.
+    async fn look(self: Arc<Self>, key: (String, String), look: Arc<Look>) {
         let longest = self.whole.list_timeout + AWAY;
-        let is_complete = matches!(timeout(longest, all).await, Ok((true, true, true)));
-        let uris = uris.into_inner();
-        (Arc::new(KnownUris { at, uris }), is_complete)
+        let mut reading = JoinSet::new();
+        for member in 0..self.members().names().len() {
+            for listed in Uris::LISTS {
+                let (asked, look) = (Arc::clone(&self), Arc::clone(&look));
+                reading.spawn(async move {
+                    let found = |change: &dyn Fn(&mut Uris)| {
+                        look.send_modify(|looked| {
+                            if let Looked::SoFar(uris) = looked {
+                                change(uris);
+                            }
+                        });
+                    };
+                    let take = |page: Page| found(&|uris| uris.add(listed, &page));
+                    match timeout(longest, asked.read(member, listed, take)).await {
+                        Ok((_, Read::All)) => found(&|uris| uris.ends(listed, member)),
+                        Ok((_, Read::Most)) => found(&|uris| uris.is_cut(listed, member)),
+                        Ok((_, Read::Part)) | Err(_) => {}
+                    }
+                });
+            }
+        }
+        while reading.join_next().await.is_some() {}
+        look.send_modify(|looked| {
+            if let Looked::SoFar(uris) = looked {
+                let (at, uris) = (Instant::now(), std::mem::take(&mut **uris));
+                let is_complete = uris.is_complete();
+                let known = Arc::new(KnownUris { at, uris });
+                let wholes = &self.service.state.wholes;
+                wholes.uris.insert((key, is_complete), Arc::clone(&known));
+                *looked = Looked::All(known);
+            }
+        });
     }
 
     /// All pages of a list, of all members; and whether all answered that may be asked.
@@ -85,37 +139,60 @@ impl Asked {
     }
 
     /// Takes the pages of a list as they come; whether all members answered that may be asked. What one of
-    /// them lists beyond the most that is looked through is left out.
+    /// them lists beyond the most that is looked through is left out: of tools that is no complete answer.
     async fn each_page(
         self: &Arc<Self>,
         listed: Listed,
         take: impl Fn(Page),
     ) -> Result<bool, Unanswered> {
-        let count = self.members().names().len();
-        let mut read = vec![0; count];
-        let first = (0..count).map(|member| (member, self.question(listed, None)));
-        let mut requests: Vec<(usize, Message)> = first.collect();
-        let mut is_complete = true;
+        let members = 0..self.members().names().len();
+        let each = join_all(members.map(|member| self.read(member, listed, &take))).await;
+        let is_read = |read| match read {
+            Read::All => true,
+            Read::Most => listed != Listed::Tools,
+            Read::Part => false,
+        };
+        let is_complete = each.iter().all(|(_, read)| is_read(*read));
+        let first = each.into_iter().map(|(first, _)| first);
+        first
+            .fold(Answers::of_nobody(), Answers::with)
+            .of_somebody()?;
+        Ok(is_complete)
+    }
+
+    /// Takes the pages of one member's list as they come; what it answered at first, and how far its list
+    /// was read.
+    async fn read(
+        self: &Arc<Self>,
+        member: usize,
+        listed: Listed,
+        take: impl Fn(Page),
+    ) -> (Answers, Read) {
+        let (mut first, mut bytes) = (None, 0);
+        let mut question = self.question(listed, None);
         for at in 0..MOST_PAGES {
-            let mut answers = self.pages(std::mem::take(&mut requests)).await;
-            if at == 0 {
-                answers = answers.of_somebody()?;
+            let mut answers = self.pages(vec![(member, question)]).await;
+            let page = answers.pages.pop();
+            let is_answered = answers.is_complete && (at == 0 || page.is_some());
+            let first = first.get_or_insert(answers);
+            if !is_answered {
+                return (std::mem::take(first), Read::Part);
             }
-            is_complete &= answers.is_complete;
-            for (page, bytes) in answers.pages {
-                read[page.member] += bytes;
-                let cursor = page.result.text("nextCursor");
-                if let Some(cursor) = cursor.filter(|_| read[page.member] < MOST_BYTES) {
-                    let question = self.question(listed, Some(&cursor));
-                    requests.push((page.member, question));
-                }
-                take(page);
-            }
-            if requests.is_empty() {
+            let Some((page, size)) = page else {
+                return (std::mem::take(first), Read::All);
+            };
+            bytes += size;
+            let cursor = page.result.text("nextCursor");
+            take(page);
+            let Some(cursor) = cursor else {
+                return (std::mem::take(first), Read::All);
+            };
+            if bytes >= MOST_BYTES {
                 break;
             }
+            question = self.question(listed, Some(&cursor));
         }
-        Ok(is_complete)
+        (first.unwrap_or_default(), Read::Most)
     }
 
     /// A request for a list, with what the client's own says of it.
@@ -128,5 +205,29 @@ impl Asked {
             params.set("cursor", cursor);
         }
         Message::request(&self.id, listed.method(), &params)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_is_believed_and_what_was_not_for_a_moment() {
+        let (now, later) = (Duration::from_secs(1), Duration::from_secs(10));
+        let found = Whose::One(1);
+        for (age, whose, expected) in [
+            (now, found, true),
+            (now, Whose::Unsure, true),
+            (now, Whose::Unknown, true),
+            (later, found, true),
+            (later, Whose::Several, true),
+            (later, Whose::Unknown, false),
+            (later, Whose::Unsure, false),
+            (BELIEVED, found, false),
+        ] {
+            let is = is_believed(age, &[found, whose]);
+            assert_eq!(is, expected, "{age:?} {whose:?}");
+        }
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderValue;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderValue, StatusCode};
 use mcp_protocol::members::Whose;
 use mcp_protocol::{Message, Object, RpcError, code};
 use pingora::http::ResponseHeader;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::compact::OwnCall;
 use super::lists::Said;
 use super::rounds::is_question;
-use super::{Asked, Unanswered};
+use super::{Asked, Fault, Unanswered};
 use crate::account_doubt;
 use crate::client_watch::ClientWatch;
 use gateway_upstream::Connection;
@@ -29,6 +29,8 @@ enum Destination {
     Search,
     /// Nobody's.
     Nobody(RpcError),
+    /// Nobody knows now whose it is.
+    Unsure,
 }
 
 impl Asked {
@@ -68,6 +70,7 @@ impl Asked {
                 self.when_done(session, work).await
             }
             Destination::Nobody(error) => self.refuse(session, &error.into()).await,
+            Destination::Unsure => self.refuse(session, &Unanswered::Nobody).await,
         }
     }
 
@@ -138,43 +141,37 @@ impl Asked {
             Whose::One(member) => Destination::One(member, Box::new(self.message.clone())),
             Whose::Several => nobody("Tools of several servers name this as theirs", uri),
             Whose::Unknown => Destination::Any,
+            Whose::Unsure => Destination::Unsure,
         }
     }
 
     /// Asks the members in turn, until one has another answer than an error. One that asks back may not know
-    /// the resource at all: it counts where no other answers.
+    /// the resource at all: it counts where no other answers. The first that takes longer than a list may is
+    /// waited for then, for as long as it takes.
     async fn in_turn(self: Arc<Self>) -> Result<Message, Unanswered> {
-        let (mut question, mut refused, mut is_unanswered) = (None, None::<RpcError>, false);
+        let (mut tried, mut late) = (Tried::default(), None);
         for member in 0..self.members().names().len() {
             if !self.leaves(member) || !self.is_connected(member).await {
                 continue;
             }
-            let patience = self.whole.list_timeout;
-            match timeout(patience, self.answer_of(member, &self.message)).await {
-                Ok(Said::Result(result, _)) if is_question(&result) => {
-                    question.get_or_insert((member, result));
-                }
-                Ok(Said::Result(result, _)) => return Ok(Message::result(&self.id, &result)),
-                // That a server has no resources says less than that it has not this one.
-                Ok(Said::Refused(error)) => {
-                    if refused
-                        .as_ref()
-                        .is_none_or(|known| known.code() == code::METHOD_NOT_FOUND)
-                    {
-                        refused = Some(error);
+            let mut answer = Box::pin(self.answer_of(member, &self.message));
+            match timeout(self.whole.list_timeout, &mut answer).await {
+                Ok(said) => {
+                    if let Some(done) = tried.take(member, said) {
+                        return done.map(|result| Message::result(&self.id, &result));
                     }
                 }
-                Ok(Said::Away(_) | Said::Fault) | Err(_) => is_unanswered = true,
+                Err(_) if late.is_some() => tried.is_unanswered = true,
+                Err(_) => late = Some((member, answer)),
             }
         }
-        match (question, refused) {
-            (Some((member, result)), _) => {
-                Ok(Message::result(&self.id, &self.led_back(member, result)))
-            }
-            (None, Some(error)) => Err(error.into()),
-            (None, None) if is_unanswered => Err(Unanswered::Nobody),
-            (None, None) => Err(RpcError::new(code::INVALID_PARAMS, "Nobody has it").into()),
+        if let Some((member, answer)) = late.filter(|_| tried.question.is_none())
+            && let Some(done) = tried.take(member, answer.await)
+        {
+            return done.map(|result| Message::result(&self.id, &result));
         }
+        let (member, result) = tried.question()?;
+        Ok(Message::result(&self.id, &self.led_back(member, result)))
     }
 
     /// Whether the person can use a member at all: one that wants an account of theirs first would lead them
@@ -186,6 +183,64 @@ impl Asked {
         let claims = self.caller.token.claims();
         let account = account_doubt::account_of(&self.service.state, &mounted, claims);
         account.await.is_ok()
+    }
+}
+
+/// What is known of a resource that nobody lists, while the members are asked for it.
+#[derive(Default)]
+struct Tried {
+    /// The first that asked back, and what.
+    question: Option<(usize, Object)>,
+    /// What it is refused with.
+    refused: Option<RpcError>,
+    /// One has no answer now, and may have the resource.
+    is_unanswered: bool,
+    /// What the first of those said.
+    fault: Option<Fault>,
+}
+
+impl Tried {
+    /// Takes in what a member says; what is answered, if nobody else is asked.
+    fn take(&mut self, member: usize, said: Said) -> Option<Result<Object, Unanswered>> {
+        match said {
+            Said::Result(result, _) if is_question(&result) => {
+                self.question.get_or_insert((member, result));
+            }
+            Said::Result(result, _) => return Some(Ok(result)),
+            Said::Refused(error) => self.refuse(error),
+            // Whoever calls too much does so at the next one, too.
+            Said::Fault(Some(fault)) if fault.status == StatusCode::TOO_MANY_REQUESTS => {
+                return Some(Err(Some(fault).into()));
+            }
+            // It was reached, and this is what it says of this resource.
+            Said::Fault(Some(fault)) if fault.status.is_success() => self.refuse(fault.error),
+            Said::Fault(fault) => {
+                self.is_unanswered = true;
+                self.fault = self.fault.take().or(fault);
+            }
+            Said::Away(..) => self.is_unanswered = true,
+        }
+        None
+    }
+
+    /// That a server has no resources, or trouble with one, says less than that it has not this one.
+    fn refuse(&mut self, error: RpcError) {
+        let says_little =
+            |known: &RpcError| [code::METHOD_NOT_FOUND, code::INTERNAL].contains(&known.code());
+        if self.refused.as_ref().is_none_or(says_little) {
+            self.refused = Some(error);
+        }
+    }
+
+    /// What one asks back where no other answers. That one has no answer now outranks that others have not
+    /// got it.
+    fn question(self) -> Result<(usize, Object), Unanswered> {
+        match (self.question, self.refused) {
+            (Some(question), _) => Ok(question),
+            (None, _) if self.is_unanswered => Err(self.fault.into()),
+            (None, Some(error)) => Err(error.into()),
+            (None, None) => Err(RpcError::new(code::INVALID_PARAMS, "Nobody has it").into()),
+        }
     }
 }
 
@@ -241,4 +296,76 @@ pub(super) async fn pass_on(
         }
     }
     session.write_response_body(Bytes::new(), true).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wholes::Absence;
+
+    fn refused(code: i64, words: &str) -> Said {
+        Said::Refused(RpcError::new(code, words))
+    }
+
+    fn fault(status: StatusCode, words: &str) -> Said {
+        Said::Fault(Some(Fault {
+            status,
+            retry_after: None,
+            error: RpcError::new(code::INTERNAL, words),
+        }))
+    }
+
+    fn outcome(all: Vec<Said>) -> String {
+        let mut tried = Tried::default();
+        for (member, said) in all.into_iter().enumerate() {
+            match tried.take(member, said) {
+                None => {}
+                Some(Ok(_)) => return format!("result of {member}"),
+                Some(Err(why)) => return format!("{member} ends it: {}", words(why)),
+            }
+        }
+        match tried.question() {
+            Ok((member, _)) => format!("question of {member}"),
+            Err(why) => words(why),
+        }
+    }
+
+    fn words(why: Unanswered) -> String {
+        match why {
+            Unanswered::Error(error) => error.message(),
+            Unanswered::Fault(fault) => format!("{} {}", fault.status, fault.error.message()),
+            Unanswered::Nobody => "nobody".to_owned(),
+        }
+    }
+
+    #[test]
+    fn of_several_answers_about_a_resource_the_one_that_says_most_counts() {
+        let result = |text: &str| Said::Result(Object::parse(text).unwrap(), 0);
+        let question = || result(r#"{"resultType":"input_required"}"#);
+        let away = || Said::Away(Absence::Unreachable, String::new());
+        let no_method = || refused(code::METHOD_NOT_FOUND, "no method");
+        let not_here = || refused(code::INVALID_PARAMS, "not here");
+        let full = || fault(StatusCode::SERVICE_UNAVAILABLE, "full");
+        let trouble = || fault(StatusCode::OK, "trouble");
+        let too_much = || fault(StatusCode::TOO_MANY_REQUESTS, "too much");
+        for (all, expected) in [
+            (vec![], "Nobody has it"),
+            (vec![not_here(), question(), result("{}")], "result of 2"),
+            (vec![question(), away(), not_here()], "question of 0"),
+            (vec![no_method(), not_here(), no_method()], "not here"),
+            (vec![trouble(), not_here()], "not here"),
+            (vec![no_method(), trouble()], "trouble"),
+            (vec![not_here(), away()], "nobody"),
+            (
+                vec![not_here(), away(), full()],
+                "503 Service Unavailable full",
+            ),
+            (
+                vec![not_here(), too_much(), result("{}")],
+                "1 ends it: 429 Too Many Requests too much",
+            ),
+        ] {
+            assert_eq!(outcome(all), expected);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
 use mcp_protocol::members::Listed;
 use mcp_protocol::to_stateful::Caller;
@@ -92,7 +92,11 @@ async fn serve(
         message,
         id,
     };
-    Arc::new(asked).answer(session).await
+    let asked = Arc::new(asked);
+    let answered = Arc::clone(&asked).answer(session).await;
+    // Whoever waits longer for a member than the client did holds nothing for the client.
+    asked.held.lock().clear();
+    answered
 }
 
 impl Asked {
@@ -142,14 +146,24 @@ impl Asked {
         session: &mut ServerSession,
         why: &Unanswered,
     ) -> pingora::Result<()> {
-        let Unanswered::Error(error) = why else {
-            let answer = RefusalAnswer::of_members(&self.id);
-            let response = answer.response(None, &self.caller.request_id);
-            return response_writer::write(session, response).await;
+        let response = match why {
+            Unanswered::Error(error) => {
+                let status = StatusCode::from_u16(error.status(false)).unwrap_or(StatusCode::OK);
+                answer_with(status, Some(&Message::error(Some(&self.id), error)))
+            }
+            Unanswered::Fault(fault) => {
+                let message = Message::error(Some(&self.id), &fault.error);
+                let mut response = answer_with(fault.status, Some(&message));
+                if let Some(retry_after) = fault.retry_after.clone() {
+                    response.headers_mut().insert(RETRY_AFTER, retry_after);
+                }
+                response
+            }
+            Unanswered::Nobody => {
+                RefusalAnswer::of_members(&self.id).response(None, &self.caller.request_id)
+            }
         };
-        let status = StatusCode::from_u16(error.status(false)).unwrap_or(StatusCode::OK);
-        let message = Message::error(Some(&self.id), error);
-        respond(session, status, Some(&message)).await
+        response_writer::write(session, response).await
     }
 }
 
@@ -177,6 +191,10 @@ pub(super) async fn respond(
     status: StatusCode,
     message: Option<&Message>,
 ) -> pingora::Result<()> {
+    response_writer::write(session, answer_with(status, message)).await
+}
+
+fn answer_with(status: StatusCode, message: Option<&Message>) -> Response {
     let body = message.map(|message| message.text().clone());
     let mut response = Response::new(body.unwrap_or_default());
     *response.status_mut() = status;
@@ -184,7 +202,7 @@ pub(super) async fn respond(
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
     }
-    response_writer::write(session, response).await
+    response
 }
 
 #[cfg(test)]
