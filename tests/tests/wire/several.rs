@@ -230,9 +230,10 @@ async fn each_member_is_listed_and_called_under_its_name_whatever_it_and_the_cli
     let list = mcp::message(1, "tools/list", &json!({}));
     let listed = world.in_session(&session, &list).await?;
     assert_eq!(names(&listed["result"]["tools"]), tools);
-    for tool in ["notes_echo", "mail_anything", "old_echo", "program_echo"] {
+    let tools = ["notes_echo", "mail_anything", "old_echo", "program_echo"];
+    for (id, tool) in (10..).zip(tools) {
         let answer = world
-            .in_session(&session, &mcp::call(2, tool, &arguments))
+            .in_session(&session, &mcp::call(id, tool, &arguments))
             .await?;
         let text = answer["result"]["content"][0]["text"].to_string();
         assert!(text.contains("2.5"), "{tool}: {answer}");
