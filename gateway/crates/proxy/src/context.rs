@@ -23,7 +23,7 @@ use gateway_core::protocol::resource::Issuer;
 use gateway_core::reason::Reason;
 use gateway_metrics::{Ended, ExchangeMeter};
 use gateway_traces::{Ending, Propagated, RequestTrace, Traces};
-use gateway_upstream::{Backend, Visitor};
+use gateway_upstream::{Backend, OnBehalfOf};
 use mcp_protocol::STATELESS;
 use mcp_protocol::calls::Call;
 
@@ -239,8 +239,8 @@ impl RequestContext {
     }
 
     /// On whose behalf it goes on to several backends together; `None` for one that is a server of its own.
-    pub(super) fn caller(&self, backend: &Backend, token: &AccessToken) -> Option<Visitor> {
-        backend.whole.as_ref().map(|_| Visitor {
+    pub(super) fn caller(&self, backend: &Backend, token: &AccessToken) -> Option<OnBehalfOf> {
+        backend.whole.as_ref().map(|_| OnBehalfOf {
             token: token.clone(),
             peer: self.peer,
             request_id: self.id.clone(),

@@ -1,7 +1,7 @@
 //! Several backends that are offered together: one more backend of 2026-07-28, within this process. What is
 //! asked of all is put together from what each says; what is for one goes to it, under its own names.
 //!
-//! A request comes in as to any backend, over a pipe ([`gateway_upstream::Visit`]); clients of older
+//! A request comes in as to any backend, over a pipe ([`gateway_upstream::LocalRequest`]); clients of older
 //! revisions are translated before. Each member is asked over another pipe, and what is asked there passes
 //! through the whole of admission, exchange and translation of that member (`member`): its own policy, pins,
 //! records, account, session and revision. So nothing is decided here: what goes to nobody needs no permit,
@@ -31,15 +31,15 @@ use super::in_flight::Hold;
 use super::mounted_backend::MountedBackend;
 use super::serve::Service;
 use super::wholes::Absence;
-use gateway_upstream::{Visitor, Whole};
+use gateway_upstream::{OnBehalfOf, Whole};
 
 /// From now on requests for backends that are offered together are answered, for as long as there is a
 /// service.
 pub(super) fn answer_for_members(service: &Arc<Service>) {
     let weak = Arc::downgrade(service);
-    service.state.connections.answer_within(move |visit| {
+    service.state.connections.answer_within(move |request| {
         if let Some(service) = weak.upgrade() {
-            tokio::spawn(visit::answer(service, visit));
+            tokio::spawn(visit::answer(service, request));
         }
     });
 }
@@ -50,7 +50,7 @@ struct Asked {
     /// All together.
     mounted: Arc<MountedBackend>,
     whole: Arc<Whole>,
-    caller: Visitor,
+    caller: OnBehalfOf,
     /// Of the request, as any backend gets them.
     headers: HeaderMap,
     message: Message,

@@ -41,4 +41,4 @@ pub use self::tool::{
     Annotations, MemberTool, Missing, Tool, ToolDescription, ToolListing, doubled,
 };
 pub use self::tool_cache::{Caller, ToolCache};
-pub use self::within::{Visit, Visitor};
+pub use self::within::{LocalRequest, OnBehalfOf};

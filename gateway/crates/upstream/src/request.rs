@@ -16,7 +16,7 @@ use super::account::Account;
 use super::backend::Backend;
 use super::connection::{Connection, Connections, Failure, Pooling};
 use super::redirect::{Redirect, redirect};
-use super::within::Visitor;
+use super::within::OnBehalfOf;
 
 /// One request, but for its head.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct Request<'a> {
     /// In the name of which account at the backend, where people call it with their own.
     pub account: Option<&'a Account>,
     /// On whose behalf several backends that are offered together are asked; nobody asks one of them so.
-    pub caller: Option<&'a Visitor>,
+    pub caller: Option<&'a OnBehalfOf>,
     /// Whether a kept connection will do.
     pub pooling: Pooling,
     /// Whether sending it twice is the same as sending it once. What was not sent whole is sent again in
@@ -78,7 +78,7 @@ impl Connections {
         loop {
             let head = head(&target).ok_or(RequestError::Unspeakable)?;
             let mut connection = match request.caller {
-                Some(caller) => self.visit(backend, caller)?,
+                Some(caller) => self.connect_within(backend, caller)?,
                 None => self.open(backend, request.account, pooling).await?,
             };
             let answered = answered(&mut connection, head, &request).await;

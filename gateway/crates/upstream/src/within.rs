@@ -17,22 +17,22 @@ use gateway_core::policy::AccessToken;
 const PIPE: usize = 64 * 1024;
 
 /// What answers within this process.
-pub(super) type Answering = dyn Fn(Visit) + Send + Sync;
+pub(super) type Answering = dyn Fn(LocalRequest) + Send + Sync;
 
 /// A request to backends that are offered together, on its way within this process.
 #[derive(Debug)]
-pub struct Visit {
+pub struct LocalRequest {
     /// The name of all together.
     pub whole: String,
     /// In whose name.
-    pub caller: Visitor,
+    pub caller: OnBehalfOf,
     /// Where it comes from, in HTTP/1.1, and where its answer goes.
     pub stream: DuplexStream,
 }
 
 /// On whose behalf backends that are offered together are asked.
 #[derive(Clone, Debug)]
-pub struct Visitor {
+pub struct OnBehalfOf {
     /// The token, confirmed for all together.
     pub token: AccessToken,
     /// Where the client is.
@@ -46,16 +46,20 @@ pub struct Visitor {
 impl Connections {
     /// From now on what is asked of backends that are offered together is answered by this. Once: whoever
     /// says so first answers.
-    pub fn answer_within(&self, answer: impl Fn(Visit) + Send + Sync + 'static) {
+    pub fn answer_within(&self, answer: impl Fn(LocalRequest) + Send + Sync + 'static) {
         let _ = self.within.set(Box::new(answer));
     }
 
     /// A connection to backends that are offered together.
-    pub(super) fn visit(&self, backend: &Backend, caller: &Visitor) -> Result<Connection, Failure> {
+    pub(super) fn connect_within(
+        &self,
+        backend: &Backend,
+        caller: &OnBehalfOf,
+    ) -> Result<Connection, Failure> {
         let unanswered = || Failure::Unreachable("nobody answers for its members".to_owned());
         let within = self.within.get().ok_or_else(unanswered)?;
         let (connection, stream) = Connection::within();
-        within(Visit {
+        within(LocalRequest {
             whole: backend.mount.name.clone(),
             caller: caller.clone(),
             stream,

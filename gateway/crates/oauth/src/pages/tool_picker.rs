@@ -81,12 +81,12 @@ pub struct Member {
     /// What the names of its tools begin with.
     pub start: String,
     /// How it stands.
-    pub standing: Standing,
+    pub status: MemberStatus,
 }
 
 /// How one of several backends stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum MemberStatus {
     /// Its tools are listed.
     Listed,
     /// The person has no account there.
@@ -211,7 +211,7 @@ impl<'a> ToolPicker<'a> {
             missing: about
                 .members
                 .iter()
-                .filter(|member| member.standing != Standing::Listed)
+                .filter(|member| member.status != MemberStatus::Listed)
                 .collect(),
             groups,
             tools_section,

@@ -27,8 +27,8 @@ use gateway_core::access_token::BackendToken;
 use gateway_core::policy::{AccessToken, Delegation, Permit, Refused};
 use gateway_traces::Propagated;
 use gateway_upstream::{
-    Account, Backend, Connection, Connections, Failure, IdentityHeaders, Pooling, Reached, Request,
-    RequestError, Visitor,
+    Account, Backend, Connection, Connections, Failure, IdentityHeaders, OnBehalfOf, Pooling,
+    Reached, Request, RequestError,
 };
 use mcp_protocol::calls::{Call, is_read_only};
 use mcp_protocol::media_type;
@@ -69,7 +69,7 @@ pub(super) struct UpstreamClient {
     /// The person's account there, where people call it with their own.
     account: Option<Arc<Account>>,
     /// Who asks, where several backends are asked together.
-    caller: Option<Visitor>,
+    caller: Option<OnBehalfOf>,
     accounts: Arc<Accounts>,
     /// The client's own request, which is answered where there is no account to speak with.
     asked: Asked,

@@ -18,26 +18,26 @@ use crate::rejection::RefusalAnswer;
 use crate::response_writer;
 use crate::serve::Service;
 use gateway_core::protocol::web::Response;
-use gateway_upstream::Visit;
+use gateway_upstream::LocalRequest;
 
 /// The extension of tasks.
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 
 /// Answers one request and closes its pipe.
-pub(super) async fn answer(service: Arc<Service>, visit: Visit) {
-    let mut session = ServerSession::new_http1(Box::new(visit.stream));
+pub(super) async fn answer(service: Arc<Service>, request: LocalRequest) {
+    let mut session = ServerSession::new_http1(Box::new(request.stream));
     if !matches!(session.read_request().await, Ok(true)) {
         return;
     }
     // Nobody is told of what fails here but by the pipe, which ends.
-    let _ = serve(service, &mut session, visit.whole, visit.caller).await;
+    let _ = serve(service, &mut session, request.whole, request.caller).await;
 }
 
 async fn serve(
     service: Arc<Service>,
     session: &mut ServerSession,
     whole: String,
-    caller: gateway_upstream::Visitor,
+    caller: gateway_upstream::OnBehalfOf,
 ) -> pingora::Result<()> {
     let mut backends = service.state.routes.backends().iter();
     let found = backends.find(|mounted| mounted.backend.mount.name == whole);

@@ -183,12 +183,12 @@ pub(crate) fn members(
         pages::Member {
             name: name.clone(),
             start: whole.members.shown(at, ""),
-            standing: match missing.map(|missing| &missing.why) {
-                None => pages::Standing::Listed,
+            status: match missing.map(|missing| &missing.why) {
+                None => pages::MemberStatus::Listed,
                 Some(CatalogueError::NoAccount(NoAccount::Missing(..))) => {
-                    pages::Standing::NotConnected
+                    pages::MemberStatus::NotConnected
                 }
-                Some(_) => pages::Standing::Away,
+                Some(_) => pages::MemberStatus::Away,
             },
         }
     };
