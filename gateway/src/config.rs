@@ -5,6 +5,7 @@
 //! wrong. Other crates declare the settings that they need; `app` and `server` fill those in.
 
 mod accounts;
+mod aggregate;
 mod audit;
 mod backends;
 mod clients;
@@ -30,7 +31,6 @@ mod tokens;
 mod traces;
 mod units;
 mod values;
-mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

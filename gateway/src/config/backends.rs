@@ -12,7 +12,7 @@ use url::Url;
 use crate::config::reader::Reader;
 use crate::config::settings::{SecretList, SecretPairs, SecretText, Words, settings};
 use crate::config::stdio::{self, Bridge};
-use crate::config::{accounts, units, values, whole};
+use crate::config::{accounts, aggregate, units, values};
 use gateway_core::account::settings::AccountSettings;
 use gateway_core::protocol::published::PublishedFolder;
 use gateway_core::protocol::resource::Mount;
@@ -147,7 +147,7 @@ pub(super) fn backends(reader: &mut Reader<'_>, state: &Path) -> Vec<ConfiguredB
             reader.wrong("backend", &sentence);
         }
     }
-    whole::join(reader, &mut backends);
+    aggregate::join(reader, &mut backends);
     backends
 }
 
@@ -185,8 +185,8 @@ fn backend(
         check_header(reader, &at("account.header"), account, &headers, &keys);
     }
     let bridge_name = name.as_deref().unwrap_or_default();
-    let whole = if whole::is_one(reader, table) {
-        Some(whole::whole(reader, table, &keys)?)
+    let whole = if aggregate::is_one(reader, table) {
+        Some(aggregate::whole(reader, table, &keys)?)
     } else {
         None
     };

@@ -13,13 +13,15 @@
 //! harmless ones pass. Refusals are answered within MCP (`mcp_error`). Where the backend speaks another
 //! family of revisions than the client, `compat` takes the permit: its first page says what is
 //! translated, why, and what can't be. For unrestricted tokens nothing is looked into, unless there is
-//! a policy. Several servers at one address are one more backend (`whole`), whose requests come back to
+//! a policy. Several servers at one address are one more backend (`aggregate`), whose requests come back to
 //! `serve` for each member; what limits count is taken by `call_limits` before a permit is used.
 
 mod accept;
 mod account_doubt;
 mod account_refusal;
 mod admission;
+mod aggregate;
+mod aggregates;
 mod audit;
 mod backend_tokens;
 mod body;
@@ -82,8 +84,6 @@ mod trace;
 mod transport;
 mod upstream_head;
 mod watchdog;
-mod whole;
-mod wholes;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -136,7 +136,7 @@ impl Proxy {
             translator: Translator::default(),
         };
         let service = Arc::new(service);
-        whole::answer_for_members(&service);
+        aggregate::answer_for_members(&service);
         Self {
             service,
             connection_limits: Arc::new(connection_limits),

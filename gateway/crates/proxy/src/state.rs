@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::aggregates::Wholes;
 use super::audit::AdmissionLog;
 use super::backend_tokens::BackendTokens;
 use super::confirmation::TokenConfirmation;
@@ -19,7 +20,6 @@ use super::stream_probe::StreamProbe;
 use super::streams::Streams;
 use super::tasks::Tasks;
 use super::tool_list_filter::FilterDependencies;
-use super::wholes::Wholes;
 use gateway_core::access_token::KeysHandle;
 use gateway_core::clock::Clock;
 use gateway_core::policy::{AccessToken, PolicyHandle};

@@ -5,10 +5,11 @@
 //! client's exchange with one (`gateway-proxy`). A crate of its own because the consent page of
 //! `gateway-oauth` lists tools, and `gateway-proxy` stands above that.
 //!
-//! Begin at [`Catalogue`]. What several servers offer together is put together in `whole`, and a request
+//! Begin at [`Catalogue`]. What several servers offer together is put together in `aggregate`, and a request
 //! to them goes over a pipe within the process (`within`).
 
 mod account;
+mod aggregate;
 mod backend;
 mod catalogue;
 mod catalogue_error;
@@ -23,7 +24,6 @@ mod redirect;
 mod request;
 mod tool;
 mod tool_cache;
-mod whole;
 mod within;
 
 pub use self::account::{Account, AccountFuture, AccountSource, AccountUse, NoAccount};

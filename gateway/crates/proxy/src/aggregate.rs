@@ -14,11 +14,11 @@ mod compact;
 mod discover;
 mod listen;
 mod lists;
+mod local_request;
 mod member;
 mod resources;
 mod rounds;
 mod route;
-mod visit;
 
 use std::sync::Arc;
 
@@ -27,10 +27,10 @@ use mcp_protocol::members::Members;
 use mcp_protocol::{Id, Message, RpcError};
 use parking_lot::Mutex;
 
+use super::aggregates::Absence;
 use super::in_flight::Hold;
 use super::mounted_backend::MountedBackend;
 use super::serve::Service;
-use super::wholes::Absence;
 use gateway_upstream::{OnBehalfOf, Whole};
 
 /// From now on requests for backends that are offered together are answered, for as long as there is a
@@ -39,7 +39,7 @@ pub(super) fn answer_for_members(service: &Arc<Service>) {
     let weak = Arc::downgrade(service);
     service.state.connections.answer_within(move |request| {
         if let Some(service) = weak.upgrade() {
-            tokio::spawn(visit::answer(service, request));
+            tokio::spawn(local_request::answer(service, request));
         }
     });
 }

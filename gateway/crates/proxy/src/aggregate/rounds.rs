@@ -10,8 +10,8 @@ use pingora::protocols::http::ServerSession;
 
 use super::Asked;
 use super::listen::{begin, event};
+use super::local_request::respond;
 use super::route::pass_on;
-use super::visit::respond;
 use crate::client_watch::ClientWatch;
 use crate::holder::Holder;
 use crate::sessions::StateTags;

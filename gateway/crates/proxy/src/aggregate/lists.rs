@@ -10,10 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{Asked, Fault, Unanswered};
+use crate::aggregates::Absence;
 use crate::compat::NO_ANSWER;
 use crate::in_flight::Hold;
 use crate::lifetime;
-use crate::wholes::Absence;
 use gateway_upstream::Failure;
 
 /// How long a list waits for a member that did not answer last time.

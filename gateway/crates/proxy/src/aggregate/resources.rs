@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::lists::{AWAY, Answers};
 use super::{Asked, Unanswered};
-use crate::wholes::{KnownUris, Look, Looked};
+use crate::aggregates::{KnownUris, Look, Looked};
 
 /// How long it is believed whose resources are whose.
 const BELIEVED: Duration = Duration::from_secs(30);

@@ -301,7 +301,7 @@ pub(super) async fn pass_on(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wholes::Absence;
+    use crate::aggregates::Absence;
 
     fn refused(code: i64, words: &str) -> Said {
         Said::Refused(RpcError::new(code, words))
