@@ -140,7 +140,7 @@ fn remedy(backend: &Backend) -> String {
     if backend.is_on_stdio {
         return "try its command by itself".to_owned();
     }
-    if backend.whole.is_some() {
+    if backend.aggregate.is_some() {
         return "see what is said of its members".to_owned();
     }
     let (host, path) = (&backend.host, &backend.mcp_path);

@@ -2,7 +2,7 @@
 
 use crate::config::backends::{BackendKeys, ConfiguredBackend};
 use crate::config::reader::Reader;
-use gateway_upstream::Whole;
+use gateway_upstream::Aggregate;
 use mcp_protocol::members::{Members, NotMembers, OWN_TOOLS};
 
 /// The keys of a table that has members; all others are of each member.
@@ -33,7 +33,11 @@ pub(super) fn is_one(reader: &mut Reader<'_>, table: &str) -> bool {
 }
 
 /// Which they are, by a table that has `members`; `None` with a problem noted.
-pub(super) fn whole(reader: &mut Reader<'_>, table: &str, keys: &BackendKeys) -> Option<Whole> {
+pub(super) fn aggregate(
+    reader: &mut Reader<'_>,
+    table: &str,
+    keys: &BackendKeys,
+) -> Option<Aggregate> {
     let keys_of_a_member = BackendKeys::KEYS
         .iter()
         .filter_map(|key| key.path.rsplit('.').next())
@@ -59,7 +63,7 @@ pub(super) fn whole(reader: &mut Reader<'_>, table: &str, keys: &BackendKeys) ->
                     format!("can't go with a member whose tool could be called `{name}`");
                 reader.wrong(&format!("{table}.compact"), &sentence);
             }
-            Some(Whole {
+            Some(Aggregate {
                 members,
                 list_timeout: keys.list_timeout,
                 compact: keys.compact,
@@ -99,7 +103,7 @@ fn check(reader: &mut Reader<'_>, backends: &[ConfiguredBackend]) {
             let found = others.find(|other| other.backend.mount.name == *member);
             let sentence = match found {
                 None => format!("`{member}` is no [[backend]]"),
-                Some(found) if found.backend.whole.is_some() => {
+                Some(found) if found.backend.aggregate.is_some() => {
                     format!("`{member}` has members itself: name them here")
                 }
                 Some(_) => continue,

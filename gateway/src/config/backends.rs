@@ -185,18 +185,18 @@ fn backend(
         check_header(reader, &at("account.header"), account, &headers, &keys);
     }
     let bridge_name = name.as_deref().unwrap_or_default();
-    let whole = if aggregate::is_one(reader, table) {
-        Some(aggregate::whole(reader, table, &keys)?)
+    let aggregate = if aggregate::is_one(reader, table) {
+        Some(aggregate::aggregate(reader, table, &keys)?)
     } else {
         None
     };
-    let reached = match &whole {
+    let reached = match &aggregate {
         Some(_) => Reached::within(),
         None => Reached::from_keys(reader, table, &keys, bridge_name, state)?,
     };
     let is_on_stdio = reached.is_on_stdio;
     // The members are asked in what they speak; all together are asked in the latest.
-    let families = match &whole {
+    let families = match &aggregate {
         Some(_) => RevisionFamilies::NONE.and(RevisionFamily::Stateless),
         None => keys.eras.iter().copied().collect(),
     };
@@ -219,7 +219,7 @@ fn backend(
             is_on_stdio,
             starts_with_us: !reached.command.is_empty(),
             pages: keys.pages,
-            whole: whole.map(Arc::new),
+            aggregate: aggregate.map(Arc::new),
             account: account.as_ref().map(|account| AccountUse {
                 header: account.header.name().clone(),
                 is_optional: account.optional,

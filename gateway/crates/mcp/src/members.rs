@@ -23,7 +23,7 @@ pub const LONGEST_SEPARATOR: usize = 4;
 /// The longest name of a tool that clients take (2025-11-25 and 2026-07-28, Tools, Tool Names), in bytes.
 pub const LONGEST_NAME: usize = 128;
 
-/// The members of a whole, in order, and what stands between a member's name and a name of its own.
+/// The members of an aggregate, in order, and what stands between a member's name and a name of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members {
     names: Vec<String>,

@@ -198,7 +198,7 @@ pub(super) async fn admit(
         .await);
     }
     let waits_for_events = head.method == Method::GET || calls.iter().any(Call::listens);
-    if confirmed.route.mounted.backend.whole.is_some() {
+    if confirmed.route.mounted.backend.aggregate.is_some() {
         let permit = policy::let_members_decide(confirmed.token.clone(), calls);
         let body = confirmed.request.bytes().map_or(0, Bytes::len);
         let (route, admissions) = (confirmed.route.route(), &state.admissions);

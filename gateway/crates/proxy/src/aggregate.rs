@@ -31,7 +31,7 @@ use super::aggregates::Absence;
 use super::in_flight::Hold;
 use super::mounted_backend::MountedBackend;
 use super::serve::Service;
-use gateway_upstream::{OnBehalfOf, Whole};
+use gateway_upstream::{Aggregate, OnBehalfOf};
 
 /// From now on requests for backends that are offered together are answered, for as long as there is a
 /// service.
@@ -49,7 +49,7 @@ struct Asked {
     service: Arc<Service>,
     /// All together.
     mounted: Arc<MountedBackend>,
-    whole: Arc<Whole>,
+    aggregate: Arc<Aggregate>,
     caller: OnBehalfOf,
     /// Of the request, as any backend gets them.
     headers: HeaderMap,
@@ -92,7 +92,7 @@ impl From<RpcError> for Unanswered {
 
 impl Asked {
     fn members(&self) -> &Members {
-        &self.whole.members
+        &self.aggregate.members
     }
 
     fn name(&self) -> &str {
@@ -103,10 +103,10 @@ impl Asked {
     /// does not answer to, and when nothing of that is left.
     fn note(&self, member: usize, method: &str, why_not: Option<(Absence, &str)>) {
         let name = &self.members().names()[member];
-        let wholes = &self.service.state.wholes;
+        let aggregates = &self.service.state.aggregates;
         match why_not {
             Some((absence, why)) => {
-                if wholes.goes(self.name(), name, method, absence) {
+                if aggregates.goes(self.name(), name, method, absence) {
                     log::warn!(
                         event = "member_away", backend = self.name(), member = name.as_str(), method, hint = "It is asked again by each list; the other members are offered meanwhile.";
                         "a member does not answer and is left out: {why}"
@@ -114,7 +114,7 @@ impl Asked {
                 }
             }
             None => {
-                if wholes.is_back(self.name(), name, method) {
+                if aggregates.is_back(self.name(), name, method) {
                     log::info!(event = "member_back", backend = self.name(), member = name.as_str(); "a member answers again");
                 }
             }

@@ -56,7 +56,7 @@ pub(super) enum Absence {
 }
 
 /// What is remembered between requests.
-pub(super) struct Wholes {
+pub(super) struct Aggregates {
     /// Whose resources are whose, as one token sees them: as all members say, and as some do.
     pub(super) uris: Cache<(Key, bool), Arc<KnownUris>, Weight>,
     looks: Mutex<HashMap<Key, Weak<Look>>>,
@@ -66,7 +66,7 @@ pub(super) struct Wholes {
     looked_at: Arc<Mutex<HashSet<ListKey>>>,
 }
 
-impl Default for Wholes {
+impl Default for Aggregates {
     fn default() -> Self {
         // In one piece, so that what is known of many members has room whatever the number of processors.
         let options = OptionsBuilder::new()
@@ -100,8 +100,8 @@ pub(super) struct KnownUris {
 pub(super) struct Weight;
 
 impl Weighter<(Key, bool), Arc<KnownUris>> for Weight {
-    fn weight(&self, ((token, whole), _): &(Key, bool), known: &Arc<KnownUris>) -> u64 {
-        let names = token.len() + whole.len() + size_of::<KnownUris>();
+    fn weight(&self, ((token, aggregate), _): &(Key, bool), known: &Arc<KnownUris>) -> u64 {
+        let names = token.len() + aggregate.len() + size_of::<KnownUris>();
         (names + known.uris.size()) as u64
     }
 }
@@ -118,7 +118,7 @@ impl Drop for Looking {
     }
 }
 
-impl Wholes {
+impl Aggregates {
     /// What the look that goes on for this token finds; and, if that is a new one, the right to carry it out
     /// for so many members. It is forgotten with whoever does.
     pub(super) fn look(
@@ -139,8 +139,8 @@ impl Wholes {
     }
 
     /// A member does not answer to `method`. Whether that is the first that it does not answer to.
-    pub(super) fn goes(&self, whole: &str, member: &str, method: &str, why: Absence) -> bool {
-        let key = (whole.to_owned(), member.to_owned());
+    pub(super) fn goes(&self, aggregate: &str, member: &str, method: &str, why: Absence) -> bool {
+        let key = (aggregate.to_owned(), member.to_owned());
         let mut away = self.away.lock();
         let lists = away.entry(key).or_default();
         let is_new = lists.is_empty();
@@ -149,8 +149,8 @@ impl Wholes {
     }
 
     /// A member answers to `method`. Whether it was away, and nothing is left that it does not answer to.
-    pub(super) fn is_back(&self, whole: &str, member: &str, method: &str) -> bool {
-        let key = (whole.to_owned(), member.to_owned());
+    pub(super) fn is_back(&self, aggregate: &str, member: &str, method: &str) -> bool {
+        let key = (aggregate.to_owned(), member.to_owned());
         let mut away = self.away.lock();
         let Some(lists) = away.get_mut(&key) else {
             return false;
@@ -164,16 +164,21 @@ impl Wholes {
     }
 
     /// Whether a member did not answer when it was asked for this last.
-    pub(super) fn is_away(&self, whole: &str, member: &str, method: &str) -> bool {
-        let key = (whole.to_owned(), member.to_owned());
+    pub(super) fn is_away(&self, aggregate: &str, member: &str, method: &str) -> bool {
+        let key = (aggregate.to_owned(), member.to_owned());
         let away = self.away.lock();
         away.get(&key)
             .is_some_and(|lists| lists.contains_key(method))
     }
 
     /// The right to look at a list of a member once more; nobody else has it meanwhile.
-    pub(super) fn begin_look(&self, whole: &str, member: &str, method: &str) -> Option<Looking> {
-        let key = (whole.to_owned(), member.to_owned(), method.to_owned());
+    pub(super) fn begin_look(
+        &self,
+        aggregate: &str,
+        member: &str,
+        method: &str,
+    ) -> Option<Looking> {
+        let key = (aggregate.to_owned(), member.to_owned(), method.to_owned());
         let is_new = self.looked_at.lock().insert(key.clone());
         is_new.then(|| Looking {
             all: Arc::clone(&self.looked_at),
@@ -205,46 +210,58 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded_by_its_bytes() {
-        let wholes = Wholes::default();
+        let aggregates = Aggregates::default();
         let known = known(1000);
         for at in 0..100 {
             let key = ((at.to_string(), "all".to_owned()), true);
-            wholes.uris.insert(key, Arc::clone(&known));
+            aggregates.uris.insert(key, Arc::clone(&known));
         }
-        assert!(wholes.uris.weight() <= ROOM);
-        let count = wholes.uris.len();
+        assert!(aggregates.uris.weight() <= ROOM);
+        let count = aggregates.uris.len();
         assert!((10..50).contains(&count), "{count}");
     }
 
     #[test]
     fn a_look_is_one_for_all_that_wait_and_forgotten_with_whoever_looks() {
-        let wholes = Wholes::default();
+        let aggregates = Aggregates::default();
         let key = ("t".to_owned(), "all".to_owned());
-        let (mut first, look) = wholes.look(&key, 1);
+        let (mut first, look) = aggregates.look(&key, 1);
         let look = look.expect("it is the first");
-        let (second, other) = wholes.look(&key, 1);
+        let (second, other) = aggregates.look(&key, 1);
         assert!(other.is_none() && second.same_channel(&first));
         look.send_modify(|looked| *looked = Looked::All(known(1)));
         assert!(first.borrow_and_update().is_over());
         drop(look);
         assert!(first.has_changed().is_err(), "nobody looks any more");
-        assert!(wholes.look(&key, 1).1.is_some());
-        drop(wholes.look(&("u".to_owned(), "all".to_owned()), 1));
-        assert!(wholes.looks.lock().len() <= 1);
-        let looking = wholes.begin_look("all", "notes", "tools/list").unwrap();
-        assert!(wholes.begin_look("all", "notes", "tools/list").is_none());
-        assert!(wholes.begin_look("all", "notes", "prompts/list").is_some());
+        assert!(aggregates.look(&key, 1).1.is_some());
+        drop(aggregates.look(&("u".to_owned(), "all".to_owned()), 1));
+        assert!(aggregates.looks.lock().len() <= 1);
+        let looking = aggregates.begin_look("all", "notes", "tools/list").unwrap();
+        assert!(
+            aggregates
+                .begin_look("all", "notes", "tools/list")
+                .is_none()
+        );
+        assert!(
+            aggregates
+                .begin_look("all", "notes", "prompts/list")
+                .is_some()
+        );
         drop(looking);
-        assert!(wholes.begin_look("all", "notes", "tools/list").is_some());
+        assert!(
+            aggregates
+                .begin_look("all", "notes", "tools/list")
+                .is_some()
+        );
     }
 
     /// A member with one slow list does not come and go with each of the others.
     #[test]
     fn a_member_is_away_from_the_first_list_that_fails_to_the_last_that_is_answered() {
-        let wholes = Wholes::default();
-        let goes = |method: &str, why| wholes.goes("all", "notes", method, why);
-        let is_back = |method: &str| wholes.is_back("all", "notes", method);
-        let is_away = |method: &str| wholes.is_away("all", "notes", method);
+        let aggregates = Aggregates::default();
+        let goes = |method: &str, why| aggregates.goes("all", "notes", method, why);
+        let is_back = |method: &str| aggregates.is_back("all", "notes", method);
+        let is_away = |method: &str| aggregates.is_away("all", "notes", method);
         let (tools, resources) = ("tools/list", "resources/list");
         assert!(!is_back(tools));
         assert!(goes(resources, Absence::Late));

@@ -240,7 +240,7 @@ impl RequestContext {
 
     /// On whose behalf it goes on to several backends together; `None` for one that is a server of its own.
     pub(super) fn caller(&self, backend: &Backend, token: &AccessToken) -> Option<OnBehalfOf> {
-        backend.whole.as_ref().map(|_| OnBehalfOf {
+        backend.aggregate.as_ref().map(|_| OnBehalfOf {
             token: token.clone(),
             peer: self.peer,
             request_id: self.id.clone(),

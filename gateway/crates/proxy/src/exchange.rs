@@ -250,7 +250,8 @@ fn answer_headers(
 ) -> HeaderMap {
     let bound = bound_session(sessions, upstream, mounted, admitted);
     let mut headers = response_head::headers(upstream, shape, bound);
-    if let (Some(_), Some(challenge)) = (&mounted.backend.whole, upstream.get(WWW_AUTHENTICATE)) {
+    if let (Some(_), Some(challenge)) = (&mounted.backend.aggregate, upstream.get(WWW_AUTHENTICATE))
+    {
         headers.insert(WWW_AUTHENTICATE, challenge.clone());
     }
     if let Some(origin) = &context.allowed_origin {
@@ -453,7 +454,7 @@ async fn whole_list(
 /// client to log in where there is no login. A 403 or 421 without a challenge is about the call
 /// or the Host; it goes on, and a line in the log names the likely cause.
 fn refuse_unusable(head: UpstreamAnswer<'_>, mounted: &MountedBackend) -> Result<(), Rejection> {
-    if mounted.backend.whole.is_some() {
+    if mounted.backend.aggregate.is_some() {
         // What was refused at a member is refused by the gateway itself.
         return Ok(());
     }

@@ -108,7 +108,7 @@ impl StandingContext {
 
     /// Whether something that runs no tool is allowed now.
     pub(super) fn decide(&self, call: Call) -> Result<Permit, Refused> {
-        if self.backend.whole.is_some() {
+        if self.backend.aggregate.is_some() {
             return Ok(policy::let_members_decide(self.token.clone(), vec![call]));
         }
         let (rules, nothing) = (self.policy.current(), BTreeSet::new());
@@ -147,7 +147,7 @@ pub(super) fn cuts_lists(
     mounted: &MountedBackend,
 ) -> bool {
     // Each member's was cut already.
-    if mounted.backend.whole.is_some() {
+    if mounted.backend.aggregate.is_some() {
         return false;
     }
     token.is_restricted()

@@ -199,7 +199,7 @@ mod tests {
             is_on_stdio: false,
             starts_with_us: false,
             pages: None,
-            whole: None,
+            aggregate: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::aggregates::Wholes;
+use super::aggregates::Aggregates;
 use super::audit::AdmissionLog;
 use super::backend_tokens::BackendTokens;
 use super::confirmation::TokenConfirmation;
@@ -80,7 +80,7 @@ pub(super) struct ProxyState {
     pub(super) legacy_outboxes: Arc<LegacyOutboxes>,
     pub(super) tasks: Tasks,
     pub(super) known_lists: KnownLists,
-    pub(super) wholes: Wholes,
+    pub(super) aggregates: Aggregates,
     pub(super) budget: Arc<Budget>,
     /// Requests that the lane has taken.
     pub(super) lane_requests: Counter,
@@ -126,7 +126,7 @@ impl ProxyState {
             legacy_outboxes: Arc::default(),
             tasks: Tasks::default(),
             known_lists: KnownLists::default(),
-            wholes: Wholes::default(),
+            aggregates: Aggregates::default(),
             budget: Arc::new(Budget::new(
                 settings.in_flight,
                 settings.request_body,

@@ -258,7 +258,7 @@ fn backend_at(name: &str, prefix: &str, address: SocketAddr) -> Backend {
         is_on_stdio: false,
         starts_with_us: false,
         pages: None,
-        whole: None,
+        aggregate: None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::backend::{Backend, Whole};
+use super::backend::{Aggregate, Backend};
 use super::catalogue::Catalogue;
 use super::catalogue_error::CatalogueError;
 use super::tool::{MemberTool, Missing, ToolListing};
@@ -16,8 +16,8 @@ type Answers = Vec<Result<Arc<ToolListing>, CatalogueError>>;
 
 impl Catalogue {
     /// What is said of the backends that are offered together as `name`; nothing for one backend.
-    pub fn whole(&self, name: &str) -> Option<&Arc<Whole>> {
-        self.backend(name).ok()?.whole.as_ref()
+    pub fn aggregate(&self, name: &str) -> Option<&Arc<Aggregate>> {
+        self.backend(name).ok()?.aggregate.as_ref()
     }
 
     /// Their names, in order; none for one backend.
@@ -31,11 +31,11 @@ impl Catalogue {
         name: &'a str,
         tool: &'a str,
     ) -> Option<(&'a str, &'a str)> {
-        let Some(whole) = self.whole(name) else {
+        let Some(aggregate) = self.aggregate(name) else {
             return Some((name, tool));
         };
-        let (member, own) = whole.members.find(tool)?;
-        Some((whole.members.names()[member].as_str(), own))
+        let (member, own) = aggregate.members.find(tool)?;
+        Some((aggregate.members.names()[member].as_str(), own))
     }
 
     /// Whether all of several backends are called with everybody's own account.
@@ -46,57 +46,57 @@ impl Catalogue {
     }
 
     /// What they offer, at most so old. Whoever has not answered in time is left out.
-    pub(super) async fn whole_within(
+    pub(super) async fn aggregate_within(
         &self,
         name: &str,
-        whole: &Whole,
+        aggregate: &Aggregate,
         user: Option<&str>,
         age: Duration,
         patience: Duration,
     ) -> Result<Arc<ToolListing>, CatalogueError> {
-        let names = whole.members.names().iter();
+        let names = aggregate.members.names().iter();
         let asked = names.map(|member| async move {
             let backend = self.backend(member)?;
             self.one_within(backend, user, age, patience).await
         });
-        together(name, whole, join_all(asked).await)
+        together(name, aggregate, join_all(asked).await)
     }
 
     /// The same for a page that is asked for again: `None` while somebody may still answer in time.
-    pub(super) async fn whole_for_page(
+    pub(super) async fn aggregate_for_page(
         &self,
         name: &str,
-        whole: &Whole,
+        aggregate: &Aggregate,
         user: Option<&str>,
     ) -> Result<Option<Arc<ToolListing>>, CatalogueError> {
-        let names = whole.members.names().iter();
+        let names = aggregate.members.names().iter();
         let asked = names.map(|member| async move {
             let backend = self.backend(member)?;
             self.one_for_page(backend, user).await
         });
         let mut answers = Answers::new();
         let answered = join_all(asked).await;
-        for (answer, member) in answered.into_iter().zip(whole.members.names()) {
+        for (answer, member) in answered.into_iter().zip(aggregate.members.names()) {
             answers.push(match answer {
                 Ok(Some(listing)) => Ok(listing),
                 Err(error) => Err(error),
                 Ok(None) => {
                     let asked_for = self.asked_for(member, user).unwrap_or_default();
-                    if asked_for < whole.list_timeout {
+                    if asked_for < aggregate.list_timeout {
                         return Ok(None);
                     }
                     Err(CatalogueError::TooSlow(asked_for))
                 }
             });
         }
-        together(name, whole, answers).map(Some)
+        together(name, aggregate, answers).map(Some)
     }
 }
 
 /// The tools of all that answered, each under its member's name. An error if nobody did.
 fn together(
     name: &str,
-    whole: &Whole,
+    aggregate: &Aggregate,
     answers: Answers,
 ) -> Result<Arc<ToolListing>, CatalogueError> {
     let mut all = ToolListing {
@@ -105,13 +105,13 @@ fn together(
     };
     let mut has_answer = false;
     for (at, answer) in answers.into_iter().enumerate() {
-        let member = &whole.members.names()[at];
+        let member = &aggregate.members.names()[at];
         let listing = match answer {
             Ok(listing) => listing,
             Err(why) => {
                 all.missing.push(Missing {
                     member: member.clone(),
-                    start: whole.members.shown(at, ""),
+                    start: aggregate.members.shown(at, ""),
                     why,
                 });
                 continue;
@@ -119,7 +119,7 @@ fn together(
         };
         has_answer = true;
         for tool in &listing.tools {
-            let Some(name) = whole.members.shown_if_fits(at, &tool.name) else {
+            let Some(name) = aggregate.members.shown_if_fits(at, &tool.name) else {
                 continue;
             };
             let mut shown = tool.clone();
@@ -132,7 +132,7 @@ fn together(
         }
         let doubled = listing.doubled.iter();
         all.doubled
-            .extend(doubled.map(|name| whole.members.shown(at, name)));
+            .extend(doubled.map(|name| aggregate.members.shown(at, name)));
         all.unfit.extend(listing.unfit.iter().cloned());
     }
     match all.missing.first() {

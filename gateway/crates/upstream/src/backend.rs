@@ -32,7 +32,7 @@ pub enum Address {
 
 /// Other backends that are offered together under one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whole {
+pub struct Aggregate {
     /// Which, in order, and what their tools are called.
     pub members: Members,
     /// How long a list waits for each of them.
@@ -76,7 +76,7 @@ pub struct Backend {
     /// The folder of its pages that people may open on the gateway's own origin.
     pub pages: Option<PublishedFolder>,
     /// The backends that it is together, if it is no server of its own.
-    pub whole: Option<Arc<Whole>>,
+    pub aggregate: Option<Arc<Aggregate>>,
 }
 
 /// The very first start of a server on stdio may take so many times as long as any other: it may have to
@@ -107,8 +107,8 @@ impl Backend {
 
     /// The names of the backends that it is together; none for a server of its own.
     pub fn members(&self) -> &[String] {
-        let whole = self.whole.as_deref();
-        whole.map_or(&[], |whole| whole.members.names())
+        let aggregate = self.aggregate.as_deref();
+        aggregate.map_or(&[], |aggregate| aggregate.members.names())
     }
 
     /// Its origin as a URL, for resolving what it calls its own paths.

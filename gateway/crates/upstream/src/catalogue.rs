@@ -169,8 +169,8 @@ impl Catalogue {
         user: Option<&str>,
     ) -> Result<Option<Arc<ToolListing>>, CatalogueError> {
         let backend = self.backend(name)?;
-        if let Some(whole) = &backend.whole {
-            return self.whole_for_page(name, whole, user).await;
+        if let Some(aggregate) = &backend.aggregate {
+            return self.aggregate_for_page(name, aggregate, user).await;
         }
         self.one_for_page(backend, user).await
     }
@@ -408,9 +408,11 @@ impl Catalogue {
         patience: Duration,
     ) -> Result<Arc<ToolListing>, CatalogueError> {
         let backend = self.backend(name)?;
-        if let Some(whole) = &backend.whole {
-            let patience = patience.min(whole.list_timeout);
-            return self.whole_within(name, whole, user, age, patience).await;
+        if let Some(aggregate) = &backend.aggregate {
+            let patience = patience.min(aggregate.list_timeout);
+            return self
+                .aggregate_within(name, aggregate, user, age, patience)
+                .await;
         }
         self.one_within(backend, user, age, patience).await
     }

@@ -27,7 +27,7 @@ mod tool_cache;
 mod within;
 
 pub use self::account::{Account, AccountFuture, AccountSource, AccountUse, NoAccount};
-pub use self::backend::{Address, Backend, IdentityHeaders, Whole};
+pub use self::backend::{Address, Aggregate, Backend, IdentityHeaders};
 pub use self::catalogue::Catalogue;
 pub use self::catalogue_error::CatalogueError;
 pub use self::connection::{Connection, Connections, Failure, IDLE, Pooling, RESOLVED};

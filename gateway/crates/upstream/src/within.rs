@@ -23,7 +23,7 @@ pub(super) type Answering = dyn Fn(LocalRequest) + Send + Sync;
 #[derive(Debug)]
 pub struct LocalRequest {
     /// The name of all together.
-    pub whole: String,
+    pub aggregate: String,
     /// In whose name.
     pub caller: OnBehalfOf,
     /// Where it comes from, in HTTP/1.1, and where its answer goes.
@@ -60,7 +60,7 @@ impl Connections {
         let within = self.within.get().ok_or_else(unanswered)?;
         let (connection, stream) = Connection::within();
         within(LocalRequest {
-            whole: backend.mount.name.clone(),
+            aggregate: backend.mount.name.clone(),
             caller: caller.clone(),
             stream,
         });

@@ -44,7 +44,7 @@ pub(super) struct Case<'a> {
     token: Result<Arc<VerifiedToken>, TokenRejection>,
     backend: Arc<Backend>,
     /// All together that it is asked at, and which of them that backend is, where it is one of several.
-    whole: Option<(Arc<Backend>, usize)>,
+    aggregate: Option<(Arc<Backend>, usize)>,
     call: Call,
     labels: Labels,
     /// Whether the backend was to be asked for them, and could not be.
@@ -109,14 +109,14 @@ impl<'a> Case<'a> {
         };
         let Place {
             backend,
-            whole,
+            aggregate,
             call,
         } = at_member(&config, backend, call)?;
         let mut case = Self {
             explain,
             token,
             backend,
-            whole,
+            aggregate,
             call,
             labels: Labels::default(),
             labels_unknown: false,
@@ -272,8 +272,8 @@ impl<'a> Case<'a> {
 
     /// The token, where nothing was revoked.
     fn confirmed(&self) -> Result<AccessToken, TokenRejection> {
-        let asked = self.whole.as_ref();
-        let asked = asked.map_or(&self.backend, |(whole, _)| whole);
+        let asked = self.aggregate.as_ref();
+        let asked = asked.map_or(&self.backend, |(aggregate, _)| aggregate);
         let scopes = &self.config.scopes;
         let audience = Audience {
             resource: &asked.mount.resource(&self.config.issuer),
@@ -300,8 +300,8 @@ impl<'a> Case<'a> {
 
     /// Those that it is one of, and which, where several backends are asked together.
     fn members(&self) -> Option<(&Members, usize)> {
-        let (all, member) = self.whole.as_ref()?;
-        Some((&all.whole.as_ref()?.members, *member))
+        let (all, member) = self.aggregate.as_ref()?;
+        Some((&all.aggregate.as_ref()?.members, *member))
     }
 
     /// Who asks, where and when, for the operator's policy.

@@ -11,7 +11,7 @@ pub(super) struct Place {
     /// The backend that decides.
     pub(super) backend: Arc<Backend>,
     /// All together that it is asked at, and which of them that backend is, where it is one of several.
-    pub(super) whole: Option<(Arc<Backend>, usize)>,
+    pub(super) aggregate: Option<(Arc<Backend>, usize)>,
     /// The call, under that backend's own name of the tool.
     pub(super) call: Call,
 }
@@ -23,30 +23,30 @@ pub(super) fn at_member(
     backend: Arc<Backend>,
     mut call: Call,
 ) -> Result<Place, String> {
-    let Some(whole) = &backend.whole else {
+    let Some(aggregate) = &backend.aggregate else {
         return Ok(Place {
             backend,
-            whole: None,
+            aggregate: None,
             call,
         });
     };
     let name = &backend.mount.name;
     let shown = call.name.clone().unwrap_or_default();
-    let Some((member, own)) = whole.members.find(&shown) else {
-        let example = whole.members.shown(0, "search");
+    let Some((member, own)) = aggregate.members.find(&shown) else {
+        let example = aggregate.members.shown(0, "search");
         return Err(format!(
             "`{name}` is several servers together: name a tool of one as apps do, such as `{example}`, or one \
              of them with --backend"
         ));
     };
-    let named = &whole.members.names()[member];
+    let named = &aggregate.members.names()[member];
     let mut all = config.backends.iter().map(|configured| &configured.backend);
     let found = all.find(|other| other.mount.name == *named);
     let found = found.ok_or_else(|| format!("no backend has the name `{named}`"))?;
     call.name = Some(own.to_owned());
     Ok(Place {
         backend: Arc::new(found.clone()),
-        whole: Some((backend, member)),
+        aggregate: Some((backend, member)),
         call,
     })
 }

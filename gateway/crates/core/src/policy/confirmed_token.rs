@@ -64,9 +64,9 @@ impl Audience<'_> {
     }
 }
 
-/// Whether what holders appended leaves this member of the backends that are offered together as `whole`.
-fn is_member_left(attenuation: &Attenuation, whole: &str, member: &str) -> bool {
-    attenuation.allows_backend_as(|name| name == whole || name == member)
+/// Whether what holders appended leaves this member of the backends that are offered together as `aggregate`.
+fn is_member_left(attenuation: &Attenuation, aggregate: &str, member: &str) -> bool {
+    attenuation.allows_backend_as(|name| name == aggregate || name == member)
 }
 
 /// A token that counts here and now: signed by us, for this resource, within its lifetime, its
@@ -147,9 +147,9 @@ impl AccessToken {
     }
 
     /// Whether what holders appended leaves this member of the backends that are offered together as
-    /// `whole`.
-    pub fn leaves_member(&self, whole: &str, member: &str) -> bool {
-        is_member_left(self.attenuation(), whole, member)
+    /// `aggregate`.
+    pub fn leaves_member(&self, aggregate: &str, member: &str) -> bool {
+        is_member_left(self.attenuation(), aggregate, member)
     }
 
     /// The same token with what the user has approved under its grant since it was given.

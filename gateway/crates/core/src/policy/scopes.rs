@@ -216,8 +216,8 @@ impl ScopeTable {
     }
 
     /// What a token for several backends together is judged by at one of them: the scopes of both.
-    pub fn at_member(&self, whole: &str, member: &str) -> &Arc<Scopes> {
-        let key = (whole.to_owned(), member.to_owned());
+    pub fn at_member(&self, aggregate: &str, member: &str) -> &Arc<Scopes> {
+        let key = (aggregate.to_owned(), member.to_owned());
         self.members.get(&key).unwrap_or(&self.default)
     }
 

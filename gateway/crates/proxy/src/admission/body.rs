@@ -84,7 +84,7 @@ pub(super) async fn read_calls(
     let is_stateless = request.is_stateless;
     let body = request.read_body(head, body, keep)?;
     let mut calls = body.calls();
-    if route.mounted.backend.whole.is_some() {
+    if route.mounted.backend.aggregate.is_some() {
         // Each member has names of its own.
         return Ok((calls, None));
     }

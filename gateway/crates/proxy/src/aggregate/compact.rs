@@ -39,7 +39,7 @@ impl Asked {
     /// What a call is, if it is one of the two tools'.
     pub(super) fn own_call(&self) -> Option<OwnCall> {
         let name = self.message.params().text("name")?;
-        self.whole.compact?;
+        self.aggregate.compact?;
         if !OWN_TOOLS.contains(&name.as_str()) {
             return None;
         }

@@ -177,9 +177,9 @@ impl Asked {
     /// What a member says, in the time that a list has for it: less for one that did not answer last time.
     async fn say(self: Arc<Self>, member: usize, request: Message) -> Said {
         let name = &self.members().names()[member];
-        let wholes = &self.service.state.wholes;
-        let is_away = wholes.is_away(self.name(), name, request.method());
-        let longest = self.whole.list_timeout;
+        let aggregates = &self.service.state.aggregates;
+        let is_away = aggregates.is_away(self.name(), name, request.method());
+        let longest = self.aggregate.list_timeout;
         let patience = if is_away { longest.min(AWAY) } else { longest };
         match timeout(patience, self.answer_of(member, &request)).await {
             Ok(said) => said,
@@ -194,8 +194,8 @@ impl Asked {
     /// answers at all.
     fn look_again(self: Arc<Self>, member: usize, request: Message) {
         let name = &self.members().names()[member];
-        let wholes = &self.service.state.wholes;
-        let Some(looking) = wholes.begin_look(self.name(), name, request.method()) else {
+        let aggregates = &self.service.state.aggregates;
+        let Some(looking) = aggregates.begin_look(self.name(), name, request.method()) else {
             return;
         };
         tokio::spawn(async move {

@@ -30,22 +30,22 @@ pub(super) async fn answer(service: Arc<Service>, request: LocalRequest) {
         return;
     }
     // Nobody is told of what fails here but by the pipe, which ends.
-    let _ = serve(service, &mut session, request.whole, request.caller).await;
+    let _ = serve(service, &mut session, request.aggregate, request.caller).await;
 }
 
 async fn serve(
     service: Arc<Service>,
     session: &mut ServerSession,
-    whole: String,
+    aggregate: String,
     caller: gateway_upstream::OnBehalfOf,
 ) -> pingora::Result<()> {
     let mut backends = service.state.routes.backends().iter();
-    let found = backends.find(|mounted| mounted.backend.mount.name == whole);
+    let found = backends.find(|mounted| mounted.backend.mount.name == aggregate);
     let found = found.and_then(|mounted| {
-        let whole = mounted.backend.whole.clone()?;
-        Some((Arc::clone(mounted), whole))
+        let aggregate = mounted.backend.aggregate.clone()?;
+        Some((Arc::clone(mounted), aggregate))
     });
-    let Some((mounted, whole)) = found else {
+    let Some((mounted, aggregate)) = found else {
         return respond(session, StatusCode::NOT_FOUND, None).await;
     };
     if session.req_header().method != Method::POST {
@@ -87,7 +87,7 @@ async fn serve(
         headers: session.req_header().headers.clone(),
         service,
         mounted,
-        whole,
+        aggregate,
         caller,
         message,
         id,
@@ -103,7 +103,7 @@ impl Asked {
     async fn answer(self: Arc<Self>, session: &mut ServerSession) -> pingora::Result<()> {
         let method = self.message.method();
         let is_full = self.message.meta().read(FULL_LIST) == Some(true);
-        let compact = self.whole.compact.filter(|_| !is_full);
+        let compact = self.aggregate.compact.filter(|_| !is_full);
         if let (Some(Listed::Tools), Some(most)) = (Listed::by(method), compact) {
             let work = Arc::clone(&self).list_compactly(most);
             return self.when_done(session, work).await;

@@ -62,10 +62,10 @@ impl Asked {
         // Tokens of one grant may be narrowed, and see other lists.
         let token = self.caller.token.last_id().to_owned();
         let key = (token, self.name().to_owned());
-        let wholes = &self.service.state.wholes;
+        let aggregates = &self.service.state.aggregates;
         // What all said says more than what some said since.
         for is_complete in [true, false] {
-            if let Some(known) = wholes.uris.get(&(key.clone(), is_complete)) {
+            if let Some(known) = aggregates.uris.get(&(key.clone(), is_complete)) {
                 let found = find(&known.uris);
                 if is_believed(known.at.elapsed(), &found) {
                     return found;
@@ -73,7 +73,7 @@ impl Asked {
             }
         }
         // Once for all that ask now.
-        let (mut looked, look) = wholes.look(&key, count);
+        let (mut looked, look) = aggregates.look(&key, count);
         if let Some(look) = look {
             tokio::spawn(Arc::clone(self).look(key, look));
         }
@@ -89,7 +89,7 @@ impl Asked {
     /// Looks at what the members list, in this person's name, as far as they say it in time. Whoever knows
     /// enough does not wait for the rest; that is for those who come next.
     async fn look(self: Arc<Self>, key: (String, String), look: Arc<Look>) {
-        let longest = self.whole.list_timeout + AWAY;
+        let longest = self.aggregate.list_timeout + AWAY;
         let mut reading = JoinSet::new();
         for member in 0..self.members().names().len() {
             for listed in Uris::LISTS {
@@ -117,8 +117,10 @@ impl Asked {
                 let (at, uris) = (Instant::now(), std::mem::take(&mut **uris));
                 let is_complete = uris.is_complete();
                 let known = Arc::new(KnownUris { at, uris });
-                let wholes = &self.service.state.wholes;
-                wholes.uris.insert((key, is_complete), Arc::clone(&known));
+                let aggregates = &self.service.state.aggregates;
+                aggregates
+                    .uris
+                    .insert((key, is_complete), Arc::clone(&known));
                 *looked = Looked::All(known);
             }
         });

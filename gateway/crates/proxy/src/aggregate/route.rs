@@ -155,7 +155,7 @@ impl Asked {
                 continue;
             }
             let mut answer = Box::pin(self.answer_of(member, &self.message));
-            match timeout(self.whole.list_timeout, &mut answer).await {
+            match timeout(self.aggregate.list_timeout, &mut answer).await {
                 Ok(said) => {
                     if let Some(done) = tried.take(member, said) {
                         return done.map(|result| Message::result(&self.id, &result));

@@ -41,7 +41,7 @@ fn backend() -> Backend {
         is_on_stdio: false,
         starts_with_us: false,
         pages: None,
-        whole: None,
+        aggregate: None,
     }
 }
 

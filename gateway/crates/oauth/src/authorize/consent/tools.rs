@@ -173,16 +173,16 @@ pub(crate) fn members(
     mount: &Mount,
     listing: Option<&ToolListing>,
 ) -> Vec<pages::Member> {
-    let Some(whole) = catalogue.whole(&mount.name) else {
+    let Some(aggregate) = catalogue.aggregate(&mount.name) else {
         return Vec::new();
     };
-    let names = whole.members.names().iter().enumerate();
+    let names = aggregate.members.names().iter().enumerate();
     let member = |(at, name): (usize, &String)| {
         let missing = listing.map_or(&[][..], |listing| &listing.missing);
         let missing = missing.iter().find(|missing| missing.member == *name);
         pages::Member {
             name: name.clone(),
-            start: whole.members.shown(at, ""),
+            start: aggregate.members.shown(at, ""),
             status: match missing.map(|missing| &missing.why) {
                 None => pages::MemberStatus::Listed,
                 Some(CatalogueError::NoAccount(NoAccount::Missing(..))) => {
