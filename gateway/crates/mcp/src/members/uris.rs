@@ -138,6 +138,17 @@ impl Uris {
     /// whose tool names it, whoever lists it; and nobody's while a tool that is not known may name it. All
     /// else is said as soon as no list that is not known yet can say otherwise.
     pub fn find(&self, uri: &str) -> Whose {
+        self.found(uri, true)
+    }
+
+    /// The same once nobody waits any more for what is not known: it counts as not listed, so that a member
+    /// that is away takes nothing from the others. But an interface, which acts in its server's name, is
+    /// nobody's still.
+    pub fn find_in_known(&self, uri: &str) -> Whose {
+        self.found(uri, uri.starts_with(INTERFACE))
+    }
+
+    fn found(&self, uri: &str, waits: bool) -> Whose {
         let anybody = usize::MAX;
         if uri.starts_with(INTERFACE)
             && (self.lacks_interfaces || self.lacks(Listed::Tools, anybody))
@@ -147,10 +158,11 @@ impl Uris {
         if let Some(known) = self.interfaces.get(uri) {
             return known.map_or(Whose::Several, Whose::One);
         }
+        let lacks = |listed, before| waits && self.lacks(listed, before);
         let listed = self.listed.get(uri).copied();
         let before = listed.unwrap_or(anybody);
         // Tools may name what is no interface, too.
-        if self.lacks(Listed::Resources, before) || self.lacks(Listed::Tools, before) {
+        if lacks(Listed::Resources, before) || lacks(Listed::Tools, before) {
             return Whose::Unsure;
         }
         if let Some(member) = listed {
@@ -159,7 +171,7 @@ impl Uris {
         let templates = self.templates.iter();
         let found = templates.filter(|(_, template)| template == uri || matches(template, uri));
         let first = found.map(|(member, _)| *member).min();
-        if self.lacks(Listed::Templates, first.unwrap_or(anybody)) {
+        if lacks(Listed::Templates, first.unwrap_or(anybody)) {
             return Whose::Unsure;
         }
         first.map_or(Whose::Unknown, Whose::One)
@@ -312,6 +324,10 @@ mod tests {
         assert_eq!(first.find("a:1"), Whose::One(0));
         let mut second = uris(&page(1), Listed::Resources);
         assert_eq!(second.find("a:1"), Whose::Unsure);
+        // Unless nobody waits any more for what it may list.
+        assert_eq!(second.find_in_known("a:1"), Whose::One(1));
+        assert_eq!(second.find_in_known("b:1"), Whose::Unknown);
+        assert_eq!(second.find_in_known("ui://b"), Whose::Unsure);
         second.ends(Listed::Resources, 2);
         assert_eq!(second.find("a:1"), Whose::Unsure);
         second.ends(Listed::Resources, 0);

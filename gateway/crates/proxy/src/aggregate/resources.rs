@@ -59,17 +59,19 @@ impl Asked {
         }
         let find =
             |known: &Uris| -> Vec<Whose> { uris.iter().map(|uri| known.find(uri)).collect() };
+        let find_in_known = |known: &Uris| -> Vec<Whose> {
+            uris.iter().map(|uri| known.find_in_known(uri)).collect()
+        };
         // Tokens of one grant may be narrowed, and see other lists.
         let token = self.caller.token.last_id().to_owned();
         let key = (token, self.name().to_owned());
         let aggregates = &self.service.state.aggregates;
         // What all said says more than what some said since.
         for is_complete in [true, false] {
-            if let Some(known) = aggregates.uris.get(&(key.clone(), is_complete)) {
-                let found = find(&known.uris);
-                if is_believed(known.at.elapsed(), &found) {
-                    return found;
-                }
+            if let Some(known) = aggregates.uris.get(&(key.clone(), is_complete))
+                && is_believed(known.at.elapsed(), &find(&known.uris))
+            {
+                return find_in_known(&known.uris);
             }
         }
         // Once for all that ask now.
@@ -79,10 +81,13 @@ impl Asked {
         }
         let is_said =
             |looked: &Looked| looked.is_over() || !find(looked.uris()).contains(&Whose::Unsure);
-        let found = looked
-            .wait_for(is_said)
-            .await
-            .map(|looked| find(looked.uris()));
+        let found = looked.wait_for(is_said).await.map(|looked| {
+            if looked.is_over() {
+                find_in_known(looked.uris())
+            } else {
+                find(looked.uris())
+            }
+        });
         found.unwrap_or_else(|_| vec![Whose::Unsure; uris.len()])
     }
 
