@@ -18,6 +18,7 @@
 //! ask, and not take over: the gateway would be root's from then on.
 //! `PROTOCOL` is raised when an earlier version could not go on with what a later one says.
 
+mod container;
 mod new;
 mod old;
 mod wire;

@@ -163,14 +163,21 @@ pub fn folder_of(file: &Path) -> &Path {
 }
 
 /// Where root made something: it belongs to the owner of its folder from now on. Root in a container without
-/// that right keeps it, and reads it.
+/// that right keeps it, and is told so: a gateway that runs as root reads it.
 fn give(path: &Path) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
     let owner = fs::metadata(folder_of(path))?;
     match chown(path, Some(owner.uid()), Some(owner.gid())) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let (path, uid) = (path.display(), owner.uid());
+            eprintln!(
+                "warning: {path} can't be given to the owner of its folder (user {uid}): a gateway that runs as \
+                 that one can't read it until you do"
+            );
+            Ok(())
+        }
         given => given,
     }
 }
@@ -195,7 +202,7 @@ fn keep(target: &Path, suffix: &str) -> io::Result<()> {
 }
 
 /// A name beside a file that nobody guesses.
-pub fn beside(file: &Path) -> io::Result<PathBuf> {
+fn beside(file: &Path) -> io::Result<PathBuf> {
     let name = file.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
     let mut name = name.to_owned();
     name.push(secret::identifier(".", &mut OsRng));

@@ -81,6 +81,17 @@ fn limit(
         let sentence = format!("is the name of no backend; it is `{name}`");
         reader.wrong(&at("backend"), &sentence);
     }
+    let is_aggregate = |configured: &ConfiguredBackend| configured.backend.aggregate.is_some();
+    if let Some(name) = &keys.backend
+        && backends
+            .iter()
+            .any(|it| names(it, name) && is_aggregate(it))
+    {
+        let sentence = format!(
+            "is `{name}`, which has members: a call counts at the member that it goes to; name that one"
+        );
+        reader.wrong(&at("backend"), &sentence);
+    }
     if let Some(name) = &keys.group
         && !groups.contains_key(name)
     {
@@ -200,6 +211,7 @@ mod tests {
         let mut layers = Layers::new(&SCHEMA);
         let text = format!(
             "[[backend]]\nname = \"notes\"\nurl = \"http://127.0.0.1:9000\"\n\
+             [[backend]]\nname = \"all\"\npath = \"/all\"\nmembers = [\"notes\"]\n\
              [[group]]\nname = \"staff\"\nusers = [\"alice\"]\n{limits}"
         );
         layers.file(Path::new("gateway.toml"), &text);
@@ -282,6 +294,10 @@ mod tests {
             (
                 "name = \"a\"\nper = \"app\"\nrate = \"1/second\"\nbackend = \"mail\"",
                 "is the name of no backend; it is `mail`",
+            ),
+            (
+                "name = \"a\"\nper = \"app\"\nrate = \"1/second\"\nbackend = \"all\"",
+                "is `all`, which has members",
             ),
             (
                 "name = \"a\"\nper = \"app\"\nrate = \"1/second\"\ngroup = \"board\"",

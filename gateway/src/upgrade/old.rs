@@ -7,17 +7,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::rngs::OsRng;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::{Instant, sleep};
 
+use super::container::ends_with_container;
 use super::wire::Wire;
 use super::{Hello, Me, Offer, OfferedProgram, Opening, PROTOCOL, ToNew, ToOld, VERSION, identity};
-use crate::backup::{held::HeldBackups, staging};
+use crate::backup::held::HeldBackups;
 use crate::process_file::ProcessFile;
 use crate::service_manager::Notifier;
 use crate::supervisor::Programs;
+use gateway_core::secret;
 use gateway_proxy::{Drain, ListenSockets};
 use gateway_store::journal::{Journal, Leaving};
 use gateway_store::neighbour::{self, LONGEST, Neighbour};
@@ -81,22 +84,6 @@ pub struct Succession {
     pub runtime: Handle,
 }
 
-/// What containers have for a first process that only starts and reaps another, and ends with it.
-const INITS: [&str; 5] = ["tini", "docker-init", "dumb-init", "catatonit", "pause"];
-
-/// Whether a container ends with this process: as its first one, or as the one that its first one waits for.
-fn ends_with_container(manager: &Notifier) -> bool {
-    let parent = rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero);
-    let by_init = || {
-        let name = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
-        INITS.contains(&name.trim())
-    };
-    std::process::id() == 1
-        || (parent.is_some_and(|parent| parent.get() == 1)
-            && !manager.is_listened_to()
-            && by_init())
-}
-
 /// How far a process is in its own life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
@@ -105,6 +92,14 @@ enum Standing {
     Serving,
     /// Another one serves.
     Left,
+}
+
+/// A name in the same folder, which is its owner's alone, that nobody guesses. No longer than the file's own:
+/// the path of a socket has 107 bytes at most.
+fn short_name_beside(path: &Path) -> PathBuf {
+    let mut name = secret::identifier(".", &mut OsRng);
+    name.truncate(9);
+    path.with_file_name(name)
 }
 
 /// One that listens.
@@ -197,7 +192,7 @@ impl Successor {
             ));
         }
         // Whole or not at all: whoever asks at this moment finds one of the two.
-        let unfinished = staging::beside(path)?;
+        let unfinished = short_name_beside(path);
         let listener = UnixListener::bind(&unfinished)?;
         let placed = std::fs::set_permissions(&unfinished, std::fs::Permissions::from_mode(0o600))
             .and_then(|()| std::fs::rename(&unfinished, path));
