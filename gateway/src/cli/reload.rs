@@ -7,11 +7,13 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use crate::cli::configuration::Configuration;
 use crate::config;
@@ -22,6 +24,9 @@ use gateway_core::policy::PolicyHandle;
 use gateway_core::reason::Reason;
 use gateway_store::CallLimits;
 use gateway_store::journal::Journal;
+
+/// How often it is looked whether the terminal is there.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What is read anew.
 pub(super) struct Reloading {
@@ -52,11 +57,11 @@ pub(super) fn follow(runtime: &Handle, reloading: Reloading) -> anyhow::Result<(
         keys,
         notifier,
     } = reloading;
-    let terminal = Terminal::of_process();
+    let mut terminal = Terminal::of_process();
     let _entered = runtime.enter();
     let mut hangups = signal(SignalKind::hangup())?;
     runtime.spawn(async move {
-        while hangups.recv().await.is_some() {
+        while terminal.outlived_until(hangups.recv()).await.is_some() {
             let has_policy = configuration.config.is_some() || policy.current().is_some();
             let is_idle = !has_policy && certificate.is_none();
             if is_idle && terminal.is_closed() {
@@ -100,6 +105,23 @@ impl Terminal {
         Self {
             was_there: is_in_terminal() && !is_hangup_ignored(),
         }
+    }
+
+    /// Waits for a signal. Where the terminal goes without one it was not to be the gateway's end, and no later
+    /// signal is because of it.
+    async fn outlived_until(&mut self, hangup: impl Future<Output = Option<()>>) -> Option<()> {
+        let mut hangup = std::pin::pin!(hangup);
+        let mut missed = 0;
+        while self.was_there {
+            tokio::select! {
+                biased;
+                came = &mut hangup => return came,
+                () = sleep(LOOK) => missed = if is_in_terminal() { 0 } else { missed + 1 },
+            }
+            // The signal of a shell comes a moment later.
+            self.was_there = missed < 3;
+        }
+        hangup.await
     }
 
     /// Whether it was there, and is gone.

@@ -1,6 +1,8 @@
 //! What systemd and the gateway tell each other: sockets that were open before, readiness, reloads, the
 //! stop, credentials; and the unit of `conf/systemd`, as systemd's own programs judge it.
 
+mod terminal;
+
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
@@ -158,55 +160,6 @@ async fn sighup_ends_no_gateway_that_has_nothing_to_read_again() -> Result<()> {
     ensure!(is_healthy(&health).await, "{}", program.last_words());
     assert_eq!(program.terminate(PATIENCE).await?, 0);
     Ok(())
-}
-
-/// What a closed terminal leaves behind would listen for ever.
-#[tokio::test]
-async fn a_gateway_in_a_terminal_ends_with_it() -> Result<()> {
-    // Wherever its log goes.
-    for redirection in ["", " 2>gateway.log", " 2>&1 | cat"] {
-        let (folder, terminal, health) = in_terminal(&format!(
-            "{} serve{redirection}",
-            binary("gateway").display()
-        ))
-        .await?;
-        until(&terminal, async || http::get(&health).await.is_err()).await?;
-        drop(folder);
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_gateway_that_is_to_outlive_its_terminal_does() -> Result<()> {
-    let command = format!("exec nohup {} serve", binary("gateway").display());
-    let (folder, _terminal, health) = in_terminal(&command).await?;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    ensure!(is_healthy(&health).await, "it ended with its terminal");
-    let process = std::fs::read_to_string(folder.path().join("process"))?;
-    let killed = std::process::Command::new("kill")
-        .arg(process.trim())
-        .status()?;
-    ensure!(killed.success(), "{killed}");
-    Ok(())
-}
-
-/// A gateway that was started by this command in a terminal, which is closed by now.
-async fn in_terminal(command: &str) -> Result<(tempfile::TempDir, Program, String)> {
-    let folder = tempfile::tempdir()?;
-    let command = format!("echo $$ >process; {command}");
-    let start = |environment: &[(String, String)]| {
-        let words = ["-qefc", &command, "/dev/null"];
-        Program::start(
-            Path::new("/usr/bin/script"),
-            folder.path(),
-            &words,
-            environment,
-        )
-    };
-    let (mut terminal, health) = bare(folder.path(), start)?;
-    until(&terminal, async || is_healthy(&health).await).await?;
-    terminal.kill().await?;
-    Ok((folder, terminal, health))
 }
 
 /// Starts a gateway that must refuse to, and gives its exit code and what it said.
