@@ -190,9 +190,12 @@ impl Share {
             // Of what ends at midnight nothing outlasts it, however late the answer comes.
             Quota::Day(_) | Quota::Total(..) => begun,
         };
-        self.until = from + drawn.lasts;
-        self.available = self.available.saturating_add(drawn.granted);
-        self.expire(now);
+        let until = from + drawn.lasts;
+        // An answer that is over says nothing of what is owed since.
+        if until > now {
+            self.until = until;
+            self.available = self.available.saturating_add(drawn.granted);
+        }
         self.cover();
         self.used = drawn.used;
         self.drawn = now;

@@ -215,6 +215,26 @@ fn nothing_of_yesterday_is_good_today() {
     assert_eq!(share.available(today), 6);
 }
 
+/// An answer to a draw of yesterday takes nothing away of what was used since midnight.
+#[test]
+fn what_is_used_while_an_answer_crosses_midnight_is_owed() {
+    let today = NOON + Duration::from_secs(43_200);
+    let (mut store, mut share) = (Counter(None), Share::new(Quota::Day(1_000_000), 1));
+    store.take(&mut share, 1, NOON);
+    let draw = share.charge(5_000, NOON).unwrap();
+    share.charge(7_000, today + REST);
+    let lasts = Duration::from_secs(43_200);
+    let late = Drawn {
+        granted: 0,
+        used: 5_001,
+        wait: Duration::ZERO,
+        lasts,
+    };
+    let now = today + REST;
+    let next = share.drawn(draw, late, now).or_else(|| share.last(now));
+    assert_eq!(next.map(|draw| draw.owed), Some(7_000));
+}
+
 /// Neither what was too little to be told, nor what the store may not have heard, nor what it is being told.
 #[test]
 fn what_yesterday_owed_is_none_of_todays() {
