@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use mcp_protocol::Message;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::session_error::SessionError;
@@ -351,6 +352,9 @@ impl UpstreamClient {
 /// So long a stream may take to end after its response.
 const ENDING: Duration = Duration::from_secs(1);
 
+/// So many streams are waited for at the same time; others are broken off where they have not ended yet.
+static ENDINGS: Semaphore = Semaphore::const_new(128);
+
 /// Reads the messages of one answer: those of an event stream as they come, or the one of a body.
 pub(crate) struct Reader {
     connection: Option<Connection>,
@@ -457,8 +461,15 @@ impl Reader {
             return;
         }
         self.hold.release();
+        let place = ENDINGS.try_acquire();
+        let patience = if place.is_ok() {
+            ENDING
+        } else {
+            Duration::ZERO
+        };
         tokio::spawn(async move {
-            drop(timeout(ENDING, self.end()).await);
+            drop(timeout(patience, self.end()).await);
+            drop(place);
             if let Some(connection) = self.connection.take() {
                 connection.abandon().await;
             }
