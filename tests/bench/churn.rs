@@ -161,6 +161,9 @@ pub(crate) fn markdown(runs: &[Run], each: Duration) -> String {
             descriptors.after,
         );
     }
+    if runs.len() < 2 {
+        return text + "\n";
+    }
     let across = |of: fn(&Run) -> f64| {
         let points = runs.iter().enumerate();
         let points = points.map(|(number, run)| (number as f64, of(run)));

@@ -16,14 +16,14 @@ const ITS_OWN: [&str; 6] = [
 ];
 
 /// What is of all together, and of no single one.
-const OF_A_WHOLE: [&str; 3] = ["separator", "list_timeout", "compact"];
+const OF_AN_AGGREGATE: [&str; 3] = ["separator", "list_timeout", "compact"];
 
 /// Whether a table is of several backends together. What only such a one has is refused in any other.
 pub(super) fn is_one(reader: &mut Reader<'_>, table: &str) -> bool {
     if reader.is_written(&format!("{table}.members")) {
         return true;
     }
-    for key in OF_A_WHOLE {
+    for key in OF_AN_AGGREGATE {
         let path = format!("{table}.{key}");
         if reader.is_written(&path) {
             reader.conflict(&path, "is for members, which is missing");
