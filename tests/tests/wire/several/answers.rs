@@ -28,8 +28,8 @@ fn streamed(request: &Recorded, goes_on: bool) -> Answer {
     Answer::events(steps)
 }
 
-/// How the exchanges of a member with lists ended, by the log.
-fn outcomes(world: &World) -> Vec<Value> {
+/// How the exchanges of a member about some method ended, by the log.
+fn outcomes(world: &World, method: &str) -> Vec<Value> {
     let log = world.gateway.log();
     let events = log
         .iter()
@@ -38,7 +38,9 @@ fn outcomes(world: &World) -> Vec<Value> {
         .filter(|event| {
             event["event"] == "exchanged"
                 && event["backend"] == "mail"
-                && event["call"] == "tools/list"
+                && event["call"]
+                    .as_str()
+                    .is_some_and(|call| call.starts_with(method))
         })
         .map(|event| event["outcome"].clone())
         .collect()
@@ -48,15 +50,18 @@ fn outcomes(world: &World) -> Vec<Value> {
 async fn a_member_that_answers_with_a_stream_has_lost_no_client() -> Result<()> {
     let world = World::start().await?;
     world.mail.play(|request| streamed(request, false));
-    let before = outcomes(&world).len();
+    let before = outcomes(&world, "tools/list").len();
     for _ in 0..3 {
         world.result("tools/list", json!({})).await?;
     }
     world
-        .said(|_| outcomes(&world).len() >= before + 3)
+        .said(|_| outcomes(&world, "tools/list").len() >= before + 3)
         .await
         .context("three exchanges")?;
-    assert_eq!(outcomes(&world)[before..], ["done", "done", "done"]);
+    assert_eq!(
+        outcomes(&world, "tools/list")[before..],
+        ["done", "done", "done"]
+    );
 
     // Nobody waits for the end of one that goes on, and it is broken off.
     world.mail.play(|request| streamed(request, true));
@@ -64,5 +69,44 @@ async fn a_member_that_answers_with_a_stream_has_lost_no_client() -> Result<()> 
     world.result("tools/list", json!({})).await?;
     assert!(begun.elapsed() < Duration::from_millis(900));
     world.mail.await_streams(0, Duration::from_secs(10)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn nor_has_one_that_streams_a_resource() -> Result<()> {
+    let world = World::start().await?;
+    world.mail.play(|request| {
+        let message = request.json();
+        let result = match message["method"].as_str() {
+            Some("resources/list") => json!({
+                "resultType": "complete", "ttlMs": 1000, "cacheScope": "private",
+                "resources": [{"uri": "mail://inbox", "name": "inbox"}],
+            }),
+            Some("resources/read") => json!({
+                "resultType": "complete",
+                "contents": [{"uri": "mail://inbox", "text": "of mail"}],
+            }),
+            _ => return scripted_revisions::stateless(request),
+        };
+        let response = json!({"jsonrpc": "2.0", "id": message["id"], "result": result});
+        if message["method"] == "resources/list" {
+            return Answer::json(200, &response);
+        }
+        Answer::events(vec![
+            Step::Send(format!("event: message\ndata: {response}\n\n")),
+            Step::Wait(Duration::from_millis(300)),
+        ])
+    });
+    for _ in 0..3 {
+        let params = json!({"uri": "mail://inbox"});
+        let read = world.result("resources/read", params).await?;
+        assert_eq!(read["contents"][0]["text"], "of mail");
+    }
+    let ended = || outcomes(&world, "resources/read");
+    world
+        .said(|_| ended().len() >= 3)
+        .await
+        .context("three exchanges")?;
+    assert_eq!(ended(), ["done", "done", "done"]);
     Ok(())
 }

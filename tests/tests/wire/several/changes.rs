@@ -248,3 +248,50 @@ async fn what_was_held_for_a_list_is_let_go_once_it_is_answered() -> Result<()> 
     Scrape::until(&world.gateway, is_little).await?;
     Ok(())
 }
+
+/// What was looked through to find whose resources are whose is let go, however long the client listens.
+#[tokio::test]
+async fn whoever_listens_to_resources_holds_nothing_of_the_lists_that_name_them() -> Result<()> {
+    const LARGE: usize = 1 << 20;
+    let world = World::start().await?;
+    world.mail.play(|request| {
+        let message = request.json();
+        if message["method"] != "resources/list" {
+            return scripted_revisions::stateless(request);
+        }
+        let listed = json!({"jsonrpc": "2.0", "id": message["id"], "result": {
+            "resultType": "complete", "ttlMs": 1000, "cacheScope": "private",
+            "resources": [{"uri": "mail://inbox", "name": "x".repeat(LARGE)}],
+        }});
+        Answer::json(200, &listed)
+    });
+    let params = json!({"notifications": {"resourceSubscriptions": ["mail://inbox"]}});
+    let body = mcp::stateless_message(9, "subscriptions/listen", &params);
+    let request = mcp::post_stateless(&world.gateway.url("/mcp"), &world.token, &body);
+    let mut stream = EventStream::open(request).await?;
+    let first = event(&mut stream).await?;
+    assert_eq!(first["params"]["notifications"], params["notifications"]);
+    let is_little =
+        |scrape: &Scrape| scrape.sum("gateway_in_flight_bytes", &[]) < LARGE as f64 / 2.0;
+    Scrape::until(&world.gateway, is_little).await?;
+    drop(stream);
+    Ok(())
+}
+
+/// A subscription that no member has is none that the client may rely on.
+#[tokio::test]
+async fn resources_of_a_member_that_is_away_are_not_granted() -> Result<()> {
+    let world = World::start().await?;
+    world.mail.play(|_| Answer::Reset);
+    let params = json!({"notifications": {
+        "toolsListChanged": true, "resourceSubscriptions": ["notes://1", "mail://inbox"],
+    }});
+    let body = mcp::stateless_message(9, "subscriptions/listen", &params);
+    let request = mcp::post_stateless(&world.gateway.url("/mcp"), &world.token, &body);
+    let mut stream = EventStream::open(request).await?;
+    let first = event(&mut stream).await?;
+    let granted = &first["params"]["notifications"];
+    assert_eq!(granted["toolsListChanged"], true);
+    assert_eq!(granted["resourceSubscriptions"], json!(["notes://1"]));
+    Ok(())
+}

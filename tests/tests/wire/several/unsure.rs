@@ -134,7 +134,7 @@ async fn resources_of_others_are_read_while_an_earlier_member_is_away() -> Resul
 }
 
 #[tokio::test]
-async fn tools_that_are_not_all_looked_through_may_name_any_interface() -> Result<()> {
+async fn of_tools_that_are_not_all_looked_through_no_interface_is_anybodys() -> Result<()> {
     let world = World::start().await?;
     world.notes.play(notes_that_claim_it);
     world.mail.play(|request| {
@@ -147,7 +147,18 @@ async fn tools_that_are_not_all_looked_through_may_name_any_interface() -> Resul
         }
         mail_with_interface(request)
     });
-    is_for_later(&read(&world, INTERFACE).await?);
+    let refused = |reply: &Reply| {
+        let error = reply.json()["error"].clone();
+        assert_eq!(error["code"], -32602, "{}", reply.text);
+        assert!(error["message"].to_string().contains("too many tools"));
+        assert_eq!(reply.header("retry-after"), "");
+    };
+    // To come again helps nobody, nor is anything looked at for whoever does.
+    refused(&read(&world, INTERFACE).await?);
+    let looked = arrived(&world.mail, "tools/list").len();
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    refused(&read(&world, INTERFACE).await?);
+    assert_eq!(arrived(&world.mail, "tools/list").len(), looked);
     assert!(arrived(&world.notes, "resources/read").is_empty());
     // That says nothing of what is no interface.
     assert_eq!(text_of(&world, "both://1").await?, "of mail");
@@ -247,7 +258,7 @@ async fn a_fault_of_a_member_keeps_its_words_where_nobody_answers() -> Result<()
         assert_eq!(reply.json()["error"]["message"], "Not before noon");
     }
 
-    // Whoever calls too much is not led on to the next one.
+    // A limit of one is none of the others': it is told where they have not got it.
     let two = narrowed(
         &world.token,
         "check if backend($b), [\"mail\", \"old\"].contains($b)",
@@ -264,6 +275,22 @@ async fn a_fault_of_a_member_keeps_its_words_where_nobody_answers() -> Result<()
     assert_eq!(reply.status, 429, "{}", reply.text);
     assert_eq!(reply.header("retry-after"), "77");
     assert_eq!(arrived(&world.mail, "resources/read").len(), 1);
-    assert!(arrived(&world.old, "resources/read").is_empty());
+    assert_eq!(arrived(&world.old, "resources/read").len(), 1);
+    let two = narrowed(
+        &world.token,
+        "check if backend($b), [\"mail\", \"notes\"].contains($b)",
+    )?;
+    world.notes.play(move |request| {
+        if request.json()["method"] == "resources/read" {
+            return refused(429)(request);
+        }
+        super::notes(request)
+    });
+    world.mail.play(mail_with_interface);
+    let reply = world
+        .ask(&two, "resources/read", json!({"uri": "other://1"}))
+        .await?;
+    assert!(reply.text.contains("of mail"), "{}", reply.text);
+    assert_eq!(arrived(&world.notes, "resources/read").len(), 1);
     Ok(())
 }

@@ -25,6 +25,8 @@ pub enum Whose {
     One(usize),
     /// An interface that tools of several members name: whoever shows it can't tell which is meant.
     Several,
+    /// An interface that a tool may name beyond those that are looked through: that stays so.
+    Undecidable,
     /// Nobody lists it.
     Unknown,
     /// It is said in a list that is not known: of a member that does not answer, or has not yet.
@@ -135,7 +137,7 @@ impl Uris {
     }
 
     /// The member whose resource this is: a URI, or a template as it is listed. An interface is the member's
-    /// whose tool names it, whoever lists it; and nobody's while a tool that is not known may name it. All
+    /// whose tool names it, whoever lists it; and nobody's where a tool that is not known may name it. All
     /// else is said as soon as no list that is not known yet can say otherwise.
     pub fn find(&self, uri: &str) -> Whose {
         self.found(uri, true)
@@ -150,10 +152,13 @@ impl Uris {
 
     fn found(&self, uri: &str, waits: bool) -> Whose {
         let anybody = usize::MAX;
-        if uri.starts_with(INTERFACE)
-            && (self.lacks_interfaces || self.lacks(Listed::Tools, anybody))
-        {
-            return Whose::Unsure;
+        if uri.starts_with(INTERFACE) {
+            if self.lacks_interfaces && self.is_complete() {
+                return Whose::Undecidable;
+            }
+            if self.lacks_interfaces || self.lacks(Listed::Tools, anybody) {
+                return Whose::Unsure;
+            }
         }
         if let Some(known) = self.interfaces.get(uri) {
             return known.map_or(Whose::Several, Whose::One);
@@ -298,10 +303,15 @@ mod tests {
         }
         cut.is_cut(Listed::Tools, 1);
         cut.ends(Listed::Resources, 1);
+        for interface in interfaces {
+            assert_eq!(cut.find(interface), Whose::Unsure, "{interface}");
+        }
+        // Nothing more is looked through, so nobody is told to come again.
         cut.ends(Listed::Templates, 1);
         assert!(cut.is_complete());
         for interface in interfaces {
-            assert_eq!(cut.find(interface), Whose::Unsure, "{interface}");
+            assert_eq!(cut.find(interface), Whose::Undecidable, "{interface}");
+            assert_eq!(cut.find_in_known(interface), Whose::Undecidable);
         }
     }
 
@@ -372,7 +382,7 @@ mod tests {
             format!(r#"{{"name":"t","_meta":{{"ui":{{"resourceUri":"ui://{at}"}}}}}}"#)
         });
         uris.add(Listed::Tools, &tools);
-        assert_eq!(uris.find("ui://w"), Whose::Unsure);
+        assert_eq!(uris.find("ui://w"), Whose::Undecidable);
     }
 
     #[test]

@@ -13,9 +13,9 @@ impl Asked {
         let all = 0..self.members().names().len();
         let requests = all.map(|member| (member, self.message.clone()));
         let answers = self.pages(requests.collect()).await.of_somebody()?;
-        let pages = answers.pages.into_iter();
+        let pages = self.kept(answers.given).into_iter();
         let described: Vec<Described> = pages
-            .map(|(page, _)| Described {
+            .map(|page| Described {
                 member: page.member,
                 result: page.result,
             })

@@ -77,7 +77,7 @@ impl Asked {
         self: &Arc<Self>,
         session: &mut ServerSession,
     ) -> pingora::Result<()> {
-        let asked = match Filter::from_message(&self.message) {
+        let mut asked = match Filter::from_message(&self.message) {
             Ok(asked) => asked,
             Err(error) => return self.refuse(session, &error.into()).await,
         };
@@ -89,8 +89,11 @@ impl Asked {
         };
         let (out, mut heard) = mpsc::channel(WAITING);
         let mut following = JoinSet::new();
+        // What nobody is asked for is granted by nobody: whoever asks for it again may find its member back.
+        asked.updates.clear();
         for (member, filter) in filters.into_iter().enumerate() {
             if self.leaves(member) && !filter.is_empty() {
+                asked.updates.extend(filter.updates.iter().cloned());
                 following.spawn(Arc::clone(self).follow(member, filter, out.clone()));
             }
         }

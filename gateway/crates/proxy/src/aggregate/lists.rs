@@ -38,11 +38,20 @@ pub(super) enum Said {
     Fault(Option<Fault>),
 }
 
+/// What one member gave.
+pub(super) struct Given {
+    pub(super) page: Page,
+    /// So many bytes it has.
+    pub(super) bytes: usize,
+    /// For as long as it is kept.
+    pub(super) hold: Option<Hold>,
+}
+
 /// What the members answered that were asked.
 #[derive(Default)]
 pub(super) struct Answers {
-    /// What they gave, in order, and how many bytes each has.
-    pub(super) pages: Vec<(Page, usize)>,
+    /// What they gave, in order.
+    pub(super) given: Vec<Given>,
     /// Whether all that were asked answered.
     pub(super) is_complete: bool,
     /// What one refused it with, if one did.
@@ -63,9 +72,9 @@ impl Answers {
 
     /// With what others answered.
     pub(super) fn with(mut self, others: Self) -> Self {
-        self.pages.extend(others.pages);
+        self.given.extend(others.given);
         Self {
-            pages: self.pages,
+            given: self.given,
             is_complete: self.is_complete && others.is_complete,
             refused: self.refused.or(others.refused),
             fault: self.fault.or(others.fault),
@@ -115,12 +124,22 @@ impl Asked {
             Some(_) => answers.of_all()?,
             None => answers.of_somebody()?,
         };
-        let pages: Vec<Page> = answers.pages.into_iter().map(|(page, _)| page).collect();
+        let pages = self.kept(answers.given);
         let result = listed.merged(self.members(), &pages, answers.is_complete);
         Ok(Message::result(&self.id, &result))
     }
 
-    /// What the members answer to these requests.
+    /// Pages that are kept until this request is answered.
+    pub(super) fn kept(&self, given: Vec<Given>) -> Vec<Page> {
+        let mut held = self.held.lock();
+        let keep = |given: Given| {
+            held.extend(given.hold);
+            given.page
+        };
+        given.into_iter().map(keep).collect()
+    }
+
+    /// What the members answer to these requests, on account of whoever keeps it.
     pub(super) async fn pages(self: &Arc<Self>, requests: Vec<(usize, Message)>) -> Answers {
         let mut asking = JoinSet::new();
         for (member, request) in requests {
@@ -138,7 +157,7 @@ impl Asked {
         }
         let mut answers = Answers::of_nobody();
         while let Some(said) = asking.join_next().await {
-            let Ok((member, noted, said)) = said else {
+            let Ok((member, noted, (said, hold))) = said else {
                 answers.is_complete = false;
                 continue;
             };
@@ -148,7 +167,8 @@ impl Asked {
             match said {
                 Said::Result(result, bytes) => {
                     answers.has_answer = true;
-                    answers.pages.push((Page { member, result }, bytes));
+                    let page = Page { member, result };
+                    answers.given.push(Given { page, bytes, hold });
                 }
                 Said::Refused(error) => {
                     answers.has_answer = true;
@@ -161,7 +181,7 @@ impl Asked {
                 }
             }
         }
-        answers.pages.sort_by_key(|(page, _)| page.member);
+        answers.given.sort_by_key(|given| given.page.member);
         answers
     }
 
@@ -175,7 +195,8 @@ impl Asked {
     }
 
     /// What a member says, in the time that a list has for it: less for one that did not answer last time.
-    async fn say(self: Arc<Self>, member: usize, request: Message) -> Said {
+    /// And what is held for it.
+    async fn say(self: Arc<Self>, member: usize, request: Message) -> (Said, Option<Hold>) {
         let name = &self.members().names()[member];
         let aggregates = &self.service.state.aggregates;
         let is_away = aggregates.is_away(self.name(), name, request.method());
@@ -185,7 +206,8 @@ impl Asked {
             Ok(said) => said,
             Err(_) => {
                 Arc::clone(&self).look_again(member, request);
-                Said::Away(Absence::Late, Failure::TimedOut("its list").to_string())
+                let why = Failure::TimedOut("its list").to_string();
+                (Said::Away(Absence::Late, why), None)
             }
         }
     }
@@ -202,7 +224,7 @@ impl Asked {
             let draining = &self.service.state.draining;
             let answer = tokio::select! {
                 _ = lifetime::shutdown(draining, true) => return,
-                answer = timeout(LOOK, self.answer_and_hold(member, &request)) => answer,
+                answer = timeout(LOOK, self.answer_of(member, &request)) => answer,
             };
             // Nobody gets it, so nothing is held for it.
             if matches!(answer, Ok((Said::Result(..) | Said::Refused(_), _))) {
@@ -212,15 +234,8 @@ impl Asked {
         });
     }
 
-    /// What a member says, however long it takes.
-    pub(super) async fn answer_of(&self, member: usize, request: &Message) -> Said {
-        let (said, hold) = self.answer_and_hold(member, request).await;
-        self.held.lock().extend(hold);
-        said
-    }
-
-    /// The same, and what is held for it.
-    async fn answer_and_hold(&self, member: usize, request: &Message) -> (Said, Option<Hold>) {
+    /// What a member says, however long it takes; and what is held for it, which is for whoever keeps it.
+    pub(super) async fn answer_of(&self, member: usize, request: &Message) -> (Said, Option<Hold>) {
         let Ok(reply) = self.ask_among_all(member, request).await else {
             // The walk at that member always answers, so it is the walk that failed.
             return (Said::Fault(None), None);

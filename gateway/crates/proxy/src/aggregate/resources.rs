@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::lists::{AWAY, Answers};
+use super::lists::{AWAY, Answers, Given};
 use super::{Asked, Unanswered};
 use crate::aggregates::{KnownUris, Look, Looked};
 
@@ -28,7 +28,8 @@ const MOST_BYTES: usize = 8 << 20;
 
 /// Whether it still counts what was known of some resources so long ago.
 fn is_believed(age: Duration, found: &[Whose]) -> bool {
-    let is_said = |whose: &Whose| matches!(whose, Whose::One(_) | Whose::Several);
+    let is_said =
+        |whose: &Whose| matches!(whose, Whose::One(_) | Whose::Several | Whose::Undecidable);
     age < JUST_NOW || age < BELIEVED && found.iter().all(is_said)
 }
 
@@ -107,7 +108,8 @@ impl Asked {
                             }
                         });
                     };
-                    let take = |page: Page| found(&|uris| uris.add(listed, &page));
+                    // A page is read and let go, with what is held for it: whoever asked may wait for days.
+                    let take = |given: Given| found(&|uris| uris.add(listed, &given.page));
                     match timeout(longest, asked.read(member, listed, take)).await {
                         Ok((_, Read::All)) => found(&|uris| uris.ends(listed, member)),
                         Ok((_, Read::Most)) => found(&|uris| uris.is_cut(listed, member)),
@@ -136,11 +138,11 @@ impl Asked {
         self: &Arc<Self>,
         listed: Listed,
     ) -> Result<(Vec<Page>, bool), Unanswered> {
-        let pages = Mutex::new(Vec::new());
+        let all = Mutex::new(Vec::new());
         let is_complete = self
-            .each_page(listed, |page| pages.lock().push(page))
+            .each_page(listed, |given| all.lock().push(given))
             .await?;
-        let mut pages = pages.into_inner();
+        let mut pages = self.kept(all.into_inner());
         pages.sort_by_key(|page| page.member);
         Ok((pages, is_complete))
     }
@@ -150,7 +152,7 @@ impl Asked {
     async fn each_page(
         self: &Arc<Self>,
         listed: Listed,
-        take: impl Fn(Page),
+        take: impl Fn(Given),
     ) -> Result<bool, Unanswered> {
         let members = 0..self.members().names().len();
         let each = join_all(members.map(|member| self.read(member, listed, &take))).await;
@@ -173,24 +175,24 @@ impl Asked {
         self: &Arc<Self>,
         member: usize,
         listed: Listed,
-        take: impl Fn(Page),
+        take: impl Fn(Given),
     ) -> (Answers, Read) {
         let (mut first, mut bytes) = (None, 0);
         let mut question = self.question(listed, None);
         for at in 0..MOST_PAGES {
             let mut answers = self.pages(vec![(member, question)]).await;
-            let page = answers.pages.pop();
-            let is_answered = answers.is_complete && (at == 0 || page.is_some());
+            let given = answers.given.pop();
+            let is_answered = answers.is_complete && (at == 0 || given.is_some());
             let first = first.get_or_insert(answers);
             if !is_answered {
                 return (std::mem::take(first), Read::Part);
             }
-            let Some((page, size)) = page else {
+            let Some(given) = given else {
                 return (std::mem::take(first), Read::All);
             };
-            bytes += size;
-            let cursor = page.result.text("nextCursor");
-            take(page);
+            bytes += given.bytes;
+            let cursor = given.page.result.text("nextCursor");
+            take(given);
             let Some(cursor) = cursor else {
                 return (std::mem::take(first), Read::All);
             };
@@ -229,6 +231,7 @@ mod tests {
             (now, Whose::Unknown, true),
             (later, found, true),
             (later, Whose::Several, true),
+            (later, Whose::Undecidable, true),
             (later, Whose::Unknown, false),
             (later, Whose::Unsure, false),
             (BELIEVED, found, false),

@@ -163,6 +163,8 @@ impl Asked {
                 break;
             }
         }
+        // Its end is nobody's to wait for, but the client has not gone before it.
+        reader.close().await;
         session.write_response_body(Bytes::new(), true).await
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, StatusCode};
 use mcp_protocol::members::Whose;
 use mcp_protocol::{Message, Object, RpcError, code};
 use pingora::http::ResponseHeader;
@@ -140,6 +140,7 @@ impl Asked {
         match self.whose(uri).await {
             Whose::One(member) => Destination::One(member, Box::new(self.message.clone())),
             Whose::Several => nobody("Tools of several servers name this as theirs", uri),
+            Whose::Undecidable => nobody("A server has too many tools to say whose this is", uri),
             Whose::Unknown => Destination::Any,
             Whose::Unsure => Destination::Unsure,
         }
@@ -154,11 +155,11 @@ impl Asked {
             if !self.leaves(member) || !self.is_connected(member).await {
                 continue;
             }
-            let mut answer = Box::pin(self.answer_of(member, &self.message));
+            let mut answer = Box::pin(self.kept_answer_of(member));
             match timeout(self.aggregate.list_timeout, &mut answer).await {
                 Ok(said) => {
-                    if let Some(done) = tried.take(member, said) {
-                        return done.map(|result| Message::result(&self.id, &result));
+                    if let Some(result) = tried.take(member, said) {
+                        return Ok(Message::result(&self.id, &result));
                     }
                 }
                 Err(_) if late.is_some() => tried.is_unanswered = true,
@@ -166,12 +167,19 @@ impl Asked {
             }
         }
         if let Some((member, answer)) = late.filter(|_| tried.question.is_none())
-            && let Some(done) = tried.take(member, answer.await)
+            && let Some(result) = tried.take(member, answer.await)
         {
-            return done.map(|result| Message::result(&self.id, &result));
+            return Ok(Message::result(&self.id, &result));
         }
         let (member, result) = tried.question()?;
         Ok(Message::result(&self.id, &self.led_back(member, result)))
+    }
+
+    /// What a member says to this request, held until this is answered.
+    async fn kept_answer_of(&self, member: usize) -> Said {
+        let (said, hold) = self.answer_of(member, &self.message).await;
+        self.held.lock().extend(hold);
+        said
     }
 
     /// Whether the person can use a member at all: one that wants an account of theirs first would lead them
@@ -200,18 +208,15 @@ struct Tried {
 }
 
 impl Tried {
-    /// Takes in what a member says; what is answered, if nobody else is asked.
-    fn take(&mut self, member: usize, said: Said) -> Option<Result<Object, Unanswered>> {
+    /// Takes in what a member says; the answer, if it is one. A limit is like any other fault: it may be of
+    /// this member alone.
+    fn take(&mut self, member: usize, said: Said) -> Option<Object> {
         match said {
             Said::Result(result, _) if is_question(&result) => {
                 self.question.get_or_insert((member, result));
             }
-            Said::Result(result, _) => return Some(Ok(result)),
+            Said::Result(result, _) => return Some(result),
             Said::Refused(error) => self.refuse(error),
-            // Whoever calls too much does so at the next one, too.
-            Said::Fault(Some(fault)) if fault.status == StatusCode::TOO_MANY_REQUESTS => {
-                return Some(Err(Some(fault).into()));
-            }
             // It was reached, and this is what it says of this resource.
             Said::Fault(Some(fault)) if fault.status.is_success() => self.refuse(fault.error),
             Said::Fault(fault) => {
@@ -300,6 +305,8 @@ pub(super) async fn pass_on(
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
     use crate::aggregates::Absence;
 
@@ -318,10 +325,8 @@ mod tests {
     fn outcome(all: Vec<Said>) -> String {
         let mut tried = Tried::default();
         for (member, said) in all.into_iter().enumerate() {
-            match tried.take(member, said) {
-                None => {}
-                Some(Ok(_)) => return format!("result of {member}"),
-                Some(Err(why)) => return format!("{member} ends it: {}", words(why)),
+            if tried.take(member, said).is_some() {
+                return format!("result of {member}");
             }
         }
         match tried.question() {
@@ -360,9 +365,11 @@ mod tests {
                 vec![not_here(), away(), full()],
                 "503 Service Unavailable full",
             ),
+            (vec![too_much(), not_here(), result("{}")], "result of 2"),
+            (vec![too_much(), question(), not_here()], "question of 1"),
             (
-                vec![not_here(), too_much(), result("{}")],
-                "1 ends it: 429 Too Many Requests too much",
+                vec![not_here(), too_much(), full()],
+                "429 Too Many Requests too much",
             ),
         ] {
             assert_eq!(outcome(all), expected);
