@@ -16,6 +16,10 @@ const TOKENS: usize = 1024;
 /// How much memory that may take, in bytes.
 const ROOM: u64 = 32 * 1024 * 1024;
 
+/// So many looks at the members go on at once for one grant: a look goes on without whoever asked for it, and
+/// the holder of a token makes any number of narrower ones.
+const LOOKS_OF_A_GRANT: usize = 8;
+
 /// By the last id of a token, and the name of all together.
 type Key = (String, String);
 
@@ -59,7 +63,8 @@ pub(super) enum Absence {
 pub(super) struct Aggregates {
     /// Whose resources are whose, as one token sees them: as all members say, and as some do.
     pub(super) uris: Cache<(Key, bool), Arc<KnownUris>, Weight>,
-    looks: Mutex<HashMap<Key, Weak<Look>>>,
+    /// Those that go on, each with its grant.
+    looks: Mutex<HashMap<Key, (String, Weak<Look>)>>,
     /// The members that do not answer, by the name of all together and their own; and to what.
     away: Mutex<HashMap<(String, String), HashMap<String, Absence>>>,
     /// The lists of them that are looked at once more.
@@ -120,22 +125,27 @@ impl Drop for Looking {
 
 impl Aggregates {
     /// What the look that goes on for this token finds; and, if that is a new one, the right to carry it out
-    /// for so many members. It is forgotten with whoever does.
+    /// for so many members. It is forgotten with whoever does. `None` where too many go on for the grant.
     pub(super) fn look(
         &self,
         key: &Key,
+        grant: &str,
         members: usize,
-    ) -> (watch::Receiver<Looked>, Option<Arc<Look>>) {
+    ) -> Option<(watch::Receiver<Looked>, Option<Arc<Look>>)> {
         let mut looks = self.looks.lock();
-        if let Some(look) = looks.get(key).and_then(Weak::upgrade) {
-            return (look.subscribe(), None);
+        if let Some(look) = looks.get(key).and_then(|(_, look)| look.upgrade()) {
+            return Some((look.subscribe(), None));
         }
-        looks.retain(|_, look| look.strong_count() > 0);
+        looks.retain(|_, (_, look)| look.strong_count() > 0);
+        let of_grant = looks.values().filter(|(whose, _)| whose == grant);
+        if of_grant.count() >= LOOKS_OF_A_GRANT {
+            return None;
+        }
         let look = Arc::new(Look::new(Looked::SoFar(Box::new(Uris::of_members(
             members,
         )))));
-        looks.insert(key.clone(), Arc::downgrade(&look));
-        (look.subscribe(), Some(look))
+        looks.insert(key.clone(), (grant.to_owned(), Arc::downgrade(&look)));
+        Some((look.subscribe(), Some(look)))
     }
 
     /// A member does not answer to `method`. Whether that is the first that it does not answer to.
@@ -225,16 +235,16 @@ mod tests {
     fn a_look_is_one_for_all_that_wait_and_forgotten_with_whoever_looks() {
         let aggregates = Aggregates::default();
         let key = ("t".to_owned(), "all".to_owned());
-        let (mut first, look) = aggregates.look(&key, 1);
+        let (mut first, look) = aggregates.look(&key, "g", 1).unwrap();
         let look = look.expect("it is the first");
-        let (second, other) = aggregates.look(&key, 1);
+        let (second, other) = aggregates.look(&key, "g", 1).unwrap();
         assert!(other.is_none() && second.same_channel(&first));
         look.send_modify(|looked| *looked = Looked::All(known(1)));
         assert!(first.borrow_and_update().is_over());
         drop(look);
         assert!(first.has_changed().is_err(), "nobody looks any more");
-        assert!(aggregates.look(&key, 1).1.is_some());
-        drop(aggregates.look(&("u".to_owned(), "all".to_owned()), 1));
+        assert!(aggregates.look(&key, "g", 1).unwrap().1.is_some());
+        drop(aggregates.look(&("u".to_owned(), "all".to_owned()), "g", 1));
         assert!(aggregates.looks.lock().len() <= 1);
         let looking = aggregates.begin_look("all", "notes", "tools/list").unwrap();
         assert!(
@@ -253,6 +263,23 @@ mod tests {
                 .begin_look("all", "notes", "tools/list")
                 .is_some()
         );
+    }
+
+    /// Narrower tokens of one grant, however many, look at the members no more often; those of another do.
+    #[test]
+    fn looks_of_one_grant_are_bounded_and_take_no_place_of_others() {
+        let aggregates = Aggregates::default();
+        let look = |token: usize, grant: &str| {
+            let key = (token.to_string(), "all".to_owned());
+            aggregates.look(&key, grant, 1)
+        };
+        let mut going: Vec<_> = (0..LOOKS_OF_A_GRANT).map(|at| look(at, "g")).collect();
+        assert!(going.iter().all(Option::is_some));
+        assert!(look(100, "g").is_none());
+        assert!(look(0, "g").is_some(), "one that goes on is for all");
+        assert!(look(101, "h").is_some());
+        going.pop();
+        assert!(look(100, "g").is_some());
     }
 
     /// A member with one slow list does not come and go with each of the others.

@@ -7,7 +7,7 @@
 
 mod refusal;
 
-pub(super) use refusal::{LimitRefusal, Why};
+pub(super) use refusal::{LIMIT_REACHED, LimitRefusal, Why};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

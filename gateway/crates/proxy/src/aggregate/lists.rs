@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::{Asked, Fault, Unanswered};
 use crate::aggregates::Absence;
+use crate::call_limits::LIMIT_REACHED;
 use crate::compat::NO_ANSWER;
 use crate::in_flight::Hold;
 use crate::lifetime;
@@ -21,9 +22,6 @@ pub(super) const AWAY: Duration = Duration::from_secs(1);
 
 /// How long a member is waited for that was left out, by nobody's request.
 const LOOK: Duration = Duration::from_secs(30);
-
-/// The code of the error of whoever calls too much.
-const LIMIT_REACHED: i64 = -32000;
 
 /// What one member says to a question for all.
 pub(super) enum Said {

@@ -76,7 +76,10 @@ impl Asked {
             }
         }
         // Once for all that ask now.
-        let (mut looked, look) = aggregates.look(&key, count);
+        let grant = self.caller.token.claims().grant.as_str();
+        let Some((mut looked, look)) = aggregates.look(&key, grant, count) else {
+            return vec![Whose::Unsure; uris.len()];
+        };
         if let Some(look) = look {
             tokio::spawn(Arc::clone(self).look(key, look));
         }

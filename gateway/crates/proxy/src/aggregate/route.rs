@@ -139,8 +139,14 @@ impl Asked {
     async fn of_resource(self: &Arc<Self>, uri: &str) -> Destination {
         match self.whose(uri).await {
             Whose::One(member) => Destination::One(member, Box::new(self.message.clone())),
-            Whose::Several => nobody("Tools of several servers name this as theirs", uri),
-            Whose::Undecidable => nobody("A server has too many tools to say whose this is", uri),
+            Whose::Several => nobody(
+                "Tools of several servers name this as theirs; it can be read at the address of each",
+                uri,
+            ),
+            Whose::Undecidable => nobody(
+                "A server has too many tools to say whose this is; it can be read at its own address",
+                uri,
+            ),
             Whose::Unknown => Destination::Any,
             Whose::Unsure => Destination::Unsure,
         }

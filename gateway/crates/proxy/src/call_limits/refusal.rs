@@ -6,12 +6,11 @@ use serde_json::{Value, json};
 
 use gateway_core::limits::{Meter, wait_in_words};
 use gateway_core::reason::Reason;
-use mcp_protocol::Id;
 use mcp_protocol::calls::Call;
+use mcp_protocol::{Id, code};
 
 /// JSON-RPC 2.0 §5.1: one of those that a server defines for itself.
-const LIMIT_REACHED: i64 = -32000;
-const INTERNAL: i64 = -32603;
+pub(crate) const LIMIT_REACHED: i64 = -32000;
 
 /// Why a request is not let through for now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,16 +113,16 @@ impl LimitRefusal {
 
     /// An error for each request that waits for an answer; `None` where none does.
     pub(crate) fn answer(&self, words: &str, request_id: &str) -> Option<Value> {
-        let code = match &self.why {
+        let number = match &self.why {
             Why::Reached { .. } | Why::UsedUp { .. } | Why::TooMuch { .. } => LIMIT_REACHED,
-            Why::Unknown(_) => INTERNAL,
+            Why::Unknown(_) => code::INTERNAL,
         };
         let mut data = json!({"reason": self.reason().code(), "request_id": request_id});
         if let Some(seconds) = self.retry_after() {
             data["retry_after"] = json!(seconds);
         }
         let error = |id: &Id| {
-            let error = json!({"code": code, "message": words, "data": data});
+            let error = json!({"code": number, "message": words, "data": data});
             json!({"jsonrpc": "2.0", "id": id, "error": error})
         };
         let mut answers = self.calls.iter().filter_map(|call| call.id.as_ref());
