@@ -81,6 +81,8 @@ pub(super) struct RemoveKey {
     /// The login name
     name: String,
     /// The passkey's id, as `users show` has it, or its name
+    // One id in 64 begins with a hyphen.
+    #[arg(allow_hyphen_values = true)]
     passkey: String,
     #[command(flatten)]
     common: Common,
@@ -93,6 +95,8 @@ pub(super) struct Unlink {
     /// The name of the provider's [[login]]
     provider: String,
     /// Names the account at the provider, where there are several
+    // Providers make these, with whatever characters they please.
+    #[arg(allow_hyphen_values = true)]
     subject: Option<String>,
     #[command(flatten)]
     common: Common,

@@ -120,8 +120,17 @@ async fn a_passkey_replaces_the_password_and_the_last_way_in_stays() -> Result<(
     let key = &shown["user"]["passkeys"][0];
     assert_eq!(key["name"], "Phone", "{shown}");
     assert_eq!(key["id"], device.id(), "{shown}");
-    let wrong = command(gateway, &["users", "remove-passkey", "bob", "Tablet"], "").await?;
-    assert_eq!(wrong.code, 1, "{wrong:?}");
+    // An id is any 43 letters of base64url: one that begins with a hyphen is no flag.
+    for unknown in [
+        "Tablet",
+        "-jEt7i6nD-eqMhUWv1N7NGF9ppoQQFcyOokXjYDpGfY",
+        "--h",
+    ] {
+        let words = ["users", "remove-passkey", "bob", unknown];
+        let wrong = command(gateway, &words, "").await?;
+        assert_eq!(wrong.code, 1, "{wrong:?}");
+        assert!(wrong.errors.contains(unknown), "{wrong:?}");
+    }
     let removed = done(gateway, &["users", "remove-passkey", "bob", "Phone"], "").await?;
     assert!(removed.out.contains("users link"), "{}", removed.out);
     let page = log_in(&mut self::browser(), gateway, &mut device).await?;

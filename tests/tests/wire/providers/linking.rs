@@ -84,6 +84,10 @@ async fn an_account_is_taken_off_by_its_person_or_the_operator_and_never_the_las
     let kept = operator::command(gateway, &words, "").await?;
     assert_eq!(kept.code, 1, "{kept:?}");
     assert!(kept.errors.contains("could not log in"), "{kept:?}");
+    // A provider's subjects are of its own making: one may begin with a hyphen.
+    let words = ["users", "unlink", "dan@other.org", "corp", "-Zx8"];
+    let unknown = operator::command(gateway, &words, "").await?;
+    assert_eq!(unknown.code, 1, "{unknown:?}");
 
     let account = url(&gateway.url("/account"));
     let mut alice = Person::default();
