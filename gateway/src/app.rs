@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use crate::account_keys::{self, NoteError};
-use crate::config::{Config, ConfiguredBackend};
+use crate::config::{Clients, Config, ConfiguredBackend};
 use crate::keys::ring::{KeyRing, RingError, RingSettings};
 use crate::keys::{KeysError, KeysFolder};
 use gateway_accounts::{Accounts, Parts};
@@ -149,12 +149,7 @@ impl App {
         let clock = Clock;
         let metrics = Metrics::new();
         let (records, revocations, movable) = opened(config, clock, &metrics, runtime).await?;
-        let ring = RingSettings {
-            folder: config.keys_dir.clone(),
-            approvers: config.approvers.clone(),
-            access_ttl: config.access_ttl,
-            admin_token,
-        };
+        let ring = ring_settings(config, admin_token);
         let ring = KeyRing::open(ring, records.clone(), revocations.clone(), clock).await;
         let ring = ring.map_err(|error| unusable_keys(config, error))?;
         ring.follow(runtime);
@@ -163,12 +158,7 @@ impl App {
             None => Journal::off(),
         }
         .counted(&metrics);
-        let backends: Vec<Arc<Backend>> = config
-            .backends
-            .iter()
-            .map(|configured| configured.backend.clone().told_of_pages(&config.issuer))
-            .map(Arc::new)
-            .collect();
+        let backends = backends(config);
         let connections = Arc::new(Connections::default());
         let protocols = protocols(config, &backends, &connections, runtime);
         let shared = (&connections, &journal, &metrics);
@@ -177,14 +167,17 @@ impl App {
         let catalogue = catalogue(config, &keys, &backends, &connections);
         let catalogue = Arc::new(catalogue.with_accounts(accounts.clone()));
         let lookout = Lookout::follow(&catalogue, runtime);
-        let traces = config.traces.clone().map_or_else(Traces::off, |settings| {
-            Traces::start(settings, clock, &metrics, runtime)
-        });
+        let traces = match config.traces.clone() {
+            Some(settings) => Traces::start(settings, clock, &metrics, runtime),
+            None => Traces::off(),
+        };
         let last_use = LastUse::follow(records.clone(), longest_rest(config), clock, runtime);
         let policy = PolicyHandle::new(config.policy.clone());
         let shares = Shares::new(records.clone(), clock);
+        let (all, pool) = (backends.clone(), connections.clone());
+        let pages = PageReader::new(all, pool, config.identity.clone());
         let call_limits = CallLimits::new(config.call_limits.clone(), shares);
-        let private_hosts = &config.registration.private_hosts;
+        let registration = &config.registration;
         let authorization_server = Arc::new(AuthorizationServer {
             settings: settings(config),
             records: records.clone(),
@@ -196,17 +189,10 @@ impl App {
             setup: Setup,
             catalogue: catalogue.clone(),
             accounts,
-            documents: config
-                .registration
-                .metadata_documents
-                .then(|| documents(private_hosts)),
-            key_sets: documents(private_hosts),
+            documents: (registration.metadata_documents).then(|| documents(registration)),
+            key_sets: documents(registration),
             providers: Providers::new(config.providers.clone()),
-            pages: PageReader::new(
-                backends.clone(),
-                connections.clone(),
-                config.identity.clone(),
-            ),
+            pages,
             policy: policy.clone(),
             limits: call_limits.clone(),
             owner_pages: OwnerPagesHandle::default(),
@@ -234,6 +220,22 @@ impl App {
             traces,
         })
     }
+}
+
+fn ring_settings(config: &Config, admin_token: Option<SecretHash>) -> RingSettings {
+    RingSettings {
+        folder: config.keys_dir.clone(),
+        approvers: config.approvers.clone(),
+        access_ttl: config.access_ttl,
+        admin_token,
+    }
+}
+
+/// The configured backends, told where the gateway itself has pages.
+fn backends(config: &Config) -> Vec<Arc<Backend>> {
+    let configured = config.backends.iter().map(|one| one.backend.clone());
+    let told = configured.map(|backend| backend.told_of_pages(&config.issuer));
+    told.map(Arc::new).collect()
 }
 
 type Opened = (Records, Arc<RevocationView>, Option<Arc<Movable>>);
@@ -392,11 +394,9 @@ fn longest_rest(config: &Config) -> Duration {
 }
 
 /// What is fetched from addresses that anonymous clients name.
-fn documents(private_hosts: &[String]) -> Documents {
-    Documents::new(Fetcher::new(
-        Limits::default(),
-        private_hosts.iter().cloned(),
-    ))
+fn documents(clients: &Clients) -> Documents {
+    let private_hosts = clients.private_hosts.iter().cloned();
+    Documents::new(Fetcher::new(Limits::default(), private_hosts))
 }
 
 /// The backends that may introspect, by name.

@@ -34,6 +34,7 @@ use crate::tunnel::probe::StreamProbe;
 use crate::tunnel::{self, Tunnel, TunnelKind};
 use crate::upgrade::Predecessor;
 use gateway_core::clock::Clock;
+use gateway_core::secret::SecretHash;
 
 /// What `gateway serve` is told.
 #[derive(Debug, Args)]
@@ -307,14 +308,9 @@ fn serve(
     ));
     let (journal, traces) = (app.journal.clone(), app.traces.clone());
     let call_limits = Arc::clone(&app.call_limits);
+    let handle = runtime.handle();
     let hangup = Arc::new(Notify::new());
-    let tls = follow_certificate(
-        config,
-        &app,
-        certificate.as_ref(),
-        runtime.handle(),
-        &hangup,
-    );
+    let tls = follow_certificate(config, &app, certificate.as_ref(), handle, &hangup);
     let reloading = reload::Reloading {
         configuration: configuration.clone(),
         policy: app.policy.clone(),
@@ -324,27 +320,20 @@ fn serve(
         keys: app.keys.clone(),
         notifier: manager.notifier.clone(),
     };
-    reload::follow(runtime.handle(), reloading)?;
+    reload::follow(handle, reloading)?;
     let is_lost = Arc::new(AtomicBool::new(false));
-    let probe = tunnel
-        .as_ref()
-        .and_then(|_| StreamProbe::new(&config.issuer, &mut OsRng));
-    let probe_secret = probe.as_ref().map(StreamProbe::secret);
-    if let Some(probe) = probe {
-        probe.start(runtime.handle());
-    }
-    let tunnel =
-        tunnel.map(|tunnel| tunnel.keep(runtime.handle(), stop.subscribe(), Arc::clone(&is_lost)));
+    let stream_probe = tunnel.as_ref().and_then(|_| probe_streams(config, handle));
+    let tunnel = tunnel.map(|tunnel| tunnel.keep(handle, stop.subscribe(), Arc::clone(&is_lost)));
     let beside = programs.clone();
     let options = ServeOptions {
         lane,
-        stream_probe: probe_secret,
+        stream_probe,
         stop: request,
         manager,
         legacy: Legacy {
             programs,
             kept: tunnel.as_ref().map(|_| "a tunnel"),
-            runtime: runtime.handle().clone(),
+            runtime: handle.clone(),
         },
         predecessor: predecessor.map(|predecessor| *predecessor),
     };
@@ -370,6 +359,14 @@ fn serve(
         "the tunnel came back with another URL: start again, and connect the apps to the new one"
     );
     Ok(())
+}
+
+/// Tries whether streams come through the tunnel; the secret tells its own requests.
+fn probe_streams(config: &Config, runtime: &Handle) -> Option<SecretHash> {
+    let probe = StreamProbe::new(&config.issuer, &mut OsRng)?;
+    let secret = probe.secret();
+    probe.start(runtime);
+    Some(secret)
 }
 
 /// The certificate in files, if it is to be served: one that is wrong ends the start.

@@ -164,15 +164,12 @@ fn backend(
     if let Err(sentence) = prefix {
         reader.conflict(&at("path"), sentence);
     }
-    let name = match &keys.name {
-        Some(name) => Some(name.clone()),
-        None if is_only => Some("backend".to_owned()),
-        None => {
-            let sentence = "is missing: with several backends each has a name";
-            reader.conflict(&at("name"), sentence);
-            None
-        }
-    };
+    let only = is_only.then(|| "backend".to_owned());
+    let name = keys.name.clone().or(only);
+    if name.is_none() {
+        let sentence = "is missing: with several backends each has a name";
+        reader.conflict(&at("name"), sentence);
+    }
     if keys.pages.is_some() && !keys.stdio.0.is_empty() {
         let sentence = "is for a backend with a url: a server on stdin and stdout has no pages";
         reader.conflict(&at("pages"), sentence);

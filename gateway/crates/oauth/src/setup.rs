@@ -12,7 +12,7 @@ use crate::audited::audited;
 use crate::browser::{BrowserName, PostedForm};
 use crate::error_page::{self, Refused};
 use crate::form_token::{Purpose, SealError};
-use crate::identity::{self, LoginName, Password, SetupCode, SetupRefusal};
+use crate::identity::{self, LoginName, Password, Passwords, SetupCode, SetupRefusal};
 use crate::pages::{self, SetupForm, SetupProblem};
 use crate::passkey::site::Passkeys;
 use crate::passkey::{self, NotMade};
@@ -106,22 +106,7 @@ async fn become_owner(
             return again.ok_or_else(|| refused(refusal));
         }
     };
-    let (owner, answer) = match chosen {
-        Chosen::Password(password) => {
-            let hash = server.passwords.hash(password).await?;
-            let id = UserId::draw(&mut OsRng);
-            let owner = User::new(id, name.as_str(), hash.as_str(), now);
-            (owner, SetAnswer::Password)
-        }
-        Chosen::Passkey(id, passkey) => {
-            let owner = User::new(id, name.as_str(), "", now).with_passkey(passkey.clone());
-            (owner, SetAnswer::Passkey(passkey))
-        }
-    };
-    let owner = User {
-        owner: true,
-        ..owner
-    };
+    let (owner, answer) = owner(&server.passwords, &name, chosen, now).await?;
     let claimed = server.setup.claim(&server.records, accepted, &owner, now);
     if let Err(refusal) = claimed.await {
         let again = sent_again(server, request, &form, now).await?;
@@ -139,6 +124,32 @@ async fn become_owner(
     };
     let opened = open_by(server, request, &owner, &answer, now).await?;
     Ok(audited(opened, record))
+}
+
+/// The owner's record, and with what they log in.
+async fn owner(
+    passwords: &Passwords,
+    name: &LoginName,
+    chosen: Chosen,
+    now: Timestamp,
+) -> Result<(User, SetAnswer), Refused> {
+    let (owner, answer) = match chosen {
+        Chosen::Password(password) => {
+            let hash = passwords.hash(password).await?;
+            let id = UserId::draw(&mut OsRng);
+            let owner = User::new(id, name.as_str(), hash.as_str(), now);
+            (owner, SetAnswer::Password)
+        }
+        Chosen::Passkey(id, passkey) => {
+            let owner = User::new(id, name.as_str(), "", now).with_passkey(passkey.clone());
+            (owner, SetAnswer::Passkey(passkey))
+        }
+    };
+    let owner = User {
+        owner: true,
+        ..owner
+    };
+    Ok((owner, answer))
 }
 
 /// With what somebody has just set themselves up.

@@ -165,18 +165,11 @@ pub(super) async fn admit(
         Some(body) => read_calls(state, head, &mut confirmed, body).await?,
         None => (Vec::new(), None),
     };
-    if let (Some(trace), Some(body)) = (&context.trace, &confirmed.request.body)
-        && let Some(parent) = trace::message_context(&body.messages)
-    {
-        trace.message_context(parent);
-    }
+    trace_message(context, &confirmed);
     context.asks_for(head.method, &calls);
+    let part_of = context.part_of.as_ref();
     // Before anything of an account: who left this member is led to no page of it.
-    if context
-        .part_of
-        .as_ref()
-        .is_some_and(|part_of| !part_of.is_left)
-    {
+    if part_of.is_some_and(|part_of| !part_of.is_left) {
         let refusal = Refusal::Narrowed(FailedCheck("backend"));
         return refuse(state, context, confirmed, Refused { refusal, calls });
     }
@@ -208,12 +201,9 @@ pub(super) async fn admit(
             ..confirmed.admitted(permit)
         });
     }
-    if confirmed
-        .rules
-        .as_ref()
-        .is_some_and(|rules| rules.asks_for_calls_today())
-    {
-        // Boxed, as below: only who limits anything needs room for it.
+    let rules = confirmed.rules.as_ref();
+    if rules.is_some_and(|rules| rules.asks_for_calls_today()) {
+        // Boxed: only who limits anything needs room for it.
         let asked = Box::pin(count_calls(state, &confirmed, &calls));
         context.calls_today = Some(asked.await?);
     }
@@ -221,26 +211,17 @@ pub(super) async fn admit(
     match decision.await {
         Ok(permit) => {
             let cost = if call_limits::concern(&state.server.limits, &permit) {
+                // Boxed, as above.
                 Box::pin(take(state, &confirmed, &permit)).await?
             } else {
                 None
             };
-            let permitted = AdmissionEvent::Permitted {
-                permit: &permit,
-                body: confirmed.request.body.as_ref(),
-            };
-            let route = confirmed.route.route();
-            let now = state.clock.now();
-            let told = state
-                .admissions
-                .record(&permitted, context, Some(route.mounted), now);
-            told.map_err(|_| Rejection::AuditDown)?;
+            record(state, context, &confirmed, &permit)?;
             let ends = waits_for_events.then(|| confirmed.lifetime.spent());
             context.bytes = cost.and_then(|cost| cost.kept(ends));
             let body = confirmed.request.bytes().map_or(0, Bytes::len);
-            state
-                .admissions
-                .allow(context, route, permit.calls(), body, begun);
+            let (route, admissions) = (confirmed.route.route(), &state.admissions);
+            admissions.allow(context, route, permit.calls(), body, begun);
             expect_answers(&state.tasks, &confirmed, permit.calls());
             Ok(Admitted {
                 mirrored_name,
@@ -251,6 +232,31 @@ pub(super) async fn admit(
         }
         Err(refused) => refuse(state, context, confirmed, refused),
     }
+}
+
+/// The trace that a message belongs to goes before the one of its head.
+fn trace_message(context: &RequestContext, confirmed: &ConfirmedRequest) {
+    if let (Some(trace), Some(body)) = (&context.trace, &confirmed.request.body)
+        && let Some(parent) = trace::message_context(&body.messages)
+    {
+        trace.message_context(parent);
+    }
+}
+
+/// Writes down that a request may go: without that it does not.
+fn record(
+    state: &ProxyState,
+    context: &RequestContext,
+    confirmed: &ConfirmedRequest,
+    permit: &Permit,
+) -> Result<(), Rejection> {
+    let permitted = AdmissionEvent::Permitted {
+        permit,
+        body: confirmed.request.body.as_ref(),
+    };
+    let (mounted, now) = (confirmed.route.route().mounted, state.clock.now());
+    let told = (state.admissions).record(&permitted, context, Some(mounted), now);
+    told.map_err(|_| Rejection::AuditDown)
 }
 
 /// Takes what a request costs of limits: for good once it is kept.

@@ -151,34 +151,20 @@ async fn show(
     listing: Option<&ToolListing>,
     again: Option<PageState<'_>>,
 ) -> Response {
+    let (settings, now) = (&server.settings, server.clock.now());
     let Some(raw_query) = browser::authorization_request(asked.raw_query) else {
-        let status = StatusCode::BAD_REQUEST;
+        let (status, reason) = (StatusCode::BAD_REQUEST, Reason::RequestMalformed);
         let detail = "the authorization request is too long or not plain ASCII";
-        return error_page::page(
-            &server.settings,
-            request,
-            status,
-            Reason::RequestMalformed,
-            Some(detail),
-        );
+        return error_page::page(settings, request, status, reason, Some(detail));
     };
-    let now = server.clock.now();
-    let browser = BrowserName::from_request(&server.settings, request);
-    let change = match change(
-        &server.records,
-        &server.settings,
-        session,
-        asked.client,
-        now,
-    )
-    .await
-    {
+    let browser = BrowserName::from_request(settings, request);
+    let changed = change(&server.records, settings, session, asked.client, now);
+    let change = match changed.await {
         Ok(change) => change,
         Err(error) => return Refused::from(error).page(server, request),
     };
     let as_shown = as_shown(asked.client);
-    let covered =
-        listing.map(|listing| covered_tools(listing, &server.settings, asked.mount, asked.scope));
+    let covered = listing.map(|listing| covered_tools(listing, settings, asked.mount, asked.scope));
     let tools = covered.as_deref().map(shown_tools);
     let shown = spell(tools.as_deref());
     let bound = bound(&browser.value, session, raw_query, [&as_shown, &shown]);
@@ -192,7 +178,7 @@ async fn show(
     };
     let again = again.unwrap_or_default();
     let page = Consent {
-        frame: browser::frame(&server.settings, request),
+        frame: browser::frame(settings, request),
         client_name: asked.client.name.as_deref(),
         registration: asked.client.registration,
         is_proved: asked.is_proved,
@@ -218,14 +204,14 @@ async fn show(
         shown: &shown,
         problem: again.problem,
         find: again.find,
-        lifetime: server.settings.longest_grant(asked.client),
+        lifetime: settings.longest_grant(asked.client),
         authorization_request: raw_query,
         seal: &form_token::seal(&server.tags, Purpose::Consent, &bound, now, &mut OsRng),
         log_out_seal: &session::log_out_seal(&server.tags, &browser, session, now),
     }
     .page();
-    let mut response = pages::respond(StatusCode::OK, page, server.settings.issuer.is_https());
-    browser.keep(&server.settings, &mut response);
+    let mut response = pages::respond(StatusCode::OK, page, settings.issuer.is_https());
+    browser.keep(settings, &mut response);
     response
 }
 
