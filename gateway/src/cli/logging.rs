@@ -2,6 +2,8 @@
 
 mod batched;
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::io::Write as _;
 
 use env_logger::fmt::Formatter;
@@ -21,6 +23,9 @@ const LONGEST: usize = 2048;
 
 /// A text of so many bytes is within that however it is escaped.
 const SHORT: usize = LONGEST / 6;
+
+/// So many bytes of room are kept for a thread's next line, which is more than most need.
+const ROOM: usize = 4096;
 
 /// Writes what is still to be written when it is dropped, at the end of the process.
 pub(super) struct Logging(Option<Batched>);
@@ -86,15 +91,25 @@ pub(super) fn start(format: LogFormat, level: LevelFilter) -> Logging {
     Logging(batched)
 }
 
+thread_local! {
+    /// The room of this thread's last line, for its next one.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 fn json_line(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
-    let mut line = Line::new(record.level());
+    let mut line = Line::over(SPARE.take(), record.level());
     let _ = record.key_values().visit(&mut line);
-    buffer.write_all(&line.finish(&message(record), record.target()))
+    let line = line.finish(&message(record), record.target());
+    let written = buffer.write_all(&line);
+    if line.capacity() <= ROOM {
+        SPARE.set(line);
+    }
+    written
 }
 
 /// The line that stands for others, which standard error did not take.
 fn lost_line(lines: u64) -> Vec<u8> {
-    let mut line = Line::new(Level::Error);
+    let mut line = Line::over(Vec::new(), Level::Error);
     line.member("event", "log_lines_lost");
     line.member("lines", &lines);
     let message = "standard error did not take the lines that stood here";
@@ -105,11 +120,20 @@ fn lost_line(lines: u64) -> Vec<u8> {
 struct Line(Vec<u8>);
 
 impl Line {
-    fn new(level: Level) -> Self {
-        let mut line = Self(Vec::with_capacity(1024));
+    /// A line in the room of another one.
+    fn over(mut room: Vec<u8>, level: Level) -> Self {
+        room.clear();
+        let mut line = Self(room);
         let at = humantime::format_rfc3339_millis(Clock.now().to_system_time());
-        line.member("ts", &at.to_string());
-        line.member("level", &level.as_str().to_lowercase());
+        line.member("ts", &format_args!("{at}"));
+        let level = match level {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        };
+        line.member("level", level);
         line
     }
 
@@ -124,7 +148,16 @@ impl Line {
         let Self(bytes) = self;
         bytes.push(if bytes.is_empty() { b'{' } else { b',' });
         // Texts, numbers and truth values are written into memory: nothing fails.
-        let _ = serde_json::to_writer(&mut *bytes, name);
+        if name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        {
+            bytes.push(b'"');
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.push(b'"');
+        } else {
+            let _ = serde_json::to_writer(&mut *bytes, name);
+        }
         bytes.push(b':');
         let _ = serde_json::to_writer(&mut *bytes, value);
     }
@@ -163,8 +196,13 @@ fn pretty_line(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<(
     buffer.write_all(b"\n")
 }
 
-fn message(record: &Record<'_>) -> String {
-    bounded(&record.args().to_string(), LONGEST).into_owned()
+fn message<'r>(record: &Record<'r>) -> Cow<'r, str> {
+    match record.args().as_str() {
+        Some(text) => bounded(text, LONGEST),
+        None => bounded(&record.args().to_string(), LONGEST)
+            .into_owned()
+            .into(),
+    }
 }
 
 struct Fields(Vec<(String, serde_json::Value)>);
