@@ -108,7 +108,7 @@ pub(super) async fn confirm(
             confirming.await?
         }
     };
-    context.belongs_to(token.claims());
+    context.belongs_to(token.verified());
     // Whoever has no token learns where to get one, from wherever it asks.
     if let Origin::Foreign(origin) = origin(head.headers, &state.settings) {
         return Err(Rejection::Origin(origin));

@@ -71,7 +71,7 @@ impl AdmissionLog {
         let backend = mounted.map_or("", |mounted| &mounted.backend.mount.name);
         event.log(context, backend);
         let caller = Caller {
-            user: &context.user_name,
+            user: context.user_name(),
             account: context.account.as_ref(),
         };
         let labels = |tool: &str| self.catalogue.cached_labels(backend, caller, tool);
@@ -97,7 +97,7 @@ impl AdmissionLog {
             } => {
                 self.refuse(rejection, *status, context, mounted);
                 let record = refused(rejection, backend, context, *peer, labels);
-                if context.user.is_empty() {
+                if context.user().is_empty() {
                     self.journal.append_anonymous(&record);
                 } else {
                     // It is refused already; that the log is away is told elsewhere.
@@ -173,7 +173,7 @@ impl AdmissionLog {
 
     /// Whether a backend lists a tool for whoever calls, as far as that is known.
     fn is_listed(&self, mounted: &MountedBackend, context: &RequestContext, tool: &str) -> bool {
-        let (backend, user) = (&mounted.backend.mount.name, &context.user_name);
+        let (backend, user) = (&mounted.backend.mount.name, context.user_name());
         self.catalogue.is_listed(backend, user, tool)
     }
 }
@@ -200,7 +200,7 @@ impl AdmissionEvent<'_> {
         log::log!(
             level,
             event = "refused", reason = reason.code(), hint = reason.remedy(), status = status, rule = rejection.rule(),
-            backend = backend, user = context.user, client = context.client, grant = context.grant, call = context.call,
+            backend = backend, user = context.user(), client = context.client(), grant = context.grant(), call = context.call,
             method = method.as_str(), path = logged_path(target), peer = peer.to_string(), request_id = context.id,
             trace_id = context.trace_id();
             "{rejection}"
@@ -254,9 +254,9 @@ impl<'a> Permitted<'a> {
     fn about(&self, event: Event) -> BorrowedRecord<'a> {
         let token = self.permit.token().id().get(..16);
         Record {
-            user: known(&self.context.user),
-            client: known(&self.context.client),
-            grant: known(&self.context.grant),
+            user: known(self.context.user()),
+            client: known(self.context.client()),
+            grant: known(self.context.grant()),
             token: token.map(Cow::Borrowed),
             backend: Some(self.backend.into()),
             peer: self.context.peer,
@@ -295,9 +295,9 @@ fn refused<'a>(
 ) -> BorrowedRecord<'a> {
     let call = rejection.single_call();
     Record {
-        user: known(&context.user),
-        client: known(&context.client),
-        grant: known(&context.grant),
+        user: known(context.user()),
+        client: known(context.client()),
+        grant: known(context.grant()),
         backend: known(backend),
         method: match call {
             Some(call) => Some(call.method.as_str().into()),
@@ -320,19 +320,14 @@ fn facts<'a>(
     call: Option<&Call>,
     labels: impl Fn(&str) -> Option<Labels>,
 ) -> Option<Facts<Cow<'a, str>>> {
-    if context.user_name.is_empty() {
-        return None;
-    }
+    let claims = context.claims()?;
     let labels = call.and_then(Call::tool).and_then(labels);
     let message = call.map(sent).or(context.sent);
+    let groups = claims.groups.iter().map(|group| group.as_str().into());
     Some(Facts {
-        user_name: context.user_name.as_str().into(),
-        groups: context
-            .groups
-            .iter()
-            .map(|group| group.as_str().into())
-            .collect(),
-        scope: context.scope.as_str().into(),
+        user_name: claims.user_name.as_str().into(),
+        groups: groups.collect(),
+        scope: claims.scope.spelled(),
         message,
         result: call
             .filter(|_| message == Some(Sent::Response))

@@ -16,7 +16,7 @@ impl Challenge {
     /// The metadata that belongs to path and query as they were asked for. Messages of the legacy
     /// transport belong to its stream. The scope is the one that the token has, so that whoever asks
     /// for it loses nothing; without a token, the one to begin with.
-    pub(super) fn new(issuer: &Issuer, route: BackendRoute<'_>, scope: &str) -> Self {
+    pub(super) fn new(issuer: &Issuer, route: BackendRoute<'_>, scope: &Scope) -> Self {
         let (mounted, target) = (route.mounted, route.target);
         let query = || identifying_query(target.query);
         let path = match route.endpoint {
@@ -27,7 +27,7 @@ impl Challenge {
         let path = format!("/.well-known/oauth-protected-resource{path}");
         Self {
             resource_metadata: issuer.join(&path),
-            scope: mounted.scopes.to_ask_for(&Scope::parse(scope)),
+            scope: mounted.scopes.to_ask_for(scope),
         }
     }
 

@@ -15,11 +15,12 @@ use super::in_flight::{Budget, Hold};
 use super::request::RequestHead;
 use super::routes::BackendRoute;
 use super::settings::Settings;
-use gateway_core::access_token::Claims;
+use gateway_core::access_token::{Claims, VerifiedToken};
 use gateway_core::account::AccountId;
 use gateway_core::audit::Sent;
 use gateway_core::policy::AccessToken;
 use gateway_core::protocol::resource::Issuer;
+use gateway_core::protocol::scope::Scope;
 use gateway_core::reason::Reason;
 use gateway_metrics::{Ended, ExchangeMeter};
 use gateway_traces::{Ending, Propagated, RequestTrace, Traces};
@@ -32,15 +33,10 @@ use mcp_protocol::calls::Call;
 pub(super) struct RequestContext {
     pub(super) id: String,
     pub(super) started: Instant,
-    pub(super) user: String,
-    pub(super) client: String,
-    pub(super) grant: String,
-    pub(super) user_name: String,
+    /// Its token, once that is confirmed.
+    token: Option<Arc<VerifiedToken>>,
     /// The account at the backend that it is made with, if it is made with one.
     pub(super) account: Option<AccountId>,
-    /// Of identity providers.
-    pub(super) groups: Vec<String>,
-    pub(super) scope: String,
     pub(super) call: String,
     /// What is sent, once that is known.
     pub(super) sent: Option<Sent>,
@@ -84,13 +80,8 @@ impl RequestContext {
         Self {
             id: format!("{:016x}", rand::random::<u64>()),
             started: Instant::now(),
-            user: String::new(),
-            client: String::new(),
-            grant: String::new(),
-            user_name: String::new(),
+            token: None,
             account: None,
-            groups: Vec::new(),
-            scope: String::new(),
             call: String::new(),
             sent: None,
             peer: None,
@@ -151,16 +142,36 @@ impl RequestContext {
         self.protocol_version = head.protocol_version();
     }
 
-    pub(super) fn belongs_to(&mut self, claims: &Claims) {
-        claims.user.as_str().clone_into(&mut self.user);
-        claims.client.as_str().clone_into(&mut self.client);
-        claims.grant.as_str().clone_into(&mut self.grant);
-        claims.user_name.clone_into(&mut self.user_name);
-        claims.groups.clone_into(&mut self.groups);
-        self.scope = claims.scope.to_string();
+    pub(super) fn belongs_to(&mut self, token: &Arc<VerifiedToken>) {
+        self.token = Some(Arc::clone(token));
         if let Some(trace) = &self.trace {
             trace.trust();
         }
+    }
+
+    /// What its token says; `None` until it is confirmed.
+    pub(super) fn claims(&self) -> Option<&Claims> {
+        self.token.as_ref().map(|token| token.claims())
+    }
+
+    /// The id of the person in whose name it is; empty as long as that is not known, as are the next three.
+    pub(super) fn user(&self) -> &str {
+        self.claims().map_or("", |claims| claims.user.as_str())
+    }
+
+    /// The person's login name.
+    pub(super) fn user_name(&self) -> &str {
+        self.claims().map_or("", |claims| &claims.user_name)
+    }
+
+    /// The client that its token was issued to.
+    pub(super) fn client(&self) -> &str {
+        self.claims().map_or("", |claims| claims.client.as_str())
+    }
+
+    /// The grant that its token is part of.
+    pub(super) fn grant(&self) -> &str {
+        self.claims().map_or("", |claims| claims.grant.as_str())
     }
 
     /// The head of the backend's answer came; with its status, where it is one answer that goes on.
@@ -257,7 +268,9 @@ impl RequestContext {
     /// What a challenge for it refers to, where `route` refuses it: for a part of a request to several backends
     /// together, their endpoint.
     pub(super) fn challenge(&self, issuer: &Issuer, route: BackendRoute<'_>) -> Challenge {
-        let challenge = Challenge::new(issuer, route, &self.scope);
+        let nothing = Scope::default();
+        let scope = self.claims().map_or(&nothing, |claims| &claims.scope);
+        let challenge = Challenge::new(issuer, route, scope);
         match &self.part_of {
             Some(part_of) => challenge.at(issuer, &part_of.path),
             None => challenge,
@@ -266,7 +279,7 @@ impl RequestContext {
 
     /// A hold of nothing yet on the account of this request.
     pub(super) fn hold(&self, budget: &Arc<Budget>) -> Hold {
-        budget.hold(self.peer, &self.grant)
+        budget.hold(self.peer, self.grant())
     }
 
     /// Method and tool, as far as they are safe to print, and what is sent.

@@ -26,7 +26,7 @@ impl ExchangeLog<'_> {
         context.ended(outcome, self.status);
         log::info!(
             event = "exchanged", outcome = outcome, status = self.status, backend = self.backend(),
-            user = context.user, client = context.client, grant = context.grant, token = self.token(), call = context.call,
+            user = context.user(), client = context.client(), grant = context.grant(), token = self.token(), call = context.call,
             ms = u64::try_from(context.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = context.id, trace_id = context.trace_id();
             "exchange with a backend"
         );
@@ -39,7 +39,7 @@ impl ExchangeLog<'_> {
         context.failed(reason, self.status, true);
         log::warn!(
             event = "exchange_failed", reason = reason.code(), hint = reason.remedy(), status = self.status,
-            backend = self.backend(), user = context.user, client = context.client, grant = context.grant,
+            backend = self.backend(), user = context.user(), client = context.client(), grant = context.grant(),
             call = context.call, request_id = context.id, trace_id = context.trace_id();
             "{failure}"
         );
@@ -53,7 +53,7 @@ impl ExchangeLog<'_> {
         self.mounted.metrics.limit_reached(full.setting());
         log::warn!(
             event = "answer_cut", reason = reason.code(), hint = reason.remedy(), limit = full.setting(),
-            backend = self.backend(), user = context.user, client = context.client, grant = context.grant,
+            backend = self.backend(), user = context.user(), client = context.client(), grant = context.grant(),
             call = context.call, request_id = context.id, trace_id = context.trace_id();
             "an answer was broken off: {}", reason.sentence()
         );

@@ -129,7 +129,7 @@ impl ToolListFilter<'_> {
             .collect();
         log::warn!(
             event = "tool_hidden", reason = reason.code(), hint = reason.remedy(), tool = tool,
-            backend = self.backend(), user = context.user, client = context.client, grant = context.grant,
+            backend = self.backend(), user = context.user(), client = context.client(), grant = context.grant(),
             request_id = context.id;
             "{}", reason.sentence()
         );

@@ -1,5 +1,6 @@
 //! Scopes: RFC 6749 §3.3.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -88,6 +89,16 @@ impl Scope {
 impl<S: Into<String>> FromIterator<S> for Scope {
     fn from_iter<I: IntoIterator<Item = S>>(tokens: I) -> Self {
         Self(tokens.into_iter().map(Into::into).collect())
+    }
+}
+
+impl Scope {
+    /// As it is written: nothing is copied where it has one token.
+    pub fn spelled(&self) -> Cow<'_, str> {
+        match self.0.first() {
+            Some(only) if self.0.len() == 1 => Cow::Borrowed(only),
+            _ => Cow::Owned(self.to_string()),
+        }
     }
 }
 

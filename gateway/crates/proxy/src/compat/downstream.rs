@@ -311,7 +311,7 @@ impl Downstream<'_> {
         context.ended(outcome, status);
         log::info!(
             event = "exchanged", outcome = outcome, status = status, translated = self.plan, backend = self.mounted.backend.mount.name,
-            user = context.user, client = context.client, grant = context.grant, call = context.call,
+            user = context.user(), client = context.client(), grant = context.grant(), call = context.call,
             ms = u64::try_from(context.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = context.id, trace_id = context.trace_id();
             "translated exchange with a backend"
         );
