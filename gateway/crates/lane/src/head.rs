@@ -7,7 +7,7 @@
 use http::{HeaderMap, Method};
 use memchr::{memchr, memchr_iter};
 
-use super::lines::{Lines, Span, length, to_header_map};
+use super::lines::{Lines, Span, length};
 use super::plain::{PLAIN_NAME, PLAIN_PATH, is_graphic, is_one_of};
 
 /// More header lines than this are not plain.
@@ -107,9 +107,9 @@ impl<'a> Head<'a> {
         self.index.length
     }
 
-    /// The header lines as a map, for what wants one. It allocates for each line.
+    /// The header lines as a map, for what wants one: each value keeps a copy of the whole head.
     pub fn to_header_map(self) -> HeaderMap {
-        to_header_map(self.headers())
+        self.index.lines.to_header_map(self.raw.as_bytes())
     }
 }
 

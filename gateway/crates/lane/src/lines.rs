@@ -1,5 +1,8 @@
 //! The header lines of one head, by where they stand in it.
 
+use std::ops::Range;
+
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// A line's name and value within a head. No head is larger than what 16 bits count.
@@ -20,10 +23,12 @@ impl Span {
         (self.end - self.start) as usize
     }
 
+    fn range(self) -> Range<usize> {
+        usize::from(self.start)..usize::from(self.end)
+    }
+
     pub(crate) fn of_text(self, whole: &str) -> &str {
-        whole
-            .get(usize::from(self.start)..usize::from(self.end))
-            .unwrap_or_default()
+        whole.get(self.range()).unwrap_or_default()
     }
 
     /// Where `part`, which lies within `whole`, begins and ends. `None` if 16 bits don't count it.
@@ -41,9 +46,7 @@ impl Span {
     }
 
     pub(crate) fn of(self, whole: &[u8]) -> &[u8] {
-        whole
-            .get(usize::from(self.start)..usize::from(self.end))
-            .unwrap_or_default()
+        whole.get(self.range()).unwrap_or_default()
     }
 }
 
@@ -109,20 +112,22 @@ impl Lines {
             .find(|line| line.name.len() == name.len() && is_same(line.name.of(whole), name));
         line.map(|line| line.value.of(whole))
     }
-}
 
-/// Header lines as a map; it allocates for each of them.
-pub(crate) fn to_header_map<'a>(lines: impl Iterator<Item = (&'a str, &'a [u8])>) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(lines.size_hint().0);
-    for (name, value) in lines {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_bytes(value),
-        ) {
-            map.append(name, value);
+    /// The lines as a map. The head is copied once: each value is a part of that copy, and keeps all of it.
+    pub(crate) fn to_header_map(&self, whole: &[u8]) -> HeaderMap {
+        let copy = Bytes::copy_from_slice(whole);
+        let mut map = HeaderMap::with_capacity(self.0.len());
+        for line in &self.0 {
+            let value = copy.slice(line.value.range());
+            if let (Ok(name), Ok(value)) = (
+                HeaderName::from_bytes(line.name.of(whole)),
+                HeaderValue::from_maybe_shared(value),
+            ) {
+                map.append(name, value);
+            }
         }
+        map
     }
-    map
 }
 
 /// The length that a Content-Length gives: digits alone, so that no two readers differ (RFC 9110 §8.6

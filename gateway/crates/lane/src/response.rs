@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode};
 use memchr::{memchr, memchr_iter};
 
 use super::chunked::Chunked;
-use super::lines::{Lines, Span, length, to_header_map};
+use super::lines::{Lines, Span, length};
 use super::plain::is_one_of;
 
 /// More header lines than this are no answer, as on the other road.
@@ -72,9 +72,10 @@ impl<'a> ResponseHead<'a> {
         self.index.lines.get(self.raw, name)
     }
 
-    /// The header lines as a map, for what wants one. It allocates for each line.
+    /// The header lines as a map, for what wants one: each value keeps a copy of the whole head.
     pub fn to_header_map(self) -> HeaderMap {
-        to_header_map(self.headers())
+        let head = self.raw.get(..self.index.end).unwrap_or_default();
+        self.index.lines.to_header_map(head)
     }
 
     /// The length of the body, where the head tells it.

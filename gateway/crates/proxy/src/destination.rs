@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, Method};
 
 use super::holder::Holder;
 use super::rejection::Rejection;
-use super::request::{RequestHead, mirror};
+use super::request::{RequestHead, is_mirrored};
 use super::routes::{BackendRoute, McpEndpoint};
 use super::sessions::Sessions;
 use super::upstream_head::forwarded_query;
@@ -124,7 +124,7 @@ fn own(
     holder: Holder<'_>,
 ) -> Option<GatewayOwned> {
     match route.endpoint {
-        McpEndpoint::Mcp if !mirror(headers).are_binding() => {
+        McpEndpoint::Mcp if !is_mirrored(headers) => {
             let presented = headers.get(SESSION)?.to_str().ok()?;
             if let Some(text) = sessions.unbind_own(presented, holder) {
                 return Some(GatewayOwned::Session(text.to_owned()));
@@ -151,7 +151,7 @@ fn bound_session(
     let Some(presented) = headers.get(SESSION) else {
         return Ok(None);
     };
-    if route.endpoint != McpEndpoint::Mcp || mirror(headers).are_binding() {
+    if route.endpoint != McpEndpoint::Mcp || is_mirrored(headers) {
         return Ok(None);
     }
     let id = presented

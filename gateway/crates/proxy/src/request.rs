@@ -112,18 +112,29 @@ impl<'a> RequestHead<'a> {
 
     /// The headers that mirror its message.
     pub(super) fn mirror(&self) -> MirrorHeaders<'a> {
-        mirror(self.headers)
+        let value = |name: &HeaderName| self.headers.get(name).map(|value| value.as_bytes());
+        MirrorHeaders {
+            version: value(&VERSION),
+            method: value(&METHOD),
+            name: value(&NAME),
+        }
+    }
+
+    /// Whether it says that it is of a revision whose headers mirror its message.
+    pub(super) fn is_mirrored(&self) -> bool {
+        is_mirrored(self.headers)
     }
 }
 
-/// The headers that mirror a message.
-pub(super) fn mirror(headers: &HeaderMap) -> MirrorHeaders<'_> {
-    let value = |name: &HeaderName| headers.get(name).map(|value| value.as_bytes());
-    MirrorHeaders {
-        version: value(&VERSION),
-        method: value(&METHOD),
-        name: value(&NAME),
-    }
+/// Whether headers say that they mirror a message.
+pub(super) fn is_mirrored(headers: &HeaderMap) -> bool {
+    let version = headers.get(VERSION).map(|value| value.as_bytes());
+    let only = MirrorHeaders {
+        version,
+        method: None,
+        name: None,
+    };
+    only.are_binding()
 }
 
 /// A request for a backend.
@@ -150,7 +161,7 @@ impl McpRequest {
         Self {
             endpoint,
             method: head.method.clone(),
-            is_stateless: endpoint == McpEndpoint::Mcp && head.mirror().are_binding(),
+            is_stateless: endpoint == McpEndpoint::Mcp && head.is_mirrored(),
             body: None,
         }
     }

@@ -182,7 +182,8 @@ fn respelled(name: &HeaderName, value: &HeaderValue) -> HeaderValue {
     let known = ["application/json", "text/event-stream"]
         .into_iter()
         .find(|known| known.eq_ignore_ascii_case(essence.trim()));
-    known
+    let respelled = known.filter(|known| *known != essence);
+    respelled
         .and_then(|known| HeaderValue::from_str(&format!("{known}{parameters}")).ok())
         .unwrap_or_else(|| value.clone())
 }

@@ -92,19 +92,29 @@ pub(super) fn build(input: &UpstreamHead<'_>) -> Option<RequestHeader> {
 /// The headers of the request, but for those that frame it. `None` as for [`build`].
 fn headers(input: &UpstreamHead<'_>) -> Option<HeaderMap> {
     let mut headers = HeaderMap::with_capacity(input.client_headers.len() + 8);
-    each(input, |name, value| {
-        headers.append(name.clone(), value.clone());
-    })?;
-    Some(headers)
+    let mut are_values = true;
+    each(input, |name, value| match HeaderValue::from_bytes(value) {
+        Ok(mut value) => {
+            value.set_sensitive(is_secret(name, input.backend));
+            headers.append(name.clone(), value);
+        }
+        Err(_) => are_values = false,
+    });
+    are_values.then_some(headers)
 }
 
-/// Tells the headers of the request one by one, but for those that frame it. `None` as for [`build`], before
-/// any of them.
-pub(super) fn each(
-    input: &UpstreamHead<'_>,
-    mut line: impl FnMut(&HeaderName, &HeaderValue),
-) -> Option<()> {
-    let ours = ours(input)?;
+/// Whether a header may say what lets somebody in, which nothing prints then.
+fn is_secret(name: &HeaderName, backend: &Backend) -> bool {
+    let account = backend.account.as_ref().map(|account| &account.header);
+    let configured = backend.headers.iter().map(|(name, _)| name);
+    let secrets = configured.chain(&backend.token_header).chain(account);
+    secrets.into_iter().any(|secret| secret == name)
+}
+
+/// Tells the headers of the request one by one, but for those that frame it. That each value can be one is for
+/// whoever writes them.
+pub(super) fn each(input: &UpstreamHead<'_>, mut line: impl FnMut(&HeaderName, &[u8])) {
+    let ours = ours(input);
     // What stands later stands for whatever has its name and stands above.
     for (at, (name, value)) in ours.iter().enumerate() {
         if ours[at + 1..].iter().all(|(later, _)| later != name) {
@@ -113,27 +123,27 @@ pub(super) fn each(
     }
     for (name, value) in input.client_headers {
         if ours.iter().all(|(own, _)| own != name) && !is_dropped(name, input) {
-            line(name, value);
+            line(name, value.as_bytes());
         }
     }
-    Some(())
 }
 
 /// The headers that the gateway writes itself.
-fn ours(input: &UpstreamHead<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
+fn ours<'a>(input: &UpstreamHead<'a>) -> Vec<(HeaderName, &'a [u8])> {
     let mut ours = Vec::with_capacity(input.backend.headers.len() + 8);
-    ours.push((HOST, HeaderValue::from_str(&input.backend.host).ok()?));
+    ours.push((HOST, input.backend.host.as_bytes()));
     if let Some(accept) = explicit_accept(input.method, input.client_headers) {
-        ours.push((ACCEPT, HeaderValue::from_static(accept)));
+        ours.push((ACCEPT, accept.as_bytes()));
     }
     if let Some(session) = input.session {
-        let value = HeaderValue::from_str(session).ok()?;
-        ours.push((HeaderName::from_static("mcp-session-id"), value));
+        let name = HeaderName::from_static("mcp-session-id");
+        ours.push((name, session.as_bytes()));
     }
-    ours.extend(input.backend.headers.iter().cloned());
+    let configured = input.backend.headers.iter();
+    ours.extend(configured.map(|(name, value)| (name.clone(), value.as_bytes())));
     if let Some(trace) = input.trace {
         let headers = trace.headers();
-        ours.extend(headers.map(|(name, value)| (name, value.clone())));
+        ours.extend(headers.map(|(name, value)| (name, value.as_bytes())));
     }
     // Last, so that nothing above can stand in for them.
     let identity = input.identity;
@@ -142,18 +152,15 @@ fn ours(input: &UpstreamHead<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
         (&identity.client, input.claims.client.as_str()),
         (&identity.grant, input.claims.grant.as_str()),
     ] {
-        let value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
-        ours.push((name.clone(), value));
+        ours.push((name.clone(), value.as_bytes()));
     }
     if let (Some(name), Some(token)) = (&input.backend.token_header, input.token) {
-        let mut value = HeaderValue::from_str(token).ok()?;
-        value.set_sensitive(true);
-        ours.push((name.clone(), value));
+        ours.push((name.clone(), token.as_bytes()));
     }
     if let (Some(how), Some(value)) = (&input.backend.account, input.account) {
-        ours.push((how.header.clone(), value.clone()));
+        ours.push((how.header.clone(), value.as_bytes()));
     }
-    Some(ours)
+    ours
 }
 
 /// What strict servers want to read where a client takes anything, which it says by `*/*` or by

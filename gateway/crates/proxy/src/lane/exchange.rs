@@ -84,12 +84,13 @@ impl LaneExchange {
         request: Request,
         context: RequestContext,
         confirmed: Result<ConfirmedRequest, Rejection>,
-    ) -> HeadDecision<Self> {
+    ) -> HeadDecision<Box<Self>> {
         let (stage, rejection) = match confirmed {
             Ok(confirmed) => (Stage::Confirmed(Box::new(confirmed)), None),
             Err(rejection) => (Stage::Over, Some(rejection)),
         };
-        let exchange = Self {
+        // Boxed: it is moved from hand to hand, and is large.
+        let exchange = Box::new(Self {
             road: Arc::clone(road),
             request,
             context,
@@ -102,7 +103,7 @@ impl LaneExchange {
             full: None,
             answer: None,
             held: None,
-        };
+        });
         match rejection {
             None => HeadDecision::Exchange(exchange),
             Some(rejection) => {
@@ -180,7 +181,7 @@ impl LaneExchange {
         Ok(Some(forward))
     }
 
-    /// Writes the headers of the request to the backend; `None` where a value of ours is none.
+    /// Writes the headers of the request to the backend; `None` where none is admitted.
     fn write_request_headers(&self, out: &mut HeadWriter<'_>) -> Option<()> {
         let Stage::Admitted(admitted) = &self.stage else {
             return None;
@@ -199,9 +200,8 @@ impl LaneExchange {
             account: self.sent.as_ref(),
             trace: trace.as_ref(),
         };
-        upstream_head::each(&head, |name, value| {
-            out.header(name.as_str(), value.as_bytes());
-        })
+        upstream_head::each(&head, |name, value| out.header(name.as_str(), value));
+        Some(())
     }
 
     /// What becomes of the backend's answer, by its head.
@@ -314,7 +314,7 @@ impl LaneExchange {
     }
 }
 
-impl lane::Exchange for LaneExchange {
+impl lane::Exchange for Box<LaneExchange> {
     async fn admit(&mut self, body: &Bytes) -> Admission {
         let admission = match self.admitted(body).await {
             Ok(Some(forward)) => Admission::Forward(forward),

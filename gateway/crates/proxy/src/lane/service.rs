@@ -61,7 +61,7 @@ impl LaneService {
 }
 
 impl gateway_lane::Service for LaneService {
-    type Exchange = LaneExchange;
+    type Exchange = Box<LaneExchange>;
     type Memory = LastToken;
 
     async fn begin(
@@ -69,7 +69,7 @@ impl gateway_lane::Service for LaneService {
         head: &Head<'_>,
         peer: SocketAddr,
         last: &mut LastToken,
-    ) -> HeadDecision<LaneExchange> {
+    ) -> HeadDecision<Box<LaneExchange>> {
         let state = &self.0.service.state;
         let Some(route) = self.find(head) else {
             return HeadDecision::OtherRoad;
@@ -84,7 +84,7 @@ impl gateway_lane::Service for LaneService {
             authority: None,
             connection: Some(peer.ip()),
         };
-        let is_stateless = request.mirror().are_binding();
+        let is_stateless = request.is_mirrored();
         let (endpoint, mounted) = (route.endpoint, route.mounted);
         let family = compat::family(endpoint, is_stateless);
         if mounted.protocols.is_ready(family)
