@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http;
@@ -12,6 +13,9 @@ use crate::program::{self, Program, binary, free_port, workspace};
 
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(30);
+
+/// How long a line of the log, or what leads to it, may take on a busy machine.
+const LOGGED: Duration = Duration::from_secs(20);
 
 /// How long backends may take to answer or fail.
 const BACKENDS: Duration = Duration::from_secs(20);
@@ -202,22 +206,51 @@ impl Gateway {
         self.program.id()
     }
 
-    /// Everything on standard error so far.
+    /// Everything on standard error, with what is on its way: for what must not stand there. What must,
+    /// `logged` and `eventually_logged` wait for: the gateway writes lines of everyday a few milliseconds
+    /// after what they are about, on a busy machine later.
     pub fn log(&self) -> Vec<String> {
-        // The gateway writes lines of everyday a few milliseconds after what they are about.
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(200));
         self.program.stderr.all()
     }
 
     /// The first line of the log with these words, as soon as it is there.
     pub async fn logged(&self, words: &str) -> Result<String> {
-        let patience = Duration::from_secs(10);
-        let line = self
-            .program
-            .stderr
-            .wait(patience, |line| line.contains(words));
-        let line = line.await;
-        line.with_context(|| format!("not logged: {words}\n{}", self.program.last_words()))
+        let line = |log: &[String]| log.iter().find(|line| line.contains(words)).cloned();
+        let line = self.eventually_logged(line).await;
+        line.with_context(|| format!("not logged: {words}"))
+    }
+
+    /// What is found in the log, as soon as it is there.
+    pub async fn eventually_logged<T>(&self, found: impl Fn(&[String]) -> Option<T>) -> Result<T> {
+        let deadline = Instant::now() + LOGGED;
+        loop {
+            if let Some(found) = found(&self.program.stderr.all()) {
+                return Ok(found);
+            }
+            if Instant::now() > deadline {
+                bail!("not in the log\n{}", self.program.last_words());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The lines of the log with this event, once there are so many of them.
+    pub async fn events(&self, event: &str, count: usize) -> Result<Vec<Value>> {
+        let found = self.eventually_logged(|log| {
+            let lines = of_event(log, event);
+            (lines.len() >= count).then_some(lines)
+        });
+        found.await.with_context(|| format!("{count} of {event}"))
+    }
+
+    /// Waits until the last line of the log with this event has this reason.
+    pub async fn last_logged(&self, event: &str, reason: &str) -> Result<()> {
+        let found = self.eventually_logged(|log| {
+            let lines = of_event(log, event);
+            (lines.last()?["reason"] == reason).then_some(())
+        });
+        found.await.with_context(|| format!("{event}: {reason}"))
     }
 
     /// Everything on standard output so far.
@@ -316,6 +349,14 @@ impl Gateway {
     pub fn setup(&mut self) -> &mut Setup {
         &mut self.setup
     }
+}
+
+fn of_event(log: &[String], event: &str) -> Vec<Value> {
+    let lines = log.iter().filter(|line| line.contains(event));
+    let lines = lines.filter_map(|line| serde_json::from_str(line).ok());
+    lines
+        .filter(|line: &Value| line["event"] == event)
+        .collect()
 }
 
 /// Write the configuration, start the process, wait for `/healthz`.

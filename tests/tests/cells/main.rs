@@ -129,15 +129,7 @@ async fn works(client: Client, server: Server) -> Result<()> {
     let (program, url) = server.start().await?;
     let gateway = Gateway::start(Setup::default().backend(&url)).await?;
     let known = format!("\"eras\":\"{}\"", server.families());
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !gateway.log().iter().any(|line| line.contains(&known)) {
-        ensure!(
-            Instant::now() < deadline,
-            "{known} was not found out\n{}",
-            gateway.log().join("\n")
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    gateway.logged(&known).await?;
     let registered = OAuthClient::register(&gateway.origin(), "A cell's client").await?;
     let token = registered.sign_in(&Owner::alice()).await?;
 
@@ -175,12 +167,9 @@ async fn works(client: Client, server: Server) -> Result<()> {
     assert_eq!(refused["ok"], false, "{refused}");
     // Not every SDK says the status; the log does.
     let is_401 = |line: &String| line.contains("\"refused\"") && line.contains("\"status\":401");
-    assert!(
-        gateway.log().iter().any(is_401),
-        "{refused}\n{}",
-        gateway.log().join("\n")
-    );
-    Ok(())
+    let told = |log: &[String]| log.iter().any(is_401).then_some(());
+    let told = gateway.eventually_logged(told).await;
+    told.with_context(|| refused.to_string())
 }
 
 macro_rules! cells {

@@ -1,9 +1,9 @@
 //! An answer of the client that the operator's policy refuses: the backend that waits for it is told at
 //! once that nobody answers, on every transport and across revision families, and hears nothing of what was said.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tests::gateway::{Gateway, Owner, Setup};
@@ -43,15 +43,7 @@ impl BackendFixture {
         let backend = Recorder::start(script).await?;
         let gateway = Gateway::start(Setup::default().backend(&backend.url()).more(&more)).await?;
         let wanted = format!("\"eras\":\"{families}\"");
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !gateway.log().iter().any(|line| line.contains(&wanted)) {
-            let log = gateway.log().join("\n");
-            ensure!(
-                Instant::now() < deadline,
-                "{families} was not found out\n{log}"
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        gateway.logged(&wanted).await?;
         let client = OAuthClient::register(&gateway.origin(), "A test client").await?;
         let token = client.sign_in(&Owner::alice()).await?;
         Ok(Self {
@@ -175,8 +167,7 @@ async fn a_refused_answer_in_a_session_is_declined_at_once() -> Result<()> {
         let done = read(&stream.event(PATIENCE).await?.1)?;
         assert_eq!(done["result"]["content"][0]["text"], "-32601", "{done}");
         place.assert_declined(&json!("ask-3"), method);
-        let log = place.gateway.log().join("\n");
-        assert!(log.contains("policy_denied"), "{log}");
+        place.gateway.logged("policy_denied").await?;
         // What nobody asked is told to nobody.
         let unasked = place
             .post(&said(&json!("ask-9")))

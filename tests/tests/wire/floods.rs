@@ -279,12 +279,7 @@ async fn no_more_connections_than_there_are_files_for() -> Result<()> {
         setup
     })
     .await?;
-    let limited = fixture
-        .gateway
-        .log()
-        .into_iter()
-        .find(|line| line.contains("connections_limited"))
-        .context("nothing in the log")?;
+    let limited = fixture.gateway.logged("connections_limited").await?;
     assert!(limited.contains("open_files_exhausted"), "{limited}");
     assert!(limited.contains("LimitNOFILE"), "{limited}");
     let (_, token) = fixture.signed_in().await?;
@@ -296,20 +291,13 @@ async fn no_more_connections_than_there_are_files_for() -> Result<()> {
         "{}",
         answer.text
     );
-    let refused: Vec<String> = fixture
-        .gateway
-        .log()
-        .into_iter()
-        .filter(|line| line.contains("connection_refused"))
-        .collect();
-    assert!(!refused.is_empty() && refused.len() < 30, "{refused:?}");
-    assert!(
-        !fixture
-            .gateway
-            .log()
-            .iter()
-            .any(|line| line.contains("Accept() failed"))
-    );
+    fixture.gateway.logged("connection_refused").await?;
+    let log = fixture.gateway.log();
+    let refused = log
+        .iter()
+        .filter(|line| line.contains("connection_refused"));
+    assert!(refused.count() < 30, "{log:?}");
+    assert!(!log.iter().any(|line| line.contains("Accept() failed")));
     drop(open);
     let deadline = Instant::now() + Duration::from_secs(20);
     while send(&fixture.url("/mcp"), &token, &initialize())
@@ -341,35 +329,18 @@ async fn too_many_connections_are_answered() -> Result<()> {
     Ok(())
 }
 
-/// A line of the log, which may come a moment later than what it is about.
-async fn logged(fixture: &Fixture, event: &str) -> Result<String> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let log = fixture.gateway.log();
-        if let Some(line) = log.into_iter().find(|line| line.contains(event)) {
-            return Ok(line);
-        }
-        anyhow::ensure!(
-            Instant::now() < deadline,
-            "no {event} in {:?}",
-            fixture.gateway.log()
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 #[tokio::test]
 async fn no_more_connections_than_there_is_memory_for() -> Result<()> {
     // 64 MiB for the gateway, 16 MiB for requests, and room for 20 connections.
     let limits = "[limits]\nin_flight = \"16MiB\"\nmemory = \"83200KiB\"\n";
     let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(limits)).await?;
-    let limited = logged(&fixture, "connections_limited").await?;
+    let limited = fixture.gateway.logged("connections_limited").await?;
     assert!(limited.contains("limits.memory"), "{limited}");
     assert!(limited.contains("\"connections\":20,"), "{limited}");
     let open = flood(fixture.gateway.address(), 40, b"GET /").await?;
     let answer = turned_away(&fixture, 503).await?;
     assert!(answer.text.contains("limits.memory"), "{}", answer.text);
-    let refused = logged(&fixture, "connection_refused").await?;
+    let refused = fixture.gateway.logged("connection_refused").await?;
     assert!(refused.contains("\"limit\":\"limits.memory\""), "{refused}");
     drop(open);
     Ok(())

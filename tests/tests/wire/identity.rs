@@ -51,9 +51,3 @@ fn error(reply: &Reply) -> (u16, String) {
             .to_owned(),
     )
 }
-
-/// The lines of the log with this reason.
-fn logged(fixture: &Fixture, reason: &str) -> usize {
-    let log = fixture.gateway.log();
-    log.iter().filter(|line| line.contains(reason)).count()
-}

@@ -184,8 +184,7 @@ async fn of_two_tools_with_one_name_neither_is_offered_and_it_is_said() -> Resul
             refused.text
         );
         assert_eq!(reached(&fixture, "tools/call"), 0);
-        let said = fixture.gateway.log().join("\n");
-        assert!(said.contains("tool_name_doubled"), "{said}");
+        fixture.gateway.logged("tool_name_doubled").await?;
     }
     Ok(())
 }

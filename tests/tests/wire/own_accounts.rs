@@ -389,9 +389,8 @@ async fn a_key_stands_nowhere_in_clear() -> Result<()> {
     assert_eq!(text(&answer), "alice");
     let redis = fixture.redis.as_ref().context("a Redis")?;
     let mut seen = fixture.gateway.printed().join("\n");
-    let log = fixture.gateway.log().join("\n");
-    assert!(log.contains("account_connected"), "{log}");
-    seen += &log;
+    fixture.gateway.logged("account_connected").await?;
+    seen += &fixture.gateway.log().join("\n");
     let kept = redis.everything().await?;
     // It is all there, her account with it.
     assert!(kept.contains("\"sealed\":\"1."), "{kept}");

@@ -91,15 +91,6 @@ async fn refusal(gateway: &Gateway, token: &str, tool: &str) -> Result<String> {
     Ok(reason.unwrap_or_default().to_owned())
 }
 
-/// The reason in the log for the last request that was refused.
-fn last_reason(gateway: &Gateway) -> String {
-    let log = gateway.log();
-    let mut lines = log.iter().rev();
-    let line = lines.find(|line| line.contains("\"event\":\"refused\""));
-    let line: Value = serde_json::from_str(line.map_or("{}", String::as_str)).unwrap_or_default();
-    line["reason"].as_str().unwrap_or_default().to_owned()
-}
-
 async fn exchange(gateway: &Gateway, token: &str, more: &[(&str, &str)]) -> Result<Reply> {
     let fields = [
         &[
@@ -353,7 +344,9 @@ async fn the_operator_sets_the_ceiling_and_switches_them_off() -> Result<()> {
     fixture.gateway.restart().await?;
     let gateway = &fixture.gateway;
     assert_eq!(status(gateway, &token).await?, 401);
-    assert_eq!(last_reason(gateway), "personal_tokens_off");
+    gateway
+        .last_logged("refused", "personal_tokens_off")
+        .await?;
     let none = command(
         gateway,
         &[

@@ -103,26 +103,7 @@ impl Ruled {
     }
 
     async fn logged(&self, event: &str, count: usize) -> Result<Vec<Value>> {
-        let deadline = std::time::Instant::now() + PATIENCE;
-        loop {
-            let lines: Vec<Value> = self
-                .fixture
-                .gateway
-                .log()
-                .iter()
-                .filter_map(|line| serde_json::from_str(line).ok())
-                .filter(|line: &Value| line["event"] == event)
-                .collect();
-            if lines.len() >= count {
-                return Ok(lines);
-            }
-            anyhow::ensure!(
-                std::time::Instant::now() < deadline,
-                "{} of {event}",
-                lines.len()
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.fixture.gateway.events(event, count).await
     }
 
     /// The audit records of an event, as the program exports them.

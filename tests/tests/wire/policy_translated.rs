@@ -58,12 +58,7 @@ impl Ruled {
         std::fs::write(self.folder.path().join("policy.biscuit"), policy)?;
         let id = self.gateway.program().id().context("it has ended")?;
         program::signal(id, "HUP").await?;
-        let deadline = Instant::now() + PATIENCE;
-        let is_told = |line: &String| line.contains("policy_reloaded");
-        while !self.gateway.log().iter().any(is_told) {
-            ensure!(Instant::now() < deadline, "the policy is not reloaded");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.gateway.logged("policy_reloaded").await?;
         Ok(())
     }
 

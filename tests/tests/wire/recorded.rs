@@ -118,12 +118,7 @@ impl Recorded {
 
     /// Waits until all that was written without an index is in one.
     async fn indexed(&self) -> Result<()> {
-        let begun = Instant::now();
-        let is_walked = |line: &String| line.contains("indexes_walked");
-        while !self.gateway.log().iter().any(is_walked) {
-            let said = || self.gateway.log().join("\n");
-            ensure!(begun.elapsed() < Duration::from_secs(20), "{}", said());
-        }
+        self.gateway.logged("indexes_walked").await?;
         Ok(())
     }
 

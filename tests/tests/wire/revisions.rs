@@ -83,16 +83,7 @@ impl Cell {
 }
 
 async fn known(gateway: &Gateway, families: &str) -> Result<()> {
-    let wanted = format!("\"eras\":\"{families}\"");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !gateway.log().iter().any(|line| line.contains(&wanted)) {
-        ensure!(
-            Instant::now() < deadline,
-            "{families} was not found out\n{}",
-            gateway.log().join("\n")
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    gateway.logged(&format!("\"eras\":\"{families}\"")).await?;
     Ok(())
 }
 

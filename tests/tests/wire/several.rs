@@ -10,9 +10,7 @@ mod refused;
 mod routed;
 mod unsure;
 
-use std::time::{Duration, Instant};
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::http::{self, Reply};
@@ -21,8 +19,6 @@ use tests::oauth::OAuthClient;
 use tests::program::workspace;
 use tests::recorder::{Answer, Recorded, Recorder};
 use tests::{scripted_mcp, scripted_revisions};
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Servers of each kind behind one gateway: `notes` has sessions, `mail` is stateless, `old` is of HTTP+SSE,
 /// `program` is one on stdin and stdout. All of them are `all`, at `/`.
@@ -126,16 +122,8 @@ impl World {
 
     /// Waits for a line of the log.
     async fn said(&self, found: impl Fn(&str) -> bool) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.gateway.log().iter().any(|line| found(line)) {
-            ensure!(
-                Instant::now() < deadline,
-                "not said:\n{}",
-                self.gateway.log().join("\n")
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
+        let line = |log: &[String]| log.iter().any(|line| found(line)).then_some(());
+        self.gateway.eventually_logged(line).await
     }
 
     /// A request of 2026-07-28 to all.

@@ -159,6 +159,7 @@ async fn a_key_that_somebody_puts_into_the_folder_is_taken_up_without_a_restart(
     std::fs::write(fixture.gateway.folder().join("keys/signing-8.key"), "x")?;
     tokio::time::sleep(Duration::from_secs(5)).await;
     until_keys(&fixture.gateway, &[(1, "verifies"), (7, "signs")]).await?;
+    fixture.gateway.logged("signing_keys_kept").await?;
     let log = fixture.gateway.log().join("\n");
     assert_eq!(log.matches("signing_keys_kept").count(), 1, "{log}");
     Ok(())
@@ -207,6 +208,7 @@ async fn a_folder_without_keys_takes_none_away_and_what_is_revoked_is_refused() 
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(status(gateway, &old).await?, 200);
     assert_eq!(status(gateway, &new).await?, 200);
+    gateway.logged("signing_keys_kept").await?;
     let log = gateway.log().join("\n");
     assert_eq!(log.matches("signing_keys_kept").count(), 1, "{log}");
     let ready = http::get(&gateway.admin_url("/readyz")).await?;

@@ -445,16 +445,6 @@ async fn a_certificate_that_ends_soon_or_is_for_another_name_is_said_at_the_star
         line.contains("and not for localhost, the host of public_url"),
         "{line}"
     );
-    let deadline = Instant::now() + Duration::from_secs(8);
-    let is_said = || {
-        gateway
-            .log()
-            .iter()
-            .any(|line| line.contains("certificate_ends"))
-    };
-    while !is_said() {
-        anyhow::ensure!(Instant::now() < deadline, "{:?}", gateway.log());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    gateway.logged("certificate_ends").await?;
     Ok(())
 }

@@ -52,12 +52,14 @@ fn pair<'a>(spans: &'a [Span], trace: &str) -> Option<(&'a Span, &'a Span)> {
 }
 
 /// The fields of the first line of the log with this event and request id.
-fn line(gateway: &Gateway, event: &str, request_id: &Value) -> Option<Value> {
-    let lines = gateway.log();
-    let mut lines = lines
-        .iter()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.find(|line| line["event"] == event && line["request_id"] == *request_id)
+async fn line(gateway: &Gateway, event: &str, request_id: &Value) -> Result<Value> {
+    let found = gateway.eventually_logged(|log| {
+        let mut lines = log
+            .iter()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find(|line| line["event"] == event && line["request_id"] == *request_id)
+    });
+    found.await
 }
 
 async fn a_call_is_two_spans(lane: &str) -> Result<()> {
@@ -122,7 +124,7 @@ async fn a_call_is_two_spans(lane: &str) -> Result<()> {
         "exchanged",
         server.attribute("gateway.request_id"),
     );
-    let logged = logged.context("the line of the call")?;
+    let logged = logged.await.context("the line of the call")?;
     assert_eq!(logged["trace_id"], TRACE);
 
     // The backend's own spans hang below that of the gateway.
@@ -214,7 +216,7 @@ async fn everything_is_a_span(lane: &str) -> Result<()> {
     assert_eq!(refused.text("status"), "STATUS_CODE_UNSET");
     assert_eq!(refused.0["service"]["service.name"], "Own name");
     let request_id = refused.attribute("gateway.request_id");
-    let logged = line(&fixture.gateway, "refused", request_id).context("the line of it")?;
+    let logged = line(&fixture.gateway, "refused", request_id).await?;
     assert_eq!(logged["trace_id"], refused.text("trace"));
     let below = |server: &Span| {
         let is_below = |span: &&Span| span.text("parent") == server.text("span");

@@ -55,6 +55,7 @@ async fn a_record_that_cannot_be_read_is_left_out_told_of_and_can_be_taken_away(
             "{listed}"
         );
     }
+    gateway.events("record_left_out", 2).await?;
     let log = gateway.log();
     let told: Vec<_> = log
         .iter()
@@ -153,18 +154,8 @@ async fn a_former_owner_is_cut_off_and_the_start_goes_on_beside_a_record_that_ca
     for token in [&kept, &broken] {
         assert_eq!(status(&fixture, token).await?, 401);
     }
-    let log = fixture.gateway.log();
-    let told = log
-        .iter()
-        .find(|line| line.contains("former_owner_cut_off"));
-    assert!(
-        told.is_some_and(|line| line.contains("record_unreadable")),
-        "{log:?}"
-    );
-    assert!(
-        log.iter()
-            .any(|line| line.contains("former_owner_disabled")),
-        "{log:?}"
-    );
+    let told = fixture.gateway.logged("former_owner_cut_off").await?;
+    assert!(told.contains("record_unreadable"), "{told}");
+    fixture.gateway.logged("former_owner_disabled").await?;
     Ok(())
 }

@@ -290,14 +290,12 @@ async fn a_program_beside_the_gateway_goes_on_and_ends_with_the_last_one() -> Re
     let mut gateway = Gateway::start(Setup::default()).await?;
     let client = tests::oauth::OAuthClient::register(&gateway.origin(), "A").await?;
     let token = client.sign_in(&tests::gateway::Owner::alice()).await?;
-    let started = |lines: &[String]| -> Option<u64> {
-        let line = lines
-            .iter()
-            .find(|line| line.contains("\"backend_started\""))?;
-        let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        line["pid"].as_u64()
+    let started = async |gateway: &Gateway| -> Result<u64> {
+        let line = gateway.logged("\"backend_started\"").await?;
+        let line: serde_json::Value = serde_json::from_str(&line)?;
+        line["pid"].as_u64().context("no program")
     };
-    let process = started(&gateway.log()).context("no program")?;
+    let process = started(&gateway).await?;
     let session = open_session(&gateway.url("/mcp"), &token).await?;
     let ask = async |gateway: &Gateway, session: &str| {
         let search = call(1, "search", &json!({"query": "policy"}));
@@ -306,7 +304,7 @@ async fn a_program_beside_the_gateway_goes_on_and_ends_with_the_last_one() -> Re
     };
     let mut old = gateway.upgrade().await?;
     ends(&mut old).await?;
-    assert_eq!(started(&gateway.log()), Some(process), "it was adopted");
+    assert_eq!(started(&gateway).await?, process, "it was adopted");
     // With its sessions.
     let reply = ask(&gateway, &session).await?;
     assert_eq!(reply.status, 200, "{}", reply.text);

@@ -45,10 +45,8 @@ impl BackendFixture {
     /// Waits until the gateway has found out that this is what the backend speaks.
     async fn known(&self, families: &str) -> Result<()> {
         let wanted = format!("\"eras\":\"{families}\"");
-        self.eventually(&wanted, || {
-            self.gateway.log().iter().any(|line| line.contains(&wanted))
-        })
-        .await
+        self.gateway.logged(&wanted).await?;
+        Ok(())
     }
 
     async fn eventually(&self, what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {

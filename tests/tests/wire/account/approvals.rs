@@ -165,7 +165,8 @@ async fn what_changed_again_before_the_click_is_shown_and_not_approved() -> Resu
         let is_told = |line: &String| {
             line.contains("account_refused") && line.contains(&format!("\"{reason}\""))
         };
-        assert!(gateway.log().iter().any(is_told), "{reason}");
+        let told = |log: &[String]| log.iter().any(is_told).then_some(());
+        gateway.eventually_logged(told).await.context(reason)?;
     }
     assert!(
         gone.words().contains("look is not offered any more"),

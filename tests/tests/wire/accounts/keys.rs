@@ -250,8 +250,7 @@ async fn a_lost_key_is_said_at_the_start_and_the_account_is_connected_again() ->
     std::fs::remove_file(keys.join("accounts-1.key"))?;
     std::fs::remove_file(&added)?;
     fixture.gateway.restart().await?;
-    let log = fixture.gateway.log().join("\n");
-    assert!(log.contains("account_key_lost"), "{log}");
+    fixture.gateway.logged("account_key_lost").await?;
     let page = browser.visit(&url(&fixture.gateway, "/account")).await?;
     assert!(
         page.words().contains("Connect it again"),
@@ -305,8 +304,7 @@ async fn a_replica_with_a_sealing_key_of_its_own_does_not_start_beside_one_that_
     let last = replica(setup());
     fixture.gateway.stop().await?;
     let alone = Gateway::start(last).await?;
-    let log = alone.log().join("\n");
-    assert!(log.contains("account_key_lost"), "{log}");
+    alone.logged("account_key_lost").await?;
     // From now on it is the one of all.
     let keys = fixture.gateway.folder().join("keys");
     std::fs::copy(

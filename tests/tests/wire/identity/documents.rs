@@ -6,7 +6,7 @@ use tests::browser::Browser;
 use tests::documents::{DocumentSite, document};
 use tests::http;
 
-use super::{at_consent, client, error, fixture, logged, refused};
+use super::{at_consent, client, error, fixture, refused};
 
 #[tokio::test]
 async fn an_app_that_is_known_by_its_document_signs_in_and_its_host_is_named() -> Result<()> {
@@ -94,7 +94,7 @@ async fn a_document_that_changed_gets_a_consent_that_says_so_and_nothing_of_the_
         "{}",
         reply.text
     );
-    assert!(logged(&fixture, "client_changed") > 0);
+    fixture.gateway.logged("client_changed").await?;
 
     let changed = client(&fixture, &id, new);
     let (_, page) = at_consent(&fixture, &changed.authorization()).await?;
@@ -153,7 +153,7 @@ async fn allow_is_about_the_document_that_the_page_showed() -> Result<()> {
     let answer = browser.answer(&page, "Allow").await?;
     assert_eq!(answer.reply.status, 403, "{}", answer.words());
     assert!(answer.location().is_none());
-    assert!(logged(&fixture, "client_changed") > 0);
+    fixture.gateway.logged("client_changed").await?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use tests::keys::{ASSERTION_TYPE, Signer, assertion_fields, claims, now};
 use tests::oauth::{OAuthClient, register};
 use tests::redis::Redis;
 
-use super::{client, error, fixture, logged};
+use super::{client, error, fixture};
 
 const CALLBACK: &str = "https://app.example.net/cb";
 

@@ -48,8 +48,7 @@ async fn an_owner_who_is_no_longer_named_is_kept_out_and_the_log_says_so() -> Re
     assert!(!is_logged_in(&fixture, &mut browser).await?);
     assert_eq!(status(&fixture, &alices).await?, 401);
     assert!(login(&fixture, &bob).await?.0);
-    let log = fixture.gateway.log().join("\n");
-    assert!(log.contains("former_owner_disabled"), "{log}");
+    fixture.gateway.logged("former_owner_disabled").await?;
     let told = fixture.gateway.printed().join("\n");
     assert!(told.contains("alice is no longer the owner"), "{told}");
     let listed = done(&fixture.gateway, &["users", "ls"], "").await?;

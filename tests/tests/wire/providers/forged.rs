@@ -1,6 +1,6 @@
 //! Tokens of a provider that lies, each refused for its own reason.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use tests::fixture::{Fixture, StoreKind};
 use tests::identity_provider::{IdentityProvider, Person};
 use tests::program::free_port;
@@ -146,11 +146,8 @@ async fn a_bad_logout_token_ends_nothing_and_says_what_is_wrong_with_it() -> Res
         ("an access token", "id_token_malformed"),
     ] {
         assert_eq!(send(forgery).await?, 400, "{forgery}");
-        let mut log = fixture.gateway.log().into_iter();
-        let refused = log.rfind(|line| line.contains("logout_refused"));
-        let refused = refused.unwrap_or_default();
-        let expected = format!("\"{reason}\"");
-        assert!(refused.contains(&expected), "{forgery}: {refused}");
+        let logged = fixture.gateway.last_logged("logout_refused", reason);
+        logged.await.context(forgery)?;
         let page = person.here.visit(&account).await?;
         assert!(page.form_with_button(button).is_err(), "{forgery}");
     }

@@ -1,8 +1,6 @@
 //! Apps that the provider's word connects: its assertions (ID-JAG) at `/token`.
 
-use std::time::Duration;
-
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tests::fixture::StoreKind;
 use tests::gateway::{Gateway, Setup};
@@ -243,7 +241,9 @@ async fn what_is_not_for_this_app_here_and_now_is_refused_for_its_reason(
         let reply = exchange(gateway, &assertion, &[]).await?;
         let seen = (reply.status, reply.error());
         assert_eq!(seen, (400, code.to_owned()), "{changes}: {}", reply.text);
-        assert_eq!(last_reason(gateway).await, reason, "{changes}");
+        last_logged(gateway, reason)
+            .await
+            .with_context(|| format!("{changes}"))?;
     }
     // Nobody was made by any of them.
     let ls = operator::done(gateway, &["users", "ls"], "").await?;
@@ -271,28 +271,21 @@ async fn what_is_forged_or_no_assertion_at_all_is_refused(store: StoreKind) -> R
             "{how}: {}",
             reply.text
         );
-        assert_eq!(last_reason(gateway).await, reason, "{how}");
+        last_logged(gateway, reason)
+            .await
+            .with_context(|| format!("{how}"))?;
     }
     for text in ["x", "a.b.c", "e30.e30.e30"] {
         let reply = exchange(gateway, text, &[]).await?;
         assert_eq!(reply.error(), "invalid_grant", "{text}: {}", reply.text);
-        assert_eq!(last_reason(gateway).await, "id_jag_invalid");
+        last_logged(gateway, "id_jag_invalid").await?;
     }
     Ok(())
 }
 
-/// Of the last refusal in the log.
-pub(super) async fn last_reason(gateway: &Gateway) -> String {
-    // Its lines come a moment after what they are about.
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let lines = gateway.log();
-    let refused = lines
-        .iter()
-        .rev()
-        .find(|line| line.contains("token_refused"));
-    let line: Value =
-        serde_json::from_str(refused.map_or("{}", String::as_str)).unwrap_or_default();
-    line["reason"].as_str().unwrap_or_default().to_owned()
+/// Waits until the last refusal in the log has this reason.
+pub(super) async fn last_logged(gateway: &Gateway, reason: &str) -> Result<()> {
+    gateway.last_logged("token_refused", reason).await
 }
 
 async fn an_app_gets_what_it_asks_for_the_assertion_names_and_the_operator_lists(
@@ -327,7 +320,7 @@ async fn an_app_gets_what_it_asks_for_the_assertion_names_and_the_operator_lists
         let assertion = minted(&world, json!({ "scope": nothing })).await?;
         let reply = exchange(gateway, &assertion, &[]).await?;
         assert_eq!(reply.error(), "invalid_scope", "{nothing}: {}", reply.text);
-        assert_eq!(last_reason(gateway).await, "id_jag_scope_empty");
+        last_logged(gateway, "id_jag_scope_empty").await?;
     }
     let assertion = minted(&world, json!({})).await?;
     let reply = exchange(gateway, &assertion, &[("scope", "files")]).await?;
@@ -361,7 +354,7 @@ async fn only_apps_that_are_named_and_prove_who_they_are_may_come_with_one(
             "{}",
             reply.text
         );
-        assert_eq!(last_reason(gateway).await, "id_jag_client_not_allowed");
+        last_logged(gateway, "id_jag_client_not_allowed").await?;
     }
     let assertion = minted(&world, json!({})).await?;
     let form = [
@@ -395,7 +388,7 @@ async fn an_assertion_counts_once_on_all_replicas(store: StoreKind) -> Result<()
             (reply.status, reply.error()),
             (400, "invalid_grant".to_owned())
         );
-        assert_eq!(last_reason(gateway).await, "id_jag_reused");
+        last_logged(gateway, "id_jag_reused").await?;
     }
     if store == StoreKind::Redis {
         let more = std::fs::read_to_string(gateway.folder().join("gateway.toml"))?;
@@ -419,7 +412,7 @@ async fn an_assertion_counts_once_on_all_replicas(store: StoreKind) -> Result<()
         };
         let reply = there(assertion).await?;
         assert_eq!(reply.error(), "invalid_grant", "{}", reply.text);
-        assert_eq!(last_reason(&replica).await, "id_jag_reused");
+        last_logged(&replica, "id_jag_reused").await?;
         let reply = there(minted(&world, json!({})).await?).await?;
         assert_eq!(reply.status, 200, "{}", reply.text);
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tests::fixture::StoreKind;
 use tests::{http, operator};
 
-use super::id_jag::{HELPER_SECRET, exchange, exchange_as, last_reason, minted, world};
+use super::id_jag::{HELPER_SECRET, exchange, exchange_as, last_logged, minted, world};
 use super::{access, on_both_stores, status, url};
 
 async fn the_rules_decide_by_what_is_said_now_else_by_what_the_last_login_said(
@@ -18,12 +18,12 @@ async fn the_rules_decide_by_what_is_said_now_else_by_what_the_last_login_said(
         let assertion = minted(&world, changes).await?;
         let reply = exchange(gateway, &assertion, &[]).await?;
         assert_eq!(reply.error(), "invalid_grant", "{}", reply.text);
-        anyhow::Ok((last_reason(gateway).await, reply.text))
+        last_logged(gateway, "person_not_allowed").await?;
+        anyhow::Ok(reply.text)
     };
     // Nothing is known of bob yet, and an address that may be anybody's is none.
     for changes in [json!({}), json!({ "email": "bob@example.com" })] {
-        let (reason, text) = refused(changes).await?;
-        assert_eq!(reason, "person_not_allowed");
+        let text = refused(changes).await?;
         assert!(!text.contains("example.com"), "{text}");
     }
     let (_, page) = world.log_in("bob").await?;
@@ -40,8 +40,7 @@ async fn the_rules_decide_by_what_is_said_now_else_by_what_the_last_login_said(
     // Who has left is out with all that is left.
     assert_eq!(status(gateway, access(&token)).await?, 200);
     let left = json!({ "email": "bob@other.org", "email_verified": true, "groups": [] });
-    let (reason, _) = refused(left).await?;
-    assert_eq!(reason, "person_not_allowed");
+    refused(left).await?;
     assert_eq!(status(gateway, access(&token)).await?, 401);
     Ok(())
 }
@@ -55,17 +54,12 @@ async fn what_was_taken_back_does_not_come_again_until_that_is_lifted(
     let connected = || async {
         let assertion = minted(&world, json!({})).await?;
         let reply = exchange(gateway, &assertion, &[]).await?;
-        anyhow::ensure!(
-            reply.status == 200,
-            "{} {}",
-            last_reason(gateway).await,
-            reply.text
-        );
+        anyhow::ensure!(reply.status == 200, "{}", reply.text);
         anyhow::Ok(reply.json())
     };
     let withheld = || async {
-        let error = connected().await.expect_err("connected").to_string();
-        assert!(error.starts_with("id_jag_withheld"), "{error}");
+        connected().await.expect_err("connected");
+        last_logged(gateway, "id_jag_withheld").await
     };
     let (one, two) = (connected().await?, connected().await?);
     let account = url(&gateway.url("/account"));
@@ -83,7 +77,7 @@ async fn what_was_taken_back_does_not_come_again_until_that_is_lifted(
     for token in [&one, &two] {
         assert_eq!(status(gateway, access(token)).await?, 401);
     }
-    withheld().await;
+    withheld().await?;
     // Another app and another person are not meant.
     for (client, changes) in [
         ("other", json!({ "client_id": "other" })),
@@ -127,7 +121,7 @@ async fn what_was_taken_back_does_not_come_again_until_that_is_lifted(
     let id = of_bob["id"].as_str().unwrap_or_default();
     operator::done(gateway, &["grants", "revoke", id], "").await?;
     assert_eq!(status(gateway, access(&tokens)).await?, 401);
-    withheld().await;
+    withheld().await?;
     let words = ["users", "readmit", "bob@example.com", "helper"];
     operator::done(gateway, &words, "").await?;
     let nothing = operator::command(gateway, &words, "").await?;
@@ -139,7 +133,7 @@ async fn what_was_taken_back_does_not_come_again_until_that_is_lifted(
         "",
     )
     .await?;
-    withheld().await;
+    withheld().await?;
     operator::done(gateway, &words, "").await?;
 
     // An app that gives its access back, and a provider that logs somebody out, refuse nothing.
@@ -155,9 +149,8 @@ async fn what_was_taken_back_does_not_come_again_until_that_is_lifted(
     connected().await?;
 
     operator::done(gateway, &["users", "disable", "bob@example.com"], "").await?;
-    let error = connected().await.expect_err("disabled").to_string();
-    assert!(error.starts_with("user_disabled"), "{error}");
-    Ok(())
+    connected().await.expect_err("disabled");
+    last_logged(gateway, "user_disabled").await
 }
 
 async fn a_logout_at_the_provider_ends_it_as_what_the_person_allowed(
@@ -198,7 +191,7 @@ async fn keys_that_are_new_are_found_and_a_provider_that_is_away_is_waited_for(
         "{}",
         reply.text
     );
-    assert_eq!(last_reason(world.gateway()).await, "provider_unreachable");
+    last_logged(world.gateway(), "provider_unreachable").await?;
     Ok(())
 }
 

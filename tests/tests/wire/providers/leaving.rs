@@ -127,8 +127,7 @@ async fn a_rule_that_is_taken_out_of_the_configuration_counts_no_more(
         (reply.status, reply.error()),
         (400, "invalid_grant".to_owned())
     );
-    let log = world.gateway().log().join("\n");
-    assert!(log.contains("\"person_not_allowed\""), "{log}");
+    world.gateway().logged("\"person_not_allowed\"").await?;
     let page = bob
         .here
         .visit(&url(&world.gateway().url("/account")))

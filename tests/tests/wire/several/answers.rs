@@ -28,9 +28,16 @@ fn streamed(request: &Recorded, goes_on: bool) -> Answer {
     Answer::events(steps)
 }
 
-/// How the exchanges of a member about some method ended, by the log.
-fn outcomes(world: &World, method: &str) -> Vec<Value> {
-    let log = world.gateway.log();
+/// How the exchanges of a member about some method ended, by the log, once there are so many.
+async fn outcomes(world: &World, method: &str, count: usize) -> Result<Vec<Value>> {
+    let found = world.gateway.eventually_logged(|log| {
+        let ended = ended(log, method);
+        (ended.len() >= count).then_some(ended)
+    });
+    found.await.with_context(|| format!("{count} of {method}"))
+}
+
+fn ended(log: &[String], method: &str) -> Vec<Value> {
     let events = log
         .iter()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -50,18 +57,12 @@ fn outcomes(world: &World, method: &str) -> Vec<Value> {
 async fn a_member_that_answers_with_a_stream_has_lost_no_client() -> Result<()> {
     let world = World::start().await?;
     world.mail.play(|request| streamed(request, false));
-    let before = outcomes(&world, "tools/list").len();
+    let before = ended(&world.gateway.log(), "tools/list").len();
     for _ in 0..3 {
         world.result("tools/list", json!({})).await?;
     }
-    world
-        .said(|_| outcomes(&world, "tools/list").len() >= before + 3)
-        .await
-        .context("three exchanges")?;
-    assert_eq!(
-        outcomes(&world, "tools/list")[before..],
-        ["done", "done", "done"]
-    );
+    let ended = outcomes(&world, "tools/list", before + 3).await?;
+    assert_eq!(ended[before..], ["done", "done", "done"]);
 
     // Nobody waits for the end of one that goes on, and it is broken off.
     world.mail.play(|request| streamed(request, true));
@@ -102,11 +103,7 @@ async fn nor_has_one_that_streams_a_resource() -> Result<()> {
         let read = world.result("resources/read", params).await?;
         assert_eq!(read["contents"][0]["text"], "of mail");
     }
-    let ended = || outcomes(&world, "resources/read");
-    world
-        .said(|_| ended().len() >= 3)
-        .await
-        .context("three exchanges")?;
-    assert_eq!(ended(), ["done", "done", "done"]);
+    let ended = outcomes(&world, "resources/read", 3).await?;
+    assert_eq!(ended, ["done", "done", "done"]);
     Ok(())
 }

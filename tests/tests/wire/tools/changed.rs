@@ -36,11 +36,9 @@ async fn a_tool_whose_definition_changes_is_gone_until_it_is_approved_again() ->
     let answer = response(&send(&url, &today, &look).await?)?;
     assert_eq!(refusal(&answer), "tool_definition_changed");
     assert_eq!(calls(&fixture), before);
-    let log = fixture.gateway.log().join("\n");
-    assert!(
-        log.contains("tool_hidden") && log.contains("tool_definition_changed"),
-        "{log}"
-    );
+    for said in ["tool_hidden", "tool_definition_changed"] {
+        fixture.gateway.logged(said).await?;
+    }
     // The others go on, and a token for everything never noticed.
     let echo = call(5, "echo", &json!({}));
     assert!(response(&send(&url, &today, &echo).await?)?["result"]["isError"].is_null());

@@ -21,11 +21,14 @@ use super::traced;
 const EXPORTED: &str = "gateway_trace_spans_exported_total";
 const DROPPED: &str = "gateway_trace_spans_dropped_total";
 
-/// Lines of the log with this event.
-fn lines(gateway: &Gateway, event: &str) -> Vec<String> {
+/// The only line of the log with this event.
+async fn only_line(gateway: &Gateway, event: &str) -> Result<String> {
     let event = format!("\"event\":\"{event}\"");
-    let lines = gateway.log().into_iter();
-    lines.filter(|line| line.contains(&event)).collect()
+    let line = gateway.logged(&event).await?;
+    let log = gateway.log();
+    let lines = log.iter().filter(|line| line.contains(&event));
+    assert_eq!(lines.count(), 1, "{log:?}");
+    Ok(line)
 }
 
 /// So many requests of strangers, each of which is a span.
@@ -70,22 +73,12 @@ async fn a_collector_that_hangs_holds_no_call_up_and_no_more_than_a_queue_of_spa
     assert_eq!(scrape.sum(EXPORTED, &[]), 0.0);
 
     // It comes back: what was kept is sent, and the log says so, once.
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while lines(&fixture.gateway, "traces_failing").is_empty() {
-        ensure!(Instant::now() < deadline, "no line of it");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    fixture.gateway.logged("\"traces_failing\"").await?;
     collector.0.play(|_| taken());
-    while lines(&fixture.gateway, "traces_sent_again").is_empty() {
-        ensure!(
-            Instant::now() < deadline + Duration::from_secs(30),
-            "no line of it"
-        );
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    fixture.gateway.logged("\"traces_sent_again\"").await?;
     Scrape::until(&fixture.gateway, |it| it.sum(EXPORTED, &[]) > 1000.0).await?;
-    assert_eq!(lines(&fixture.gateway, "traces_failing").len(), 1);
-    assert_eq!(lines(&fixture.gateway, "traces_sent_again").len(), 1);
+    only_line(&fixture.gateway, "traces_failing").await?;
+    only_line(&fixture.gateway, "traces_sent_again").await?;
     Ok(())
 }
 
@@ -100,8 +93,8 @@ async fn what_a_collector_refuses_is_dropped_and_counted() -> Result<()> {
     Scrape::until(&fixture.gateway, holds).await?;
     // It is not sent again: that would not help.
     assert!(begun.elapsed() < Duration::from_secs(10));
-    let warned = lines(&fixture.gateway, "traces_failing");
-    assert!(warned.len() == 1 && warned[0].contains("400"), "{warned:?}");
+    let warned = only_line(&fixture.gateway, "traces_failing").await?;
+    assert!(warned.contains("400"), "{warned}");
     // `partial_success { rejected_spans: 1 }`
     collector
         .0
@@ -190,12 +183,7 @@ async fn a_collector_behind_tls_is_known_by_its_certificate() -> Result<()> {
             continue;
         }
         let before = collector.requests().len();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while lines(&fixture.gateway, "traces_failing").is_empty() {
-            ensure!(Instant::now() < deadline, "no line of it");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        let warned = lines(&fixture.gateway, "traces_failing").concat();
+        let warned = fixture.gateway.logged("\"traces_failing\"").await?;
         assert!(warned.contains("certificate"), "{warned}");
         assert_eq!(collector.requests().len(), before);
     }

@@ -230,17 +230,21 @@ async fn a_new_process_that_fails_and_does_not_end_is_killed_before_the_old_one_
     let url = fixture.url("/mcp");
     assert_eq!(send(&url, &token, &initialize()).await?.status, 200);
     let deadline = Instant::now() + PATIENCE;
-    while new.ended().is_none() {
+    loop {
+        // Whoever says so says it after the end of the other.
         let said = fixture.gateway.log().join("\n");
-        ensure!(!said.contains("this one serves on"), "it went on: {said}");
+        let has_ended = new.ended().is_some();
+        let goes_on = said.contains("this one serves on");
+        ensure!(has_ended || !goes_on, "it went on: {said}");
+        if has_ended {
+            break;
+        }
         ensure!(Instant::now() < deadline, "{said}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(new.ended(), Some(-1), "a signal");
     let client = fixture.client("Later").await?;
     client.sign_in(&fixture.owner).await?;
-    let log = fixture.gateway.log().join("\n");
-    ensure!(log.contains("it is killed"), "{log}");
+    fixture.gateway.logged("it is killed").await?;
     // The next one takes over.
     let mut old = fixture.gateway.upgrade().await?;
     ends(&mut old).await
@@ -369,16 +373,15 @@ async fn a_program_that_was_adopted_ends_with_its_new_owner() -> Result<()> {
         ..Setup::default()
     })
     .await?;
-    let started = |gateway: &Gateway| -> Result<u64> {
-        let log = gateway.log();
-        let line = log.iter().find(|line| line.contains("\"backend_started\""));
-        let line: Value = serde_json::from_str(line.context("no program")?)?;
+    let started = async |gateway: &Gateway| -> Result<u64> {
+        let line = gateway.logged("\"backend_started\"").await?;
+        let line: Value = serde_json::from_str(&line)?;
         line["pid"].as_u64().context("no number")
     };
-    let process = started(&gateway)?;
+    let process = started(&gateway).await?;
     let mut old = gateway.upgrade().await?;
     ends(&mut old).await?;
-    assert_eq!(started(&gateway)?, process, "it was adopted");
+    assert_eq!(started(&gateway).await?, process, "it was adopted");
     gateway.stop().await?;
     // It was our child's, and is nobody's now: what is left of it is its state.
     let state = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
