@@ -159,10 +159,14 @@ export async function until(look, what, patience = 30_000) {
   }
 }
 
-/** Below the range of outgoing connections, so that nothing else is handed it meanwhile. */
+const given = new Set();
+
+/** Below the range of outgoing connections, so that nothing else is handed it meanwhile, and given once. */
 export async function freePort() {
   for (;;) {
     const port = 10_000 + Math.floor(Math.random() * 22_000);
+    if (given.has(port)) continue;
+    given.add(port);
     const taken = await new Promise((done) => {
       const socket = connect(port, "127.0.0.1", () => { socket.destroy(); done(true); });
       socket.once("error", () => done(false));

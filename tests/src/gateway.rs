@@ -144,25 +144,15 @@ impl Gateway {
             );
             std::fs::write(folder.path().join("password.hash"), hash.trim())?;
         }
-        // Another test may take the port first; three tries make that a non-event.
-        let mut last = None;
-        for _ in 0..3 {
-            let (port, admin_port) = (free_port(), free_port());
-            match launch(&setup, &folder, port, admin_port).await {
-                Ok(program) => {
-                    return Ok(Gateway {
-                        setup,
-                        folder,
-                        program,
-                        port,
-                        admin_port,
-                    });
-                }
-                Err(error) if format!("{error:#}").contains("in use") => last = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last.context("three tries were made")?)
+        let (port, admin_port) = (free_port(), free_port());
+        let program = launch(&setup, &folder, port, admin_port).await?;
+        Ok(Gateway {
+            setup,
+            folder,
+            program,
+            port,
+            admin_port,
+        })
     }
 
     /// The loopback origin that it listens on, without a trailing slash.

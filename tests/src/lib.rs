@@ -6,7 +6,8 @@
 //! | [`fixture`] | one gateway in front of one recording backend: where a test begins |
 //! | [`gateway`] | the process: configuration, start, stop, kill, restart, its log |
 //! | [`frames`] | HTTP/2 frame by frame, for connections that no library would make |
-//! | [`program`] | any child process: where binaries are, free ports, captured lines |
+//! | [`machine`] | what tests of all crates share: ports, and a folder in memory |
+//! | [`program`] | any child process: where binaries are, captured lines |
 //! | [`recorder`] | a backend that writes down what arrived and plays scripted answers |
 //! | [`scripted_mcp`] | the MCP server that the recorder plays when a test scripts nothing |
 //! | [`scripted_revisions`] | the same, of one revision family of MCP alone |
@@ -58,6 +59,7 @@ pub mod https;
 pub mod identity_provider;
 pub mod injector;
 pub mod keys;
+pub mod machine;
 pub mod mcp;
 pub mod metrics;
 pub mod oauth;

@@ -1,10 +1,8 @@
 //! A child process of a test: where the binaries are, a free port for them, their
 //! output line by line, and a sure end. Knows nothing of what the program does.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{BufRead as _, Write as _};
-use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,8 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rand::Rng;
 use tokio::process::{Child, Command};
+
+pub use crate::machine::free_port;
 
 /// What a program has of the test's environment.
 const PASSED: [&str; 5] = ["PATH", "HOME", "TMPDIR", "LANG", "GATEWAY_LANE"];
@@ -433,19 +432,4 @@ pub fn workspace() -> PathBuf {
         .parent()
         .expect("tests/ lies in the workspace")
         .to_path_buf()
-}
-
-/// A port that was free a moment ago, below the range that outgoing connections use, and given to
-/// nobody else in this process: it stays its test's own while what listens there restarts.
-pub fn free_port() -> u16 {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().expect("no holder of this lock panics");
-    for _ in 0..1000 {
-        let port = rand::thread_rng().gen_range(10_000..32_000);
-        if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            given.insert(port);
-            return port;
-        }
-    }
-    panic!("no free port between 10000 and 32000");
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
+use crate::machine::synced_folder;
 use crate::program::{Program, free_port, signal};
 
 /// A running `redis-server` with its folder; both end with the value.
@@ -27,7 +28,7 @@ impl Redis {
 
     /// The same with options of the test's own, which win.
     pub async fn with(options: &[&str]) -> Result<Self> {
-        let (folder, port) = (tempfile::tempdir()?, free_port());
+        let (folder, port) = (tempfile::tempdir_in(synced_folder())?, free_port());
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let program = launch(folder.path(), port, &options)?;
         let redis = Redis {

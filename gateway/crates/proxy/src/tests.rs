@@ -19,7 +19,7 @@ use std::time::Duration;
 use biscuit_auth::KeyPair;
 use mcp_protocol::RevisionFamilies;
 use pingora::server::configuration::ServerConf;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -59,6 +59,8 @@ struct Fixture {
     store: Arc<dyn Store>,
     epoch: StoreEpoch,
     socket: PathBuf,
+    /// Holds the port of the one that does not listen.
+    _nobody: TcpSocket,
 }
 
 impl Drop for Fixture {
@@ -84,11 +86,9 @@ impl Fixture {
         };
         let socket = backend.socket();
         let by_socket = Address::Unix(socket.clone());
-        let unused = TcpListener::bind("127.0.0.1:0")
-            .await
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let nobody = TcpSocket::new_v4().unwrap();
+        nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let unused = nobody.local_addr().unwrap();
         let backends = vec![
             Arc::new(backend_at("notes", "", backend.address)),
             Arc::new(backend_at("gone", "/gone", unused)),
@@ -166,6 +166,7 @@ impl Fixture {
             store,
             epoch,
             socket,
+            _nobody: nobody,
         }
     }
 

@@ -310,9 +310,10 @@ async fn a_connection_that_waited_for_too_long_beside_its_client_is_used_no_more
 
 #[tokio::test]
 async fn a_backend_that_is_not_there_is_told() {
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // The port is nobody else's meanwhile, and nobody listens there.
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = nobody.local_addr().unwrap();
-    drop(nobody);
     let rig = Rig::at(limits(), address);
     let answer = rig.all_of(last_post("/mcp", "x").as_bytes()).await;
     assert!(

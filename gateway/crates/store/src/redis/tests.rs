@@ -3,6 +3,10 @@
 
 mod clustered;
 mod followed;
+/// One file for all crates: what it gives is given once.
+#[allow(unreachable_pub)]
+#[path = "../../../../../tests/src/machine.rs"]
+mod machine;
 mod outages;
 mod reached;
 mod watched;
@@ -13,6 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::machine::free_port;
 use super::*;
 use crate::contract;
 use crate::records::{Records, User};
@@ -20,6 +25,9 @@ use crate::revocation_view::RevocationView;
 use crate::url::StoreUrl;
 use gateway_core::clock::Clock;
 use gateway_core::grants::{GrantId, UserId};
+
+/// How long a server may take to start on a busy machine.
+const UP: Duration = Duration::from_secs(10);
 
 /// A server in a folder of its own. Both go with the test.
 struct Server {
@@ -39,7 +47,7 @@ impl Server {
     /// One that does not run yet.
     fn idle(options: &[&str]) -> Self {
         let name = gateway_core::secret::identifier("gateway-redis-", &mut rand::rngs::OsRng);
-        let folder = std::env::temp_dir().join(name);
+        let folder = machine::synced_folder().join(name);
         std::fs::create_dir(&folder).unwrap();
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         Self {
@@ -60,6 +68,12 @@ impl Server {
             .arg(self.socket())
             .args(&self.options);
         self.launch(&mut command);
+        // It opens after the port.
+        let started = Instant::now();
+        while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
+            assert!(started.elapsed() < UP, "redis-server opens no socket");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Starts it, and waits until it takes connections.
@@ -69,12 +83,13 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .expect("no redis-server: install it (apt-get install redis-server) or run tests/run");
-        self.child = Some(child);
+        let child = self.child.insert(child);
         let started = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            let ended = child.try_wait().unwrap();
             assert!(
-                started.elapsed() < Duration::from_secs(10),
-                "redis-server does not come up"
+                ended.is_none() && started.elapsed() < UP,
+                "redis-server does not come up: {ended:?}"
             );
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -146,11 +161,6 @@ fn redis_server() -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "redis-server"]);
     command
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn open(url: &str) -> Arc<dyn Store> {
