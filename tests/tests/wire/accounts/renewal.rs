@@ -56,7 +56,7 @@ fn at_server(server: &Shared, request: &Recorded) -> Answer {
     }
     let is_good = match grant {
         "authorization_code" => true,
-        "refresh_token" => form["refresh_token"] == format!("rt-{}", server.last),
+        "refresh_token" => form["refresh_token"] == format!("rt~{}", server.last),
         _ => return Answer::json(200, &json!({})),
     };
     if !is_good {
@@ -70,7 +70,7 @@ fn at_server(server: &Shared, request: &Recorded) -> Answer {
     }
     let lasts = if is_renewal { 3600 } else { server.lasts };
     let last = server.last;
-    let tokens = json!({"access_token": format!("at-{last}"), "refresh_token": format!("rt-{last}"), "expires_in": lasts});
+    let tokens = json!({"access_token": format!("at~{last}"), "refresh_token": format!("rt~{last}"), "expires_in": lasts});
     if is_renewal && !server.thinks.is_zero() {
         let json = ("Content-Type".into(), "application/json".into());
         let steps = vec![Step::Wait(server.thinks), Step::Send(tokens.to_string())];
@@ -102,7 +102,7 @@ impl World {
         fixture.backend.play(move |request| {
             let last = shared.lock().expect("no test panicked here").last;
             let shown = request.header("authorization").unwrap_or_default();
-            if last > 0 && shown == format!("Bearer at-{last}") {
+            if last > 0 && shown == format!("Bearer at~{last}") {
                 scripted_mcp::answer(request)
             } else {
                 Answer::json(401, &json!({}))
@@ -233,7 +233,7 @@ async fn a_token_that_is_over_is_renewed_once_for_all_who_wait_on_two_replicas()
     let states = world.states().await?;
     assert_eq!(states[0]["state"], "connected", "{states:?}");
     assert!(states[0]["renewed"].is_string(), "{states:?}");
-    assert!(!format!("{states:?}").contains("at-"), "{states:?}");
+    assert!(!format!("{states:?}").contains("at~"), "{states:?}");
     Ok(())
 }
 

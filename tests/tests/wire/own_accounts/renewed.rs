@@ -139,7 +139,7 @@ async fn what_the_backend_refuses_is_renewed_once_and_sent_once_more() -> Result
     let refuses = |refused: &'static str| {
         world.fixture.backend.play(move |request| {
             let shown = request.header("authorization").unwrap_or_default();
-            if !shown.starts_with("Bearer at-") || shown == refused || refused.is_empty() {
+            if !shown.starts_with("Bearer at~") || shown == refused || refused.is_empty() {
                 return Answer::json(401, &json!({})).with("WWW-Authenticate", "Bearer");
             }
             scripted_mcp::answer(request)
@@ -153,7 +153,7 @@ async fn what_the_backend_refuses_is_renewed_once_and_sent_once_more() -> Result
             .filter(|it| it.json()["method"] == "tools/call")
             .count()
     };
-    refuses("Bearer at-1");
+    refuses("Bearer at~1");
     let before = world.server().renewals;
     let answer = mcp::response(&mcp::send(&url, &token, &echo(1)).await?)?;
     assert!(text(&answer).contains("said"), "{answer}");

@@ -84,7 +84,10 @@ async fn all_else_is_inactive_without_a_word_more() {
     let (mut server, token) = world().await;
     let (files, notes) = (basic("files", SECRET), basic("notes", "other"));
     let day = Duration::from_secs(86_400);
-    let tampered = format!("{}A", &token[..token.len() - 1]);
+    // Within the signature, where every bit of a letter counts: the last one may say the same otherwise.
+    let (before, after) = token.split_at(token.len() - 20);
+    let other = if after.starts_with('A') { "B" } else { "A" };
+    let tampered = format!("{before}{other}{}", &after[1..]);
     for (line, token, now) in [
         (&notes, token.as_str(), NOW),
         (&files, &*tampered, NOW),
