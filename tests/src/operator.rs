@@ -1,5 +1,7 @@
 //! The operator at a terminal: the commands of the `gateway` binary against a running gateway.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -38,6 +40,28 @@ pub async fn done(gateway: &Gateway, words: &[&str], input: &str) -> Result<Comm
     let commanded = command(gateway, words, input).await?;
     anyhow::ensure!(commanded.code == 0, "{words:?}: {commanded:?}");
     Ok(commanded)
+}
+
+/// The audit records of an event as `audit export` has them, once there is what is looked for: much is on
+/// disk a moment after it was answered. What there is instead, after a while.
+pub async fn exported(
+    gateway: &Gateway,
+    event: &str,
+    is_there: impl Fn(&[Value]) -> bool,
+) -> Result<Vec<Value>> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let words = ["audit", "export", "--event", event];
+        let out = done(gateway, &words, "").await?.out;
+        let records: Vec<Value> = out
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        if is_there(&records) || Instant::now() > deadline {
+            return Ok(records);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// What the commands show to the gateway.

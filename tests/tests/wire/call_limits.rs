@@ -17,7 +17,7 @@ use tests::gateway::{Gateway, Owner, Setup};
 use tests::http::{self, Reply};
 use tests::mcp::{self, LegacySession, call, initialize, message, post, send};
 use tests::metrics::Scrape;
-use tests::operator::done;
+use tests::operator::{done, exported};
 use tests::program::{binary, run};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -92,19 +92,6 @@ async fn token_of(gateway: &Gateway, person: &Owner) -> Result<String> {
     client.sign_in(person).await
 }
 
-/// The records of calls, as the program exports them.
-async fn audit(gateway: &Gateway) -> Result<Vec<Value>> {
-    // They are on disk within 200 ms.
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    let config = gateway.folder().join("gateway.toml");
-    let config = config.display().to_string();
-    let words = ["audit", "export", "--config", &config, "--event", "call"];
-    let (code, out, errors) = run(&binary("gateway"), &words, "").await?;
-    anyhow::ensure!(code == 0, "{errors}");
-    let lines = out.lines();
-    lines.map(|line| Ok(serde_json::from_str(line)?)).collect()
-}
-
 #[tokio::test]
 async fn over_a_limit_is_429_under_the_requests_id_and_nobody_elses_concern() -> Result<()> {
     for lane in ROADS {
@@ -143,12 +130,11 @@ async fn over_a_limit_is_429_under_the_requests_id_and_nobody_elses_concern() ->
         let labels = [("reason", "limit_reached"), ("outcome", "refused")];
         let refused = reached.await?.sum("gateway_requests_total", &labels);
         assert!(refused >= 6.0, "{refused}");
-        let log = gateway.log();
-        let line = log.iter().find(|line| line.contains("limit_reached"));
-        assert!(line.context("no line")?.contains("\"status\":429"));
-        let records = audit(gateway).await?;
-        let record = records.iter().find(|it| it["reason"] == "limit_reached");
-        let record = record.context("no record")?;
+        let line = gateway.logged("limit_reached").await?;
+        assert!(line.contains("\"status\":429"), "{line}");
+        let is_it = |it: &Value| it["reason"] == "limit_reached";
+        let records = exported(gateway, "call", |all| all.iter().any(is_it)).await?;
+        let record = records.into_iter().find(is_it).context("no record")?;
         assert_eq!(record["detail"], "limit few", "{record}");
         assert_eq!(record["name"], "echo", "{record}");
     }

@@ -12,7 +12,7 @@ use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::http;
 use tests::mcp::{call, initialize, send};
-use tests::operator::{command, done};
+use tests::operator::{command, done, exported};
 use tests::sse::EventStream;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -360,7 +360,8 @@ async fn the_audit_log_is_counted_and_filtered_and_nothing_in_it_is_markup() -> 
         &call(1, "<img src=x onerror=alert(1)>", &json!({})),
     )
     .await?;
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    let calls = exported(gateway, "call", |calls| calls.len() >= 4).await?;
+    assert_eq!(calls.len(), 4, "{calls:?}");
     let (mut browser, page) = logged_in(gateway, "/admin/audit", &fixture.owner).await?;
     assert_eq!(page.reply.status, 200, "{}", page.words());
     assert!(page.reply.text.contains("<svg class=\"bars\""));

@@ -14,6 +14,7 @@ use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::Setup;
 use tests::http::{self, Reply};
 use tests::mcp::{self, LegacySession, call, initialize, message, post, response, send};
+use tests::operator::exported;
 use tests::program::{self, binary, run, workspace};
 use tests::recorder::{Answer, Recorded, Recorder};
 use tests::sse::EventStream;
@@ -106,18 +107,10 @@ impl Ruled {
         self.fixture.gateway.events(event, count).await
     }
 
-    /// The audit records of an event, as the program exports them.
-    async fn audited(&self, event: &str) -> Result<Vec<Value>> {
-        // Calls and refusals are on disk within 200 ms.
-        tokio::time::sleep(Duration::from_millis(400)).await;
-        let config = self.fixture.gateway.folder().join("gateway.toml");
-        let config = config.display().to_string();
-        let words = ["audit", "export", "--config", &config, "--event", event];
-        let (code, out, errors) = run(&binary("gateway"), &words, "").await?;
-        anyhow::ensure!(code == 0, "{errors}");
-        out.lines()
-            .map(|line| Ok(serde_json::from_str(line)?))
-            .collect()
+    /// The audit records of calls, once there is such a one.
+    async fn called(&self, found: impl Fn(&Value) -> bool) -> Result<Vec<Value>> {
+        let is_there = |records: &[Value]| records.iter().any(&found);
+        exported(&self.fixture.gateway, "call", is_there).await
     }
 }
 
@@ -220,17 +213,14 @@ async fn what_nothing_allows_is_refused_as_consent_refuses_it_and_the_session_go
         json!({})
     );
 
-    let allowed = ruled.audited("call").await?;
-    let of = |name: &str, outcome: &str| {
-        let mut found = allowed.iter().filter(|record| record["outcome"] == outcome);
-        found.any(|record| {
-            record["name"] == name
-                && record["detail"]
-                    .as_str()
-                    .is_some_and(|detail| detail.ends_with("policy.biscuit:4"))
-        })
+    let is_it = |record: &Value| {
+        let detail = record["detail"].as_str().unwrap_or_default();
+        record["outcome"] == "allowed"
+            && record["name"] == "echo"
+            && detail.ends_with("policy.biscuit:4")
     };
-    assert!(of("echo", "allowed"), "{allowed:?}");
+    let records = ruled.called(is_it).await?;
+    assert!(records.iter().any(is_it), "{records:?}");
     Ok(())
 }
 
@@ -266,11 +256,9 @@ async fn a_refusal_names_its_statement_in_log_and_audit_record() -> Result<()> {
             .join("\n")
             .contains("secret-value")
     );
-    let records = ruled.audited("call").await?;
-    let record = records
-        .iter()
-        .find(|record| record["reason"] == "policy_denied")
-        .context("no record")?;
+    let is_it = |record: &Value| record["reason"] == "policy_denied";
+    let records = ruled.called(is_it).await?;
+    let record = records.into_iter().find(is_it).context("no record")?;
     assert!(
         record["detail"]
             .as_str()

@@ -113,20 +113,26 @@ fn report(store: StoreKind, amount: &Amount, tally: &Tally, lasted: Duration, to
 
 /// The audit log is whole, whichever process decided, and has every call that was answered.
 async fn verified(fixture: &Fixture, audit: &Path, tally: &Tally) -> Result<()> {
-    // Calls are on disk a moment after their answer.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    done(&fixture.gateway, &["audit", "verify"], "").await?;
-    let mut calls = 0;
-    for entry in std::fs::read_dir(audit)? {
-        let text = std::fs::read_to_string(entry?.path())?;
-        calls += text.matches("\"event\":\"call\"").count() as u64;
-    }
     let answered = tally.answered.load(Ordering::Relaxed);
-    // Beyond what one grant may write one by one they are counted.
-    ensure!(
-        calls == answered || answered > 1000,
-        "{calls} calls in the log, and {answered} were answered"
-    );
+    let deadline = Instant::now() + PATIENCE;
+    // Calls are on disk a moment after their answer; beyond what one grant may write one by one they are
+    // counted.
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let mut calls = 0;
+        for entry in std::fs::read_dir(audit)? {
+            let text = std::fs::read_to_string(entry?.path())?;
+            calls += text.matches("\"event\":\"call\"").count() as u64;
+        }
+        if calls == answered || answered > 1000 {
+            break;
+        }
+        ensure!(
+            calls < answered && Instant::now() < deadline,
+            "{calls} calls in the log, and {answered} were answered"
+        );
+    }
+    done(&fixture.gateway, &["audit", "verify"], "").await?;
     Ok(())
 }
 
