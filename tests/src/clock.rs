@@ -2,10 +2,16 @@
 //! or days is not waited for. Time that passes between two moments, such as a pause, stays as it is.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tempfile::TempDir;
+
+use crate::gateway::Gateway;
+use crate::{http, mcp};
+
+/// How long a gateway may take to know again what was revoked.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How far ahead of ours the clock of a program is, by libfaketime.
 pub struct Clock {
@@ -42,6 +48,24 @@ impl Clock {
         let new = self.folder.path().join("new");
         std::fs::write(&new, format!("+{}\n", by.as_secs()))?;
         Ok(std::fs::rename(new, self.file())?)
+    }
+
+    /// The same, and waits until a gateway of this clock takes calls with a token: what it knows of
+    /// revocations is as old as the step at first, and read anew soon.
+    pub async fn put_ahead_of(&self, by: Duration, gateway: &Gateway, token: &str) -> Result<()> {
+        self.put_ahead(by)?;
+        let issuer = gateway.issuer();
+        let host = issuer.split("://").last().unwrap_or_default();
+        let started = Instant::now();
+        loop {
+            let asked = mcp::post(&gateway.url("/mcp"), token, &mcp::initialize());
+            let reply = http::send(asked.header("Host", host)).await?;
+            if reply.status != 503 {
+                return Ok(());
+            }
+            ensure!(started.elapsed() < PATIENCE, "{}", reply.text);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     fn file(&self) -> PathBuf {

@@ -7,7 +7,7 @@ mod replicas;
 mod shown;
 mod tools;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -252,9 +252,12 @@ async fn without_limits_the_store_is_asked_nothing_and_with_them_seldom() -> Res
     for (limits, most) in [("", 0.0), (many, 40.0)] {
         let fixture = limited(limits, "on").await?;
         let (_, token) = fixture.signed_in().await?;
+        let begun = Instant::now();
         for id in 0..300 {
             assert_eq!(echo(&fixture.gateway, &token, id).await?.status, 200);
         }
+        // A batch is good for a while only, however few calls a busy machine makes of it.
+        let most = most * begun.elapsed().as_secs_f64().max(1.0);
         let draws = draws(&fixture.gateway).await?;
         assert!(draws <= most, "{draws} draws for 300 calls");
         assert_eq!(draws > 0.0, most > 0.0);
@@ -272,18 +275,24 @@ async fn a_clock_that_is_set_back_gives_nothing_and_locks_nobody_out() -> Result
     });
     let fixture = fixture.await?;
     let (_, token) = fixture.signed_in().await?;
-    clock.put_ahead(Duration::from_secs(7_200))?;
-    // What was revoked is read anew by then.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let ahead = Duration::from_secs(7_200);
+    clock.put_ahead_of(ahead, &fixture.gateway, &token).await?;
+    // Each second brings one more, also those that the calls take.
+    let begun = Instant::now();
     let (went, _) = until_reached(&fixture.gateway, &token).await?;
-    assert!((3..=5).contains(&went), "{went}");
+    let brought = begun.elapsed().as_secs();
+    assert!((3..=5 + brought).contains(&went), "{went} with {brought}");
     clock.put_ahead(Duration::ZERO)?;
+    let begun = Instant::now();
     let (went, refusal) = until_reached(&fixture.gateway, &token).await?;
-    assert!(went <= 1, "{went} more for a step back");
+    let brought = begun.elapsed().as_secs();
+    assert!(went <= 1 + brought, "{went} more for a step back");
     assert_eq!(refusal.header("retry-after"), "1", "{}", refusal.text);
+    let begun = Instant::now();
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let (went, _) = until_reached(&fixture.gateway, &token).await?;
-    assert!((1..=4).contains(&went), "{went} after two seconds");
+    let brought = begun.elapsed().as_secs();
+    assert!((1..=2 + brought).contains(&went), "{went} with {brought}");
     Ok(())
 }
 
