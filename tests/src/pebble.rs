@@ -238,10 +238,10 @@ impl PortForward {
         })
     }
 
-    /// Waits until somebody has gone it and was answered.
-    pub async fn await_passed(&self) -> Result<()> {
+    /// Waits until so many have gone it and were answered.
+    pub async fn await_passed(&self, count: usize) -> Result<()> {
         let mut passed = self.passed.subscribe();
-        let gone = passed.wait_for(|count| *count > 0);
+        let gone = passed.wait_for(|passed| *passed >= count);
         tokio::time::timeout(START, gone)
             .await
             .context("nobody came")??;

@@ -267,7 +267,8 @@ async fn the_operator_logs_in_with_a_browser_of_their_own() -> Result<()> {
     let code = wait_for(|| program.ended())
         .await
         .context("still running")?;
-    let report: Value = serde_json::from_str(&program.stdout.all().join("\n"))?;
+    let said = program.stdout.to_the_end(Duration::from_secs(10)).await;
+    let report: Value = serde_json::from_str(&said.join("\n"))?;
     let diagnosis = Diagnosis { code, report };
     assert_eq!(diagnosis.ids("FAIL"), [""; 0], "{:#}", diagnosis.report);
     for id in [

@@ -76,6 +76,7 @@ async fn an_sdk_loses_its_stream_and_its_running_call_when_the_person_presses_re
     // For the client itself, at the same time.
     let ended = sdk.stdout.wait(patience, |line| line == "ended").await;
     ended.with_context(|| sdk.last_words())?;
+    // The five seconds are what is promised of a revocation.
     assert!(
         pressed.elapsed() < Duration::from_secs(5),
         "{:?}",

@@ -125,8 +125,12 @@ impl Pair {
 
         self.operate(words, input).await?;
         let start = Instant::now();
+        // After an outage its look of each second may be all that tells it: patience.
         while self.status(victim).await? != 401 {
-            assert!(start.elapsed() < CALLS, "{words:?}: the second lets it in");
+            assert!(
+                start.elapsed() < STREAMS,
+                "{words:?}: the second lets it in"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert!(ended.end(STREAMS).await?, "{words:?}: cut instead of ended");
@@ -227,7 +231,10 @@ async fn no_code_and_no_refresh_that_races_with_a_cut_survives_it() -> Result<()
     let fixture = Arc::new(fixture);
     // Some came before the cut and some after it, or nothing raced.
     let (mut gave, mut refused) = (0, 0);
-    for round in 0..6 {
+    for round in 0..60 {
+        if round >= 6 && gave > 0 && refused > 0 {
+            break;
+        }
         let client = Arc::new(fixture.client(&format!("Racer {round}")).await?);
         let mut racing = tokio::task::JoinSet::new();
         let mut refreshed = Vec::new();

@@ -41,7 +41,7 @@ async fn refused(fixture: &Fixture, what: &str, token: &str) -> Result<()> {
         "{what}"
     );
     assert!(
-        start.elapsed() < Duration::from_secs(1),
+        start.elapsed() < Duration::from_secs(10),
         "{what} took {:?}",
         start.elapsed()
     );

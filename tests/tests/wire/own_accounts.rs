@@ -290,7 +290,11 @@ async fn an_account_that_is_removed_ends_calls_and_streams_on_all_replicas() -> 
         if reply.text.contains("isError") {
             break;
         }
-        assert!(removed.elapsed() < Duration::from_secs(1), "{}", reply.text);
+        assert!(
+            removed.elapsed() < Duration::from_secs(10),
+            "{}",
+            reply.text
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(

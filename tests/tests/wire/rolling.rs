@@ -177,7 +177,8 @@ async fn a_gateway_that_is_told_to_end_says_so_and_serves_on_for_a_while() -> Re
             .status,
         200
     );
-    while told.elapsed() < Duration::from_millis(2500) {
+    // The last of them must be answered before the three seconds are over, on a busy machine, too.
+    while told.elapsed() < Duration::from_millis(1500) {
         let reply = send(&fixture.url("/mcp"), &token, &initialize()).await?;
         assert_eq!(reply.status, 200, "{}", reply.text);
         tokio::time::sleep(Duration::from_millis(100)).await;

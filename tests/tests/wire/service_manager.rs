@@ -177,8 +177,8 @@ async fn ended(mut program: Program) -> Result<(i32, String)> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(code) = program.ended() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            return Ok((code, program.stderr.all().join("\n")));
+            let said = program.stderr.to_the_end(PATIENCE).await;
+            return Ok((code, said.join("\n")));
         }
         ensure!(Instant::now() < deadline, "{}", program.last_words());
         tokio::time::sleep(Duration::from_millis(20)).await;

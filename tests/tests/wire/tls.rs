@@ -236,7 +236,7 @@ async fn streams_outlast_a_new_certificate_which_new_connections_get() -> Result
             signal(id, "HUP").await?;
         }
         let client = HttpsClient::new(&renewed.authority(), secured.gateway.address(), HOST)?;
-        let deadline = Instant::now() + Duration::from_secs(if is_asked { 3 } else { 12 });
+        let deadline = Instant::now() + Duration::from_secs(if is_asked { 10 } else { 20 });
         loop {
             match client.open(Version::HTTP_2).await {
                 Ok(_) => break,

@@ -206,10 +206,10 @@ async fn a_tunnel_that_ends_is_started_again_and_another_url_ends_the_gateway() 
         .wait(PATIENCE, |line| line.contains("tunnel_moved"))
         .await;
     moved.with_context(|| gateway.last_words())?;
-    for _ in 0..200 {
+    for _ in 0..400 {
         if let Some(code) = gateway.ended() {
             assert_ne!(code, 0);
-            let said = gateway.stderr.all().join("\n");
+            let said = gateway.stderr.to_the_end(PATIENCE).await.join("\n");
             assert!(
                 said.contains("error: the tunnel came back with another URL"),
                 "{said}"
@@ -337,7 +337,7 @@ async fn a_tunnel_that_would_lead_to_nobody_is_refused_before_it_is_started() ->
         let listen = listen.replace("PORT", &stand.port.to_string());
         let mut gateway = stand.serve_at("--tunnel", &listen)?;
         assert_ne!(exit_code(&mut gateway).await?, 0, "{listen}");
-        let said = gateway.stderr.all().join("\n");
+        let said = gateway.stderr.to_the_end(PATIENCE).await.join("\n");
         assert!(
             said.contains("no address of `listen` is reached there"),
             "{said}"

@@ -176,7 +176,8 @@ async fn a_slow_site_is_given_up_on_after_five_seconds_and_holds_up_nobody_else(
         assert!(waited < Duration::from_secs(9), "{waited:?}");
     }
     let quick = quick?;
-    assert!(quick < Duration::from_secs(2), "{quick:?}");
+    // It waited for none of them.
+    assert!(quick < Duration::from_secs(4), "{quick:?}");
     Ok(())
 }
 

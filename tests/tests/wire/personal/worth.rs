@@ -36,25 +36,17 @@ async fn on_two_replicas_a_token_costs_the_store_one_look_and_its_end_reaches_bo
         let said = redis.say(&["EVAL", count, "0"]).await?;
         Ok(said.trim_start_matches(':').parse()?)
     };
-    let rate = async |work: bool| -> Result<(u64, u64)> {
-        let (before, start) = (asked().await?, Instant::now());
-        let mut calls = 0;
-        while start.elapsed() < Duration::from_secs(4) {
-            if work {
-                for gateway in [&fixture.gateway, &replica] {
-                    assert_eq!(at(gateway).await?, 200);
-                    calls += 1;
-                }
-            } else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+    // As long as so many calls take, and as long again without any.
+    let (before, start) = (asked().await?, Instant::now());
+    for _ in 0..100 {
+        for gateway in [&fixture.gateway, &replica] {
+            assert_eq!(at(gateway).await?, 200);
         }
-        Ok((asked().await? - before, calls))
-    };
-    let (idle, _) = rate(false).await?;
-    let (busy, calls) = rate(true).await?;
-    assert!(calls > 200, "{calls}");
-    assert!(busy <= idle + 20, "idle {idle}, busy {busy}, calls {calls}");
+    }
+    let (between, took) = (asked().await?, start.elapsed());
+    tokio::time::sleep(took).await;
+    let (busy, idle) = (between - before, asked().await? - between);
+    assert!(busy <= idle + 20, "idle {idle}, busy {busy}, in {took:?}");
 
     let ls = done(&fixture.gateway, &["token", "ls", "--json"], "")
         .await?
@@ -68,7 +60,8 @@ async fn on_two_replicas_a_token_costs_the_store_one_look_and_its_end_reaches_bo
     let start = Instant::now();
     for gateway in [&fixture.gateway, &replica] {
         while at(gateway).await? != 401 {
-            assert!(start.elapsed() < Duration::from_secs(1), "still taken");
+            // Patience, and less than a replica may believe what it knows.
+            assert!(start.elapsed() < Duration::from_secs(10), "still taken");
         }
     }
     Ok(())

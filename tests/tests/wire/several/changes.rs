@@ -199,8 +199,9 @@ async fn a_slow_member_delays_no_other() -> Result<()> {
     world
         .result("tools/call", json!({"name": "notes_echo", "arguments": {}}))
         .await?;
+    // Less than `list_timeout`, which is 5 s.
     assert!(
-        begun.elapsed() < Duration::from_secs(2),
+        begun.elapsed() < Duration::from_millis(4500),
         "{:?}",
         begun.elapsed()
     );

@@ -125,7 +125,7 @@ async fn ended_with(mut new: Program, code: i32) -> Result<String> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     ensure!(new.ended() == Some(code), "{}", new.last_words());
-    Ok(new.stderr.all().join("\n"))
+    Ok(new.stderr.to_the_end(PATIENCE).await.join("\n"))
 }
 
 #[tokio::test]

@@ -194,6 +194,9 @@ pub(crate) fn get(path: &str) -> String {
 }
 
 /// Short times, so that tests of them are short.
+/// What a decision takes that is slow: much longer than a busy machine needs to notice what it is to notice.
+pub(crate) const SLOW: Duration = Duration::from_secs(3);
+
 pub(crate) fn limits() -> Limits {
     Limits {
         head_time: Duration::from_millis(400),
@@ -312,7 +315,7 @@ impl Service for Script {
             return HeadDecision::Answer(answer);
         }
         if head.target().starts_with("/slow-begin") {
-            sleep(Duration::from_secs(1)).await;
+            sleep(SLOW).await;
         }
         HeadDecision::Exchange(Scripted {
             backend: Arc::clone(&self.backend),
@@ -352,7 +355,7 @@ pub(crate) fn plain(status: StatusCode, text: &'static str) -> Answer {
 impl Exchange for Scripted {
     async fn admit(&mut self, body: &Bytes) -> Admission {
         if self.path.starts_with("/slow-admit") {
-            sleep(Duration::from_secs(1)).await;
+            sleep(SLOW).await;
         }
         let ended = self.ended.clone();
         let ending: Ending = Box::pin(async move {

@@ -26,6 +26,18 @@ async fn open(world: &Fixture, path: &str) -> Client {
     client
 }
 
+/// For a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until so many requests are being answered.
+async fn until_running(world: &Fixture, count: usize) {
+    let started = Instant::now();
+    while world.edge.drain().running() != count {
+        assert!(started.elapsed() < PATIENCE, "not {count} run");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_pass_at_once_and_silence_is_kept_alive_between_events_only() {
     let world = Fixture::new(|_| {
@@ -39,9 +51,9 @@ async fn events_pass_at_once_and_silence_is_kept_alive_between_events_only() {
     })
     .await;
     let mut client = open(&world, "/mcp").await;
-    let started = Instant::now();
-    client.until("data: 1\n\n").await;
-    assert!(started.elapsed() < Duration::from_millis(120));
+    // Long before anything is sent to keep it alive.
+    let first = client.until("data: 1\n\n").await;
+    assert!(!first.contains("keepalive"), "{first}");
     client.until(": keepalive\n\n").await;
     client.until("data: half").await;
     let whole = client.until(" and half\n\n").await;
@@ -65,7 +77,7 @@ async fn a_stream_that_the_backend_ends_is_complete_and_one_that_it_breaks_is_no
         let reply = world.ask("POST", "/mcp", "", PING).await;
         assert_eq!((reply.status, reply.complete), (200, complete), "{end:?}");
         assert!(reply.body.starts_with("data: 1\n\n"));
-        assert!(started.elapsed() < Duration::from_secs(1));
+        assert!(started.elapsed() < PATIENCE);
     }
 }
 
@@ -85,8 +97,9 @@ async fn revocation_ends_streams_of_the_grant_properly_and_leaves_others() {
     let started = Instant::now();
     world.revoke("g_1").await;
     mine.until("\r\n0\r\n\r\n").await;
+    // What is promised of a revocation.
     assert!(
-        started.elapsed() < Duration::from_millis(1500),
+        started.elapsed() < Duration::from_secs(5),
         "{:?}",
         started.elapsed()
     );
@@ -108,6 +121,8 @@ async fn a_client_that_stopped_reading_is_cut_off_when_its_grant_is_revoked() {
     .await;
     let mut client = Client::connect(world.address).await;
     client.send(&world.request("GET", "/mcp", "", "")).await;
+    until_running(&world, 1).await;
+    // Long enough that nothing more can be written to it.
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(world.edge.drain().running(), 1);
     world.revoke("g_1").await;
@@ -127,9 +142,9 @@ async fn a_client_that_stopped_reading_is_cut_off_when_its_grant_is_revoked() {
 async fn a_stream_ends_when_its_token_runs_out() {
     let world = Fixture::new(|_| quiet()).await;
     let now = Timestamp::from_secs(Clock.now().secs());
-    // One second left, leeway included.
+    // A few seconds left, leeway included.
     let claims = Claims {
-        expires: now - Duration::from_secs(28),
+        expires: now - Duration::from_secs(26),
         ..world.claims()
     };
     let mut client = Client::connect(world.address).await;
@@ -165,12 +180,11 @@ async fn shutdown_ends_waiting_streams_with_a_hint_and_lets_calls_finish() {
     stream.until("data: 1\n\n").await;
     let mut call = Client::connect(world.address).await;
     call.send(&world.request("POST", "/mcp", "", CALL)).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    until_running(&world, 2).await;
     let drain = world.edge.drain();
-    assert_eq!(drain.running(), 2);
     let started = Instant::now();
-    assert_eq!(drain.finish(Duration::from_secs(5)).await, 0);
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert_eq!(drain.finish(3 * PATIENCE).await, 0);
+    assert!(started.elapsed() < PATIENCE);
     let text = stream.until("\r\n0\r\n\r\n").await;
     assert!(text.contains("retry: 1000\n\n"), "{text}");
     assert_eq!(call.reply(false).await.unwrap().status, 200);
@@ -181,8 +195,8 @@ async fn an_idle_edge_shuts_down_at_once() {
     let world = Fixture::new(|_| quiet()).await;
     let _idle = Client::connect(world.address).await;
     let started = Instant::now();
-    assert_eq!(world.edge.drain().finish(Duration::from_secs(5)).await, 0);
-    assert!(started.elapsed() < Duration::from_millis(200));
+    assert_eq!(world.edge.drain().finish(3 * PATIENCE).await, 0);
+    assert!(started.elapsed() < PATIENCE);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -199,17 +199,22 @@ async fn a_write_that_no_replica_has_is_refused_and_says_so() {
     write(open(&format!("{}&wait=0", watched.url())).as_ref())
         .await
         .unwrap();
-    // Many that wait for it at once hold nobody up, nor each other: who reads is answered before them.
-    let many = (0..50).map(|_| {
-        let store = Arc::clone(&store);
-        async move { assert_refused(store.as_ref()).await }
-    });
-    let mut many = many.collect::<tokio::task::JoinSet<_>>();
-    store.get(&key, Clock.now()).await.unwrap();
-    assert!(many.try_join_next().is_none(), "it waited for a write");
-    while let Some(refused) = many.join_next().await {
-        refused.unwrap();
+    // Many that wait for it at once hold nobody up, nor each other: who reads is answered before them, unless
+    // the machine stands still for as long as they wait.
+    let mut was_first = false;
+    for _ in 0..5 {
+        let many = (0..50).map(|_| {
+            let store = Arc::clone(&store);
+            async move { assert_refused(store.as_ref()).await }
+        });
+        let mut many = many.collect::<tokio::task::JoinSet<_>>();
+        store.get(&key, Clock.now()).await.unwrap();
+        was_first |= many.try_join_next().is_none();
+        while let Some(refused) = many.join_next().await {
+            refused.unwrap();
+        }
     }
+    assert!(was_first, "it waited for a write");
     watched.servers[replica].run();
     recovery(store.as_ref()).await;
 }
