@@ -7,18 +7,19 @@ use super::request::Request;
 use crate::operator_api::{
     ElsewherePage, ElsewhereView, ListAccounts, RemoveAccount, RemovedElsewhere,
 };
-use gateway_accounts::Removed;
-use gateway_oauth::AuthorizationServer;
-use gateway_store::{Account, Lapse};
+use gateway_accounts::{Accounts, Removed};
+use gateway_oauth::Settings;
+use gateway_store::{Account, Lapse, Records};
 
-pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
+pub(super) async fn list(
+    accounts: &Accounts,
+    records: &Records,
+    request: &Request,
+) -> Result<Done, Failure> {
     let query = request.query::<ListAccounts>()?;
     let (after, limit) = (query.after.as_deref(), query.limit.get());
-    let page = server
-        .records
-        .accounts_page(after, limit, request.now)
-        .await?;
-    let view = |account: &Account| view(server, account);
+    let page = records.accounts_page(after, limit, request.now).await?;
+    let view = |account: &Account| view(accounts, account);
     Ok(Done::read::<ListAccounts>(&ElsewherePage {
         accounts: page.entries.iter().map(view).collect(),
         next: page.next,
@@ -26,12 +27,14 @@ pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Res
 }
 
 pub(super) async fn remove(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    accounts: &Accounts,
     request: &Request,
 ) -> Result<Done, Failure> {
     let asked = request.body::<RemoveAccount>()?;
-    let user = lookup::user_id(server, &asked.user, request.now).await?;
-    let removed = server.accounts.remove(&asked.backend, &user).await?;
+    let user = lookup::user_id(settings, records, &asked.user, request.now).await?;
+    let removed = accounts.remove(&asked.backend, &user).await?;
     if removed == Removed::None {
         return Err(Failure::unknown("account at a backend", &asked.backend));
     }
@@ -43,8 +46,8 @@ pub(super) async fn remove(
     ))
 }
 
-fn view(server: &AuthorizationServer, account: &Account) -> ElsewhereView {
-    let state = server.accounts.lapse_of(account).map(Lapse::words);
+fn view(accounts: &Accounts, account: &Account) -> ElsewhereView {
+    let state = accounts.lapse_of(account).map(Lapse::words);
     ElsewhereView {
         user: account.user_name.clone(),
         backend: account.backend.clone(),

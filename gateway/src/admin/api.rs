@@ -120,34 +120,50 @@ async fn run(
     operation: Operation,
     request: &Request,
 ) -> Result<Done, Failure> {
+    let AuthorizationServer {
+        settings,
+        records,
+        last_use,
+        journal,
+        accounts,
+        passwords,
+        keys,
+        tags,
+        ..
+    } = server;
+    let clock = server.clock;
     match operation {
-        Operation::ListGrants => grants::list(server, request).await,
-        Operation::ShowGrant => grants::show(server, request).await,
-        Operation::RevokeGrants => grants::revoke(server, request).await,
-        Operation::ListAccounts => accounts::list(server, request).await,
-        Operation::RemoveAccount => accounts::remove(server, request).await,
-        Operation::ListClients => clients::list(server, request).await,
-        Operation::ShowClient => clients::show(server, request).await,
-        Operation::RemoveClient => clients::remove(server, request).await,
-        Operation::ListUsers => users::list(server, request).await,
-        Operation::ShowUser => users::show(server, request).await,
-        Operation::AddUser => users::add(server, request).await,
+        Operation::ListGrants => grants::list(settings, records, last_use, request).await,
+        Operation::ShowGrant => grants::show(settings, records, last_use, request).await,
+        Operation::RevokeGrants => grants::revoke(settings, records, journal, request).await,
+        Operation::ListAccounts => accounts::list(accounts, records, request).await,
+        Operation::RemoveAccount => accounts::remove(settings, records, accounts, request).await,
+        Operation::ListClients => clients::list(settings, records, request).await,
+        Operation::ShowClient => clients::show(settings, records, request).await,
+        Operation::RemoveClient => clients::remove(settings, records, clock, request).await,
+        Operation::ListUsers => users::list(records, request).await,
+        Operation::ShowUser => users::show(records, request).await,
+        Operation::AddUser => users::add(settings, records, passwords, request).await,
         Operation::LinkUser => passkeys::link(server, request).await,
-        Operation::RemoveUser => users::remove(server, request).await,
-        Operation::RemovePasskey => passkeys::remove(server, request).await,
-        Operation::DisableUser => users::disable(server, request).await,
-        Operation::EnableUser => users::enable(server, request).await,
-        Operation::PromoteUser => users::promote(server, request).await,
-        Operation::DemoteUser => users::demote(server, request).await,
-        Operation::SetPassword => users::password(server, request).await,
+        Operation::RemoveUser => users::remove(settings, records, accounts, clock, request).await,
+        Operation::RemovePasskey => passkeys::remove(records, request).await,
+        Operation::DisableUser => users::disable(settings, records, accounts, request).await,
+        Operation::EnableUser => users::enable(settings, records, request).await,
+        Operation::PromoteUser => users::promote(records, request).await,
+        Operation::DemoteUser => users::demote(records, request).await,
+        Operation::SetPassword => users::password(records, passwords, request).await,
         Operation::UnlinkUser => users::unlink(server, request).await,
-        Operation::ReadmitApp => users::readmit(server, request).await,
-        Operation::ListStreams => streams::list(server, &process.streams, request).await,
-        Operation::CloseStreams => streams::close(server, &process.streams, request).await,
+        Operation::ReadmitApp => users::readmit(records, request).await,
+        Operation::ListStreams => {
+            streams::list(settings, records, clock, &process.streams, request).await
+        }
+        Operation::CloseStreams => {
+            streams::close(settings, records, clock, &process.streams, request).await
+        }
         // Boxed: a backend is asked on the way, and the futures of all operations are one.
         Operation::CreateToken => Box::pin(personal_tokens::create(server, request)).await,
-        Operation::RevokeToken => tokens::revoke(server, request).await,
-        Operation::BeginBackup => backups::begin(server, &process.backups, request).await,
+        Operation::RevokeToken => tokens::revoke(settings, records, keys, tags, request).await,
+        Operation::BeginBackup => backups::begin(records, clock, &process.backups, request).await,
         Operation::ReadBackup => backups::page(&process.backups, request).await,
         Operation::ListKeys => Ok(keys::list(&process.keys)),
         Operation::MakeKey => keys::make(&process.keys).await,

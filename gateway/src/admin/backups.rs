@@ -7,9 +7,9 @@ use super::outcome::{Done, Subject};
 use super::request::Request;
 use crate::backup::held::{HeldBackups, PageError};
 use crate::operator_api::{BackupBegun, BackupPage, BackupPageQuery, BeginBackup, ReadBackup};
-use gateway_core::clock::Timestamp;
+use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::reason::Reason;
-use gateway_oauth::AuthorizationServer;
+use gateway_store::Records;
 
 /// How long a request may take that was begun before the moment of a backup, so that what it gives is in
 /// the backup.
@@ -18,18 +18,19 @@ const IN_FLIGHT: Duration = Duration::from_secs(1);
 /// Takes the snapshot that pages are read from. All that was given before `complete_until`, the next whole
 /// second, is in it: it is waited for. So it is in a store that is new until tokens say when they were given.
 pub(super) async fn begin(
-    server: &AuthorizationServer,
+    records: &Records,
+    clock: Clock,
     held: &HeldBackups,
     request: &Request,
 ) -> Result<Done, Failure> {
-    let epoch = server.records.view().and_then(|view| view.epoch());
+    let epoch = records.view().and_then(|view| view.epoch());
     if let Some(epoch) = epoch {
         tokio::time::sleep(epoch.dates_truly_in(request.now)).await;
     }
-    let now = server.clock.now();
+    let now = clock.now();
     let complete_until = Timestamp::from_secs(now.secs() + 1);
     tokio::time::sleep(complete_until.since(now) + IN_FLIGHT).await;
-    let Some(backup) = server.records.store().backup().await? else {
+    let Some(backup) = records.store().backup().await? else {
         let sentence = "the store of this gateway is backed up by its own means";
         return Err(Failure::new(Reason::NotFound, sentence));
     };

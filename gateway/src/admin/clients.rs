@@ -8,16 +8,21 @@ use crate::operator_api::{
     ClientPage, ClientView, ListClients, OneClient, RemoveClient, RemovedClient, ShowClient,
 };
 use gateway_core::client::{Client, ClientId, Registration};
+use gateway_core::clock::Clock;
 use gateway_core::reason::Reason;
-use gateway_oauth::AuthorizationServer;
+use gateway_oauth::Settings;
 use gateway_oauth::revoke_all::{RevocationSubject, cut_off};
-use gateway_store::{GrantsOf, StoreError};
+use gateway_store::{GrantsOf, Records, StoreError};
 
-pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
+pub(super) async fn list(
+    settings: &Settings,
+    records: &Records,
+    request: &Request,
+) -> Result<Done, Failure> {
     let query = request.query::<ListClients>()?;
     let (after, limit) = (query.after.as_deref(), query.limit.get());
-    let stored = server.records.clients(after, limit, request.now).await?;
-    let configured = server.settings.clients.iter();
+    let stored = records.clients(after, limit, request.now).await?;
+    let configured = settings.clients.iter();
     let configured =
         configured.filter(|client| after.is_none_or(|after| client.id.as_str() > after));
     let mut clients = stored.entries;
@@ -32,15 +37,19 @@ pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Res
     }))
 }
 
-pub(super) async fn show(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
+pub(super) async fn show(
+    settings: &Settings,
+    records: &Records,
+    request: &Request,
+) -> Result<Done, Failure> {
     let id = ClientId::new(request.query::<ShowClient>()?.id);
-    let client = lookup::client(server, &id, request.now).await?;
+    let client = lookup::client(settings, records, &id, request.now).await?;
     let client = client.ok_or_else(|| Failure::unknown("client", id.as_str()))?;
     let of = GrantsOf {
         client: Some(&client.id),
         user: None,
     };
-    let grants = server.records.grants(of, None, usize::MAX, request.now);
+    let grants = records.grants(of, None, usize::MAX, request.now);
     let grants = grants.await?.entries.len();
     Ok(Done::read::<ShowClient>(&OneClient {
         client: ClientView {
@@ -53,11 +62,13 @@ pub(super) async fn show(server: &AuthorizationServer, request: &Request) -> Res
 /// Forgets a client and takes back all that it was given. Cut off twice: what is redeemed between
 /// the first cut and the removal has a client still, and what comes later has none.
 pub(super) async fn remove(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    clock: Clock,
     request: &Request,
 ) -> Result<Done, Failure> {
     let id = ClientId::new(request.body::<RemoveClient>()?.client);
-    let configured = &server.settings.clients;
+    let configured = &settings.clients;
     if configured.iter().any(|client| client.id == id) {
         let sentence = format!("the client {id} stands in the configuration; remove it there");
         return Err(Failure::new(Reason::InConfiguration, sentence));
@@ -65,18 +76,18 @@ pub(super) async fn remove(
     let subject = Subject::of_client(&id);
     let removing = async {
         let before = cut_off(
-            &server.records,
-            &server.settings,
+            records,
+            settings,
             RevocationSubject::Client(&id),
             request.now,
         )
         .await?;
-        let removed = server.records.remove_client(&id).await?;
+        let removed = records.remove_client(&id).await?;
         let after = cut_off(
-            &server.records,
-            &server.settings,
+            records,
+            settings,
             RevocationSubject::Client(&id),
-            server.clock.now(),
+            clock.now(),
         )
         .await?;
         Ok::<_, StoreError>((removed, before.and(after)))

@@ -14,20 +14,26 @@ use gateway_core::audit::Record;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, GrantId, Tools};
-use gateway_oauth::AuthorizationServer;
+use gateway_oauth::Settings;
 use gateway_oauth::revoke::{take_back, take_back_unread};
 use gateway_oauth::revoke_all::{RevocationSubject, cut_off};
 use gateway_oauth::withheld::withhold_all;
-use gateway_store::{GrantsOf, Key};
+use gateway_store::journal::Journal;
+use gateway_store::{GrantsOf, Key, LastUse, Records};
 
 /// Grants that one request may name.
 const MOST_NAMED: usize = 100;
 
-pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
+pub(super) async fn list(
+    settings: &Settings,
+    records: &Records,
+    last_use: &LastUse,
+    request: &Request,
+) -> Result<Done, Failure> {
     let query = request.query::<ListGrants>()?;
     let now = request.now;
     let user = match &query.user {
-        Some(text) => Some(lookup::user_id(server, text, now).await?),
+        Some(text) => Some(lookup::user_id(settings, records, text, now).await?),
         None => None,
     };
     let client = query.client.map(ClientId::new);
@@ -36,15 +42,15 @@ pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Res
         client: client.as_ref(),
     };
     let (after, limit) = (query.after.as_deref(), query.limit.get());
-    let page = server.records.grants(of, after, limit, now).await?;
+    let page = records.grants(of, after, limit, now).await?;
     let mut names = BTreeMap::new();
     let mut grants = Vec::with_capacity(page.entries.len());
     for grant in &page.entries {
         if !names.contains_key(&grant.client) {
-            let name = lookup::client_name(server, &grant.client, now).await?;
+            let name = lookup::client_name(settings, records, &grant.client, now).await?;
             names.insert(grant.client.clone(), name);
         }
-        let last_used = last_used(server, grant, now).await?;
+        let last_used = last_used(records, last_use, grant, now).await?;
         grants.push(view(grant, names[&grant.client].clone(), last_used));
     }
     Ok(Done::read::<ListGrants>(&GrantPage {
@@ -53,41 +59,65 @@ pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Res
     }))
 }
 
-pub(super) async fn show(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
+pub(super) async fn show(
+    settings: &Settings,
+    records: &Records,
+    last_use: &LastUse,
+    request: &Request,
+) -> Result<Done, Failure> {
     let id = request.query::<ShowGrant>()?.id;
-    let grant = find(server, &id, request.now).await?;
+    let grant = find(records, &id, request.now).await?;
     // As in the list: one that was cut off may still have its record.
-    let revocations = server.records.view();
+    let revocations = records.view();
     if revocations.is_some_and(|revocations| revocations.revokes_grant(&grant)) {
         return Err(Failure::unknown("grant", &id));
     }
-    let name = lookup::client_name(server, &grant.client, request.now).await?;
-    let last_used = last_used(server, &grant, request.now).await?;
+    let name = lookup::client_name(settings, records, &grant.client, request.now).await?;
+    let last_used = last_used(records, last_use, &grant, request.now).await?;
     Ok(Done::read::<ShowGrant>(&OneGrant {
         grant: view(&grant, name, last_used),
     }))
 }
 
 pub(super) async fn revoke(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    journal: &Journal,
     request: &Request,
 ) -> Result<Done, Failure> {
     let now = request.now;
     let (revoked, subject) = match request.body::<RevokeGrants>()? {
-        GrantsToRevoke::Grants(ids) => revoke_each(server, request, &ids).await?,
+        GrantsToRevoke::Grants(ids) => {
+            revoke_each(settings, records, journal, request, &ids).await?
+        }
         GrantsToRevoke::Client(id) => {
             let id = ClientId::new(id);
             let subject = Subject::of_client(&id).with_words("all of a client");
-            let revoked = revoke_all(server, RevocationSubject::Client(&id), now, &subject).await?;
-            if revoked == 0 && matches!(lookup::client(server, &id, now).await, Ok(None)) {
+            let revoked = revoke_all(
+                settings,
+                records,
+                RevocationSubject::Client(&id),
+                now,
+                &subject,
+            )
+            .await?;
+            if revoked == 0 && matches!(lookup::client(settings, records, &id, now).await, Ok(None))
+            {
                 return Err(Failure::unknown("client", id.as_str()));
             }
             (revoked, subject)
         }
         GrantsToRevoke::User(text) => {
-            let id = lookup::user_id(server, &text, now).await?;
+            let id = lookup::user_id(settings, records, &text, now).await?;
             let subject = Subject::of_user(&id).with_words("all of a person");
-            let revoked = revoke_all(server, RevocationSubject::User(&id), now, &subject).await?;
+            let revoked = revoke_all(
+                settings,
+                records,
+                RevocationSubject::User(&id),
+                now,
+                &subject,
+            )
+            .await?;
             (revoked, subject)
         }
     };
@@ -97,7 +127,9 @@ pub(super) async fn revoke(
 
 /// One by one, after all of them were found.
 async fn revoke_each(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    journal: &Journal,
     request: &Request,
     ids: &[String],
 ) -> Result<(usize, Subject), Failure> {
@@ -107,7 +139,7 @@ async fn revoke_each(
     }
     let mut targets = Vec::with_capacity(ids.len());
     for id in ids {
-        targets.push(target(server, id, request.now).await?);
+        targets.push(target(records, id, request.now).await?);
     }
     let subject = match &targets[..] {
         [Target::Grant(grant)] => Subject::of_grant(grant),
@@ -119,12 +151,8 @@ async fn revoke_each(
     };
     for target in &targets {
         let taking = match target {
-            Target::Grant(grant) => {
-                take_back(&server.records, &server.settings, grant, request.now).await
-            }
-            Target::Unreadable(id) => {
-                take_back_unread(&server.records, &server.settings, id, request.now).await
-            }
+            Target::Grant(grant) => take_back(records, settings, grant, request.now).await,
+            Target::Unreadable(id) => take_back_unread(records, settings, id, request.now).await,
         };
         let record = taking.map_err(|error| Failure::from(error).about(&subject))?;
         let record = Record {
@@ -134,20 +162,21 @@ async fn revoke_each(
         // As it happens: a fault at a later one loses none of them. Taking access back never waits
         // for the log.
         let record = request.origin.record(record);
-        let _ = server.journal.append_durable(record).await;
+        let _ = journal.append_durable(record).await;
     }
     Ok((targets.len(), subject))
 }
 
 async fn revoke_all(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
     whose: RevocationSubject<'_>,
     now: Timestamp,
     subject: &Subject,
 ) -> Result<usize, Failure> {
-    let withholding = withhold_all(&server.records, whose, now).await;
+    let withholding = withhold_all(records, whose, now).await;
     withholding.map_err(|error| Failure::from(error).about(subject))?;
-    let cutting = cut_off(&server.records, &server.settings, whose, now).await;
+    let cutting = cut_off(records, settings, whose, now).await;
     let cut = cutting.map_err(|error| Failure::from(error).about(subject))?;
     Failure::unless_complete(cut, "access was taken back", subject)
 }
@@ -159,9 +188,9 @@ enum Target {
     Unreadable(GrantId),
 }
 
-async fn target(server: &AuthorizationServer, id: &str, now: Timestamp) -> Result<Target, Failure> {
+async fn target(records: &Records, id: &str, now: Timestamp) -> Result<Target, Failure> {
     let id = GrantId::new(id);
-    match server.records.grant(&id, now).await {
+    match records.grant(&id, now).await {
         Ok(Some(grant)) => Ok(Target::Grant(Box::new(grant))),
         Ok(None) => Err(Failure::unknown("grant", id.as_str())),
         Err(error) if error.concerns_one_record() => Ok(Target::Unreadable(id)),
@@ -169,21 +198,22 @@ async fn target(server: &AuthorizationServer, id: &str, now: Timestamp) -> Resul
     }
 }
 
-async fn find(server: &AuthorizationServer, id: &str, now: Timestamp) -> Result<Grant, Failure> {
-    let grant = server.records.grant(&GrantId::new(id), now).await?;
+async fn find(records: &Records, id: &str, now: Timestamp) -> Result<Grant, Failure> {
+    let grant = records.grant(&GrantId::new(id), now).await?;
     grant.ok_or_else(|| Failure::unknown("grant", id))
 }
 
 /// When a token of it was used last: as it is written down, or as this process has seen since.
 async fn last_used(
-    server: &AuthorizationServer,
+    records: &Records,
+    last_use: &LastUse,
     grant: &Grant,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, Failure> {
-    let written = server.records.last_use(&grant.id, now).await;
+    let written = records.last_use(&grant.id, now).await;
     let key = Key::last_use(&grant.id);
-    let written = server.records.unless_unreadable(&key, written)?;
-    Ok(written.max(server.last_use.seen(&grant.id)))
+    let written = records.unless_unreadable(&key, written)?;
+    Ok(written.max(last_use.seen(&grant.id)))
 }
 
 pub(super) fn view(

@@ -4,22 +4,22 @@ use super::failure::Failure;
 use gateway_core::client::{Client, ClientId};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
-use gateway_oauth::AuthorizationServer;
-use gateway_store::{GrantsOf, Key, StoreError};
+use gateway_oauth::Settings;
+use gateway_store::{GrantsOf, Key, Records, StoreError};
 
 /// A user by id, or by login name. An id comes first: a login name may look like somebody's, and
 /// must not stand for them.
 pub(super) async fn user_id(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
     text: &str,
     now: Timestamp,
 ) -> Result<UserId, Failure> {
-    let records = &server.records;
-    if server.settings.is_service(text) {
+    if settings.is_service(text) {
         return Ok(UserId::of_service(&text.to_lowercase()));
     }
     if UserId::looks_like(text) {
-        if let Some(id) = id_of_granting_user(server, text, now).await? {
+        if let Some(id) = id_of_granting_user(records, text, now).await? {
             return Ok(id);
         }
         let everybody = records.all_users(now).await?;
@@ -39,11 +39,11 @@ pub(super) async fn user_id(
 /// The same by id, of somebody who granted something: a grant names them, and nobody else's record is
 /// read.
 async fn id_of_granting_user(
-    server: &AuthorizationServer,
+    records: &Records,
     id: &str,
     now: Timestamp,
 ) -> Result<Option<UserId>, StoreError> {
-    let (records, id) = (&server.records, UserId::new(id));
+    let id = UserId::new(id);
     let of = GrantsOf {
         user: Some(&id),
         client: None,
@@ -59,25 +59,27 @@ async fn id_of_granting_user(
 
 /// The name of a client, where it is known, can be read and has one.
 pub(super) async fn client_name(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
     id: &ClientId,
     now: Timestamp,
 ) -> Result<Option<String>, StoreError> {
-    let found = client(server, id, now).await;
-    let found = server.records.unless_unreadable(&Key::client(id), found)?;
+    let found = client(settings, records, id, now).await;
+    let found = records.unless_unreadable(&Key::client(id), found)?;
     Ok(found.and_then(|client| client.name))
 }
 
 /// A client that is configured or remembered. A metadata document is not fetched for that.
 pub(super) async fn client(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
     id: &ClientId,
     now: Timestamp,
 ) -> Result<Option<Client>, StoreError> {
-    let mut configured = server.settings.clients.iter();
+    let mut configured = settings.clients.iter();
     match configured.find(|client| client.id == *id) {
         Some(client) => Ok(Some(client.clone())),
-        None => server.records.client(id, now).await,
+        None => records.client(id, now).await,
     }
 }
 

@@ -11,7 +11,7 @@ use super::users::{changed, subject};
 use crate::operator_api::{LinkUser, MadeLink, NamedUser, PasskeyToRemove, RemovePasskey};
 use gateway_oauth::passkey::{self, Removed};
 use gateway_oauth::{AuthorizationServer, rescue};
-use gateway_store::{Passkey, RescueLink};
+use gateway_store::{Passkey, Records, RescueLink};
 
 /// Makes a rescue link. It gives a way in, so the audit log has it before it is made.
 pub(super) async fn link(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
@@ -29,12 +29,9 @@ pub(super) async fn link(server: &AuthorizationServer, request: &Request) -> Res
 }
 
 /// Takes a passkey off a user, by its id or by a name that only one of theirs has; also the last way in.
-pub(super) async fn remove(
-    server: &AuthorizationServer,
-    request: &Request,
-) -> Result<Done, Failure> {
+pub(super) async fn remove(records: &Records, request: &Request) -> Result<Done, Failure> {
     let PasskeyToRemove { name, passkey } = request.body::<RemovePasskey>()?;
-    let user = server.records.user(&name, request.now).await?;
+    let user = records.user(&name, request.now).await?;
     let user = user.ok_or_else(|| no_user(&name))?;
     let named = |it: &&Passkey| it.name == passkey;
     let meant: Vec<_> = match user.passkey(&passkey) {
@@ -49,7 +46,7 @@ pub(super) async fn remove(
             return Err(Failure::malformed(sentence));
         }
     };
-    match passkey::remove_by_operator(&server.records, &user, id, request.now).await? {
+    match passkey::remove_by_operator(records, &user, id, request.now).await? {
         Removed::Done(user) => Ok(changed::<RemovePasskey>(&user, None)),
         Removed::NotThere | Removed::LastWayIn => Err(Failure::unknown("passkey", &passkey)),
     }

@@ -15,9 +15,9 @@ use crate::operator_api::{CreateToken, CreatedToken, TokenToCreate, ToolsToGrant
 use gateway_core::grants::consented_tools::Choice;
 use gateway_core::protocol::resource::Mount;
 use gateway_core::reason::Reason;
-use gateway_oauth::AuthorizationServer;
 use gateway_oauth::pages::clean;
 use gateway_oauth::personal::{NewToken, NotChosen, NotMade, choose, make};
+use gateway_oauth::{AuthorizationServer, Settings};
 
 /// The longest name of a token, in characters.
 const LONGEST_NAME: usize = 60;
@@ -35,7 +35,7 @@ pub(super) async fn create(
     }
     let user = server.records.user(&asked.user, now).await?;
     let user = user.ok_or_else(|| no_user(&asked.user))?;
-    let mount = mount(server, asked.backend.as_deref())?;
+    let mount = mount(&server.settings, asked.backend.as_deref())?;
     let tools = choose(
         &server.catalogue,
         &server.settings,
@@ -80,8 +80,8 @@ fn choice(asked: &TokenToCreate) -> Choice {
 }
 
 /// The backend of this name, or the only one.
-fn mount<'a>(server: &'a AuthorizationServer, name: Option<&str>) -> Result<&'a Mount, Failure> {
-    let mounts = server.settings.mounts.as_slice();
+fn mount<'a>(settings: &'a Settings, name: Option<&str>) -> Result<&'a Mount, Failure> {
+    let mounts = settings.mounts.as_slice();
     match (name, mounts) {
         (Some(name), mounts) => {
             let found = mounts.iter().find(|mount| mount.name == name);

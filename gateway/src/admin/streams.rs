@@ -8,10 +8,14 @@ use super::request::Request;
 use crate::operator_api::{
     CloseStreams, ClosedCount, ListStreams, StreamEntry, StreamPage, StreamsToClose,
 };
-use gateway_oauth::AuthorizationServer;
+use gateway_core::clock::Clock;
+use gateway_oauth::Settings;
+use gateway_store::Records;
 
 pub(super) async fn list(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    clock: Clock,
     streams: &PeerStreams,
     request: &Request,
 ) -> Result<Done, Failure> {
@@ -23,14 +27,14 @@ pub(super) async fn list(
     let filter = Filter {
         number: None,
         user: match &query.user {
-            Some(text) => Some(user_id(server, text, request).await?),
+            Some(text) => Some(user_id(settings, records, text, request).await?),
             None => None,
         },
         client: query.client,
         grant: query.grant,
     };
     let limit = query.limit.get();
-    let elsewhere = streams.do_elsewhere(false, &filter, server.clock).await?;
+    let elsewhere = streams.do_elsewhere(false, &filter, clock).await?;
     let here = streams.do_here(false, &filter);
     let all = elsewhere.into_iter().chain([here]);
     let mut listed: Vec<StreamEntry> = all.flat_map(|answer| answer.streams).collect();
@@ -46,12 +50,14 @@ pub(super) async fn list(
 }
 
 pub(super) async fn close(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    clock: Clock,
     streams: &PeerStreams,
     request: &Request,
 ) -> Result<Done, Failure> {
     let filter = match request.body::<CloseStreams>()? {
-        StreamsToClose::Stream(number) => return close_one(server, streams, number).await,
+        StreamsToClose::Stream(number) => return close_one(clock, streams, number).await,
         StreamsToClose::Grant(grant) => Filter {
             grant: Some(grant),
             ..Filter::default()
@@ -61,13 +67,13 @@ pub(super) async fn close(
             ..Filter::default()
         },
         StreamsToClose::User(user) => Filter {
-            user: Some(user_id(server, &user, request).await?),
+            user: Some(user_id(settings, records, &user, request).await?),
             ..Filter::default()
         },
     };
     // Those of this process are closed whatever the store does.
     let here = streams.do_here(true, &filter);
-    let elsewhere = streams.do_elsewhere(true, &filter, server.clock).await?;
+    let elsewhere = streams.do_elsewhere(true, &filter, clock).await?;
     let elsewhere: usize = elsewhere.iter().map(|answer| answer.count).sum();
     let closed = here.count + elsewhere;
     let subject = Subject {
@@ -80,11 +86,7 @@ pub(super) async fn close(
     Ok(Done::new::<CloseStreams>(&ClosedCount { closed }, subject))
 }
 
-async fn close_one(
-    server: &AuthorizationServer,
-    streams: &PeerStreams,
-    number: u64,
-) -> Result<Done, Failure> {
+async fn close_one(clock: Clock, streams: &PeerStreams, number: u64) -> Result<Done, Failure> {
     let filter = Filter {
         number: Some(number),
         ..Filter::default()
@@ -93,7 +95,7 @@ async fn close_one(
     let stream = match here {
         Some(stream) => Some(stream),
         None => {
-            let elsewhere = streams.do_elsewhere(true, &filter, server.clock).await?;
+            let elsewhere = streams.do_elsewhere(true, &filter, clock).await?;
             elsewhere.into_iter().flat_map(|it| it.streams).next()
         }
     };
@@ -112,10 +114,11 @@ async fn close_one(
 }
 
 async fn user_id(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
     text: &str,
     request: &Request,
 ) -> Result<String, Failure> {
-    let id = lookup::user_id(server, text, request.now).await?;
+    let id = lookup::user_id(settings, records, text, request.now).await?;
     Ok(id.as_str().to_owned())
 }

@@ -14,47 +14,53 @@ use crate::operator_api::{
     Endpoint, ListUsers, NamedUser, OneUser, PasskeyView, PromoteUser, ReadmitApp, RemoveUser,
     SetPassword, ShowUser, UnlinkUser, UserPage, UserToAdd, UserView, UserWithPassword,
 };
+use gateway_accounts::Accounts;
 use gateway_core::client::ClientId;
-use gateway_core::clock::Timestamp;
+use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::reason::Reason;
-use gateway_oauth::AuthorizationServer;
-use gateway_oauth::identity::{self, LoginName, Password, PasswordPhc, people};
+use gateway_oauth::identity::{self, LoginName, Password, PasswordPhc, Passwords, people};
 use gateway_oauth::provider::{self, Unlinked};
 use gateway_oauth::revoke_all::{CutOff, RevocationSubject, cut_off};
 use gateway_oauth::withheld::{Readmission, lift};
-use gateway_store::{Disabled, Identity, Passkey, StoreError, User};
+use gateway_oauth::{AuthorizationServer, Settings};
+use gateway_store::{Disabled, Identity, Passkey, Records, StoreError, User};
 
-pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
+pub(super) async fn list(records: &Records, request: &Request) -> Result<Done, Failure> {
     let query = request.query::<ListUsers>()?;
     let (after, limit) = (query.after.as_deref(), query.limit.get());
-    let page = server.records.users(after, limit, request.now).await?;
+    let page = records.users(after, limit, request.now).await?;
     Ok(Done::read::<ListUsers>(&UserPage {
         users: page.entries.iter().map(view).collect(),
         next: page.next,
     }))
 }
 
-pub(super) async fn show(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
+pub(super) async fn show(records: &Records, request: &Request) -> Result<Done, Failure> {
     let name = request.query::<ShowUser>()?.id;
-    let user = server.records.user(&name, request.now).await?;
+    let user = records.user(&name, request.now).await?;
     let user = view(&user.ok_or_else(|| no_user(&name))?);
     Ok(Done::read::<ShowUser>(&OneUser { user }))
 }
 
-pub(super) async fn add(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
+pub(super) async fn add(
+    settings: &Settings,
+    records: &Records,
+    passwords: &Passwords,
+    request: &Request,
+) -> Result<Done, Failure> {
     let UserToAdd { name, password } = request.body::<AddUser>()?;
     let name = LoginName::parse(&name).ok_or_else(|| {
         Failure::malformed("a login name has 1 to 64 letters, digits or . _ - + @")
     })?;
-    if server.settings.is_service(name.as_str()) {
+    if settings.is_service(name.as_str()) {
         let sentence = format!("a [[service]] has the name {}", name.as_str());
         return Err(Failure::new(Reason::UserExists, sentence));
     }
     let password = match password {
-        Some(password) => Some(hashed(server, password).await?),
+        Some(password) => Some(hashed(passwords, password).await?),
         None => None,
     };
-    let (records, password) = (&server.records, password.as_ref());
+    let password = password.as_ref();
     match people::add(records, &name, password, request.now, &mut OsRng).await? {
         Some(user) => Ok(changed::<AddUser>(&user, None)),
         None => {
@@ -66,16 +72,18 @@ pub(super) async fn add(server: &AuthorizationServer, request: &Request) -> Resu
 
 /// The user's record says so first; then everything of theirs is cut off (`gateway_oauth::revoke_all`).
 pub(super) async fn disable(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    accounts: &Accounts,
     request: &Request,
 ) -> Result<Done, Failure> {
     let NamedUser { name } = request.body::<DisableUser>()?;
     let (why, now) = (Disabled::ByOperator, request.now);
-    let disabling = people::disable(&server.records, &name, why, now, &mut OsRng).await;
+    let disabling = people::disable(records, &name, why, now, &mut OsRng).await;
     let user = disabling
         .map_err(|error| Failure::from(error).about(&named(&name)))?
         .ok_or_else(|| no_user(&name))?;
-    let cutting = cut_off_with_accounts(server, &user, now).await;
+    let cutting = cut_off_with_accounts(settings, records, accounts, &user, now).await;
     let cut = cutting.map_err(|error| Failure::from(error).about(&subject(&user)))?;
     let revoked = Failure::unless_complete(cut, "the person was disabled", &subject(&user))?;
     Ok(changed::<DisableUser>(&user, Some(revoked)))
@@ -83,29 +91,28 @@ pub(super) async fn disable(
 
 /// Everything that the user allowed apps, and the user's own accounts at backends.
 async fn cut_off_with_accounts(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    accounts: &Accounts,
     user: &User,
     now: Timestamp,
 ) -> Result<CutOff, StoreError> {
-    let cut = cut_off(
-        &server.records,
-        &server.settings,
-        RevocationSubject::User(&user.id),
-        now,
-    )
-    .await?;
-    server.accounts.remove_all(&user.id).await?;
+    let cut = cut_off(records, settings, RevocationSubject::User(&user.id), now).await?;
+    accounts.remove_all(&user.id).await?;
     Ok(cut)
 }
 
 /// Removes a user for good. Kept out first, as with [`disable`]; cut off twice, because what was redeemed
 /// between the first cut and the removal had a user still.
 pub(super) async fn remove(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    accounts: &Accounts,
+    clock: Clock,
     request: &Request,
 ) -> Result<Done, Failure> {
     let NamedUser { name } = request.body::<RemoveUser>()?;
-    let (records, now) = (&server.records, request.now);
+    let now = request.now;
     let user = records.user(&name, now).await?;
     let user = user.ok_or_else(|| no_user(&name))?;
     if user.configured && user.disabled != Some(Disabled::FormerOwner) {
@@ -118,13 +125,13 @@ pub(super) async fn remove(
     let removing = async {
         let why = Disabled::ByOperator;
         people::disable(records, &user.name, why, now, &mut OsRng).await?;
-        let before = cut_off_with_accounts(server, &user, now).await?;
+        let before = cut_off_with_accounts(settings, records, accounts, &user, now).await?;
         records.remove_user(&user, now).await?;
         let after = cut_off(
-            &server.records,
-            &server.settings,
+            records,
+            settings,
             RevocationSubject::User(&user.id),
-            server.clock.now(),
+            clock.now(),
         )
         .await?;
         Ok::<_, StoreError>(before.and(after))
@@ -136,36 +143,31 @@ pub(super) async fn remove(
 }
 
 pub(super) async fn enable(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
     request: &Request,
 ) -> Result<Done, Failure> {
     let NamedUser { name } = request.body::<EnableUser>()?;
-    let owner = server.settings.owner_name.as_deref();
-    let user = people::enable(&server.records, &name, owner, request.now).await?;
+    let owner = settings.owner_name.as_deref();
+    let user = people::enable(records, &name, owner, request.now).await?;
     let user = user.ok_or_else(|| no_user(&name))?;
     Ok(changed::<EnableUser>(&user, None))
 }
 
-pub(super) async fn promote(
-    server: &AuthorizationServer,
-    request: &Request,
-) -> Result<Done, Failure> {
+pub(super) async fn promote(records: &Records, request: &Request) -> Result<Done, Failure> {
     let NamedUser { name } = request.body::<PromoteUser>()?;
     let change = |user: User| User {
         owner: true,
         ..user
     };
-    let user = server.records.change_user(&name, request.now, change);
+    let user = records.change_user(&name, request.now, change);
     let user = user.await?.ok_or_else(|| no_user(&name))?;
     Ok(changed::<PromoteUser>(&user, None))
 }
 
-pub(super) async fn demote(
-    server: &AuthorizationServer,
-    request: &Request,
-) -> Result<Done, Failure> {
+pub(super) async fn demote(records: &Records, request: &Request) -> Result<Done, Failure> {
     let NamedUser { name } = request.body::<DemoteUser>()?;
-    let user = server.records.user(&name, request.now).await?;
+    let user = records.user(&name, request.now).await?;
     let user = user.ok_or_else(|| no_user(&name))?;
     if user.configured {
         let sentence = format!(
@@ -178,17 +180,17 @@ pub(super) async fn demote(
         owner: false,
         ..user
     };
-    let user = server.records.change_user(&name, request.now, change);
+    let user = records.change_user(&name, request.now, change);
     let user = user.await?.ok_or_else(|| no_user(&name))?;
     Ok(changed::<DemoteUser>(&user, None))
 }
 
 pub(super) async fn password(
-    server: &AuthorizationServer,
+    records: &Records,
+    passwords: &Passwords,
     request: &Request,
 ) -> Result<Done, Failure> {
     let UserWithPassword { name, password } = request.body::<SetPassword>()?;
-    let records = &server.records;
     let user = records.user(&name, request.now).await?;
     let user = user.ok_or_else(|| no_user(&name))?;
     if user.configured {
@@ -198,7 +200,7 @@ pub(super) async fn password(
         );
         return Err(Failure::new(Reason::InConfiguration, sentence));
     }
-    let password = hashed(server, password).await?;
+    let password = hashed(passwords, password).await?;
     let is_meant = |present: &User| present.id == user.id;
     let set = people::set_password(records, &user.name, is_meant, &password, request.now);
     let user = set.await?.ok_or_else(|| no_user(&name))?;
@@ -235,15 +237,12 @@ pub(super) async fn unlink(
     }
 }
 
-pub(super) async fn readmit(
-    server: &AuthorizationServer,
-    request: &Request,
-) -> Result<Done, Failure> {
+pub(super) async fn readmit(records: &Records, request: &Request) -> Result<Done, Failure> {
     let asked = request.body::<ReadmitApp>()?;
-    let user = server.records.user(&asked.name, request.now).await?;
+    let user = records.user(&asked.name, request.now).await?;
     let user = user.ok_or_else(|| no_user(&asked.name))?;
     let client = ClientId::new(asked.client.as_str());
-    match lift(&server.records, &user, &client, request.now).await? {
+    match lift(records, &user, &client, request.now).await? {
         Readmission::Done(user) => Ok(changed::<ReadmitApp>(&user, None)),
         Readmission::NotWithheld => Err(Failure::unknown("withheld app", &asked.client)),
     }
@@ -254,7 +253,7 @@ fn is_meant(account: &Identity, asked: &AccountToUnlink) -> bool {
     account.provider == asked.provider && subject.is_none_or(|it| it == account.subject)
 }
 
-async fn hashed(server: &AuthorizationServer, password: String) -> Result<PasswordPhc, Failure> {
+async fn hashed(passwords: &Passwords, password: String) -> Result<PasswordPhc, Failure> {
     let Some(password) = Password::new(password) else {
         let sentence = format!(
             "a password has {} characters at least and {} bytes at most",
@@ -263,7 +262,7 @@ async fn hashed(server: &AuthorizationServer, password: String) -> Result<Passwo
         );
         return Err(Failure::new(Reason::PasswordTooWeak, sentence));
     };
-    Ok(server.passwords.hash(password).await?)
+    Ok(passwords.hash(password).await?)
 }
 
 /// Somebody of whom no more than the name is known, if it can be one.

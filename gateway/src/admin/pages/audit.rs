@@ -114,7 +114,14 @@ impl Desk<'_> {
     async fn wanted(&self, filter: &AuditFilter, bars: Bars) -> Result<Wanted, Failure> {
         let user = match filter.user.as_str() {
             "" => String::new(),
-            text => match lookup::user_id(self.visit.server, text, self.visit.now).await {
+            text => match lookup::user_id(
+                &self.visit.server.settings,
+                &self.visit.server.records,
+                text,
+                self.visit.now,
+            )
+            .await
+            {
                 Ok(id) => id.as_str().to_owned(),
                 Err(failure) if failure.reason == Reason::NotFound => text.to_owned(),
                 Err(failure) => return Err(failure),
@@ -152,7 +159,13 @@ impl Desk<'_> {
                 continue;
             }
             let client = ClientId::new(id);
-            let name = lookup::client_name(self.visit.server, &client, self.visit.now).await?;
+            let name = lookup::client_name(
+                &self.visit.server.settings,
+                &self.visit.server.records,
+                &client,
+                self.visit.now,
+            )
+            .await?;
             names.insert(id.to_owned(), name.unwrap_or_else(|| id.to_owned()));
         }
         Ok(names)
