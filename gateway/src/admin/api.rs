@@ -129,6 +129,7 @@ async fn run(
         passwords,
         keys,
         tags,
+        catalogue,
         ..
     } = server;
     let clock = server.clock;
@@ -144,7 +145,7 @@ async fn run(
         Operation::ListUsers => users::list(records, request).await,
         Operation::ShowUser => users::show(records, request).await,
         Operation::AddUser => users::add(settings, records, passwords, request).await,
-        Operation::LinkUser => passkeys::link(server, request).await,
+        Operation::LinkUser => passkeys::link(settings, records, server.ways_in(), request).await,
         Operation::RemoveUser => users::remove(settings, records, accounts, clock, request).await,
         Operation::RemovePasskey => passkeys::remove(records, request).await,
         Operation::DisableUser => users::disable(settings, records, accounts, request).await,
@@ -152,7 +153,7 @@ async fn run(
         Operation::PromoteUser => users::promote(records, request).await,
         Operation::DemoteUser => users::demote(records, request).await,
         Operation::SetPassword => users::password(records, passwords, request).await,
-        Operation::UnlinkUser => users::unlink(server, request).await,
+        Operation::UnlinkUser => users::unlink(server.ways_in(), records, request).await,
         Operation::ReadmitApp => users::readmit(records, request).await,
         Operation::ListStreams => {
             streams::list(settings, records, clock, &process.streams, request).await
@@ -161,7 +162,12 @@ async fn run(
             streams::close(settings, records, clock, &process.streams, request).await
         }
         // Boxed: a backend is asked on the way, and the futures of all operations are one.
-        Operation::CreateToken => Box::pin(personal_tokens::create(server, request)).await,
+        Operation::CreateToken => {
+            let memberships = server.memberships();
+            let creating =
+                personal_tokens::create(settings, records, catalogue, memberships, request);
+            Box::pin(creating).await
+        }
         Operation::RevokeToken => tokens::revoke(settings, records, keys, tags, request).await,
         Operation::BeginBackup => backups::begin(records, clock, &process.backups, request).await,
         Operation::ReadBackup => backups::page(&process.backups, request).await,

@@ -10,19 +10,24 @@ use super::request::Request;
 use super::users::{changed, subject};
 use crate::operator_api::{LinkUser, MadeLink, NamedUser, PasskeyToRemove, RemovePasskey};
 use gateway_oauth::passkey::{self, Removed};
-use gateway_oauth::{AuthorizationServer, rescue};
+use gateway_oauth::{Settings, WaysIn, rescue};
 use gateway_store::{Passkey, Records, RescueLink};
 
 /// Makes a rescue link. It gives a way in, so the audit log has it before it is made.
-pub(super) async fn link(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
+pub(super) async fn link(
+    settings: &Settings,
+    records: &Records,
+    ways: WaysIn<'_>,
+    request: &Request,
+) -> Result<Done, Failure> {
     let NamedUser { name } = request.body::<LinkUser>()?;
-    let user = server.records.user(&name, request.now).await?;
+    let user = records.user(&name, request.now).await?;
     let user = user.ok_or_else(|| no_user(&name))?;
-    let offered = rescue::offer(server, &user, request.now, &mut OsRng).await?;
+    let offered = rescue::offer(ways, records, &user, request.now, &mut OsRng).await?;
     let refused = |reason| Failure::new(reason, reason.sentence()).about(&subject(&user));
     let path = offered.map_err(refused)?;
     let answer = MadeLink {
-        link: server.settings.issuer.join(&path),
+        link: settings.issuer.join(&path),
         expires: (request.now + RescueLink::LIFETIME).to_string(),
     };
     Ok(Done::new::<LinkUser>(&answer, subject(&user)))

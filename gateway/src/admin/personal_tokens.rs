@@ -15,16 +15,22 @@ use crate::operator_api::{CreateToken, CreatedToken, TokenToCreate, ToolsToGrant
 use gateway_core::grants::consented_tools::Choice;
 use gateway_core::protocol::resource::Mount;
 use gateway_core::reason::Reason;
+use gateway_oauth::Settings;
 use gateway_oauth::pages::clean;
 use gateway_oauth::personal::{NewToken, NotChosen, NotMade, choose, make};
-use gateway_oauth::{AuthorizationServer, Settings};
+use gateway_oauth::provider::Memberships;
+use gateway_store::Records;
+use gateway_upstream::Catalogue;
 
 /// The longest name of a token, in characters.
 const LONGEST_NAME: usize = 60;
 
 /// The record of the audit log is that of the operator's command, which is written before and after.
 pub(super) async fn create(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    catalogue: &Catalogue,
+    memberships: Memberships<'_>,
     request: &Request,
 ) -> Result<Done, Failure> {
     let asked = request.body::<CreateToken>()?;
@@ -33,17 +39,10 @@ pub(super) async fn create(
     if name.is_empty() {
         return Err(Failure::malformed("a token needs a name"));
     }
-    let user = server.records.user(&asked.user, now).await?;
+    let user = records.user(&asked.user, now).await?;
     let user = user.ok_or_else(|| no_user(&asked.user))?;
-    let mount = mount(&server.settings, asked.backend.as_deref())?;
-    let tools = choose(
-        &server.catalogue,
-        &server.settings,
-        mount,
-        &user.name,
-        &choice(&asked),
-    )
-    .await;
+    let mount = mount(settings, asked.backend.as_deref())?;
+    let tools = choose(catalogue, settings, mount, &user.name, &choice(&asked)).await;
     let tools = tools.map_err(|error| not_chosen(&error, mount))?;
     let mut seed = [0; 32];
     OsRng.fill_bytes(&mut seed);
@@ -56,7 +55,9 @@ pub(super) async fn create(
         lasts: Duration::from_secs(asked.seconds),
         seed,
     };
-    let made = make(server, new, now).await.map_err(not_made)?;
+    let made = make(settings, memberships, new, now)
+        .await
+        .map_err(not_made)?;
     let named = made.grant.personal.as_ref().map(|kept| kept.name.as_str());
     let words = format!("“{}” of {}", named.unwrap_or_default(), user.name);
     let subject = Subject::of_grant(&made.grant).with_words(words);

@@ -22,7 +22,7 @@ use gateway_oauth::identity::{self, LoginName, Password, PasswordPhc, Passwords,
 use gateway_oauth::provider::{self, Unlinked};
 use gateway_oauth::revoke_all::{CutOff, RevocationSubject, cut_off};
 use gateway_oauth::withheld::{Readmission, lift};
-use gateway_oauth::{AuthorizationServer, Settings};
+use gateway_oauth::{Settings, WaysIn};
 use gateway_store::{Disabled, Identity, Passkey, Records, StoreError, User};
 
 pub(super) async fn list(records: &Records, request: &Request) -> Result<Done, Failure> {
@@ -208,11 +208,12 @@ pub(super) async fn password(
 }
 
 pub(super) async fn unlink(
-    server: &AuthorizationServer,
+    ways: WaysIn<'_>,
+    records: &Records,
     request: &Request,
 ) -> Result<Done, Failure> {
     let asked = request.body::<UnlinkUser>()?;
-    let user = server.records.user(&asked.name, request.now).await?;
+    let user = records.user(&asked.name, request.now).await?;
     let user = user.ok_or_else(|| no_user(&asked.name))?;
     let accounts = user.identities.iter();
     let accounts: Vec<_> = accounts
@@ -227,7 +228,7 @@ pub(super) async fn unlink(
         }
     };
     let named = (account.issuer.as_str(), account.subject.as_str());
-    match provider::unlink(server, &user, named, request.now).await? {
+    match provider::unlink(ways, records, &user, named, request.now).await? {
         Unlinked::Done(user) => Ok(changed::<UnlinkUser>(&user, None)),
         Unlinked::NotLinked => Err(Failure::unknown("account", &asked.provider)),
         Unlinked::LastWayIn => {

@@ -36,11 +36,18 @@ use gateway_core::protocol::web::{Request, Response};
 
 /// `GET /account`. Whoever is not logged in is asked to, and comes back.
 pub(super) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
-    match session::current_session(server, request, server.clock.now()).await {
+    match session::current_session(
+        server.ways_in(),
+        &server.records,
+        request,
+        server.clock.now(),
+    )
+    .await
+    {
         Ok(Some((_, session))) => show(server, request, &session, None)
             .await
-            .unwrap_or_else(|refused| refused.page(server, request)),
+            .unwrap_or_else(|refused| refused.page(&server.settings, request)),
         Ok(None) => login::page(server, request, Goal::Account).await,
-        Err(error) => Refused::from(error).page(server, request),
+        Err(error) => Refused::from(error).page(&server.settings, request),
     }
 }

@@ -18,6 +18,7 @@ use self::next_step::{Consented, NextStep};
 use self::request::{AuthorizationFlow, AuthorizationRequest, AuthorizeRefusal, Callback};
 use self::validate::validate;
 use crate::audited::audited;
+use crate::clients::Clients;
 use crate::error_page::Refused;
 use crate::pages::Goal;
 use crate::server::{AuthorizationServer, Settings};
@@ -30,6 +31,7 @@ use gateway_core::protocol::form::has_media_type;
 use gateway_core::protocol::oauth::OAuthError;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
+use gateway_core::secret::TagKey;
 use gateway_store::StoreError;
 
 /// `GET /authorize`, and `POST` with the same parameters as a form (OAuth 2.1 §3.1).
@@ -78,7 +80,7 @@ async fn go_on(
         }
         NextStep::LoginAgain(raw_query) => {
             let goal = raw_query.as_deref().map_or(Goal::Start, Goal::Authorize);
-            login::page_after_session(server, request, goal)
+            server.login_form().after_session(request, goal)
         }
         NextStep::Consent(asked, session) => {
             let before = connect::before_consent(server, request, &session, &asked).await;
@@ -90,13 +92,13 @@ async fn go_on(
         NextStep::WithoutAccount(raw_query, session) => {
             without_account(server, request, &raw_query, session, now)
                 .await
-                .unwrap_or_else(|refused| refused.page(server, request))
+                .unwrap_or_else(|refused| refused.page(&server.settings, request))
         }
         NextStep::IssueCode(consented) => allowed(server, request, *consented, now)
             .await
             .unwrap_or_else(|refused| match refused {
                 Refused::Store(error) => fault(&server.settings, request, error),
-                refused => refused.page(server, request),
+                refused => refused.page(&server.settings, request),
             }),
     }
 }
@@ -109,7 +111,15 @@ async fn without_account(
     session: BrowserSession,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let next = judge(server, request, raw_query, Some(session), now).await?;
+    let next = judge(
+        server.clients(),
+        &server.tags,
+        request,
+        raw_query,
+        Some(session),
+        now,
+    )
+    .await?;
     Ok(match next {
         NextStep::Consent(asked, session) => {
             let settings = server.accounts.settings(&asked.mount().name);
@@ -184,22 +194,31 @@ async fn first_step(
         server.revoke_exposed_tokens(raw_query, now).await?;
         return Ok(refuse(&server.settings, request, Reason::TokenInUrl, None).into());
     }
-    let session = session::current_session(server, request, now).await?;
+    let session = session::current_session(server.ways_in(), &server.records, request, now).await?;
     let session = session.map(|(_, session)| session);
-    judge(server, request, raw_query, session, now).await
+    judge(
+        server.clients(),
+        &server.tags,
+        request,
+        raw_query,
+        session,
+        now,
+    )
+    .await
 }
 
 /// What a request comes to, for whoever is logged in.
 async fn judge(
-    server: &AuthorizationServer,
+    clients: Clients<'_>,
+    tags: &TagKey,
     request: &Request,
     raw_query: &str,
     session: Option<BrowserSession>,
     now: Timestamp,
 ) -> Result<NextStep, StoreError> {
-    let judged = match validate(server, request, raw_query, now).await {
+    let judged = match validate(clients, tags, request, raw_query, now).await {
         Err(AuthorizeRefusal::Page(reason, detail)) => {
-            return Ok(refuse(&server.settings, request, reason, Some(&detail)).into());
+            return Ok(refuse(clients.settings, request, reason, Some(&detail)).into());
         }
         Err(AuthorizeRefusal::TypeCode) => return Ok(device::type_code().into()),
         Err(AuthorizeRefusal::Fault(error)) => return Err(error),

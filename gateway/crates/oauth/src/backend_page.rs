@@ -52,13 +52,13 @@ pub(super) async fn page(
         let status = StatusCode::NOT_FOUND;
         return error_page::page(&server.settings, request, status, Reason::NotFound, None);
     }
-    match session::current_session(server, request, now).await {
+    match session::current_session(server.ways_in(), &server.records, request, now).await {
         Ok(Some((_, session))) => match open(server, subject, request, &session, now).await {
             Ok(response) => response,
-            Err(refused) => refused.page(server, request),
+            Err(refused) => refused.page(&server.settings, request),
         },
         Ok(None) => login::page(server, request, Goal::Page(&request.path)).await,
-        Err(error) => Refused::from(error).page(server, request),
+        Err(error) => Refused::from(error).page(&server.settings, request),
     }
 }
 
@@ -74,7 +74,7 @@ async fn open(
         let reason = Reason::BackendPageNotAllowed;
         let detail = format!("backend: {}", subject.mount.name);
         let refusal = Refusal::new(StatusCode::FORBIDDEN, reason, detail);
-        return Ok(refusal.to_response(server, subject, request, session));
+        return Ok(refusal.to_response(&server.settings, subject, request, session));
     };
     let grant = reading.grant();
     let person = Person {
@@ -86,7 +86,7 @@ async fn open(
         Ok(account) => account,
         Err(error) => {
             let refusal = Refusal::of_account(&error);
-            return Ok(refusal.to_response(server, subject, request, session));
+            return Ok(refusal.to_response(&server.settings, subject, request, session));
         }
     };
     let user = PageUser {
@@ -100,9 +100,12 @@ async fn open(
         .await;
     Ok(match read {
         Ok(page) => shown(&server.settings, subject, session, grant, page),
-        Err(error) => {
-            Refusal::from_error(&error, subject).to_response(server, subject, request, session)
-        }
+        Err(error) => Refusal::from_error(&error, subject).to_response(
+            &server.settings,
+            subject,
+            request,
+            session,
+        ),
     })
 }
 
@@ -208,15 +211,14 @@ impl Refusal {
 
     fn to_response(
         &self,
-        server: &AuthorizationServer,
+        settings: &Settings,
         subject: &Subject,
         request: &Request,
         session: &BrowserSession,
     ) -> Response {
         error_page::log("backend_page_refused", request, self.reason);
         let detail = Some(self.detail.as_str());
-        let mut page =
-            error_page::page(&server.settings, request, self.status, self.reason, detail);
+        let mut page = error_page::page(settings, request, self.status, self.reason, detail);
         // It is a reading that was refused, and not just a page.
         let _ = take_records(&mut page);
         let refused = Record::refused(

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use crate::client_assertion;
-use crate::clients::{self, NotFound};
+use crate::clients::NotFound;
 use crate::error_response::store_fault;
 use crate::server::AuthorizationServer;
 use gateway_core::client::assertion::{self, Assertion};
@@ -55,7 +55,9 @@ pub(super) async fn authenticate(
         let (code, reason) = (ErrorCode::InvalidClient, Reason::HeaderTakenForClient);
         return Err(OAuthError::new(code, reason));
     }
-    let client = clients::find(server, &id, now)
+    let client = server
+        .clients()
+        .find(&id, now)
         .await
         .map_err(|error| match error {
             NotFound::Unknown(reason, _) => OAuthError::new(ErrorCode::InvalidClient, reason),

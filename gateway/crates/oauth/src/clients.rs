@@ -6,8 +6,8 @@ use gateway_core::client::metadata_document::{self, DocumentError, DocumentUrl};
 use gateway_core::client::{Client, ClientId, known_documents};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
-use gateway_fetch::FetchError;
-use gateway_store::StoreError;
+use gateway_fetch::{Documents, FetchError};
+use gateway_store::{Records, StoreError};
 
 /// Why there is no client.
 #[derive(Debug)]
@@ -18,31 +18,84 @@ pub(super) enum NotFound {
     Fault(StoreError),
 }
 
-/// The client of `id`.
-pub(super) async fn find(
-    server: &AuthorizationServer,
-    id: &ClientId,
-    now: Timestamp,
-) -> Result<Client, NotFound> {
-    if let Some(client) = server
-        .settings
-        .clients
-        .iter()
-        .find(|client| client.id == *id)
-    {
-        return Ok(client.clone());
+/// The clients that there are.
+#[derive(Clone, Copy)]
+pub(super) struct Clients<'a> {
+    /// Those of the configuration, and which documents are taken.
+    pub(super) settings: &'a Settings,
+    /// Those that registered themselves, and documents as they were when a person allowed them something.
+    pub(super) records: &'a Records,
+    /// Documents as they are now; `None`: they are switched off.
+    pub(super) documents: Option<&'a Documents>,
+}
+
+impl AuthorizationServer {
+    pub(super) const fn clients(&self) -> Clients<'_> {
+        Clients {
+            settings: &self.settings,
+            records: &self.records,
+            documents: self.documents.as_ref(),
+        }
     }
-    match DocumentUrl::parse(id) {
-        None => match server.records.client(id, now).await {
-            Ok(Some(client)) => Ok(client),
-            Ok(None) => Err(NotFound::Unknown(Reason::ClientUnknown, id.to_string())),
-            Err(error) => Err(NotFound::Fault(error)),
-        },
-        Some(Err(error)) => Err(NotFound::Unknown(
-            Reason::ClientDocumentInvalid,
-            error.to_string(),
-        )),
-        Some(Ok(address)) => described(server, &address, now).await,
+}
+
+impl Clients<'_> {
+    /// The client of `id`.
+    pub(super) async fn find(self, id: &ClientId, now: Timestamp) -> Result<Client, NotFound> {
+        if let Some(client) = self.settings.clients.iter().find(|client| client.id == *id) {
+            return Ok(client.clone());
+        }
+        match DocumentUrl::parse(id) {
+            None => match self.records.client(id, now).await {
+                Ok(Some(client)) => Ok(client),
+                Ok(None) => Err(NotFound::Unknown(Reason::ClientUnknown, id.to_string())),
+                Err(error) => Err(NotFound::Fault(error)),
+            },
+            Some(Err(error)) => Err(NotFound::Unknown(
+                Reason::ClientDocumentInvalid,
+                error.to_string(),
+            )),
+            Some(Ok(address)) => self.described(&address, now).await,
+        }
+    }
+
+    /// The client as its document describes it; where that can't be had, as it was when a person last
+    /// allowed it something, or as it is built in.
+    async fn described(self, address: &DocumentUrl, now: Timestamp) -> Result<Client, NotFound> {
+        let Some(documents) = self.documents else {
+            return Err(NotFound::Unknown(
+                Reason::ClientUnknown,
+                "client metadata documents are switched off".to_owned(),
+            ));
+        };
+        let hosts = &self.settings.document_hosts;
+        if !hosts.is_empty() && !hosts.iter().any(|host| host == address.host()) {
+            return Err(NotFound::Unknown(
+                Reason::ClientDocumentHostNotAllowed,
+                address.host().to_owned(),
+            ));
+        }
+        let schemes = &self.settings.redirect_schemes;
+        let judge = |document: &[u8]| metadata_document::judge(address, document, schemes, now);
+        let fetched: Result<Client, Unusable> = documents
+            .get(address.url(), now, |document| Ok(judge(document)?))
+            .await;
+        let unusable = match fetched {
+            Ok(client) => return Ok(client),
+            Err(unusable) => unusable,
+        };
+        log::warn!(
+            event = "client_document_unusable", reason = unusable.reason(), hint = unusable.reason().remedy(),
+            client = address.id().as_str(); "{unusable}"
+        );
+        let last_allowed = self
+            .records
+            .client(address.id(), now)
+            .await
+            .map_err(NotFound::Fault)?;
+        last_allowed
+            .or_else(|| built_in(self.settings, address, now))
+            .ok_or_else(|| NotFound::Unknown(unusable.reason(), unusable.to_string()))
     }
 }
 
@@ -74,47 +127,4 @@ pub(super) fn built_in(
     let document = known_documents::document(address)?;
     let schemes = &settings.redirect_schemes;
     metadata_document::judge(address, &document, schemes, now).ok()
-}
-
-/// The client as its document describes it; where that can't be had, as it was when a person last
-/// allowed it something, or as it is built in.
-async fn described(
-    server: &AuthorizationServer,
-    address: &DocumentUrl,
-    now: Timestamp,
-) -> Result<Client, NotFound> {
-    let Some(documents) = &server.documents else {
-        return Err(NotFound::Unknown(
-            Reason::ClientUnknown,
-            "client metadata documents are switched off".to_owned(),
-        ));
-    };
-    let hosts = &server.settings.document_hosts;
-    if !hosts.is_empty() && !hosts.iter().any(|host| host == address.host()) {
-        return Err(NotFound::Unknown(
-            Reason::ClientDocumentHostNotAllowed,
-            address.host().to_owned(),
-        ));
-    }
-    let schemes = &server.settings.redirect_schemes;
-    let judge = |document: &[u8]| metadata_document::judge(address, document, schemes, now);
-    let fetched: Result<Client, Unusable> = documents
-        .get(address.url(), now, |document| Ok(judge(document)?))
-        .await;
-    let unusable = match fetched {
-        Ok(client) => return Ok(client),
-        Err(unusable) => unusable,
-    };
-    log::warn!(
-        event = "client_document_unusable", reason = unusable.reason(), hint = unusable.reason().remedy(),
-        client = address.id().as_str(); "{unusable}"
-    );
-    let last_allowed = server
-        .records
-        .client(address.id(), now)
-        .await
-        .map_err(NotFound::Fault)?;
-    last_allowed
-        .or_else(|| built_in(&server.settings, address, now))
-        .ok_or_else(|| NotFound::Unknown(unusable.reason(), unusable.to_string()))
 }

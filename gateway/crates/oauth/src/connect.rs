@@ -56,7 +56,7 @@ pub(super) async fn answer(
         }
         _ => Ok(discovery::absent().into()),
     };
-    answered.unwrap_or_else(|refused| refused.page(server, request).into())
+    answered.unwrap_or_else(|refused| refused.page(&server.settings, request).into())
 }
 
 /// `/connect/NAME/client.json`: what the gateway is for authorization servers that take such a document.
@@ -119,7 +119,7 @@ pub(super) async fn before_consent(
     let backend = backend?;
     let goal = ConnectGoal::Authorize(asked.raw_query().to_owned());
     let shown = show(server, request, session, backend, &goal, None).await;
-    Some(shown.unwrap_or_else(|refused| refused.page(server, request)))
+    Some(shown.unwrap_or_else(|refused| refused.page(&server.settings, request)))
 }
 
 /// Whether a backend is called with accounts that people connect, and this person has none there that can be
@@ -143,7 +143,9 @@ async fn page(
     backend: &str,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let Some((_, session)) = session::current_session(server, request, now).await? else {
+    let Some((_, session)) =
+        session::current_session(server.ways_in(), &server.records, request, now).await?
+    else {
         return Ok(login::page(server, request, Goal::Page(&request.path)).await);
     };
     let goal = ConnectGoal::Account;
@@ -157,7 +159,9 @@ async fn link(
     random: &str,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let Some((_, session)) = session::current_session(server, request, now).await? else {
+    let Some((_, session)) =
+        session::current_session(server.ways_in(), &server.records, request, now).await?
+    else {
         return Ok(login::page(server, request, Goal::Page(&request.path)).await);
     };
     let link = server.accounts.link_of(&Secret::presented(random)).await?;

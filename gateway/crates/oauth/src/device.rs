@@ -19,19 +19,19 @@ pub(super) use self::page::{page, submit};
 pub(crate) use self::typed::type_code;
 
 use crate::authorize::request::{AuthorizationFlow, AuthorizationRequest, AuthorizeRefusal};
-use crate::clients::{self, NotFound};
+use crate::clients::{Clients, NotFound};
 use crate::error_response;
-use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
-use gateway_core::secret::SecretHash;
+use gateway_core::secret::{SecretHash, TagKey};
 
 /// The request that a raw query of `/authorize` names, if it is one of a device: the query is judged anew
 /// wherever it comes from, as that of any other app. It may have been answered since.
 pub(crate) async fn validate(
-    server: &AuthorizationServer,
+    clients: Clients<'_>,
+    tags: &TagKey,
     request: &Request,
     raw_query: &str,
     form: &Form,
@@ -43,22 +43,22 @@ pub(crate) async fn validate(
     let unknown = || AuthorizeRefusal::Page(Reason::UserCodeUnknown, String::new());
     let code = SecretHash::parse(named).ok_or_else(unknown)?;
     // Whoever asked knows the name of its request; who typed the code is this browser.
-    if !typed::is_typed(&server.settings, &server.tags, request, form, &code, now) {
+    if !typed::is_typed(clients.settings, tags, request, form, &code, now) {
         return Err(AuthorizeRefusal::TypeCode);
     }
-    let kept = server.records.device(&code, now).await;
+    let kept = clients.records.device(&code, now).await;
     let kept = kept.map_err(AuthorizeRefusal::Fault)?;
     let kept = kept
         .filter(|kept| now < kept.asked.expires)
         .ok_or_else(unknown)?;
-    let client = clients::find(server, &kept.asked.client, now).await;
+    let client = clients.find(&kept.asked.client, now).await;
     let client = client.map_err(|error| match error {
         NotFound::Unknown(reason, detail) => {
             AuthorizeRefusal::Page(reason, error_response::loggable(&detail))
         }
         NotFound::Fault(error) => AuthorizeRefusal::Fault(error),
     })?;
-    if !server.settings.device_apps.include(&client) {
+    if !clients.settings.device_apps.include(&client) {
         let detail = client.id.to_string();
         return Err(AuthorizeRefusal::Page(Reason::DeviceNotAllowed, detail));
     }
@@ -66,7 +66,7 @@ pub(crate) async fn validate(
         let detail = client.id.to_string();
         return Err(AuthorizeRefusal::Page(Reason::ClientChanged, detail));
     }
-    let settings = &server.settings;
+    let settings = clients.settings;
     let mut mounts = settings.mounts.iter();
     let mount = mounts
         .find(|mount| mount.resource(&settings.issuer) == kept.asked.resource)

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::cacheable_response;
 use crate::endpoint::Endpoint;
-use crate::server::{AuthorizationServer, Settings};
+use crate::server::Settings;
+use gateway_core::access_token::KeysHandle;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::resource::{Issuer, Mount, default_mount};
 use gateway_core::protocol::web::{self, Request, Response};
@@ -22,24 +23,20 @@ const DAY: u64 = 24 * 3600;
 const SECURITY_TXT_DAYS: u64 = 180;
 
 /// `{mcp}/server-card`: the card of one server, as SEP-2127 describes it.
-pub(super) fn server_card(
-    server: &AuthorizationServer,
-    request: &Request,
-    mount: &Mount,
-) -> Response {
-    let card = card(server, mount);
+pub(super) fn server_card(settings: &Settings, request: &Request, mount: &Mount) -> Response {
+    let card = card(settings, mount);
     cacheable_response::json(request, "application/mcp-server-card+json", &card)
 }
 
 /// `/.well-known/mcp/server-card.json`: the same card with the members that older readers look
 /// for. Tools are not listed: their names tell what somebody runs.
 pub(super) fn well_known_server_card(
-    server: &AuthorizationServer,
+    settings: &Settings,
     request: &Request,
     mount: &Mount,
 ) -> Response {
-    let mut card = card(server, mount);
-    card["serverInfo"] = json!({ "name": server.settings.title, "version": VERSION });
+    let mut card = card(settings, mount);
+    card["serverInfo"] = json!({ "name": settings.title, "version": VERSION });
     card["authentication"] = json!({ "required": true, "schemes": ["oauth2"] });
     cacheable_response::json(request, "application/json", &card)
 }
@@ -82,9 +79,8 @@ pub(super) fn manifest(settings: &Settings, request: &Request) -> Response {
 
 /// `/.well-known/biscuit-web-keys`: every key that verifies a token of ours, so that a backend can
 /// check offline what the gateway tells it.
-pub(super) fn web_keys(server: &AuthorizationServer, request: &Request) -> Response {
-    let keys: Vec<Value> = server
-        .keys
+pub(super) fn web_keys(settings: &Settings, keys: &KeysHandle, request: &Request) -> Response {
+    let keys: Vec<Value> = keys
         .current()
         .public_keys()
         .map(|(id, key)| {
@@ -92,7 +88,7 @@ pub(super) fn web_keys(server: &AuthorizationServer, request: &Request) -> Respo
                 "algorithm": key.algorithm_string(),
                 "key_bytes": key.to_bytes_hex(),
                 "key_id": id,
-                "issuer": server.settings.issuer.as_str(),
+                "issuer": settings.issuer.as_str(),
             })
         })
         .collect();
@@ -162,8 +158,7 @@ pub(super) fn absent() -> Response {
     web::json(StatusCode::NOT_FOUND, &body)
 }
 
-fn card(server: &AuthorizationServer, mount: &Mount) -> Value {
-    let settings = &server.settings;
+fn card(settings: &Settings, mount: &Mount) -> Value {
     let issuer = &settings.issuer;
     json!({
         "$schema": "https://static.modelcontextprotocol.io/schemas/v1/server-card.schema.json",

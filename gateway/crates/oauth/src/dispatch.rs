@@ -31,7 +31,9 @@ impl AuthorizationServer {
         if long == usual || !is_long {
             return usual;
         }
-        match session::current_session(self, request, self.clock.now()).await {
+        match session::current_session(self.ways_in(), &self.records, request, self.clock.now())
+            .await
+        {
             Ok(None) => usual,
             // A fault is answered as one, after the body.
             Ok(Some(_)) | Err(_) => long,
@@ -61,13 +63,22 @@ async fn answer(
     } else if !endpoint.takes(&request.method) {
         let decision = Decision::refused(Some(Reason::MethodNotAllowed), false);
         (method_not_allowed(endpoint, request), decision)
-    } else if let Some(unready) = audit_log::unready(server, endpoint, request) {
+    } else if let Some(unready) =
+        audit_log::unready(&server.settings, &server.journal, endpoint, request)
+    {
         (unready, unaudited)
     } else {
         let response = dispatch(server, &matched, request, server.clock.now()).await;
         let decision = audited::decision(&response);
         let is_fault = response.status().is_server_error();
-        let response = audit_log::entered(server, endpoint, request, response).await;
+        let response = audit_log::entered(
+            &server.settings,
+            &server.journal,
+            endpoint,
+            request,
+            response,
+        )
+        .await;
         let has_become_fault = !is_fault && response.status().is_server_error();
         (
             response,
@@ -207,19 +218,24 @@ fn dispatch_document(
         subject.map_or_else(discovery::absent, document)
     };
     match matched.endpoint {
-        Endpoint::AuthorizationServerMetadata => metadata::authorization_server(server, request),
+        Endpoint::AuthorizationServerMetadata => metadata::authorization_server(
+            &server.settings,
+            &server.providers,
+            server.documents.as_ref(),
+            request,
+        ),
         Endpoint::ProtectedResourceMetadata => about(&|subject| {
             let mount = &subject.mount.name;
             metadata::protected_resource(&server.settings, request, &subject.path, mount)
         }),
         Endpoint::Manifest => discovery::manifest(&server.settings, request),
-        Endpoint::WellKnownServerCard => {
-            about(&|subject| discovery::well_known_server_card(server, request, &subject.mount))
-        }
+        Endpoint::WellKnownServerCard => about(&|subject| {
+            discovery::well_known_server_card(&server.settings, request, &subject.mount)
+        }),
         Endpoint::ServerCard => {
-            about(&|subject| discovery::server_card(server, request, &subject.mount))
+            about(&|subject| discovery::server_card(&server.settings, request, &subject.mount))
         }
-        Endpoint::WebKeys => discovery::web_keys(server, request),
+        Endpoint::WebKeys => discovery::web_keys(&server.settings, &server.keys, request),
         Endpoint::AppsChallenge => match &settings.apps_challenge {
             Some(token) => discovery::apps_challenge(request, token),
             None => discovery::absent(),

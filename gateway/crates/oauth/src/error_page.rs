@@ -6,7 +6,7 @@ use http::StatusCode;
 use crate::audited::audited;
 use crate::identity::Overloaded;
 use crate::pages::{self, Refusal};
-use crate::server::{AuthorizationServer, Settings};
+use crate::server::Settings;
 use crate::{browser, error_response};
 use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::web::{self, Request, Response};
@@ -92,13 +92,13 @@ pub(super) enum Refused {
 
 impl Refused {
     /// The page. Logs what is a fault of ours.
-    pub(super) fn page(self, server: &AuthorizationServer, request: &Request) -> Response {
+    pub(super) fn page(self, settings: &Settings, request: &Request) -> Response {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         let (reason, cause) = match self {
             Self::Answered(response) => return *response,
             Self::Unwritable(error) => {
                 let reason = error_response::audit_unavailable(request, error).reason;
-                return page(&server.settings, request, status, reason, None);
+                return page(settings, request, status, reason, None);
             }
             Self::Store(error) => (error.reason(), error.to_string()),
             Self::Overloaded(error) => (Reason::Overloaded, error.to_string()),
@@ -112,7 +112,7 @@ impl Refused {
             request_id = request.request_id.as_str();
             "{}", reason.sentence()
         );
-        page(&server.settings, request, status, reason, None)
+        page(settings, request, status, reason, None)
     }
 }
 

@@ -14,7 +14,7 @@ pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
     let now = server.clock.now();
     let settings = &server.settings;
     let has_users = server.records.has_users(now).await;
-    let session = session::current_session(server, request, now)
+    let session = session::current_session(server.ways_in(), &server.records, request, now)
         .await
         .ok()
         .flatten();

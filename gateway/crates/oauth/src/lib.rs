@@ -65,6 +65,8 @@ pub mod setup;
 #[cfg(test)]
 mod tests;
 pub mod token;
+mod ways_in;
 pub mod withheld;
 
 pub use self::server::{AuthorizationServer, LONGEST_STREAM, Settings};
+pub use self::ways_in::WaysIn;

@@ -23,9 +23,10 @@ use crate::pages::{self, Goal, Login, LoginProblem, Ownerless, ProviderButton};
 use crate::passkey::{form, login as passkey_login};
 use crate::provider::settings::Provider;
 use crate::server::{AuthorizationServer, Settings};
-use crate::session::{current_session, open_session};
+use crate::session::current_session;
+use crate::ways_in::WaysIn;
 use gateway_core::audit::{Event, Record};
-use gateway_core::clock::Timestamp;
+use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::TagKey;
@@ -40,9 +41,9 @@ pub async fn page(server: &AuthorizationServer, request: &Request, goal: Goal<'_
         Ok(true)
     };
     match has_users {
-        Ok(true) => show(server, request, goal, None, None),
+        Ok(true) => server.login_form().show(request, goal, None, None),
         Ok(false) => ownerless(&server.settings, request, goal.authorization_request()),
-        Err(error) => Refused::from(error).page(server, request),
+        Err(error) => Refused::from(error).page(&server.settings, request),
     }
 }
 
@@ -50,7 +51,7 @@ pub async fn page(server: &AuthorizationServer, request: &Request, goal: Goal<'_
 pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
     match attempt(server, request).await {
         Ok(response) => response,
-        Err(refused) => refused.page(server, request),
+        Err(refused) => refused.page(&server.settings, request),
     }
 }
 
@@ -59,18 +60,135 @@ pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response
 pub async fn logout(server: &AuthorizationServer, request: &Request) -> Response {
     match end(server, request).await {
         Ok(response) => response,
-        Err(refused) => refused.page(server, request),
+        Err(refused) => refused.page(&server.settings, request),
     }
 }
 
-/// The login page after another page found that the session had ended.
-pub(super) fn page_after_session(
-    server: &AuthorizationServer,
-    request: &Request,
-    goal: Goal<'_>,
-) -> Response {
-    let problem = Some(LoginProblem::SessionEnded);
-    show(server, request, goal, None, problem)
+/// What the login page is made of: the ways in that it offers, and what its forms are sealed with.
+#[derive(Clone, Copy)]
+pub(super) struct LoginForm<'a> {
+    pub(super) ways: WaysIn<'a>,
+    pub(super) tags: &'a TagKey,
+    pub(super) clock: Clock,
+}
+
+impl AuthorizationServer {
+    pub(super) const fn login_form(&self) -> LoginForm<'_> {
+        LoginForm {
+            ways: self.ways_in(),
+            tags: &self.tags,
+            clock: self.clock,
+        }
+    }
+}
+
+impl LoginForm<'_> {
+    /// The login page after another page found that the session had ended.
+    pub(super) fn after_session(self, request: &Request, goal: Goal<'_>) -> Response {
+        let problem = Some(LoginProblem::SessionEnded);
+        self.show(request, goal, None, problem)
+    }
+
+    /// Nobody but the page that this browser was shown may log it in: else a stranger could log it in
+    /// as somebody else, and consent would be given under that name.
+    pub(super) fn check_seal(
+        self,
+        request: &Request,
+        fields: &Fields<'_>,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
+        let browser = Cookie::Browser
+            .read(self.ways.settings, request)
+            .unwrap_or_default();
+        let sealed = sealed(fields.goal);
+        let bound = [browser.as_bytes(), sealed.as_bytes()];
+        match form_token::unseal(self.tags, Purpose::Login, &bound, fields.seal, now) {
+            Ok(_) => Ok(()),
+            Err(SealError::Broken) => Err(cross_site(self.ways.settings, request, "login_refused")),
+            Err(SealError::Expired) => Err(self.again(request, fields, LoginProblem::PageExpired)),
+        }
+    }
+
+    pub(super) fn refuse_while_limited(
+        self,
+        request: &Request,
+        fields: &Fields<'_>,
+        wait: Option<Duration>,
+    ) -> Result<(), Refused> {
+        match wait {
+            None => Ok(()),
+            Some(wait) => {
+                error_page::log("login_refused", request, Reason::LoginLimited);
+                Err(self.again(request, fields, LoginProblem::Limited(wait)))
+            }
+        }
+    }
+
+    fn again(self, request: &Request, fields: &Fields<'_>, problem: LoginProblem) -> Refused {
+        let reason = match problem {
+            LoginProblem::Limited(_) => Reason::LoginLimited,
+            _ => Reason::LoginFailed,
+        };
+        let page = self.show_again(request, fields, problem);
+        audited(page, Record::refused(Event::Login, reason, false)).into()
+    }
+
+    pub(super) fn show_again(
+        self,
+        request: &Request,
+        fields: &Fields<'_>,
+        problem: LoginProblem,
+    ) -> Response {
+        self.show(request, fields.goal, fields.typed, Some(problem))
+    }
+
+    fn show(
+        self,
+        request: &Request,
+        goal: Goal<'_>,
+        typed: Option<&str>,
+        problem: Option<LoginProblem>,
+    ) -> Response {
+        let (settings, now) = (self.ways.settings, self.clock.now());
+        let browser = BrowserName::from_request(settings, request);
+        let goal = match goal {
+            Goal::Authorize(query) => {
+                browser::authorization_request(query).map_or(Goal::Start, Goal::Authorize)
+            }
+            goal => goal,
+        };
+        let buttons: Vec<_> = self.ways.providers.all().iter().map(button).collect();
+        let sealed = sealed(goal);
+        let bound = [browser.value.as_bytes(), sealed.as_bytes()];
+        let seal = form_token::seal(self.tags, Purpose::Login, &bound, now, &mut OsRng);
+        let ceremony = self.ways.passkeys.begin_login();
+        let passkey_seal = ceremony.as_ref().map(|ceremony| {
+            let (purpose, about) = (Purpose::PasskeyLogin, sealed.as_ref());
+            form::seal(self.tags, purpose, &browser.value, about, ceremony, now)
+        });
+        let page = Login {
+            frame: browser::frame(settings, request),
+            goal,
+            seal: &seal,
+            name: typed.unwrap_or_default(),
+            problem,
+            providers: &buttons,
+            passkey: form::fields(ceremony.as_ref(), passkey_seal.as_deref()),
+            with_password: settings.password_login || asks_for_password(request, typed),
+        }
+        .page();
+        let (status, wait) = match problem {
+            None => (StatusCode::OK, None),
+            Some(LoginProblem::Limited(wait)) => (StatusCode::TOO_MANY_REQUESTS, Some(wait)),
+            Some(_) => (StatusCode::FORBIDDEN, None),
+        };
+        let mut response = pages::respond(status, page, settings.issuer.is_https());
+        if let Some(wait) = wait {
+            response = web::with_retry_after(response, wait.as_secs() + 1);
+        }
+        browser.keep(settings, &mut response);
+        response
+    }
 }
 
 async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
@@ -79,8 +197,9 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
     if !form.field("credential").is_empty() {
         return passkey_login::log_in(server, request, &form, now).await;
     }
+    let login_form = server.login_form();
     let fields = Fields::from_form(&server.settings, &form);
-    check_seal(server, request, &fields, now)?;
+    login_form.check_seal(request, &fields, now)?;
     let typed = fields.typed.unwrap_or_default();
     let user = match LoginName::parse(typed) {
         Some(name) => server.records.user(name.as_str(), now).await?,
@@ -92,7 +211,7 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
         known_device(&server.settings, &server.tags, request, user.as_ref(), now),
     );
     let wait = attempt.wait(&server.records, now).await?;
-    refuse_while_limited(server, request, &fields, wait)?;
+    login_form.refuse_while_limited(request, &fields, wait)?;
     let right = check_password(
         &server.passwords,
         &server.records,
@@ -106,7 +225,7 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
         && !server.settings.takes_password_of(user)
     {
         error_page::log("login_refused", request, Reason::PasswordLoginOff);
-        let page = show_again(server, request, &fields, LoginProblem::Failed);
+        let page = login_form.show_again(request, &fields, LoginProblem::Failed);
         let record = Record::refused(Event::Login, Reason::PasswordLoginOff, false);
         attempt.count_failure(&server.records, now).await?;
         return Err(audited(page, record).into());
@@ -122,19 +241,22 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
             Reason::LoginFailed
         };
         error_page::log("login_refused", request, reason);
-        let page = show_again(server, request, &fields, LoginProblem::Failed);
+        let page = login_form.show_again(request, &fields, LoginProblem::Failed);
         return Err(audited(page, Record::refused(Event::Login, reason, false)).into());
     };
     // Guesses that were on their way when the limit was reached are refused, right ones too.
     let wait = attempt.wait(&server.records, server.clock.now()).await?;
-    refuse_while_limited(server, request, &fields, wait)?;
+    login_form.refuse_while_limited(request, &fields, wait)?;
     log::info!(
         event = "login",
         user = user.id.as_str(),
         request_id = request.request_id.as_str();
         "a person logged in"
     );
-    let opened = open_session(server, request, &user, &location(fields.goal), now).await?;
+    let opened = server
+        .sessions()
+        .open(request, &user, &location(fields.goal), now)
+        .await?;
     let record = Record {
         user: Some(user.id.as_str().to_owned()),
         ..Record::new(Event::Login)
@@ -147,7 +269,9 @@ async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response
     let form = browser::posted_form(&server.settings, request)?;
     let fields = Fields::from_form(&server.settings, &form);
     let mut response = web::see_other(&location(fields.goal));
-    let Some((hash, session)) = current_session(server, request, now).await? else {
+    let Some((hash, session)) =
+        current_session(server.ways_in(), &server.records, request, now).await?
+    else {
         // Pressed twice: the browser may never have read the first answer.
         if Cookie::Session.read(&server.settings, request).is_some() {
             Cookie::Session.clear(&server.settings, &mut response);
@@ -240,26 +364,6 @@ pub(super) fn sealed(goal: Goal<'_>) -> Cow<'_, str> {
     }
 }
 
-/// Nobody but the page that this browser was shown may log it in: else a stranger could log it in
-/// as somebody else, and consent would be given under that name.
-pub(super) fn check_seal(
-    server: &AuthorizationServer,
-    request: &Request,
-    fields: &Fields<'_>,
-    now: Timestamp,
-) -> Result<(), Refused> {
-    let browser = Cookie::Browser
-        .read(&server.settings, request)
-        .unwrap_or_default();
-    let sealed = sealed(fields.goal);
-    let bound = [browser.as_bytes(), sealed.as_bytes()];
-    match form_token::unseal(&server.tags, Purpose::Login, &bound, fields.seal, now) {
-        Ok(_) => Ok(()),
-        Err(SealError::Broken) => Err(cross_site(&server.settings, request, "login_refused")),
-        Err(SealError::Expired) => Err(again(server, request, fields, LoginProblem::PageExpired)),
-    }
-}
-
 /// The name of a browser in which this person has logged in before.
 fn known_device<'r>(
     settings: &Settings,
@@ -270,21 +374,6 @@ fn known_device<'r>(
 ) -> Option<&'r str> {
     let proof = Cookie::Device.read(settings, request)?;
     known_device_cookie::verify(tags, &user?.id, proof, now)
-}
-
-pub(super) fn refuse_while_limited(
-    server: &AuthorizationServer,
-    request: &Request,
-    fields: &Fields<'_>,
-    wait: Option<Duration>,
-) -> Result<(), Refused> {
-    match wait {
-        None => Ok(()),
-        Some(wait) => {
-            error_page::log("login_refused", request, Reason::LoginLimited);
-            Err(again(server, request, fields, LoginProblem::Limited(wait)))
-        }
-    }
 }
 
 /// Whether the password is the user's. For a name that nobody has, or somebody without a password, the
@@ -318,29 +407,6 @@ async fn decoy<'a>(passwords: &'a Passwords, records: &Records, now: Timestamp) 
     passwords.decoy()
 }
 
-fn again(
-    server: &AuthorizationServer,
-    request: &Request,
-    fields: &Fields<'_>,
-    problem: LoginProblem,
-) -> Refused {
-    let reason = match problem {
-        LoginProblem::Limited(_) => Reason::LoginLimited,
-        _ => Reason::LoginFailed,
-    };
-    let page = show_again(server, request, fields, problem);
-    audited(page, Record::refused(Event::Login, reason, false)).into()
-}
-
-pub(super) fn show_again(
-    server: &AuthorizationServer,
-    request: &Request,
-    fields: &Fields<'_>,
-    problem: LoginProblem,
-) -> Response {
-    show(server, request, fields.goal, fields.typed, Some(problem))
-}
-
 pub(super) fn cross_site(settings: &Settings, request: &Request, event: &str) -> Refused {
     let reason = Reason::CrossSiteForm;
     error_page::log(event, request, reason);
@@ -371,53 +437,4 @@ fn button(provider: &Provider) -> ProviderButton<'_> {
         name: &provider.name,
         words: &provider.words,
     }
-}
-
-fn show(
-    server: &AuthorizationServer,
-    request: &Request,
-    goal: Goal<'_>,
-    typed: Option<&str>,
-    problem: Option<LoginProblem>,
-) -> Response {
-    let now = server.clock.now();
-    let browser = BrowserName::from_request(&server.settings, request);
-    let goal = match goal {
-        Goal::Authorize(query) => {
-            browser::authorization_request(query).map_or(Goal::Start, Goal::Authorize)
-        }
-        goal => goal,
-    };
-    let settings = &server.settings;
-    let buttons: Vec<_> = server.providers.all().iter().map(button).collect();
-    let sealed = sealed(goal);
-    let bound = [browser.value.as_bytes(), sealed.as_bytes()];
-    let seal = form_token::seal(&server.tags, Purpose::Login, &bound, now, &mut OsRng);
-    let ceremony = server.passkeys.begin_login();
-    let passkey_seal = ceremony.as_ref().map(|ceremony| {
-        let (purpose, about) = (Purpose::PasskeyLogin, sealed.as_ref());
-        form::seal(&server.tags, purpose, &browser.value, about, ceremony, now)
-    });
-    let page = Login {
-        frame: browser::frame(&server.settings, request),
-        goal,
-        seal: &seal,
-        name: typed.unwrap_or_default(),
-        problem,
-        providers: &buttons,
-        passkey: form::fields(ceremony.as_ref(), passkey_seal.as_deref()),
-        with_password: settings.password_login || asks_for_password(request, typed),
-    }
-    .page();
-    let (status, wait) = match problem {
-        None => (StatusCode::OK, None),
-        Some(LoginProblem::Limited(wait)) => (StatusCode::TOO_MANY_REQUESTS, Some(wait)),
-        Some(_) => (StatusCode::FORBIDDEN, None),
-    };
-    let mut response = pages::respond(status, page, server.settings.issuer.is_https());
-    if let Some(wait) = wait {
-        response = web::with_retry_after(response, wait.as_secs() + 1);
-    }
-    browser.keep(&server.settings, &mut response);
-    response
 }

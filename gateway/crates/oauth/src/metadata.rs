@@ -14,24 +14,30 @@ use serde_json::json;
 
 use crate::device::DeviceApps;
 use crate::endpoint::Endpoint;
-use crate::server::{AuthorizationServer, Settings};
+use crate::provider::providers::Providers;
+use crate::server::Settings;
 use crate::{cacheable_response, token};
 use gateway_core::client::keys::Algorithm;
 use gateway_core::client::registration;
 use gateway_core::protocol::resource::identifying_query;
 use gateway_core::protocol::web::{Request, Response};
+use gateway_fetch::Documents;
 
 /// What clients look for that come with an identity provider's assertion (id-jag §7.2).
 const ID_JAG_PROFILE: &str = "urn:ietf:params:oauth:grant-profile:id-jag";
 
 /// `/.well-known/oauth-authorization-server`
-pub(super) fn authorization_server(server: &AuthorizationServer, request: &Request) -> Response {
-    let issuer = &server.settings.issuer;
+pub(super) fn authorization_server(
+    settings: &Settings,
+    providers: &Providers,
+    documents: Option<&Documents>,
+    request: &Request,
+) -> Response {
+    let issuer = &settings.issuer;
     let methods = registration::METHODS;
     let algorithms = Algorithm::NAMES;
-    let settings = &server.settings;
     let with_devices = settings.device_apps != DeviceApps::Off;
-    let by_assertion = server.providers.connect_apps();
+    let by_assertion = providers.connect_apps();
     let served = [
         Some("authorization_code"),
         settings.refresh.map(|_| "refresh_token"),
@@ -46,7 +52,7 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
         "token_endpoint": issuer.join(Endpoint::Token.path()),
         "registration_endpoint": issuer.join(Endpoint::Register.path()),
         "revocation_endpoint": issuer.join(Endpoint::Revoke.path()),
-        "scopes_supported": server.settings.scopes.advertised(server.settings.refresh.is_some()),
+        "scopes_supported": settings.scopes.advertised(settings.refresh.is_some()),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": grant_types,
@@ -63,13 +69,13 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
         metadata["device_authorization_endpoint"] = place.into();
     }
     // Absent rather than false while it is off: some clients look at its presence.
-    if server.documents.is_some() {
+    if documents.is_some() {
         metadata["client_id_metadata_document_supported"] = true.into();
     }
     if by_assertion {
         metadata["authorization_grant_profiles_supported"] = json!([ID_JAG_PROFILE]);
     }
-    if !server.settings.introspection.is_empty() {
+    if !settings.introspection.is_empty() {
         metadata["introspection_endpoint"] = issuer.join(Endpoint::Introspect.path()).into();
         metadata["introspection_endpoint_auth_methods_supported"] = json!(["client_secret_basic"]);
     }

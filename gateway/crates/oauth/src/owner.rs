@@ -50,7 +50,7 @@ pub(super) async fn answer(
             Some(pages) => pages.answer(&visit).await,
             None => visit.absent(),
         },
-        Err(refused) => refused.page(server, request),
+        Err(refused) => refused.page(&server.settings, request),
     }
 }
 
@@ -59,10 +59,12 @@ async fn visit<'a>(
     request: &'a Request,
     now: Timestamp,
 ) -> Result<OwnerVisit<'a>, Refused> {
-    let Some((_, session)) = session::current_session(server, request, now).await? else {
+    let Some((_, session)) =
+        session::current_session(server.ways_in(), &server.records, request, now).await?
+    else {
         let goal = Goal::Page(&request.path);
         return Err(if request.method == Method::POST {
-            login::page_after_session(server, request, goal)
+            server.login_form().after_session(request, goal)
         } else {
             login::page(server, request, goal).await
         }
@@ -129,7 +131,7 @@ impl<'a> OwnerVisit<'a> {
     /// The page that says why it is not taken.
     pub fn pressed(&self) -> Result<OwnerPress, Box<Response>> {
         self.read_form()
-            .map_err(|refused| Box::new(refused.page(self.server, self.request)))
+            .map_err(|refused| Box::new(refused.page(&self.server.settings, self.request)))
     }
 
     fn read_form(&self) -> Result<OwnerPress, Refused> {

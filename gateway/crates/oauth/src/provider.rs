@@ -32,7 +32,7 @@ pub(crate) use self::failure::{Failure, is_absence, is_fault};
 pub(crate) use self::id_jag::{IdJag, may_be_given, read_id_jag};
 pub(crate) use self::membership::{Membership, find_provider, membership};
 pub use self::providers::Providers;
-pub(crate) use self::renewal::renewed_standing;
+pub use self::renewal::Memberships;
 pub use self::settings::{
     Authentication, Flavour, GitHub, IdJagRules, OnLeave, OpenId, Protocol, Provider, WellKnown,
 };

@@ -71,7 +71,7 @@ pub(super) async fn answer(
                 detail: client.name.clone(),
                 ..Record::new(Event::Registration)
             };
-            audited(registered.to_response(server), record)
+            audited(registered.to_response(&server.settings), record)
         }
         Err(error) => error_response::refused("registration_refused", request, None, &error),
     }
@@ -276,9 +276,9 @@ async fn keep(
 
 impl Registered {
     /// RFC 7591 §3.2.1: all that is registered, also what was replaced.
-    fn to_response(&self, server: &AuthorizationServer) -> Response {
+    fn to_response(&self, settings: &Settings) -> Response {
         let client = &self.client;
-        let grant_types = match server.settings.refresh_for(client) {
+        let grant_types = match settings.refresh_for(client) {
             Some(_) => json!(["authorization_code", "refresh_token"]),
             None => json!(["authorization_code"]),
         };
@@ -293,10 +293,7 @@ impl Registered {
             "token_endpoint_auth_method",
             json!(client.authentication.method()),
         );
-        set(
-            "scope",
-            json!(server.settings.scopes.supported().to_string()),
-        );
+        set("scope", json!(settings.scopes.supported().to_string()));
         if let Some(name) = &client.name {
             set("client_name", json!(name));
         }

@@ -23,6 +23,7 @@ use crate::pages::{self, RescueForm, RescueProblem};
 use crate::passkey::{self, NotMade, Unavailable};
 use crate::server::{AuthorizationServer, Settings};
 use crate::setup::{self, BETWEEN_LOOKS, LOOKS, SetAnswer};
+use crate::ways_in::WaysIn;
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::Form;
@@ -43,14 +44,14 @@ struct Ways {
 
 impl Ways {
     /// At least one; or why no link would help.
-    fn new(server: &AuthorizationServer, user: &User) -> Result<Self, Reason> {
-        if server.is_of_provider(user) {
+    fn new(ways_in: WaysIn<'_>, user: &User) -> Result<Self, Reason> {
+        if ways_in.is_of_provider(user) {
             return Err(Reason::ProviderDecides);
         }
         let ways = Self {
             // The owner's password is the configuration's.
-            password: server.settings.password_login && !user.configured,
-            passkey: server.passkeys.unavailable().is_none(),
+            password: ways_in.settings.password_login && !user.configured,
+            passkey: ways_in.passkeys.unavailable().is_none(),
         };
         match ways {
             Self {
@@ -69,7 +70,8 @@ impl Ways {
 /// Makes a link for a person: the path and query of its URL, good once within
 /// [`RescueLink::LIFETIME`]. Or why no link would help.
 pub async fn offer(
-    server: &AuthorizationServer,
+    ways_in: WaysIn<'_>,
+    records: &Records,
     user: &User,
     now: Timestamp,
     random: &mut (dyn RngCore + Send),
@@ -77,12 +79,11 @@ pub async fn offer(
     if user.disabled.is_some() {
         return Ok(Err(Reason::UserDisabled));
     }
-    if let Err(reason) = Ways::new(server, user) {
+    if let Err(reason) = Ways::new(ways_in, user) {
         return Ok(Err(reason));
     }
     let secret = Secret::draw(random);
     let link = RescueLink::new(user);
-    let records = &server.records;
     records.put_rescue_link(&secret.hash(), &link, now).await?;
     Ok(Ok(format!("/rescue?link={}", secret.reveal())))
 }
@@ -98,17 +99,17 @@ pub(crate) async fn page(server: &AuthorizationServer, request: &Request) -> Res
         if link.used.is_some() {
             return Err(wrong(&server.settings, request));
         }
-        let ways = ways(server, request, &user)?;
+        let ways = ways(server.ways_in(), request, &user)?;
         Ok(show(server, request, secret, &user, ways, None, now))
     };
     let shown: Result<_, Refused> = shown.await;
-    shown.unwrap_or_else(|refused| refused.page(server, request))
+    shown.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 /// `POST /rescue`.
 pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
     let answered = answer(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(server, request))
+    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
@@ -119,7 +120,7 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
     if link.used.is_some() {
         return sent_again(server, request, &form, &link, now).await;
     }
-    let ways = ways(server, request, &user)?;
+    let ways = ways(server.ways_in(), request, &user)?;
     let again = |problem| {
         let page = show(server, request, secret, &user, ways, Some(problem), now);
         Refused::from(page)
@@ -141,7 +142,8 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
         let user = changed
             .await?
             .ok_or_else(|| wrong(&server.settings, request))?;
-        let opened = setup::open_by(server, request, &user, &SetAnswer::Password, now).await?;
+        let opened =
+            setup::open_by(server.sessions(), request, &user, &SetAnswer::Password, now).await?;
         return Ok(done(request, &user, opened, "a password"));
     }
     let passkey = made(server, request, &form, &user, &again, now)?;
@@ -155,13 +157,13 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
         reason => refused(&server.settings, request, reason),
     })?;
     let answer = SetAnswer::Passkey(passkey);
-    let opened = setup::open_by(server, request, &user, &answer, now).await?;
+    let opened = setup::open_by(server.sessions(), request, &user, &answer, now).await?;
     Ok(done(request, &user, opened, "a passkey"))
 }
 
 /// How the person of a link can come in by it.
-fn ways(server: &AuthorizationServer, request: &Request, user: &User) -> Result<Ways, Refused> {
-    Ways::new(server, user).map_err(|reason| refused(&server.settings, request, reason))
+fn ways(ways_in: WaysIn<'_>, request: &Request, user: &User) -> Result<Ways, Refused> {
+    Ways::new(ways_in, user).map_err(|reason| refused(ways_in.settings, request, reason))
 }
 
 fn made(
@@ -266,7 +268,7 @@ async fn sent_again(
         if !link.fits(&user) {
             let answer = setup::same_answer(server, request, form, &user, now).await?;
             let answer = answer.ok_or_else(|| wrong(&server.settings, request))?;
-            let opened = setup::open_by(server, request, &user, &answer, now).await?;
+            let opened = setup::open_by(server.sessions(), request, &user, &answer, now).await?;
             let record = Record {
                 user: Some(user.id.as_str().to_owned()),
                 ..Record::new(Event::Login)
@@ -394,8 +396,16 @@ mod tests {
             (&own, ways(true, true), ways(false, true)),
             (&owner, ways(false, true), ways(false, true)),
         ] {
-            assert_eq!(Ways::new(&server(true), user), with_passwords, "{user:?}");
-            assert_eq!(Ways::new(&server(false), user), without, "{user:?}");
+            assert_eq!(
+                Ways::new(server(true).ways_in(), user),
+                with_passwords,
+                "{user:?}"
+            );
+            assert_eq!(
+                Ways::new(server(false).ways_in(), user),
+                without,
+                "{user:?}"
+            );
         }
     }
 }

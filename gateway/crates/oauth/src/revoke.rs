@@ -16,7 +16,7 @@ use crate::error_response::{self, store_fault};
 use crate::revoke_all::REMEMBERED;
 use crate::server::{AuthorizationServer, Settings};
 use crate::withheld;
-use gateway_core::access_token::{self, LEEWAY, VerifiedToken};
+use gateway_core::access_token::{self, KeysHandle, LEEWAY, VerifiedToken};
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::{Client, ClientId};
 use gateway_core::clock::Timestamp;
@@ -177,7 +177,16 @@ async fn revoke(
         )
     })?;
     let presented = presented.trim();
-    let token = named(server, presented, now).await.map_err(store_fault)?;
+    let token = named(
+        &server.settings,
+        &server.records,
+        &server.keys,
+        &server.tags,
+        presented,
+        now,
+    )
+    .await
+    .map_err(store_fault)?;
     let own = token.as_ref().filter(|token| token.client == client.id);
     match own {
         Some(TokenSubject {
@@ -205,19 +214,18 @@ async fn revoke(
 
 /// What the token names, if it is one of ours: expired, exchanged or good.
 async fn named(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    keys: &KeysHandle,
+    tags: &TagKey,
     presented: &str,
     now: Timestamp,
 ) -> Result<Option<TokenSubject>, StoreError> {
     if let Some(token) = RefreshToken::parse(presented) {
-        let kept = server.records.kept_grant(&token.grant, now).await?;
+        let kept = records.kept_grant(&token.grant, now).await?;
         return Ok(kept
             .map(|kept| kept.grant)
-            .filter(|grant| {
-                token
-                    .prove(grant, Presenter::owner(grant), &server.tags)
-                    .is_ok()
-            })
+            .filter(|grant| token.prove(grant, Presenter::owner(grant), tags).is_ok())
             .map(|grant| TokenSubject {
                 grant: grant.id,
                 client: grant.client,
@@ -228,15 +236,15 @@ async fn named(
             }));
     }
     let token = BearerToken::parse_token(presented)
-        .and_then(|bearer| access_token::verify(&bearer, &server.keys.current()).ok());
+        .and_then(|bearer| access_token::verify(&bearer, &keys.current()).ok());
     Ok(token.map(|token| {
         let claims = token.claims();
-        let view = server.records.view();
+        let view = records.view();
         let is_over = view.is_some_and(|view| view.revokes(&token));
         let narrowed = token.ids().split_first().and_then(|(_, appended)| {
             Some(Narrowed {
                 id: appended.last()?.clone(),
-                until: remembered_until(&server.settings, &token, now).filter(|_| !is_over),
+                until: remembered_until(settings, &token, now).filter(|_| !is_over),
             })
         });
         TokenSubject {

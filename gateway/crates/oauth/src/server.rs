@@ -163,20 +163,6 @@ pub struct AuthorizationServer {
 }
 
 impl AuthorizationServer {
-    /// Whether a person is this gateway's own, by a password or a passkey, and so needs no identity
-    /// provider.
-    pub(crate) fn is_local(&self, user: &User) -> bool {
-        self.settings.takes_password_of(user) || self.passkeys.lets_in(user)
-    }
-
-    /// Whether a person comes through identity providers alone, which then decide whether they may: a way
-    /// in of this gateway's own would outlast their word. One that is configured no more has no word.
-    pub(crate) fn is_of_provider(&self, user: &User) -> bool {
-        let mut accounts = user.identities.iter();
-        let is_decided = accounts.any(|account| self.providers.of_account(account).is_some());
-        is_decided && !self.is_local(user)
-    }
-
     /// A confirmed token with the tools that are kept with its grant, where it does not say them
     /// itself. One whose choice is not kept any more counts no more; while the store does not say,
     /// whether it counts can't be known.

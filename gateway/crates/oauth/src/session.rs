@@ -11,6 +11,7 @@ use crate::known_device_cookie;
 use crate::provider::membership::membership;
 use crate::provider::settings::Provider;
 use crate::server::{AuthorizationServer, Settings};
+use crate::ways_in::WaysIn;
 use gateway_core::browser_session::{self, BrowserSession};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
@@ -21,24 +22,25 @@ use gateway_store::{Passkey, Records, StoreError, User};
 /// password is still the one it was opened with, or who still has the passkey that they came with or an
 /// account at the provider that they came through.
 pub(super) async fn current_session(
-    server: &AuthorizationServer,
+    ways: WaysIn<'_>,
+    records: &Records,
     request: &Request,
     now: Timestamp,
 ) -> Result<Option<(SecretHash, BrowserSession)>, StoreError> {
-    let Some(cookie) = Cookie::Session.read(&server.settings, request) else {
+    let Some(cookie) = Cookie::Session.read(ways.settings, request) else {
         return Ok(None);
     };
     let hash = Secret::presented(cookie).hash();
-    let Some(session) = server.records.session(&hash, now).await? else {
+    let Some(session) = records.session(&hash, now).await? else {
         return Ok(None);
     };
-    let user = server.records.user(&session.user_name, now).await?;
+    let user = records.user(&session.user_name, now).await?;
     let live = user.is_some_and(|user| {
         user.disabled.is_none()
             && session.is_live(&user.id, &user.credential(), now)
             && has_account(&user, session.provider.as_deref())
             && has_passkey(&user, session.passkey.as_deref())
-            && membership(server, &user, now).is_ok()
+            && membership(ways, &user, now).is_ok()
     });
     Ok(live.then_some((hash, session)))
 }
@@ -54,85 +56,99 @@ fn has_passkey(user: &User, passkey: Option<&str>) -> bool {
     passkey.is_none_or(|id| user.passkey(id).is_some())
 }
 
-/// Opens a session for somebody who has just proved who they are: always under a new id, and the
-/// one that the browser had before is dead.
-pub(super) async fn open_session(
-    server: &AuthorizationServer,
-    request: &Request,
-    user: &User,
-    location: &str,
-    now: Timestamp,
-) -> Result<Response, StoreError> {
-    let session =
-        BrowserSession::begin(user.id.clone(), user.name.clone(), &user.credential(), now);
-    open(server, request, user, session, location, now).await
+/// What a session is opened with: the settings of cookies, where sessions are kept, and the key of the
+/// cookie by which a known device is told.
+#[derive(Clone, Copy)]
+pub(super) struct Sessions<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) records: &'a Records,
+    pub(super) tags: &'a TagKey,
 }
 
-/// The same for somebody who came through an identity provider: for no longer than what the provider
-/// said of them holds.
-pub(super) async fn open_session_by(
-    server: &AuthorizationServer,
-    request: &Request,
-    user: &User,
-    provider: &Provider,
-    location: &str,
-    now: Timestamp,
-) -> Result<Response, StoreError> {
-    let session =
-        BrowserSession::begin(user.id.clone(), user.name.clone(), &user.credential(), now);
-    let ends = provider.max_age.map(|age| now + age);
-    let session = BrowserSession {
-        expires: ends.map_or(session.expires, |ends| ends.min(session.expires)),
-        provider: Some(provider.name.clone()),
-        ..session
-    };
-    open(server, request, user, session, location, now).await
+impl AuthorizationServer {
+    pub(super) const fn sessions(&self) -> Sessions<'_> {
+        Sessions {
+            settings: &self.settings,
+            records: &self.records,
+            tags: &self.tags,
+        }
+    }
 }
 
-/// The same for somebody who came with a passkey.
-pub(super) async fn open_session_with(
-    server: &AuthorizationServer,
-    request: &Request,
-    user: &User,
-    passkey: &Passkey,
-    location: &str,
-    now: Timestamp,
-) -> Result<Response, StoreError> {
-    let session =
-        BrowserSession::begin(user.id.clone(), user.name.clone(), &user.credential(), now);
-    let session = BrowserSession {
-        passkey: Some(passkey.id.clone()),
-        ..session
-    };
-    open(server, request, user, session, location, now).await
+impl Sessions<'_> {
+    /// Opens a session for somebody who has just proved who they are: always under a new id, and the
+    /// one that the browser had before is dead.
+    pub(super) async fn open(
+        self,
+        request: &Request,
+        user: &User,
+        location: &str,
+        now: Timestamp,
+    ) -> Result<Response, StoreError> {
+        self.begin(request, user, begun(user, now), location, now)
+            .await
+    }
+
+    /// The same for somebody who came through an identity provider: for no longer than what the provider
+    /// said of them holds.
+    pub(super) async fn open_by(
+        self,
+        request: &Request,
+        user: &User,
+        provider: &Provider,
+        location: &str,
+        now: Timestamp,
+    ) -> Result<Response, StoreError> {
+        let session = begun(user, now);
+        let ends = provider.max_age.map(|age| now + age);
+        let session = BrowserSession {
+            expires: ends.map_or(session.expires, |ends| ends.min(session.expires)),
+            provider: Some(provider.name.clone()),
+            ..session
+        };
+        self.begin(request, user, session, location, now).await
+    }
+
+    /// The same for somebody who came with a passkey.
+    pub(super) async fn open_with(
+        self,
+        request: &Request,
+        user: &User,
+        passkey: &Passkey,
+        location: &str,
+        now: Timestamp,
+    ) -> Result<Response, StoreError> {
+        let session = BrowserSession {
+            passkey: Some(passkey.id.clone()),
+            ..begun(user, now)
+        };
+        self.begin(request, user, session, location, now).await
+    }
+
+    async fn begin(
+        self,
+        request: &Request,
+        user: &User,
+        session: BrowserSession,
+        location: &str,
+        now: Timestamp,
+    ) -> Result<Response, StoreError> {
+        let response = web::see_other(location);
+        let renewed = renew(self.settings, self.records, request, response, &session);
+        let mut response = renewed.await?;
+        let device = known_device_cookie::prove(self.tags, &user.id, now, &mut OsRng);
+        Cookie::Device.set(
+            self.settings,
+            &mut response,
+            &device,
+            Some(known_device_cookie::LIFETIME),
+        );
+        Ok(response)
+    }
 }
 
-async fn open(
-    server: &AuthorizationServer,
-    request: &Request,
-    user: &User,
-    session: BrowserSession,
-    location: &str,
-    now: Timestamp,
-) -> Result<Response, StoreError> {
-    let response = web::see_other(location);
-    let mut response = renew(
-        &server.settings,
-        &server.records,
-        request,
-        response,
-        &session,
-    )
-    .await?;
-    let settings = &server.settings;
-    let device = known_device_cookie::prove(&server.tags, &user.id, now, &mut OsRng);
-    Cookie::Device.set(
-        settings,
-        &mut response,
-        &device,
-        Some(known_device_cookie::LIFETIME),
-    );
-    Ok(response)
+fn begun(user: &User, now: Timestamp) -> BrowserSession {
+    BrowserSession::begin(user.id.clone(), user.name.clone(), &user.credential(), now)
 }
 
 /// Keeps a session of which something was proved anew under a new id of its own, and ends the one that

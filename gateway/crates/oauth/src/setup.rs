@@ -17,7 +17,8 @@ use crate::pages::{self, SetupForm, SetupProblem};
 use crate::passkey::site::Passkeys;
 use crate::passkey::{self, NotMade};
 use crate::server::{AuthorizationServer, Settings};
-use crate::{browser, login, session};
+use crate::session::Sessions;
+use crate::{browser, login};
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
@@ -44,7 +45,7 @@ pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
             let code = form.one("code").ok().flatten().unwrap_or_default();
             show(server, request, code, "", None)
         }
-        Err(error) => Refused::from(error).page(server, request),
+        Err(error) => Refused::from(error).page(&server.settings, request),
     }
 }
 
@@ -52,7 +53,7 @@ pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
 pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
     match become_owner(server, request).await {
         Ok(response) => response,
-        Err(refused) => refused.page(server, request),
+        Err(refused) => refused.page(&server.settings, request),
     }
 }
 
@@ -122,7 +123,7 @@ async fn become_owner(
         user: Some(owner.id.as_str().to_owned()),
         ..Record::new(Event::OwnerSet)
     };
-    let opened = open_by(server, request, &owner, &answer, now).await?;
+    let opened = open_by(server.sessions(), request, &owner, &answer, now).await?;
     Ok(audited(opened, record))
 }
 
@@ -164,7 +165,7 @@ pub(super) enum SetAnswer {
 /// A session for whoever has just set themselves up, by what they did it with. The way to a passkey is
 /// made here, also where the press that wrote the record down was cut short before.
 pub(super) async fn open_by(
-    server: &AuthorizationServer,
+    sessions: Sessions<'_>,
     request: &Request,
     user: &User,
     answer: &SetAnswer,
@@ -172,16 +173,16 @@ pub(super) async fn open_by(
 ) -> Result<Response, Refused> {
     let passkey = match answer {
         SetAnswer::Password => {
-            return Ok(session::open_session(server, request, user, "/", now).await?);
+            return Ok(sessions.open(request, user, "/", now).await?);
         }
         SetAnswer::Passkey(passkey) => passkey,
     };
-    if !server.records.add_passkey(&passkey.id, user, now).await? {
+    if !sessions.records.add_passkey(&passkey.id, user, now).await? {
         let (status, reason) = (StatusCode::CONFLICT, Reason::PasskeyTaken);
         error_page::log("setup_refused", request, reason);
-        return Err(error_page::page(&server.settings, request, status, reason, None).into());
+        return Err(error_page::page(sessions.settings, request, status, reason, None).into());
     }
-    Ok(session::open_session_with(server, request, user, passkey, "/", now).await?)
+    Ok(sessions.open_with(request, user, passkey, "/", now).await?)
 }
 
 /// What the owner logs in with from then on.
@@ -249,7 +250,7 @@ async fn sent_again(
             let Some(answer) = same_answer(server, request, form, &owner, now).await? else {
                 return Ok(None);
             };
-            let opened = open_by(server, request, &owner, &answer, now).await?;
+            let opened = open_by(server.sessions(), request, &owner, &answer, now).await?;
             let record = Record {
                 user: Some(owner.id.as_str().to_owned()),
                 ..Record::new(Event::Login)

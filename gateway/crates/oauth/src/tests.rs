@@ -195,7 +195,7 @@ async fn code(server: &AuthorizationServer, client: &str, now: Timestamp) -> Str
          &code_challenge={CHALLENGE}&code_challenge_method=S256&resource={ORIGIN}/files/sse"
     );
     let visit = request(Method::GET, "/authorize", &[], "");
-    let asked = authorize::validate::validate(server, &visit, &query, now)
+    let asked = authorize::validate::validate(server.clients(), &server.tags, &visit, &query, now)
         .await
         .unwrap();
     let user = UserId::new("u_1");

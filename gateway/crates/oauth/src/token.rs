@@ -23,13 +23,13 @@ use crate::audited::audited;
 use crate::client_authentication::{authenticate, form, malformed};
 use crate::device::DeviceApps;
 use crate::error_response;
-use crate::provider::{Membership, is_absence, renewed_standing};
+use crate::provider::{Membership, is_absence};
 use crate::server::{AuthorizationServer, Settings};
-use gateway_core::access_token::{self, Claims, Minted};
+use gateway_core::access_token::{self, Claims, KeysHandle, Minted};
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::{Client, ClientId};
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::{Grant, UserId};
+use gateway_core::grants::Grant;
 use gateway_core::policy::Scopes;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
@@ -75,7 +75,13 @@ pub(super) async fn answer(
     }
     let now = now + pause;
     let client = granted.grant.client.clone();
-    match issue(server, granted, now) {
+    match issue(
+        &server.settings,
+        &server.records,
+        &server.keys,
+        granted,
+        now,
+    ) {
         Ok(issued) => {
             issued.log(request, grant_type);
             let counted = &server.metrics.tokens_issued;
@@ -99,7 +105,8 @@ async fn granted(
     now: Timestamp,
 ) -> Result<Granted, (Option<ClientId>, OAuthError)> {
     if grant_type == GrantType::TokenExchange {
-        let exchanged = token_exchange::exchange(server, form, now).await;
+        let exchanged =
+            token_exchange::exchange(&server.settings, server.memberships(), form, now).await;
         return exchanged.map_err(|error| (None, error));
     }
     let client = authenticate(server, request, form, now)
@@ -231,13 +238,15 @@ struct Issued {
 }
 
 fn issue(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    keys: &KeysHandle,
     granted: Granted,
     now: Timestamp,
 ) -> Result<Issued, OAuthError> {
     let grant = &granted.grant;
     // No longer than what an identity provider said of the person holds.
-    let ends = now + server.settings.access_ttl;
+    let ends = now + settings.access_ttl;
     let expires = granted
         .membership
         .until
@@ -251,10 +260,10 @@ fn issue(
         resource: grant.resource.clone(),
         scope: granted.scope.for_resource(),
         tools: grant.tools.clone(),
-        issued: server.records.dated(now),
+        issued: records.dated(now),
         expires,
     };
-    let keys = server.keys.current();
+    let keys = keys.current();
     let minted = access_token::mint(&claims, &keys).map_err(|error| {
         let reason = match keys.active_id() {
             Some(_) => Reason::Internal,
@@ -356,23 +365,6 @@ fn required<'a>(form: &'a Form, name: &'static str) -> Result<&'a str, OAuthErro
             format!("The parameter {name} is missing."),
         )
     })
-}
-
-/// What holds of somebody, or why they may not use the gateway any more. Asked at every redemption and
-/// refresh, after what is redeemed was read and before anything is given (`oauth::revoke_all` says why
-/// in this order).
-pub(crate) async fn membership_of(
-    server: &AuthorizationServer,
-    id: &UserId,
-    name: &str,
-    now: Timestamp,
-) -> Result<Result<Membership, Reason>, StoreError> {
-    let user = server.records.user(name, now).await?;
-    let user = user.filter(|user| user.id == *id && user.disabled.is_none());
-    match user {
-        Some(user) => renewed_standing(server, user, now).await,
-        None => Ok(Err(Reason::UserDisabled)),
-    }
 }
 
 /// A client must not forget what it was given because a provider is away.

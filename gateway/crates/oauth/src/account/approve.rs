@@ -31,7 +31,7 @@ const DOUBLE: Duration = Duration::from_secs(60);
 /// `POST /account/approve`.
 pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
     let answered = answer(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(server, request))
+    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {

@@ -57,7 +57,7 @@ fn shown(sealer: Sealer<'_>, account: &Account) -> ElsewhereAccount {
 /// `POST /account/disconnect`.
 pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
     let answered = answer(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(server, request))
+    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {

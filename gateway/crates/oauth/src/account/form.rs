@@ -8,7 +8,7 @@ use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
-use crate::{login, provider, session};
+use crate::{provider, session};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::Request;
@@ -63,8 +63,13 @@ pub(super) async fn pressed(
     now: Timestamp,
 ) -> Result<SubmittedForm, Refused> {
     let form = browser::posted_form(&server.settings, request)?;
-    let Some((_, session)) = session::current_session(server, request, now).await? else {
-        return Err(login::page_after_session(server, request, Goal::Account).into());
+    let Some((_, session)) =
+        session::current_session(server.ways_in(), &server.records, request, now).await?
+    else {
+        return Err(server
+            .login_form()
+            .after_session(request, Goal::Account)
+            .into());
     };
     let fields: Vec<&str> = names.iter().map(|name| form.field(name)).collect();
     let browser = Cookie::Browser

@@ -43,7 +43,7 @@ pub(super) async fn load(
         return Ok(LimitsInUse::default());
     }
     // As her next token says.
-    let membership = user.and_then(|user| membership(server, user, sealer.now).ok());
+    let membership = user.and_then(|user| membership(server.ways_in(), user, sealer.now).ok());
     let provider_groups = membership.map(|held| held.groups).unwrap_or_default();
     let (grants, is_cut) = if limits.iter().any(|limit| limit.per == Per::Grant) {
         apps(sealer).await?

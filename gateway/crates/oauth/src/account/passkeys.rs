@@ -24,38 +24,45 @@ use gateway_store::{FormPage, Key, Passkey, Submission, User};
 
 /// `GET /account/passkeys`. Whoever is not logged in is asked to, and comes back.
 pub(crate) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
-    match session::current_session(server, request, server.clock.now()).await {
+    match session::current_session(
+        server.ways_in(),
+        &server.records,
+        request,
+        server.clock.now(),
+    )
+    .await
+    {
         Ok(Some((_, session))) => show(server, request, &session, None)
             .await
-            .unwrap_or_else(|refused| refused.page(server, request)),
+            .unwrap_or_else(|refused| refused.page(&server.settings, request)),
         Ok(None) => login::page(server, request, Goal::Passkeys).await,
-        Err(error) => Refused::from(error).page(server, request),
+        Err(error) => Refused::from(error).page(&server.settings, request),
     }
 }
 
 /// `POST /account/passkeys/add`.
 pub(crate) async fn add(server: &AuthorizationServer, request: &Request) -> Response {
     let answered = answer_add(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(server, request))
+    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 /// `POST /account/passkeys/remove`.
 pub(crate) async fn remove(server: &AuthorizationServer, request: &Request) -> Response {
     let answered = answer_remove(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(server, request))
+    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 /// `POST /account/password/remove`.
 pub(crate) async fn remove_password(server: &AuthorizationServer, request: &Request) -> Response {
     let answered = answer_remove_password(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(server, request))
+    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 async fn answer_add(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
     let now = server.clock.now();
     let form = browser::posted_form(&server.settings, request)?;
-    let ended = || Refused::from(login::page_after_session(server, request, Goal::Passkeys));
-    let current = session::current_session(server, request, now).await?;
+    let ended = || Refused::from(server.login_form().after_session(request, Goal::Passkeys));
+    let current = session::current_session(server.ways_in(), &server.records, request, now).await?;
     let (_, session) = current.ok_or_else(ended)?;
     let again = |reason| {
         show(
@@ -88,7 +95,7 @@ async fn answer_add(server: &AuthorizationServer, request: &Request) -> Result<R
     let user = user_of(&server.records, &session, now)
         .await?
         .ok_or_else(ended)?;
-    if !server.is_local(&user) {
+    if !server.ways_in().is_local(&user) {
         return again(Reason::ProviderDecides).await;
     }
     let form = Key::form_answer(FormPage::Account, &unsealed.nonce);
@@ -134,12 +141,12 @@ async fn answer_remove(
     if made.is_none() {
         return again(PasskeyNotice::Refused(Reason::PageExpired)).await;
     }
-    let ended = || Refused::from(login::page_after_session(server, request, Goal::Passkeys));
+    let ended = || Refused::from(server.login_form().after_session(request, Goal::Passkeys));
     let user = user_of(&server.records, &session, now)
         .await?
         .ok_or_else(ended)?;
     let id = &fields[0];
-    match passkey::remove(server, &user, id, now).await? {
+    match passkey::remove(server.ways_in(), &server.records, &user, id, now).await? {
         Removed::NotThere => again(PasskeyNotice::AlreadyRemoved).await,
         Removed::LastWayIn => again(PasskeyNotice::Refused(Reason::LastWayIn)).await,
         Removed::Done(_) => {
@@ -153,10 +160,13 @@ async fn answer_remove(
             );
             let notice = PasskeyNotice::Removed(name.to_owned());
             // The person may have come with that very passkey.
-            let response = match session::current_session(server, request, now).await? {
-                Some(_) => again(notice).await?,
-                None => login::page_after_session(server, request, Goal::Passkeys),
-            };
+            let response =
+                match session::current_session(server.ways_in(), &server.records, request, now)
+                    .await?
+                {
+                    Some(_) => again(notice).await?,
+                    None => server.login_form().after_session(request, Goal::Passkeys),
+                };
             let detail = format!("removed the passkey “{name}”");
             Ok(audited(response, entry(&user, Event::Logout, detail)))
         }
@@ -174,7 +184,7 @@ async fn answer_remove_password(
     if made.is_none() {
         return again(PasskeyNotice::Refused(Reason::PageExpired)).await;
     }
-    let ended = || Refused::from(login::page_after_session(server, request, Goal::Passkeys));
+    let ended = || Refused::from(server.login_form().after_session(request, Goal::Passkeys));
     let user = user_of(&server.records, &session, now)
         .await?
         .ok_or_else(ended)?;
@@ -221,7 +231,10 @@ async fn show(
 ) -> Result<Response, Refused> {
     let now = server.clock.now();
     let Some(user) = user_of(&server.records, session, now).await? else {
-        return Err(login::page_after_session(server, request, Goal::Passkeys).into());
+        return Err(server
+            .login_form()
+            .after_session(request, Goal::Passkeys)
+            .into());
     };
     let browser = BrowserName::from_request(&server.settings, request);
     let sealer = Sealer {
@@ -230,7 +243,7 @@ async fn show(
         session,
         now,
     };
-    let is_local = server.is_local(&user);
+    let is_local = server.ways_in().is_local(&user);
     let may_add = is_local && user.passkeys.len() < Passkey::MOST;
     let passkeys = &server.passkeys;
     let ceremony =
@@ -275,7 +288,7 @@ async fn show(
 
 fn own<'a>(sealer: Sealer<'_>, user: &User, passkey: &'a Passkey) -> OwnPasskey<'a> {
     let left = user.clone().without_passkey(&passkey.id);
-    let may_go = has_way_in(sealer.server, &left);
+    let may_go = has_way_in(sealer.server.ways_in(), &left);
     OwnPasskey {
         passkey,
         is_current: sealer.session.passkey.as_ref() == Some(&passkey.id),

@@ -3,7 +3,6 @@
 use crate::audited::audited;
 use crate::error_page::Refused;
 use crate::form_token::Purpose;
-use crate::login;
 use crate::pages::{AccountNotice, Goal};
 use crate::server::AuthorizationServer;
 use crate::withheld::{Readmission, lift};
@@ -18,7 +17,7 @@ use super::view::show;
 /// `POST /account/readmit`.
 pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
     let answered = answer(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(server, request))
+    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
@@ -32,7 +31,10 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
     let id = ClientId::new(pressed.fields[0].as_str());
     let user = server.records.user(&session.user_name, now).await?;
     let Some(user) = user.filter(|user| user.id == session.user) else {
-        return Err(login::page_after_session(server, request, Goal::Account).into());
+        return Err(server
+            .login_form()
+            .after_session(request, Goal::Account)
+            .into());
     };
     match lift(&server.records, &user, &id, now).await? {
         Readmission::NotWithheld => again(AccountNotice::AlreadyReadmitted).await,

@@ -36,14 +36,15 @@ pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> R
     let now = server.clock.now();
     let pressed = match pressed(server, request, Purpose::Revoke, &["grants"], now).await {
         Ok(pressed) => pressed,
-        Err(refused) => return refused.page(server, request),
+        Err(refused) => return refused.page(&server.settings, request),
     };
     let mut records = Vec::new();
     let answer = match take_back(server, &pressed, &mut records, now).await {
         Ok(notice) => show(server, request, &pressed.session, Some(notice)).await,
         Err(error) => Err(error.into()),
     };
-    let response = answer.unwrap_or_else(|refused: Refused| refused.page(server, request));
+    let response =
+        answer.unwrap_or_else(|refused: Refused| refused.page(&server.settings, request));
     // What was taken back is written down, also if the rest failed.
     records.into_iter().fold(response, audited)
 }

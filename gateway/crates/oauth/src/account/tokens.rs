@@ -40,12 +40,19 @@ const DOUBLE: Duration = Duration::from_secs(3);
 
 /// `GET /account/tokens`. Whoever is not logged in is asked to, and comes back.
 pub(crate) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
-    match session::current_session(server, request, server.clock.now()).await {
+    match session::current_session(
+        server.ways_in(),
+        &server.records,
+        request,
+        server.clock.now(),
+    )
+    .await
+    {
         Ok(Some((_, session))) => show(server, request, &session, None)
             .await
-            .unwrap_or_else(|refused| refused.page(server, request)),
+            .unwrap_or_else(|refused| refused.page(&server.settings, request)),
         Ok(None) => login::page(server, request, Goal::Tokens).await,
-        Err(error) => Refused::from(error).page(server, request),
+        Err(error) => Refused::from(error).page(&server.settings, request),
     }
 }
 
@@ -116,7 +123,7 @@ pub(crate) async fn submit_revoke(server: &AuthorizationServer, request: &Reques
     let now = server.clock.now();
     let pressed = match pressed(server, request, Purpose::Revoke, &["grants"], now).await {
         Ok(pressed) => pressed,
-        Err(refused) => return refused.page(server, request),
+        Err(refused) => return refused.page(&server.settings, request),
     };
     let mut records = Vec::new();
     let answer = match revoke::take_back(server, &pressed, &mut records, now).await {
@@ -129,17 +136,25 @@ pub(crate) async fn submit_revoke(server: &AuthorizationServer, request: &Reques
         }
         Err(error) => Err(error.into()),
     };
-    let response = answer.unwrap_or_else(|refused: Refused| refused.page(server, request));
+    let response =
+        answer.unwrap_or_else(|refused: Refused| refused.page(&server.settings, request));
     // What was taken back is written down, also if the rest failed.
     records.into_iter().fold(response, audited)
 }
 
 /// `GET /account/tokens/new?backend=NAME`.
 pub(crate) async fn new(server: &AuthorizationServer, request: &Request) -> Response {
-    let session = match session::current_session(server, request, server.clock.now()).await {
+    let session = match session::current_session(
+        server.ways_in(),
+        &server.records,
+        request,
+        server.clock.now(),
+    )
+    .await
+    {
         Ok(Some((_, session))) => session,
         Ok(None) => return login::page(server, request, Goal::Tokens).await,
-        Err(error) => return Refused::from(error).page(server, request),
+        Err(error) => return Refused::from(error).page(&server.settings, request),
     };
     let query = request.query.as_deref().unwrap_or_default();
     let form = Form::parse(query.as_bytes()).ok();
@@ -166,7 +181,7 @@ fn about<'a>(settings: &'a Settings, named: Option<&str>) -> Option<(&'a Mount, 
 /// `POST /account/tokens/new`: the token, or the form again.
 pub(crate) async fn submit_new(server: &AuthorizationServer, request: &Request) -> Response {
     let answered = answer_new(server, request, server.clock.now()).await;
-    answered.unwrap_or_else(|refused| refused.page(server, request))
+    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 async fn answer_new(
@@ -175,8 +190,13 @@ async fn answer_new(
     now: Timestamp,
 ) -> Result<Response, Refused> {
     let form = browser::posted_form(&server.settings, request)?;
-    let Some((_, session)) = session::current_session(server, request, now).await? else {
-        return Err(login::page_after_session(server, request, Goal::Tokens).into());
+    let Some((_, session)) =
+        session::current_session(server.ways_in(), &server.records, request, now).await?
+    else {
+        return Err(server
+            .login_form()
+            .after_session(request, Goal::Tokens)
+            .into());
     };
     let Some((mount, longest)) = about(&server.settings, Some(form.field("backend"))) else {
         let tokens = crate::endpoint::Endpoint::AccountTokens.path();
@@ -220,7 +240,7 @@ async fn make(
         lasts: Duration::from_secs(asked.days * 24 * 3600),
         seed: asked.seed(server, session),
     };
-    match personal::make(server, new, now).await {
+    match personal::make(&server.settings, server.memberships(), new, now).await {
         Ok(made) => Ok(shown(&server.settings, request, session, mount, made, now)),
         Err(NotMade::Because(Reason::PageExpired)) => {
             let problem = Some(pages::NewTokenProblem::PageExpired);

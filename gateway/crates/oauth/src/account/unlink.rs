@@ -3,7 +3,6 @@
 use crate::audited::audited;
 use crate::error_page::Refused;
 use crate::form_token::Purpose;
-use crate::login;
 use crate::pages::{AccountNotice, Goal};
 use crate::provider::providers::Providers;
 use crate::provider::{self, Unlinked};
@@ -19,7 +18,7 @@ use super::view::{provider_words, show};
 /// `POST /account/unlink`.
 pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
     let answered = answer(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(server, request))
+    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
@@ -33,17 +32,21 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
     }
     let account = (pressed.fields[0].as_str(), pressed.fields[1].as_str());
     let Some(user) = user_of(&server.records, session, now).await? else {
-        return Err(login::page_after_session(server, request, Goal::Account).into());
+        return Err(server
+            .login_form()
+            .after_session(request, Goal::Account)
+            .into());
     };
-    match provider::unlink(server, &user, account, now).await? {
+    match provider::unlink(server.ways_in(), &server.records, &user, account, now).await? {
         Unlinked::Done(_) => {
             let notice = AccountNotice::Unlinked(words(&server.providers, &user, account));
             let record = entry(request, &user, account);
             // The person may have come by that very account.
-            let response = match current_session(server, request, now).await? {
-                Some(_) => again(notice).await?,
-                None => login::page_after_session(server, request, Goal::Account),
-            };
+            let response =
+                match current_session(server.ways_in(), &server.records, request, now).await? {
+                    Some(_) => again(notice).await?,
+                    None => server.login_form().after_session(request, Goal::Account),
+                };
             Ok(audited(response, record))
         }
         Unlinked::NotLinked => again(AccountNotice::AlreadyUnlinked).await,

@@ -15,6 +15,7 @@ use crate::pages::{
 use crate::provider::{Provider, find_provider, has_another_way_in};
 use crate::server::AuthorizationServer;
 use crate::session;
+use crate::ways_in::WaysIn;
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::protocol::web::{Request, Response};
@@ -89,10 +90,12 @@ fn logins<'a>(sealer: Sealer<'a>, user: Option<&'a User>) -> Logins<'a> {
                 .or(identity.name.as_deref())
                 .unwrap_or(&identity.subject),
             is_current: sealer.session.provider.as_deref() == Some(&identity.provider),
-            unlink: has_another_way_in(sealer.server, user, identity).then(|| UnlinkForm {
-                issuer: &identity.issuer,
-                subject: &identity.subject,
-                seal: sealer.seal(Purpose::Unlink, &[&identity.issuer, &identity.subject]),
+            unlink: has_another_way_in(sealer.server.ways_in(), user, identity).then(|| {
+                UnlinkForm {
+                    issuer: &identity.issuer,
+                    subject: &identity.subject,
+                    seal: sealer.seal(Purpose::Unlink, &[&identity.issuer, &identity.subject]),
+                }
             }),
         }
     });
@@ -106,18 +109,18 @@ fn logins<'a>(sealer: Sealer<'a>, user: Option<&'a User>) -> Logins<'a> {
         words: &provider.words,
         seal: sealer.link_seal(&provider.name),
     });
-    let is_local = sealer.server.is_local(user);
+    let is_local = sealer.server.ways_in().is_local(user);
     Logins {
-        passkeys: passkeys_line(sealer.server, user),
+        passkeys: passkeys_line(sealer.server.ways_in(), user),
         has_password: user.password().is_some(),
         accounts: accounts.collect(),
         links: links.filter(|_| is_local).collect(),
     }
 }
 
-fn passkeys_line(server: &AuthorizationServer, user: &User) -> PasskeysLine {
-    match (server.passkeys.count(user), server.passkeys.unavailable()) {
-        _ if !server.is_local(user) => PasskeysLine::None,
+fn passkeys_line(ways: WaysIn<'_>, user: &User) -> PasskeysLine {
+    match (ways.passkeys.count(user), ways.passkeys.unavailable()) {
+        _ if !ways.is_local(user) => PasskeysLine::None,
         (0, Some(why)) => PasskeysLine::Unavailable(why.words()),
         (0, None) => PasskeysLine::Possible,
         (count, _) => PasskeysLine::Some(count),

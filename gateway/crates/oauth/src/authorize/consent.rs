@@ -161,7 +161,7 @@ async fn show(
     let changed = change(&server.records, settings, session, asked.client, now);
     let change = match changed.await {
         Ok(change) => change,
-        Err(error) => return Refused::from(error).page(server, request),
+        Err(error) => return Refused::from(error).page(&server.settings, request),
     };
     let as_shown = as_shown(asked.client);
     let covered = listing.map(|listing| covered_tools(listing, settings, asked.mount, asked.scope));
@@ -234,7 +234,7 @@ pub(super) async fn submit(
 ) -> NextStep {
     read_and_judge(server, request, now)
         .await
-        .unwrap_or_else(|refused| refused.page(server, request).into())
+        .unwrap_or_else(|refused| refused.page(&server.settings, request).into())
 }
 
 async fn read_and_judge(
@@ -243,7 +243,9 @@ async fn read_and_judge(
     now: Timestamp,
 ) -> Result<NextStep, Refused> {
     let form = browser::posted_form(&server.settings, request)?;
-    let Some((_, session)) = session::current_session(server, request, now).await? else {
+    let Some((_, session)) =
+        session::current_session(server.ways_in(), &server.records, request, now).await?
+    else {
         let raw_query = browser::authorization_request(form.field("request"));
         return Ok(NextStep::LoginAgain(raw_query.map(str::to_owned)));
     };
@@ -259,7 +261,15 @@ async fn judge(
     answer: Answer,
     now: Timestamp,
 ) -> Result<NextStep, Refused> {
-    let asked = match validate(server, request, &answer.raw_query, now).await {
+    let asked = match validate(
+        server.clients(),
+        &server.tags,
+        request,
+        &answer.raw_query,
+        now,
+    )
+    .await
+    {
         Ok(asked) => asked,
         Err(AuthorizeRefusal::Page(reason, detail)) => {
             let (status, detail) = (StatusCode::BAD_REQUEST, Some(detail.as_str()));
@@ -290,7 +300,17 @@ async fn judge(
             let page = find(server, request, &answer, &asked, ticking, choice).await;
             Ok(page.into())
         }
-        Decision::Deny => deny(server, request, &answer, &asked, now).await,
+        Decision::Deny => {
+            deny(
+                &server.settings,
+                &server.records,
+                request,
+                &answer,
+                &asked,
+                now,
+            )
+            .await
+        }
         Decision::Allow(choice) => {
             let choice = choice.clone();
             allow(server, request, answer, asked, choice, now).await
@@ -299,17 +319,18 @@ async fn judge(
 }
 
 async fn deny(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
     request: &Request,
     answer: &Answer,
     asked: &AuthorizationRequest,
     now: Timestamp,
 ) -> Result<NextStep, Refused> {
-    let pressed = answer.use_up(server, request, now).await?;
+    let pressed = answer.use_up(settings, records, request, now).await?;
     let (denied, counts) = match asked.flow() {
         AuthorizationFlow::Browser(callback, _) => (callback.denied(), true),
         AuthorizationFlow::Device(kept) => {
-            device::deny(&server.records, &server.settings, request, asked, kept, now).await?
+            device::deny(records, settings, request, asked, kept, now).await?
         }
     };
     if pressed == Submission::Again || !counts {
@@ -343,7 +364,9 @@ async fn allow(
     let shown = answer.shown.as_deref();
     match consented_tools::grant(&choice, shown, live.as_deref(), asked.is_proved()) {
         Ok(tools) => {
-            answer.use_up(server, request, now).await?;
+            answer
+                .use_up(&server.settings, &server.records, request, now)
+                .await?;
             Ok(NextStep::IssueCode(Box::new(Consented {
                 session: answer.session,
                 asked,

@@ -2,20 +2,21 @@
 //! against the rules of `request`.
 
 use crate::authorize::request::{AuthorizationRequest, AuthorizeRefusal, Rules, client_id, judge};
-use crate::clients::{self, NotFound};
-use crate::server::AuthorizationServer;
+use crate::clients::{Clients, NotFound};
 use crate::{device, error_response};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
+use gateway_core::secret::TagKey;
 
 /// Longer queries are refused: a client that sends this much means something else.
 const MAX_QUERY: usize = 16 * 1024;
 
 /// Judges an authorization request anew, wherever it comes from: the address bar or a form.
 pub(crate) async fn validate(
-    server: &AuthorizationServer,
+    clients: Clients<'_>,
+    tags: &TagKey,
     request: &Request,
     raw_query: &str,
     now: Timestamp,
@@ -25,7 +26,8 @@ pub(crate) async fn validate(
         return Err(malformed("the request is too long".to_owned()));
     }
     let form = Form::parse(raw_query.as_bytes()).map_err(|error| malformed(error.to_string()))?;
-    if let Some(of_device) = device::validate(server, request, raw_query, &form, now).await? {
+    if let Some(of_device) = device::validate(clients, tags, request, raw_query, &form, now).await?
+    {
         return Ok(of_device);
     }
     let id = client_id(&form)?;
@@ -34,15 +36,13 @@ pub(crate) async fn validate(
         let reason = Reason::HeaderTakenForClient;
         return Err(AuthorizeRefusal::Page(reason, detail));
     }
-    let client = clients::find(server, &id, now)
-        .await
-        .map_err(|error| match error {
-            NotFound::Unknown(reason, detail) => {
-                AuthorizeRefusal::Page(reason, error_response::loggable(&detail))
-            }
-            NotFound::Fault(error) => AuthorizeRefusal::Fault(error),
-        })?;
-    let settings = &server.settings;
+    let client = clients.find(&id, now).await.map_err(|error| match error {
+        NotFound::Unknown(reason, detail) => {
+            AuthorizeRefusal::Page(reason, error_response::loggable(&detail))
+        }
+        NotFound::Fault(error) => AuthorizeRefusal::Fault(error),
+    })?;
+    let settings = clients.settings;
     let rules = Rules {
         issuer: &settings.issuer,
         mounts: &settings.mounts,

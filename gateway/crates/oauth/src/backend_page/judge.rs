@@ -61,7 +61,7 @@ pub(super) async fn reading(
         return Ok(Some(Reading::Owner));
     }
     let backend = server.pages.publisher(&subject.mount.name, &subject.path);
-    let (Some(backend), Ok(standing)) = (backend, membership(server, &user, now)) else {
+    let (Some(backend), Ok(standing)) = (backend, membership(server.ways_in(), &user, now)) else {
         return Ok(None);
     };
     let question = PageQuestion {

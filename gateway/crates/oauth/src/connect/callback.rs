@@ -9,7 +9,7 @@ use crate::error_page::{self, Refused};
 use crate::pages::Goal;
 use crate::provider::{CallbackQuery, browser_hash};
 use crate::server::{AuthorizationServer, Settings};
-use crate::{login, session};
+use crate::session;
 use gateway_accounts::{Returned, Traveller, Unfinished};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
@@ -26,7 +26,7 @@ pub(crate) async fn answer(
         return web::empty(StatusCode::NO_CONTENT);
     }
     let answered = accept(server, request, now).await;
-    answered.unwrap_or_else(|refused| refused.page(server, request))
+    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 async fn accept(
@@ -34,8 +34,13 @@ async fn accept(
     request: &Request,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let Some((_, session)) = session::current_session(server, request, now).await? else {
-        return Err(login::page_after_session(server, request, Goal::Account).into());
+    let Some((_, session)) =
+        session::current_session(server.ways_in(), &server.records, request, now).await?
+    else {
+        return Err(server
+            .login_form()
+            .after_session(request, Goal::Account)
+            .into());
     };
     let path = Endpoint::ConnectCallback.path();
     let backend = between(path, &request.path, "/callback").unwrap_or_default();

@@ -174,7 +174,14 @@ async fn is_part(
     let ConnectGoal::Authorize(query) = goal else {
         return false;
     };
-    let asked = validate(server, request, query, server.clock.now()).await;
+    let asked = validate(
+        server.clients(),
+        &server.tags,
+        request,
+        query,
+        server.clock.now(),
+    )
+    .await;
     asked.is_ok_and(|asked| asked.mount().name != backend)
 }
 

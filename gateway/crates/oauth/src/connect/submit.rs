@@ -44,12 +44,14 @@ pub(super) async fn answer(
 ) -> Result<NextStep, Refused> {
     let form = browser::posted_form(&server.settings, request)?;
     let goal = ConnectGoal::from_form(&form);
-    let Some((_, session)) = session::current_session(server, request, now).await? else {
+    let Some((_, session)) =
+        session::current_session(server.ways_in(), &server.records, request, now).await?
+    else {
         let back = match &goal {
             ConnectGoal::Authorize(query) => Goal::Authorize(query),
             ConnectGoal::Account | ConnectGoal::App => Goal::Page(&request.path),
         };
-        return Err(login::page_after_session(server, request, back).into());
+        return Err(server.login_form().after_session(request, back).into());
     };
     let browser = Cookie::Browser.read(&server.settings, request);
     let bound = bound(browser.unwrap_or_default(), &session, backend, &goal);

@@ -85,7 +85,7 @@ pub(crate) async fn submit(
         now,
     )
     .await;
-    answered.unwrap_or_else(|refused| refused.page(server, request))
+    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 async fn find(

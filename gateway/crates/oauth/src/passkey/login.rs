@@ -7,12 +7,11 @@ use crate::audited::audited;
 use crate::browser::{Cookie, PostedForm};
 use crate::error_page::{self, Refused};
 use crate::form_token::{Purpose, SealError};
-use crate::login::{self, Fields};
+use crate::login::{self, Fields, LoginForm};
 use crate::login_limit::Attempt;
 use crate::pages::LoginProblem;
 use crate::passkey::site::Passkeys;
 use crate::server::AuthorizationServer;
-use crate::session::open_session_with;
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
@@ -47,6 +46,7 @@ pub(crate) async fn log_in(
     form: &PostedForm,
     now: Timestamp,
 ) -> Result<Response, Refused> {
+    let login_form = server.login_form();
     let fields = Fields::from_form(&server.settings, form);
     let browser = Cookie::Browser
         .read(&server.settings, request)
@@ -63,34 +63,40 @@ pub(crate) async fn log_in(
                 "login_refused",
             ));
         }
-        Err(SealError::Expired) => return Err(used_up(server, request, &fields)),
+        Err(SealError::Expired) => return Err(used_up(login_form, request, &fields)),
     };
     let attempt = Attempt::without_name(request.peer);
     let wait = attempt.wait(&server.records, now).await?;
-    login::refuse_while_limited(server, request, &fields, wait)?;
+    login_form.refuse_while_limited(request, &fields, wait)?;
     // Before the count of the passkey is looked at: an answer that is sent twice is no copy of it.
     let page = Key::form_answer(FormPage::Login, &unsealed.nonce);
     if server.records.was_pressed(&page, now).await? {
-        return Err(used_up(server, request, &fields));
+        return Err(used_up(login_form, request, &fields));
     }
     let proven = match prove(&server.passkeys, &server.records, form, now).await {
         Ok(proven) => proven,
         Err(NotProven::Store(error)) => return Err(error.into()),
         Err(NotProven::Refused(user, refusal)) => {
             attempt.count_failure(&server.records, now).await?;
-            return Err(refused(server, request, &fields, user.as_ref(), &refusal));
+            return Err(refused(
+                login_form,
+                request,
+                &fields,
+                user.as_ref(),
+                &refusal,
+            ));
         }
     };
     let (pressed, until) = (proven.passkey.id.as_str(), unsealed.expires);
     let press = server.records.press(&page, pressed, until, now).await?;
     if press != Submission::First {
-        return Err(used_up(server, request, &fields));
+        return Err(used_up(login_form, request, &fields));
     }
     let user = match keep(&server.records, &proven, now).await? {
         Ok(user) => user,
         Err(refusal) => {
             let user = Some(&proven.user);
-            return Err(refused(server, request, &fields, user, &refusal));
+            return Err(refused(login_form, request, &fields, user, &refusal));
         }
     };
     log::info!(
@@ -101,7 +107,9 @@ pub(crate) async fn log_in(
         "a person logged in"
     );
     let location = login::location(fields.goal);
-    let opened = open_session_with(server, request, &user, &proven.passkey, &location, now);
+    let opened = server
+        .sessions()
+        .open_with(request, &user, &proven.passkey, &location, now);
     let record = Record {
         user: Some(user.id.as_str().to_owned()),
         detail: Some(format!("with the passkey “{}”", proven.passkey.name)),
@@ -170,15 +178,15 @@ async fn keep(
 }
 
 /// The page again, where it was open for too long or its answer came before.
-fn used_up(server: &AuthorizationServer, request: &Request, fields: &Fields<'_>) -> Refused {
+fn used_up(login_form: LoginForm<'_>, request: &Request, fields: &Fields<'_>) -> Refused {
     let reason = Reason::PageExpired;
     error_page::log("login_refused", request, reason);
-    let page = login::show_again(server, request, fields, LoginProblem::PageExpired);
+    let page = login_form.show_again(request, fields, LoginProblem::PageExpired);
     audited(page, Record::refused(Event::Login, reason, false)).into()
 }
 
 fn refused(
-    server: &AuthorizationServer,
+    login_form: LoginForm<'_>,
     request: &Request,
     fields: &Fields<'_>,
     user: Option<&User>,
@@ -198,6 +206,6 @@ fn refused(
         user: user.map(|user| user.id.as_str().to_owned()),
         ..Record::refused(Event::Login, *reason, false)
     };
-    let page = login::show_again(server, request, fields, LoginProblem::Passkey(*reason));
+    let page = login_form.show_again(request, fields, LoginProblem::Passkey(*reason));
     audited(page, record).into()
 }

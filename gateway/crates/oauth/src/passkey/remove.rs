@@ -5,7 +5,7 @@ use crate::passkey::site::Passkeys;
 use rand::RngCore;
 
 use crate::provider::membership::has_account_that_lets_in;
-use crate::server::AuthorizationServer;
+use crate::ways_in::WaysIn;
 use gateway_core::clock::Timestamp;
 use gateway_store::{Records, StoreError, User};
 
@@ -21,22 +21,20 @@ pub enum Removed {
 }
 
 /// Whether a person could log in, as things are configured.
-pub(crate) fn has_way_in(server: &AuthorizationServer, user: &User) -> bool {
-    server.is_local(user) || has_account_that_lets_in(&server.providers, user)
+pub(crate) fn has_way_in(ways: WaysIn<'_>, user: &User) -> bool {
+    ways.is_local(user) || has_account_that_lets_in(ways.providers, user)
 }
 
 /// Takes a passkey off a person. Browser sessions that came with it are over (`session`); what the person
 /// allowed apps stays.
 pub async fn remove(
-    server: &AuthorizationServer,
+    ways: WaysIn<'_>,
+    records: &Records,
     user: &User,
     id: &str,
     now: Timestamp,
 ) -> Result<Removed, StoreError> {
-    take_off(&server.records, user, id, now, |left| {
-        has_way_in(server, left)
-    })
-    .await
+    take_off(records, user, id, now, |left| has_way_in(ways, left)).await
 }
 
 /// The same for the operator, also of the last way in: a passkey may have been stolen.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::authorize::consent::tools::{covered_tools, pinned, shown_tools};
-use crate::server::{AuthorizationServer, Settings};
-use crate::token::membership_of;
+use crate::provider::Memberships;
+use crate::server::Settings;
 use gateway_core::access_token::LEEWAY;
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::ClientId;
@@ -74,25 +74,26 @@ impl MintOutcome {
 /// Makes a token. The same seed again gives the same token and makes nothing, unless that one counts no
 /// more or another was asked for: [`Reason::PageExpired`].
 pub async fn make(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    memberships: Memberships<'_>,
     new: NewToken<'_>,
     now: Timestamp,
 ) -> Result<MintOutcome, NotMade> {
-    let (settings, records) = (&server.settings, &server.records);
+    let records = memberships.records;
     let longest = settings
         .personal
         .ok_or(NotMade::Because(Reason::PersonalTokensOff))?;
     if new.lasts > longest {
         return Err(NotMade::TooLong(longest));
     }
-    let token = PersonalToken::new(new.seed, &server.tags);
+    let token = PersonalToken::new(new.seed, memberships.tags);
     let used_up = Err(NotMade::Because(Reason::PageExpired));
     let is_over = |id| records.view().is_some_and(|view| view.is_revoked(id));
     if is_over(&token.grant()) {
         return used_up;
     }
     let made_before = records.grant(&token.grant(), now).await?.is_some();
-    if !made_before && has_most(&server.records, new.user, now).await? {
+    if !made_before && has_most(records, new.user, now).await? {
         return Err(NotMade::Because(Reason::PersonalTokensTooMany));
     }
     let pause = records.settles_in(now);
@@ -107,7 +108,7 @@ pub async fn make(
         resource: new.mount.resource(&settings.issuer),
         scope: settings.scopes.at(&new.mount.name).defaults(),
         tools: new.tools,
-        created: server.records.dated(now),
+        created: records.dated(now),
         redeemed: Some(now),
         expires: now + new.lasts,
         refresh: None,
@@ -127,7 +128,7 @@ pub async fn make(
         }
     };
     // Whoever was disabled before the grant was there had all grants revoked but this one.
-    if let Err(reason) = membership_of(server, &grant.user, &grant.user_name, now).await? {
+    if let Err(reason) = memberships.of(&grant.user, &grant.user_name, now).await? {
         let until = grant.expires + 2 * LEEWAY;
         records.revoke_grant(&grant.id, until, now).await?;
         return Err(NotMade::Because(reason));

@@ -1,10 +1,9 @@
 //! What a presented bearer token says. A personal token is looked up: by a seal first, which costs
 //! nothing and which strangers don't have; then in what is revoked; then in the store.
 
-use crate::provider::Membership;
+use crate::provider::{Membership, Memberships};
 use crate::revoke;
-use crate::server::AuthorizationServer;
-use crate::token::membership_of;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::access_token::{self, VerifiedToken};
 use gateway_core::audit::Record;
 use gateway_core::clock::Timestamp;
@@ -14,7 +13,8 @@ use gateway_core::policy::TokenRejection;
 use gateway_core::protocol::bearer::BearerToken;
 use gateway_core::reason::Reason;
 use gateway_core::secret::TagKey;
-use gateway_store::StoreError;
+use gateway_store::journal::Journal;
+use gateway_store::{Records, StoreError};
 
 impl AuthorizationServer {
     /// What a token says, if it is one of ours: by its form and signature; for a personal token by its
@@ -26,7 +26,8 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<VerifiedToken, TokenRejection> {
         if PersonalToken::is_meant(bearer.as_str()) {
-            let (presented, grant, membership) = personally(self, bearer.as_str(), now).await?;
+            let (presented, grant, membership) =
+                personally(&self.settings, self.memberships(), bearer.as_str(), now).await?;
             let ends = now + self.settings.access_ttl;
             let expires = membership.until.map_or(ends, |until| until.min(ends));
             return access_token::stand_in(&presented, &grant, membership.groups, expires)
@@ -45,7 +46,16 @@ impl AuthorizationServer {
     ) -> Result<(), StoreError> {
         let mut outcome = Ok(());
         for token in exposed_tokens(text, &self.tags) {
-            if let Err(error) = revoke_exposed(self, &token, now).await {
+            if let Err(error) = revoke_exposed(
+                &self.settings,
+                &self.records,
+                &self.tags,
+                &self.journal,
+                &token,
+                now,
+            )
+            .await
+            {
                 let reason = error.reason();
                 log::error!(
                     event = "revocation_failed", reason, hint = reason.remedy(),
@@ -73,35 +83,38 @@ fn exposed_tokens(text: &str, tags: &TagKey) -> Vec<PersonalToken> {
 }
 
 async fn revoke_exposed(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    tags: &TagKey,
+    journal: &Journal,
     token: &PersonalToken,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    if let Some(record) =
-        revoke::end_held(&server.tags, &server.records, &server.settings, token, now).await?
-    {
+    if let Some(record) = revoke::end_held(tags, records, settings, token, now).await? {
         let record = Record {
             reason: Some(Reason::TokenInUrl),
             ..record
         };
         // Access was taken back whether or not it can be written down.
-        let _ = server.journal.append_durable(record).await;
+        let _ = journal.append_durable(record).await;
     }
     Ok(())
 }
 
 /// The grant of a personal token that is good at this moment, and what holds of its person.
 pub(crate) async fn presented_personally(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    memberships: Memberships<'_>,
     text: &str,
     now: Timestamp,
 ) -> Result<(Grant, Membership), TokenRejection> {
-    let (_, grant, membership) = personally(server, text, now).await?;
+    let (_, grant, membership) = personally(settings, memberships, text, now).await?;
     Ok((grant, membership))
 }
 
 async fn personally(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    memberships: Memberships<'_>,
     text: &str,
     now: Timestamp,
 ) -> Result<(PersonalToken, Grant, Membership), TokenRejection> {
@@ -109,13 +122,13 @@ async fn personally(
     let Some(presented) = PersonalToken::parse(text) else {
         return refused(Reason::PersonalTokenMalformed);
     };
-    if server.settings.personal.is_none() {
+    if settings.personal.is_none() {
         return refused(Reason::PersonalTokensOff);
     }
-    if !presented.is_ours(&server.tags) {
+    if !presented.is_ours(memberships.tags) {
         return refused(Reason::PersonalTokenUnknown);
     }
-    let (records, id) = (&server.records, presented.grant());
+    let (records, id) = (memberships.records, presented.grant());
     let view = records.view();
     if view.is_some_and(|view| view.is_revoked(&id)) {
         return refused(Reason::GrantRevoked);
@@ -144,7 +157,7 @@ async fn personally(
     if view.is_some_and(|view| view.revokes_grant(&grant)) {
         return refused(Reason::GrantRevoked);
     }
-    let membership = membership_of(server, &grant.user, &grant.user_name, now).await;
+    let membership = memberships.of(&grant.user, &grant.user_name, now).await;
     match membership.map_err(unknown)? {
         Ok(membership) => Ok((presented, grant, membership)),
         Err(Reason::ProviderUnreachable) => {

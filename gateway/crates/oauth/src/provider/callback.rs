@@ -4,6 +4,7 @@ use gateway_accounts::Accounts;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
+use super::exchange::ProviderClient;
 use super::failure::Failure;
 use super::openid::ProviderUser;
 use super::settings::{OnLeave, Protocol, Provider};
@@ -18,7 +19,7 @@ use crate::login;
 use crate::pages::Goal;
 use crate::revoke_all::{RevocationSubject, cut_off};
 use crate::server::{AuthorizationServer, Settings};
-use crate::session::{current_session, open_session_by};
+use crate::session::{Sessions, current_session};
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{self, AllowRule, Missing};
@@ -40,7 +41,7 @@ pub(super) async fn answer(
     }
     match accept(server, provider, request, now).await {
         Ok(response) => response,
-        Err(refused) => refused.page(server, request),
+        Err(refused) => refused.page(&server.settings, request),
     }
 }
 
@@ -67,7 +68,7 @@ async fn accept(
     .await;
     let login = taken.map_err(|failure| fail(Goal::Start, failure))?;
     let goal = goal(&server.settings, &login.goal);
-    let provider_user = fetch_user(server, provider, &returned, now).await;
+    let provider_user = fetch_user(server.provider_client(), provider, &returned, now).await;
     let provider_user = provider_user.map_err(|failure| fail(goal, failure))?;
     let allowed = login_rules::judge(&provider.allow, &provider_user.profile);
     if let Err(lacking) = allowed {
@@ -93,7 +94,17 @@ async fn accept(
     }
     match &login.link {
         Some(_) => link(server, provider, request, &login, &provider_user, now).await,
-        None => log_in(server, provider, request, &provider_user, goal, now).await,
+        None => {
+            log_in(
+                server.sessions(),
+                provider,
+                request,
+                &provider_user,
+                goal,
+                now,
+            )
+            .await
+        }
     }
 }
 
@@ -153,16 +164,16 @@ async fn take_login(
 
 /// Somebody as the provider knows them.
 async fn fetch_user(
-    server: &AuthorizationServer,
+    client: ProviderClient<'_>,
     provider: &Provider,
     returned: &CallbackQuery,
     now: Timestamp,
 ) -> Result<ProviderUser, Failure> {
     let refused = |said: &String| Failure::because(Reason::ProviderRefused, said);
-    let pass = Pass::new(&server.tags, &returned.state);
+    let pass = Pass::new(client.tags, &returned.state);
     match &provider.protocol {
         Protocol::OpenId(open_id) => {
-            let metadata = server.providers.metadata(open_id, now).await?;
+            let metadata = client.providers.metadata(open_id, now).await?;
             // RFC 9207 §2.4: before anything else is made of the answer.
             let issuer = returned.issuer.as_deref();
             let is_its = match issuer {
@@ -175,11 +186,11 @@ async fn fetch_user(
                 return Err(Failure::because(Reason::LoginIssuerMismatch, detail));
             }
             let code = returned.outcome.as_ref().map_err(refused)?;
-            openid::fetch_user(server, provider, open_id, &metadata, code, &pass, now).await
+            openid::fetch_user(client, provider, open_id, &metadata, code, &pass, now).await
         }
         Protocol::GitHub(github) => {
             let code = returned.outcome.as_ref().map_err(refused)?;
-            github::fetch_user(server, provider, github, code, &pass, now).await
+            github::fetch_user(client, provider, github, code, &pass, now).await
         }
     }
 }
@@ -196,19 +207,19 @@ fn goal<'k>(settings: &Settings, kept: &'k KeptGoal) -> Goal<'k> {
 }
 
 async fn log_in(
-    server: &AuthorizationServer,
+    sessions: Sessions<'_>,
     provider: &Provider,
     request: &Request,
     provider_user: &ProviderUser,
     goal: Goal<'_>,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let records = &server.records;
+    let records = sessions.records;
     let user = person::known_or_new(records, provider, provider_user, now, &mut OsRng).await?;
     if user.disabled.is_some() {
         let detail = format!("recognised: {}", display_name(provider_user));
         let failure = Failure::because(Reason::UserDisabled, detail);
-        return Err(failed(&server.settings, provider, request, goal, failure));
+        return Err(failed(sessions.settings, provider, request, goal, failure));
     }
     log::info!(
         event = "login",
@@ -218,7 +229,9 @@ async fn log_in(
         "a person logged in with an identity provider"
     );
     let location = login::location(goal);
-    let opened = open_session_by(server, request, &user, provider, &location, now).await?;
+    let opened = sessions
+        .open_by(request, &user, provider, &location, now)
+        .await?;
     Ok(audited(opened, record(&user, provider)))
 }
 
@@ -240,9 +253,12 @@ async fn link(
     now: Timestamp,
 ) -> Result<Response, Refused> {
     let fail = |failure| failed(&server.settings, provider, request, Goal::Account, failure);
-    let session = current_session(server, request, now).await?;
+    let session = current_session(server.ways_in(), &server.records, request, now).await?;
     let Some((_, session)) = session else {
-        return Err(login::page_after_session(server, request, Goal::Account).into());
+        return Err(server
+            .login_form()
+            .after_session(request, Goal::Account)
+            .into());
     };
     if login.link.as_ref() != Some(&session.user) {
         let detail = "it was begun by somebody else, who was logged in in this browser then";
@@ -260,10 +276,16 @@ async fn link(
         return Err(taken());
     }
     let Some(user) = records.user(&session.user_name, now).await? else {
-        return Err(login::page_after_session(server, request, Goal::Account).into());
+        return Err(server
+            .login_form()
+            .after_session(request, Goal::Account)
+            .into());
     };
     let Some(user) = person::add(records, &user, &identity, now).await? else {
-        return Err(login::page_after_session(server, request, Goal::Account).into());
+        return Err(server
+            .login_form()
+            .after_session(request, Goal::Account)
+            .into());
     };
     if !records.add_identity(&identity, &user, now).await? {
         // Somebody else was first, just now.

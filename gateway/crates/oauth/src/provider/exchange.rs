@@ -1,7 +1,7 @@
 //! From a provider's code to its tokens (RFC 6749 §4.1.3).
 
 use crate::provider::providers::Providers;
-use crate::server::Settings;
+use crate::server::{AuthorizationServer, Settings};
 use http::StatusCode;
 use rand::rngs::OsRng;
 use serde::Deserialize;
@@ -17,6 +17,25 @@ use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, TagKey};
 use gateway_fetch::{Body, Query};
+
+/// This gateway as a client of identity providers: its addresses, what its own keys are derived from, and
+/// its way to them.
+#[derive(Clone, Copy)]
+pub(super) struct ProviderClient<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) tags: &'a TagKey,
+    pub(super) providers: &'a Providers,
+}
+
+impl AuthorizationServer {
+    pub(super) const fn provider_client(&self) -> ProviderClient<'_> {
+        ProviderClient {
+            settings: &self.settings,
+            tags: &self.tags,
+            providers: &self.providers,
+        }
+    }
+}
 
 /// A code or a refresh token, and where it is exchanged.
 pub(super) struct Exchange<'a> {
@@ -56,19 +75,17 @@ pub(super) fn callback_url(settings: &Settings, provider: &Provider) -> String {
 
 /// Exchanges it.
 pub(super) async fn exchange(
-    settings: &Settings,
-    tags: &TagKey,
-    providers: &Providers,
+    client: ProviderClient<'_>,
     asked: &Exchange<'_>,
     now: Timestamp,
 ) -> Result<Tokens, Failure> {
-    let (form, authorization) = request(settings, tags, asked, now);
+    let (form, authorization) = request(client.settings, client.tags, asked, now);
     let query = Query {
         url: asked.endpoint,
         authorization: authorization.as_deref(),
         body: Some(Body::Form(&form)),
     };
-    let answered = providers.fetch.ask(query).await;
+    let answered = client.providers.fetch.ask(query).await;
     let answered = answered.map_err(|error| Failure::of_fetch(asked.endpoint.as_str(), &error))?;
     let tokens: Tokens = serde_json::from_slice(&answered.body).map_err(|_| {
         let detail = format!("{}: its answer is no JSON object of tokens", asked.endpoint);

@@ -4,12 +4,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::exchange::{Exchange, Grant, exchange};
+use super::exchange::{Exchange, Grant, ProviderClient, exchange};
 use super::failure::Failure;
 use super::openid::ProviderUser;
 use super::settings::{GitHub, Provider};
 use super::start::Pass;
-use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{self, MailAddress, Profile};
 use gateway_core::reason::Reason;
@@ -55,7 +54,7 @@ struct Team {
 
 /// The person behind a code.
 pub(super) async fn fetch_user(
-    server: &AuthorizationServer,
+    client: ProviderClient<'_>,
     provider: &Provider,
     github: &GitHub,
     code: &str,
@@ -70,14 +69,7 @@ pub(super) async fn fetch_user(
         takes_form: true,
         grant: Grant::Code(code, &pass.verifier),
     };
-    let tokens = exchange(
-        &server.settings,
-        &server.tags,
-        &server.providers,
-        &asked,
-        now,
-    )
-    .await?;
+    let tokens = exchange(client, &asked, now).await?;
     let token = tokens.access_token.ok_or_else(|| {
         Failure::because(
             Reason::ProviderAnswerInvalid,
@@ -85,7 +77,7 @@ pub(super) async fn fetch_user(
         )
     })?;
     let api = Api {
-        server,
+        client,
         base: &github.api,
         authorization: format!("Bearer {token}"),
     };
@@ -141,7 +133,7 @@ fn address(provider: &Provider, profile: &Profile, mut emails: Vec<Email>) -> Op
 }
 
 struct Api<'a> {
-    server: &'a AuthorizationServer,
+    client: ProviderClient<'a>,
     base: &'a Url,
     authorization: String,
 }
@@ -178,7 +170,7 @@ impl Api<'_> {
             authorization: Some(&self.authorization),
             body: None,
         };
-        let answered = self.server.providers.fetch.ask(query).await;
+        let answered = self.client.providers.fetch.ask(query).await;
         let answered = answered.map_err(|error| Failure::of_fetch(url.path(), &error))?;
         if answered.status != StatusCode::OK {
             let error = FetchError::Status(answered.status);

@@ -17,7 +17,7 @@ use super::openid::{ProviderUser, claims_by_name, profile, verify_with_keys};
 use super::person;
 use super::providers::Providers;
 use super::settings::{IdJagRules, OpenId, Protocol, Provider};
-use crate::server::{AuthorizationServer, Settings};
+use crate::server::Settings;
 use gateway_accounts::Accounts;
 use gateway_core::client::{Client, ClientAuthentication};
 use gateway_core::clock::Timestamp;
@@ -56,15 +56,16 @@ impl Providers {
 
 /// What an assertion says that an authenticated client presents, once it is believed.
 pub(crate) async fn read_id_jag<'s>(
-    server: &'s AuthorizationServer,
+    settings: &Settings,
+    providers: &'s Providers,
     client: &Client,
     text: &str,
     now: Timestamp,
 ) -> Result<IdJag<'s>, Failure> {
     let issuer = id_token::claimed_issuer(text)
         .ok_or_else(|| invalid("it is no JWT, or names no issuer"))?;
-    let mut providers = server.providers.all().iter();
-    let found = providers.find_map(|provider| match &provider.protocol {
+    let mut all = providers.all().iter();
+    let found = all.find_map(|provider| match &provider.protocol {
         Protocol::OpenId(open_id) if provider.is_of(&issuer) => {
             Some((provider, provider.id_jag.as_ref()?, open_id))
         }
@@ -74,15 +75,15 @@ pub(crate) async fn read_id_jag<'s>(
         found.ok_or_else(|| invalid("its issuer is no provider whose word connects apps"))?;
     // Before anything is asked of the provider.
     may_present(client, rules)?;
-    let metadata = server.providers.metadata(open_id, now).await?;
+    let metadata = providers.metadata(open_id, now).await?;
     let expected = Expected {
         issuer: &metadata.issuer,
-        client_id: server.settings.issuer.as_str(),
+        client_id: settings.issuer.as_str(),
         now,
     };
     let verify = |keys: &_| id_token::verify_id_jag(text, keys, expected);
-    let claims = verify_with_keys(&server.providers, &metadata, now, verify).await?;
-    let said = judge(&claims, client, &server.settings.issuer)?;
+    let claims = verify_with_keys(providers, &metadata, now, verify).await?;
+    let said = judge(&claims, client, &settings.issuer)?;
     Ok(IdJag {
         provider_user: provider_user(open_id, &claims),
         provider,
@@ -240,15 +241,9 @@ impl IdJag<'_> {
     }
 
     /// Uses it up, on all replicas.
-    pub(crate) async fn use_up(
-        &self,
-        server: &AuthorizationServer,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
+    pub(crate) async fn use_up(&self, records: &Records, now: Timestamp) -> Result<(), Failure> {
         let issuer = &self.provider_user.issuer;
-        let first = server
-            .records
-            .first_id_jag(issuer, &self.id, self.ends, now);
+        let first = records.first_id_jag(issuer, &self.id, self.ends, now);
         if first.await? {
             Ok(())
         } else {

@@ -3,7 +3,7 @@
 
 use super::providers::Providers;
 use super::settings::Provider;
-use crate::server::AuthorizationServer;
+use crate::ways_in::WaysIn;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{self, Profile};
 use gateway_core::reason::Reason;
@@ -21,11 +21,11 @@ pub(crate) struct Membership {
 /// What holds of a person now; or why the person must log in with a provider again, or may not any
 /// more.
 pub(crate) fn membership(
-    server: &AuthorizationServer,
+    ways: WaysIn<'_>,
     user: &User,
     now: Timestamp,
 ) -> Result<Membership, Reason> {
-    judge(&server.providers, user, server.is_local(user), now)
+    judge(ways.providers, user, ways.is_local(user), now)
 }
 
 /// Who may log in with a password or a passkey needs no provider, and keeps no groups of one that has

@@ -5,14 +5,13 @@ use rand::rngs::OsRng;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::exchange::{Exchange, Grant, Tokens, exchange};
+use super::exchange::{Exchange, Grant, ProviderClient, Tokens, exchange};
 use super::failure::Failure;
 use super::id_token::{self, Claims, Expected};
 use super::metadata::Metadata;
 use super::providers::Providers;
 use super::settings::{Flavour, OpenId, Provider};
 use super::start::Pass;
-use crate::server::{AuthorizationServer, Settings};
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{MOST_GROUPS, MailAddress, Profile};
 use gateway_core::protocol::scope::OFFLINE_ACCESS;
@@ -52,7 +51,7 @@ pub(super) struct ProviderUser {
 
 /// The person behind a code.
 pub(super) async fn fetch_user(
-    server: &AuthorizationServer,
+    client: ProviderClient<'_>,
     provider: &Provider,
     open_id: &OpenId,
     metadata: &Metadata,
@@ -61,21 +60,12 @@ pub(super) async fn fetch_user(
     now: Timestamp,
 ) -> Result<ProviderUser, Failure> {
     let grant = Grant::Code(code, &pass.verifier);
-    let answer = exchange_grant(
-        &server.settings,
-        &server.tags,
-        &server.providers,
-        provider,
-        metadata,
-        grant,
-        now,
-    )
-    .await?;
+    let answer = exchange_grant(client, provider, metadata, grant, now).await?;
     let token = answer.id_token.as_ref().ok_or_else(|| {
         Failure::because(Reason::ProviderAnswerInvalid, "its answer has no id_token")
     })?;
     let reader = ResponseReader {
-        server,
+        client,
         provider,
         metadata,
         now,
@@ -89,26 +79,17 @@ pub(super) async fn fetch_user(
 
 /// What the provider says of a person now, by the refresh token that it gave.
 pub(super) async fn refresh_user(
-    server: &AuthorizationServer,
+    client: ProviderClient<'_>,
     provider: &Provider,
     open_id: &OpenId,
     identity: &Identity,
     refresh: &Secret,
     now: Timestamp,
 ) -> Result<ProviderUser, Failure> {
-    let metadata = &server.providers.metadata(open_id, now).await?;
-    let answer = exchange_grant(
-        &server.settings,
-        &server.tags,
-        &server.providers,
-        provider,
-        metadata,
-        Grant::Refresh(refresh),
-        now,
-    )
-    .await?;
+    let metadata = &client.providers.metadata(open_id, now).await?;
+    let answer = exchange_grant(client, provider, metadata, Grant::Refresh(refresh), now).await?;
     let reader = ResponseReader {
-        server,
+        client,
         provider,
         metadata,
         now,
@@ -148,9 +129,7 @@ pub(super) fn refresh_context(issuer: &str, subject: &str) -> String {
 }
 
 async fn exchange_grant(
-    settings: &Settings,
-    tags: &TagKey,
-    providers: &Providers,
+    client: ProviderClient<'_>,
     provider: &Provider,
     metadata: &Metadata,
     grant: Grant<'_>,
@@ -163,12 +142,12 @@ async fn exchange_grant(
         takes_form: metadata.takes_form,
         grant,
     };
-    exchange(settings, tags, providers, &request, now).await
+    exchange(client, &request, now).await
 }
 
 /// Reads what a provider answers.
 struct ResponseReader<'a> {
-    server: &'a AuthorizationServer,
+    client: ProviderClient<'a>,
     provider: &'a Provider,
     metadata: &'a Metadata,
     now: Timestamp,
@@ -188,7 +167,7 @@ impl ResponseReader<'_> {
         };
         let verify = |keys: &_| id_token::verify(token, nonce, keys, expected);
         let claims =
-            verify_with_keys(&self.server.providers, self.metadata, self.now, verify).await?;
+            verify_with_keys(self.client.providers, self.metadata, self.now, verify).await?;
         let (issuer, subject) = (claims.issuer().to_string(), claims.subject().to_string());
         Ok((issuer, subject, claims_by_name(&claims)))
     }
@@ -211,7 +190,7 @@ impl ResponseReader<'_> {
             && let (Some(endpoint), Some(access)) =
                 (&self.metadata.userinfo_endpoint, &tokens.access_token)
         {
-            match user_info(&self.server.providers, endpoint, access).await {
+            match user_info(self.client.providers, endpoint, access).await {
                 // OpenID Connect Core §5.3.2: else it may be about somebody else.
                 Ok(more) if more.get("sub").and_then(Value::as_str) != Some(&subject) => {
                     let detail = format!("{endpoint}: it is about another person");
@@ -235,7 +214,7 @@ impl ResponseReader<'_> {
             profile.groups_incomplete |= groups_claim.is_some_and(is_missing);
             profile.address_unsaid = is_missing("email");
         }
-        let key = refresh_key(&self.server.tags);
+        let key = refresh_key(self.client.tags);
         let context = refresh_context(&issuer, &subject);
         let refresh = tokens.refresh_token.map(Secret::presented);
         Ok(ProviderUser {

@@ -2,6 +2,7 @@
 //! its access: so groups stay what they are there, and nobody has to log in for it.
 
 use super::callback::end_access;
+use super::exchange::ProviderClient;
 use super::failure::{Failure, FailureContext, is_absence};
 use super::membership::{Membership, find_provider, membership, profile};
 use super::openid::{self, ProviderUser, refresh_context, refresh_key};
@@ -9,69 +10,116 @@ use super::person;
 use super::settings::{OpenId, Protocol, Provider};
 use crate::provider::providers::Providers;
 use crate::server::{AuthorizationServer, Settings};
+use crate::ways_in::WaysIn;
 use gateway_accounts::Accounts;
 use gateway_core::clock::Timestamp;
+use gateway_core::grants::UserId;
 use gateway_core::login_rules;
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, TagKey};
 use gateway_store::{Identity, Records, StoreError, User};
 
-/// What holds of a person, renewed where half of its time is over. `Err` with a reason that is a fault
-/// where the provider would have to be asked and can't be.
-pub(crate) async fn renewed_standing(
-    server: &AuthorizationServer,
-    user: User,
-    now: Timestamp,
-) -> Result<Result<Membership, Reason>, StoreError> {
-    let mut away = None;
-    for identity in &user.identities {
-        let Some(renewal) = Renewal::new(&server.providers, &server.tags, identity, now) else {
-            continue;
-        };
-        if !server.records.renews(identity, now).await? {
-            // Somebody is at it, or the provider was away just now.
-            away = Some(Reason::ProviderUnreachable);
-            continue;
+/// Where it stands what holds of people, and what asks their providers anew.
+#[derive(Clone, Copy)]
+pub struct Memberships<'a> {
+    pub(crate) ways: WaysIn<'a>,
+    pub(crate) tags: &'a TagKey,
+    pub(crate) records: &'a Records,
+    pub(crate) accounts: &'a Accounts,
+}
+
+impl AuthorizationServer {
+    /// What holds of people here.
+    pub fn memberships(&self) -> Memberships<'_> {
+        Memberships {
+            ways: self.ways_in(),
+            tags: &self.tags,
+            records: &self.records,
+            accounts: &self.accounts,
         }
-        match renewal.refresh(server, now).await {
-            Ok(provider_user) => {
-                renewal
-                    .store(
-                        &server.records,
-                        &server.settings,
-                        &server.accounts,
-                        &user,
-                        &provider_user,
-                        now,
-                    )
-                    .await?;
-                if let Some(Failure::Because(reason, detail)) = provider_user.no_user_info {
+    }
+}
+
+impl Memberships<'_> {
+    /// What holds of somebody, or why they may not use the gateway any more. Asked at every redemption and
+    /// refresh, after what is redeemed was read and before anything is given (`oauth::revoke_all` says why
+    /// in this order).
+    pub(crate) async fn of(
+        self,
+        id: &UserId,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<Result<Membership, Reason>, StoreError> {
+        let user = self.records.user(name, now).await?;
+        let user = user.filter(|user| user.id == *id && user.disabled.is_none());
+        match user {
+            Some(user) => self.renewed(user, now).await,
+            None => Ok(Err(Reason::UserDisabled)),
+        }
+    }
+
+    /// What holds of a person, renewed where half of its time is over. `Err` with a reason that is a fault
+    /// where the provider would have to be asked and can't be.
+    async fn renewed(
+        self,
+        user: User,
+        now: Timestamp,
+    ) -> Result<Result<Membership, Reason>, StoreError> {
+        let mut away = None;
+        let client = ProviderClient {
+            settings: self.ways.settings,
+            tags: self.tags,
+            providers: self.ways.providers,
+        };
+        for identity in &user.identities {
+            let Some(renewal) = Renewal::new(self.ways.providers, self.tags, identity, now) else {
+                continue;
+            };
+            if !self.records.renews(identity, now).await? {
+                // Somebody is at it, or the provider was away just now.
+                away = Some(Reason::ProviderUnreachable);
+                continue;
+            }
+            match renewal.refresh(client, now).await {
+                Ok(provider_user) => {
+                    renewal
+                        .store(
+                            self.records,
+                            self.ways.settings,
+                            self.accounts,
+                            &user,
+                            &provider_user,
+                            now,
+                        )
+                        .await?;
+                    if let Some(Failure::Because(reason, detail)) = provider_user.no_user_info {
+                        renewal.warn(&user, reason, &detail);
+                        away = Some(reason).filter(|reason| is_absence(*reason)).or(away);
+                    }
+                }
+                Err(Failure::Store(error)) => return Err(error),
+                Err(Failure::GrantGone(detail)) => {
+                    renewal.warn(&user, Reason::ProviderRefused, &detail);
+                    renewal.forget_token(self.records, &user, now).await?;
+                }
+                Err(Failure::Because(reason, detail)) => {
                     renewal.warn(&user, reason, &detail);
                     away = Some(reason).filter(|reason| is_absence(*reason)).or(away);
                 }
             }
-            Err(Failure::Store(error)) => return Err(error),
-            Err(Failure::GrantGone(detail)) => {
-                renewal.warn(&user, Reason::ProviderRefused, &detail);
-                renewal.forget_token(&server.records, &user, now).await?;
-            }
-            Err(Failure::Because(reason, detail)) => {
-                renewal.warn(&user, reason, &detail);
-                away = Some(reason).filter(|reason| is_absence(*reason)).or(away);
-            }
         }
+        let present = self.records.user(&user.name, now).await?;
+        let present = present.filter(|present| present.id == user.id && present.disabled.is_none());
+        let Some(present) = present else {
+            return Ok(Err(Reason::UserDisabled));
+        };
+        let membership =
+            membership(self.ways, &present, now).map(|membership| capped(membership, &present));
+        Ok(membership.map_err(|reason| match (reason, away) {
+            (Reason::LoginAgain, Some(away)) => away,
+            (reason, _) => reason,
+        }))
     }
-    let present = server.records.user(&user.name, now).await?;
-    let present = present.filter(|present| present.id == user.id && present.disabled.is_none());
-    let Some(present) = present else {
-        return Ok(Err(Reason::UserDisabled));
-    };
-    let membership =
-        membership(server, &present, now).map(|membership| capped(membership, &present));
-    Ok(membership.map_err(|reason| match (reason, away) {
-        (Reason::LoginAgain, Some(away)) => away,
-        (reason, _) => reason,
-    }))
 }
 
 /// A token carries so many groups of providers at most: it travels with every call.
@@ -126,11 +174,11 @@ impl<'a> Renewal<'a> {
 
     async fn refresh(
         &self,
-        server: &AuthorizationServer,
+        client: ProviderClient<'_>,
         now: Timestamp,
     ) -> Result<ProviderUser, Failure> {
         let (provider, open_id) = (self.provider, self.open_id);
-        openid::refresh_user(server, provider, open_id, self.identity, &self.token, now).await
+        openid::refresh_user(client, provider, open_id, self.identity, &self.token, now).await
     }
 
     /// Notes what was said; whom no rule lets in any more is out, and first, so that whatever fails is

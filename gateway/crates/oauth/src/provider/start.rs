@@ -15,7 +15,7 @@ use crate::browser::{self, BrowserName, Cookie, PostedForm};
 use crate::error_page::{self, Refused};
 use crate::error_response::loggable;
 use crate::form_token::{self, Purpose, SealError};
-use crate::login::{self, Fields};
+use crate::login::Fields;
 use crate::pages::Goal;
 use crate::register::network;
 use crate::request_limit::RequestLimit;
@@ -49,7 +49,7 @@ pub(super) async fn submit(
 ) -> Response {
     match begin(server, provider, request, now).await {
         Ok(response) => response,
-        Err(refused) => refused.page(server, request),
+        Err(refused) => refused.page(&server.settings, request),
     }
 }
 
@@ -63,7 +63,7 @@ async fn begin(
     let fields = Fields::from_form(&server.settings, &form);
     let link = person_to_link(server, provider, request, &form, now).await?;
     if link.is_none() {
-        login::check_seal(server, request, &fields, now)?;
+        server.login_form().check_seal(request, &fields, now)?;
     }
     let fail = |failure| failed(&server.settings, provider, request, fields.goal, failure);
     if fields
@@ -172,8 +172,13 @@ async fn person_to_link(
     if seal.is_empty() {
         return Ok(None);
     }
-    let Some((_, session)) = session::current_session(server, request, now).await? else {
-        return Err(login::page_after_session(server, request, Goal::Account).into());
+    let Some((_, session)) =
+        session::current_session(server.ways_in(), &server.records, request, now).await?
+    else {
+        return Err(server
+            .login_form()
+            .after_session(request, Goal::Account)
+            .into());
     };
     let browser = BrowserName::from_request(&server.settings, request);
     let bound = link_bound(&browser.value, &session.user, &provider.name);

@@ -1,9 +1,9 @@
 //! Taking an account at an identity provider off a person. Never the last way in.
 
 use crate::passkey::remove::has_way_in;
-use crate::server::AuthorizationServer;
+use crate::ways_in::WaysIn;
 use gateway_core::clock::Timestamp;
-use gateway_store::{Identity, StoreError, User};
+use gateway_store::{Identity, Records, StoreError, User};
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,8 @@ pub enum Unlinked {
 /// Takes the account of this subject of an issuer off a person. Browser sessions that came through its
 /// provider are over with it (`session`); what the person allowed apps stays.
 pub async fn unlink(
-    server: &AuthorizationServer,
+    ways: WaysIn<'_>,
+    records: &Records,
     user: &User,
     (issuer, subject): (&str, &str),
     now: Timestamp,
@@ -30,14 +31,12 @@ pub async fn unlink(
     // Judged over the record as it is when it is changed: of two presses in two windows one may leave
     // only one way in.
     let change = |present: User| match present.identity(issuer, subject) {
-        Some(identity)
-            if present.id == user.id && has_another_way_in(server, &present, identity) =>
-        {
+        Some(identity) if present.id == user.id && has_another_way_in(ways, &present, identity) => {
             present.without_identity(issuer, subject)
         }
         _ => present,
     };
-    let changed = server.records.change_user(&user.name, now, change).await?;
+    let changed = records.change_user(&user.name, now, change).await?;
     Ok(match changed.filter(|changed| changed.id == user.id) {
         None => Unlinked::NotLinked,
         Some(changed) if changed.identity(issuer, subject).is_some() => Unlinked::LastWayIn,
@@ -46,14 +45,10 @@ pub async fn unlink(
 }
 
 /// Whether a person could log in without this account, as things are configured.
-pub(crate) fn has_another_way_in(
-    server: &AuthorizationServer,
-    user: &User,
-    account: &Identity,
-) -> bool {
+pub(crate) fn has_another_way_in(ways: WaysIn<'_>, user: &User, account: &Identity) -> bool {
     let left = user.clone();
     has_way_in(
-        server,
+        ways,
         &left.without_identity(&account.issuer, &account.subject),
     )
 }
@@ -63,6 +58,7 @@ mod tests {
     use super::*;
     use crate::provider::Providers;
     use crate::provider::examples::{ISSUER, NOW, identity, person, provider};
+    use crate::server::AuthorizationServer;
 
     fn server() -> AuthorizationServer {
         AuthorizationServer {
@@ -93,7 +89,9 @@ mod tests {
             alice.identities.extend(second);
             assert!(server.records.add_user(&alice, NOW).await.unwrap());
             let account = (ISSUER, "s");
-            let done = unlink(&server, &alice, account, NOW).await.unwrap();
+            let done = unlink(server.ways_in(), &server.records, &alice, account, NOW)
+                .await
+                .unwrap();
             assert_eq!(matches!(done, Unlinked::Done(_)), expected, "{name}");
             assert_eq!(done == Unlinked::LastWayIn, !expected, "{name}");
             let left = server
@@ -104,7 +102,9 @@ mod tests {
                 .unwrap();
             assert_eq!(left.identity(ISSUER, "s").is_none(), expected, "{name}");
             if expected {
-                let again = unlink(&server, &left, account, NOW).await.unwrap();
+                let again = unlink(server.ways_in(), &server.records, &left, account, NOW)
+                    .await
+                    .unwrap();
                 assert_eq!(again, Unlinked::NotLinked);
             }
         }

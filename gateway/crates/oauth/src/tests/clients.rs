@@ -1,7 +1,7 @@
 //! Registration, its limit, and how long a client lives.
 
 use super::*;
-use crate::clients::{self, NotFound};
+use crate::clients::NotFound;
 use gateway_core::client::{Client, ClientId, Registration};
 use gateway_core::reason::Reason;
 use gateway_fetch::{Documents, Fetcher, Limits};
@@ -125,7 +125,7 @@ fn unreachable_documents() -> Documents {
 }
 
 async fn found(server: &AuthorizationServer, id: &str) -> Result<Client, Reason> {
-    match clients::find(server, &ClientId::new(id), NOW).await {
+    match server.clients().find(&ClientId::new(id), NOW).await {
         Ok(client) => Ok(client),
         Err(NotFound::Unknown(reason, _)) => Err(reason),
         Err(NotFound::Fault(error)) => panic!("{error}"),

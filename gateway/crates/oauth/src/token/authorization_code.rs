@@ -8,10 +8,10 @@
 
 use crate::client_authentication::malformed;
 use crate::error_response::store_fault;
-use crate::provider::Membership;
+use crate::provider::{Membership, Memberships};
 use crate::revoke::{Reused, end_reused};
 use crate::server::{AuthorizationServer, Settings};
-use crate::token::{Granted, membership_of, required, resource, without_membership};
+use crate::token::{Granted, required, resource, without_membership};
 use gateway_core::client::Client;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Grant;
@@ -55,7 +55,7 @@ pub(super) async fn redeem(
         TakenCode::Fresh(code) => {
             let proven = code.prove(&presented).map_err(refusal)?;
             let grant = proven.redeem(settings.access_ttl, now).map_err(refusal)?;
-            let membership = still_stands(server, &grant, now).await;
+            let membership = still_stands(server.memberships(), &grant, now).await;
             let membership = membership
                 .map_err(store_fault)?
                 .map_err(without_membership)?;
@@ -93,12 +93,12 @@ pub(super) async fn redeem(
 
 /// What holds of the person who allowed this a minute ago, or why it counts no more.
 async fn still_stands(
-    server: &AuthorizationServer,
+    memberships: Memberships<'_>,
     grant: &Grant,
     now: Timestamp,
 ) -> Result<Result<Membership, Reason>, StoreError> {
-    let membership = membership_of(server, &grant.user, &grant.user_name, now).await?;
-    let view = server.records.view();
+    let membership = memberships.of(&grant.user, &grant.user_name, now).await?;
+    let view = memberships.records.view();
     let revoked = view.is_some_and(|view| view.revokes_grant(grant));
     Ok(membership.and_then(|membership| {
         if revoked {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error_response::store_fault;
 use crate::server::AuthorizationServer;
-use crate::token::{Granted, membership_of, required, resource, without_membership};
+use crate::token::{Granted, required, resource, without_membership};
 use gateway_core::client::Client;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::device::{INTERVAL, NoAnswer, Presenter};
@@ -53,7 +53,10 @@ pub(super) async fn redeem(
     };
     let allowed = kept.asked.answered(presenter, now).map_err(refusal)?;
     let grant = kept.asked.grant(allowed, settings.access_ttl, now);
-    let membership = membership_of(server, &grant.user, &grant.user_name, now).await;
+    let membership = server
+        .memberships()
+        .of(&grant.user, &grant.user_name, now)
+        .await;
     let membership = membership
         .map_err(store_fault)?
         .map_err(without_membership)?;

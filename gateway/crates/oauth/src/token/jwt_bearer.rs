@@ -37,7 +37,7 @@ pub(super) async fn exchange(
 ) -> Result<Granted, OAuthError> {
     let text = required(form, "assertion")?;
     let asked = form.one("scope").map_err(malformed)?;
-    let assertion = read_id_jag(server, client, text, now)
+    let assertion = read_id_jag(&server.settings, &server.providers, client, text, now)
         .await
         .map_err(refusal)?;
     let mount = mount(&server.settings, form, &assertion)?;
@@ -52,7 +52,7 @@ pub(super) async fn exchange(
         )
         .await;
     let user = user.map_err(refusal)?;
-    let membership = membership(server, &user, now).map_err(without_membership)?;
+    let membership = membership(server.ways_in(), &user, now).map_err(without_membership)?;
     let tools = today(
         &server.catalogue,
         &server.settings,
@@ -79,7 +79,10 @@ pub(super) async fn exchange(
         expires: membership.until.map_or(ends, |until| until.min(ends)),
         refresh: None,
     };
-    assertion.use_up(server, now).await.map_err(refusal)?;
+    assertion
+        .use_up(&server.records, now)
+        .await
+        .map_err(refusal)?;
     keep(&server.records, client, &grant, now)
         .await
         .map_err(store_fault)?;

@@ -10,9 +10,7 @@ use crate::error_response::store_fault;
 use crate::provider::Membership;
 use crate::revoke::{Reused, end_reused};
 use crate::server::{AuthorizationServer, Settings};
-use crate::token::{
-    Granted, membership_of, narrowed_scope, required, resource, without_membership,
-};
+use crate::token::{Granted, narrowed_scope, required, resource, without_membership};
 use gateway_core::client::{Client, REMEMBERED};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::refresh_token::{
@@ -58,7 +56,7 @@ pub(super) async fn refresh(
         match turned {
             Ok(Rotation { next, mut granted }) => {
                 // Only to whoever has shown the proof is it told what became of the person.
-                let membership = membership_of(server, person.0, person.1, now).await;
+                let membership = server.memberships().of(person.0, person.1, now).await;
                 granted.membership = membership
                     .map_err(store_fault)?
                     .map_err(without_membership)?;

@@ -6,8 +6,8 @@
 
 use crate::client_authentication::malformed;
 use crate::personal::presented_personally;
-use crate::provider::Membership;
-use crate::server::AuthorizationServer;
+use crate::provider::{Membership, Memberships};
+use crate::server::Settings;
 use crate::token::{Granted, narrowed_scope, required, resource};
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::TokenRejection;
@@ -23,7 +23,8 @@ pub(super) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_t
 
 /// What the personal token of a request gives.
 pub(super) async fn exchange(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    memberships: Memberships<'_>,
     form: &Form,
     now: Timestamp,
 ) -> Result<Granted, OAuthError> {
@@ -40,15 +41,14 @@ pub(super) async fn exchange(
         return Err(invalid("No actor_token is taken."));
     }
     let presented = required(form, "subject_token")?;
-    let resource = resource(&server.settings, form)?;
-    let (grant, membership) = presented_personally(server, presented, now)
+    let resource = resource(settings, form)?;
+    let (grant, membership) = presented_personally(settings, memberships, presented, now)
         .await
         .map_err(refusal)?;
     if resource.is_some_and(|resource| resource != grant.resource) {
         let reason = Reason::ResourceMismatch;
         return Err(OAuthError::new(ErrorCode::InvalidTarget, reason));
     }
-    let settings = &server.settings;
     let mut mounts = settings.mounts.iter();
     let mount = mounts.find(|mount| mount.resource(&settings.issuer) == grant.resource);
     let mount =

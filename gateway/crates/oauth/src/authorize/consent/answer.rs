@@ -10,7 +10,7 @@ use super::tools::{BoxChange, choice, words_to_find};
 use crate::browser::{self, Cookie, PostedForm};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError, Unsealed};
-use crate::server::{AuthorizationServer, Settings};
+use crate::server::Settings;
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::consented_tools::{self, Choice, PinnedTool};
@@ -98,15 +98,15 @@ impl Answer {
     /// one may come again: it is answered as the first.
     pub(super) async fn use_up(
         &self,
-        server: &AuthorizationServer,
+        settings: &Settings,
+        records: &Records,
         request: &Request,
         now: Timestamp,
     ) -> Result<Submission, Refused> {
         let (form, expires) = (self.form(), self.unsealed.expires);
-        let records = &server.records;
         match records.press(&form, &self.said, expires, now).await? {
             Submission::Before => Err(refuse(
-                &server.settings,
+                settings,
                 request,
                 Reason::PageExpired,
                 Some(&self.raw_query),

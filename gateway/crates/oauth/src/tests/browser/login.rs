@@ -25,7 +25,7 @@ async fn a_login_opens_a_new_session_and_goes_on_with_the_request_it_was_for() {
     let first = browser.cookies["__Host-session"].clone();
     assert_ne!(first, planted);
     let now = server.clock.now();
-    let live = session::current_session(&server, &browser.get("/"), now)
+    let live = session::current_session(server.ways_in(), &server.records, &browser.get("/"), now)
         .await
         .unwrap();
     assert_eq!(live.unwrap().1.user_name, "alice");
@@ -34,7 +34,7 @@ async fn a_login_opens_a_new_session_and_goes_on_with_the_request_it_was_for() {
     assert_eq!(location(&answer), "/");
     assert_ne!(browser.cookies["__Host-session"], first);
     browser.cookies.insert("__Host-session".to_owned(), first);
-    let dead = session::current_session(&server, &browser.get("/"), now)
+    let dead = session::current_session(server.ways_in(), &server.records, &browser.get("/"), now)
         .await
         .unwrap();
     assert!(dead.is_none());
@@ -52,9 +52,10 @@ async fn a_new_password_from_the_configuration_ends_the_sessions_of_the_old_one(
     identity::ensure_owner(&server.records, &alice, &phc, now, &mut OsRng)
         .await
         .unwrap();
-    let session = session::current_session(&server, &browser.get("/"), now)
-        .await
-        .unwrap();
+    let session =
+        session::current_session(server.ways_in(), &server.records, &browser.get("/"), now)
+            .await
+            .unwrap();
     assert!(session.is_none());
     let answer = browser.log_in(&server, None, PASSWORD).await;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
@@ -206,7 +207,7 @@ async fn logging_out_needs_the_form_of_a_page_and_ends_the_session() {
     assert_eq!(location(&answer), "/authorize?client_id=c");
     let now = server.clock.now();
     assert!(
-        session::current_session(&server, &browser.get("/"), now)
+        session::current_session(server.ways_in(), &server.records, &browser.get("/"), now)
             .await
             .unwrap()
             .is_none()

@@ -40,7 +40,7 @@ async fn the_setup_code_makes_one_owner_who_is_logged_in_and_then_the_page_is_go
     browser.keep(&answer);
     let now = server.clock.now();
     assert!(
-        session::current_session(&server, &browser.get("/"), now)
+        session::current_session(server.ways_in(), &server.records, &browser.get("/"), now)
             .await
             .unwrap()
             .is_some()
