@@ -47,7 +47,7 @@ pub(super) async fn page(server: &AuthorizationServer, request: &Request) -> Res
         Ok(Some((_, session))) => show(server, request, &session, None)
             .await
             .unwrap_or_else(|refused| refused.page(&server.settings, request)),
-        Ok(None) => login::page(server, request, Goal::Account).await,
+        Ok(None) => login::page(server.login_form(), &server.records, request, Goal::Account).await,
         Err(error) => Refused::from(error).page(&server.settings, request),
     }
 }

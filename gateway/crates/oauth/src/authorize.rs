@@ -76,7 +76,13 @@ async fn go_on(
     match next {
         NextStep::Answer(response) => response,
         NextStep::Login(raw_query) => {
-            login::page(server, request, Goal::Authorize(&raw_query)).await
+            login::page(
+                server.login_form(),
+                &server.records,
+                request,
+                Goal::Authorize(&raw_query),
+            )
+            .await
         }
         NextStep::LoginAgain(raw_query) => {
             let goal = raw_query.as_deref().map_or(Goal::Start, Goal::Authorize);
@@ -86,7 +92,7 @@ async fn go_on(
             let before = connect::before_consent(server, request, &session, &asked).await;
             match before {
                 Some(page) => page,
-                None => consent::page(server, request, &session, &asked).await,
+                None => consent::page(server.consent_desk(), request, &session, &asked).await,
             }
         }
         NextStep::WithoutAccount(raw_query, session) => {
@@ -124,7 +130,7 @@ async fn without_account(
         NextStep::Consent(asked, session) => {
             let settings = server.accounts.settings(&asked.mount().name);
             if settings.is_none_or(|settings| settings.optional) {
-                consent::page(server, request, &session, &asked).await
+                consent::page(server.consent_desk(), request, &session, &asked).await
             } else {
                 consent::deny_at_once(
                     &server.records,
@@ -138,7 +144,15 @@ async fn without_account(
             }
         }
         NextStep::Answer(response) => response,
-        _ => login::page(server, request, Goal::Authorize(raw_query)).await,
+        _ => {
+            login::page(
+                server.login_form(),
+                &server.records,
+                request,
+                Goal::Authorize(raw_query),
+            )
+            .await
+        }
     })
 }
 

@@ -57,7 +57,15 @@ pub(super) async fn page(
             Ok(response) => response,
             Err(refused) => refused.page(&server.settings, request),
         },
-        Ok(None) => login::page(server, request, Goal::Page(&request.path)).await,
+        Ok(None) => {
+            login::page(
+                server.login_form(),
+                &server.records,
+                request,
+                Goal::Page(&request.path),
+            )
+            .await
+        }
         Err(error) => Refused::from(error).page(&server.settings, request),
     }
 }

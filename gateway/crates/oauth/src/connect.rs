@@ -146,7 +146,13 @@ async fn page(
     let Some((_, session)) =
         session::current_session(server.ways_in(), &server.records, request, now).await?
     else {
-        return Ok(login::page(server, request, Goal::Page(&request.path)).await);
+        return Ok(login::page(
+            server.login_form(),
+            &server.records,
+            request,
+            Goal::Page(&request.path),
+        )
+        .await);
     };
     let goal = ConnectGoal::Account;
     show(server, request, &session, backend, &goal, None).await
@@ -162,7 +168,13 @@ async fn link(
     let Some((_, session)) =
         session::current_session(server.ways_in(), &server.records, request, now).await?
     else {
-        return Ok(login::page(server, request, Goal::Page(&request.path)).await);
+        return Ok(login::page(
+            server.login_form(),
+            &server.records,
+            request,
+            Goal::Page(&request.path),
+        )
+        .await);
     };
     let link = server.accounts.link_of(&Secret::presented(random)).await?;
     let link = link.filter(|link| is_connected_by_people(&server.accounts, &link.backend));

@@ -105,13 +105,19 @@ async fn dispatch(
     now: Timestamp,
 ) -> Response {
     let submitted = request.method == Method::POST;
+    let AuthorizationServer {
+        records,
+        tags,
+        clock,
+        ..
+    } = server;
     match matched.endpoint {
         Endpoint::Health => web::text(StatusCode::OK, "ok\n"),
-        Endpoint::Home => home::page(server, request).await,
+        Endpoint::Home => home::page(server.ways_in(), records, tags, *clock, request).await,
         Endpoint::Asset => home::asset(request),
         Endpoint::Authorize => authorize::answer(server, request, now).await,
         Endpoint::Login if submitted => login::submit(server, request).await,
-        Endpoint::Login => login::page(server, request, Goal::Start).await,
+        Endpoint::Login => login::page(server.login_form(), records, request, Goal::Start).await,
         Endpoint::ProviderLogin
         | Endpoint::ProviderCallback
         | Endpoint::ProviderKeys

@@ -4,27 +4,36 @@ use http::StatusCode;
 
 use crate::browser::{self, BrowserName};
 use crate::pages::{self, Home, MountUrls};
-use crate::server::AuthorizationServer;
 use crate::session;
+use crate::ways_in::WaysIn;
+use gateway_core::clock::Clock;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
+use gateway_core::secret::TagKey;
+use gateway_store::Records;
 
 /// `GET /`. Answers also while the store does not: the URLs are worth having.
-pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
-    let now = server.clock.now();
-    let settings = &server.settings;
-    let has_users = server.records.has_users(now).await;
-    let session = session::current_session(server.ways_in(), &server.records, request, now)
+pub async fn page(
+    ways: WaysIn<'_>,
+    records: &Records,
+    tags: &TagKey,
+    clock: Clock,
+    request: &Request,
+) -> Response {
+    let now = clock.now();
+    let settings = ways.settings;
+    let has_users = records.has_users(now).await;
+    let session = session::current_session(ways, records, request, now)
         .await
         .ok()
         .flatten();
-    let browser = BrowserName::from_request(&server.settings, request);
+    let browser = BrowserName::from_request(ways.settings, request);
     let person = session.map(|(_, session)| {
-        let seal = session::log_out_seal(&server.tags, &browser, &session, now);
+        let seal = session::log_out_seal(tags, &browser, &session, now);
         (session.user_name, seal)
     });
     let page = Home {
-        frame: browser::frame(&server.settings, request),
+        frame: browser::frame(ways.settings, request),
         mounts: settings
             .mounts
             .iter()
@@ -43,7 +52,7 @@ pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
     .page();
     let mut response = pages::respond(StatusCode::OK, page, settings.issuer.is_https());
     if person.is_some() {
-        browser.keep(&server.settings, &mut response);
+        browser.keep(ways.settings, &mut response);
     }
     response
 }

@@ -12,6 +12,7 @@ use http::header::{AUTHORIZATION, HeaderName};
 use serde_json::{Value, json};
 
 use crate::client_authentication::{basic, form, malformed};
+use crate::kept_tools::with_kept_tools;
 use crate::server::{AuthorizationServer, Settings};
 use crate::{discovery, error_response};
 use gateway_core::access_token::VerifiedToken;
@@ -23,6 +24,8 @@ use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
+use gateway_store::Records;
+use gateway_upstream::Catalogue;
 
 /// `POST /introspect`. 404 where no backend has a credential.
 pub(super) async fn answer(
@@ -61,7 +64,17 @@ async fn introspect(
         None => None,
     };
     let confirmed = match token {
-        Some(Ok(token)) => Some(confirm(server, token, mount, now).await),
+        Some(Ok(token)) => Some(
+            confirm(
+                &server.settings,
+                &server.records,
+                &server.catalogue,
+                token,
+                mount,
+                now,
+            )
+            .await,
+        ),
         Some(Err(rejection)) => Some(Err(rejection)),
         None => None,
     };
@@ -100,24 +113,25 @@ fn caller<'a>(settings: &'a Settings, request: &Request) -> Result<&'a Mount, OA
 
 /// Confirmed as at the MCP endpoints, so that the two never differ.
 async fn confirm(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
+    catalogue: &Catalogue,
     token: VerifiedToken,
     mount: &Mount,
     now: Timestamp,
 ) -> Result<AccessToken, TokenRejection> {
-    let view = server
-        .records
+    let view = records
         .view()
         .ok_or(TokenRejection::Unknown(Reason::StoreUnavailable))?;
     let status = view.status(&token, now);
     let audience = Audience {
-        resource: &mount.resource(&server.settings.issuer),
+        resource: &mount.resource(&settings.issuer),
         backend: &mount.name,
-        members: server.catalogue.members(&mount.name),
-        scopes: server.settings.scopes.at(&mount.name),
+        members: catalogue.members(&mount.name),
+        scopes: settings.scopes.at(&mount.name),
     };
     let token = AccessToken::confirm(Arc::new(token), audience, status, now)?;
-    server.with_kept_tools(token, now).await
+    with_kept_tools(records, token, now).await
 }
 
 /// What an active token says (§2.2). A narrowed one ends when its holder wrote that it ends; what

@@ -45,6 +45,7 @@ mod form_token;
 pub mod home;
 pub mod identity;
 pub mod introspect;
+mod kept_tools;
 mod known_device_cookie;
 pub mod login;
 mod login_limit;
@@ -68,5 +69,6 @@ pub mod token;
 mod ways_in;
 pub mod withheld;
 
+pub use self::kept_tools::with_kept_tools;
 pub use self::server::{AuthorizationServer, LONGEST_STREAM, Settings};
 pub use self::ways_in::WaysIn;

@@ -33,17 +33,26 @@ use gateway_core::secret::TagKey;
 use gateway_store::{Records, User};
 
 /// The login page. While nobody can log in yet it says what to do.
-pub async fn page(server: &AuthorizationServer, request: &Request, goal: Goal<'_>) -> Response {
+pub(super) async fn page(
+    login_form: LoginForm<'_>,
+    records: &Records,
+    request: &Request,
+    goal: Goal<'_>,
+) -> Response {
     // Whoever comes through a provider needs nobody who was there before.
-    let has_users = if server.providers.all().is_empty() {
-        server.records.has_users(server.clock.now()).await
+    let has_users = if login_form.ways.providers.all().is_empty() {
+        records.has_users(login_form.clock.now()).await
     } else {
         Ok(true)
     };
     match has_users {
-        Ok(true) => server.login_form().show(request, goal, None, None),
-        Ok(false) => ownerless(&server.settings, request, goal.authorization_request()),
-        Err(error) => Refused::from(error).page(&server.settings, request),
+        Ok(true) => login_form.show(request, goal, None, None),
+        Ok(false) => ownerless(
+            login_form.ways.settings,
+            request,
+            goal.authorization_request(),
+        ),
+        Err(error) => Refused::from(error).page(login_form.ways.settings, request),
     }
 }
 
@@ -58,7 +67,15 @@ pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response
 /// `POST /logout`: ends the session, or all of the person's; goes on to `/authorize` if the form names
 /// a request.
 pub async fn logout(server: &AuthorizationServer, request: &Request) -> Response {
-    match end(server, request).await {
+    match end(
+        server.ways_in(),
+        &server.records,
+        &server.tags,
+        server.clock,
+        request,
+    )
+    .await
+    {
         Ok(response) => response,
         Err(refused) => refused.page(&server.settings, request),
     }
@@ -195,7 +212,8 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
     let now = server.clock.now();
     let form = browser::posted_form(&server.settings, request)?;
     if !form.field("credential").is_empty() {
-        return passkey_login::log_in(server, request, &form, now).await;
+        return passkey_login::log_in(server.sessions(), server.login_form(), request, &form, now)
+            .await;
     }
     let login_form = server.login_form();
     let fields = Fields::from_form(&server.settings, &form);
@@ -264,30 +282,34 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
     Ok(audited(opened, record))
 }
 
-async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
-    let now = server.clock.now();
-    let form = browser::posted_form(&server.settings, request)?;
-    let fields = Fields::from_form(&server.settings, &form);
+async fn end(
+    ways: WaysIn<'_>,
+    records: &Records,
+    tags: &TagKey,
+    clock: Clock,
+    request: &Request,
+) -> Result<Response, Refused> {
+    let now = clock.now();
+    let form = browser::posted_form(ways.settings, request)?;
+    let fields = Fields::from_form(ways.settings, &form);
     let mut response = web::see_other(&location(fields.goal));
-    let Some((hash, session)) =
-        current_session(server.ways_in(), &server.records, request, now).await?
-    else {
+    let Some((hash, session)) = current_session(ways, records, request, now).await? else {
         // Pressed twice: the browser may never have read the first answer.
-        if Cookie::Session.read(&server.settings, request).is_some() {
-            Cookie::Session.clear(&server.settings, &mut response);
+        if Cookie::Session.read(ways.settings, request).is_some() {
+            Cookie::Session.clear(ways.settings, &mut response);
         }
         return Ok(response);
     };
-    let browser = BrowserName::from_request(&server.settings, request);
+    let browser = BrowserName::from_request(ways.settings, request);
     let bound = [browser.value.as_bytes(), session.user.as_str().as_bytes()];
-    form_token::unseal(&server.tags, Purpose::LogOut, &bound, fields.seal, now)
-        .map_err(|_| cross_site(&server.settings, request, "logout_refused"))?;
+    form_token::unseal(tags, Purpose::LogOut, &bound, fields.seal, now)
+        .map_err(|_| cross_site(ways.settings, request, "logout_refused"))?;
     let everywhere = form.field("where") == "everywhere";
     if everywhere {
-        people::end_sessions(&server.records, &session.user_name, now, &mut OsRng).await?;
+        people::end_sessions(records, &session.user_name, now, &mut OsRng).await?;
     }
-    server.records.end_session(&hash).await?;
-    Cookie::Session.clear(&server.settings, &mut response);
+    records.end_session(&hash).await?;
+    Cookie::Session.clear(ways.settings, &mut response);
     log::info!(
         event = "logout",
         user = session.user.as_str(),

@@ -66,7 +66,7 @@ async fn visit<'a>(
         return Err(if request.method == Method::POST {
             server.login_form().after_session(request, goal)
         } else {
-            login::page(server, request, goal).await
+            login::page(server.login_form(), &server.records, request, goal).await
         }
         .into());
     };

@@ -17,7 +17,7 @@ mod refusal;
 pub(crate) mod remove;
 pub(crate) mod site;
 
-pub(crate) use self::add::{NewPasskey, NotMade, add, registered};
+pub(crate) use self::add::{Ceremonies, NewPasskey, NotMade, add, registered};
 pub(crate) use self::form::seal;
 pub use self::remove::{Removed, remove, remove_by_operator};
 pub(crate) use self::remove::{has_way_in, remove_password};

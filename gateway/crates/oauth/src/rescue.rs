@@ -20,7 +20,7 @@ use crate::form_token::{Purpose, SealError};
 use crate::identity::people;
 use crate::login;
 use crate::pages::{self, RescueForm, RescueProblem};
-use crate::passkey::{self, NotMade, Unavailable};
+use crate::passkey::{self, Ceremonies, NotMade, Unavailable};
 use crate::server::{AuthorizationServer, Settings};
 use crate::setup::{self, BETWEEN_LOOKS, LOOKS, SetAnswer};
 use crate::ways_in::WaysIn;
@@ -100,7 +100,14 @@ pub(crate) async fn page(server: &AuthorizationServer, request: &Request) -> Res
             return Err(wrong(&server.settings, request));
         }
         let ways = ways(server.ways_in(), request, &user)?;
-        Ok(show(server, request, secret, &user, ways, None, now))
+        Ok(show(
+            server.ceremonies(),
+            request,
+            (secret, &user),
+            ways,
+            None,
+            now,
+        ))
     };
     let shown: Result<_, Refused> = shown.await;
     shown.unwrap_or_else(|refused| refused.page(&server.settings, request))
@@ -122,7 +129,14 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
     }
     let ways = ways(server.ways_in(), request, &user)?;
     let again = |problem| {
-        let page = show(server, request, secret, &user, ways, Some(problem), now);
+        let page = show(
+            server.ceremonies(),
+            request,
+            (secret, &user),
+            ways,
+            Some(problem),
+            now,
+        );
         Refused::from(page)
     };
     let hash = Secret::presented(secret).hash();
@@ -146,7 +160,7 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
             setup::open_by(server.sessions(), request, &user, &SetAnswer::Password, now).await?;
         return Ok(done(request, &user, opened, "a password"));
     }
-    let passkey = made(server, request, &form, &user, &again, now)?;
+    let passkey = made(server.ceremonies(), request, &form, &user, &again, now)?;
     if let Some(used) = take(&server.records, &server.settings, request, &hash, now).await? {
         return sent_again(server, request, &form, &used, now).await;
     }
@@ -167,7 +181,7 @@ fn ways(ways_in: WaysIn<'_>, request: &Request, user: &User) -> Result<Ways, Ref
 }
 
 fn made(
-    server: &AuthorizationServer,
+    ceremonies: Ceremonies<'_>,
     request: &Request,
     form: &PostedForm,
     user: &User,
@@ -176,20 +190,12 @@ fn made(
 ) -> Result<Passkey, Refused> {
     let about = (Purpose::PasskeySetup, user.id.as_str());
     let again = |reason| Err(again(RescueProblem::Passkey(reason)));
-    match passkey::registered(
-        &server.settings,
-        &server.tags,
-        &server.passkeys,
-        request,
-        form,
-        about,
-        now,
-    ) {
+    match passkey::registered(ceremonies, request, form, about, now) {
         Ok(new) if user.passkey(&new.passkey.id).is_some() => again(Reason::PasskeyTaken),
         Ok(_) if user.passkeys.len() >= Passkey::MOST => again(Reason::PasskeysFull),
         Ok(new) => Ok(new.passkey),
         Err(NotMade::Seal(SealError::Broken)) => Err(login::cross_site(
-            &server.settings,
+            ceremonies.settings,
             request,
             "rescue_refused",
         )),
@@ -266,7 +272,15 @@ async fn sent_again(
         let user = user.ok_or_else(|| wrong(&server.settings, request))?;
         // Passwords are compared once, as that is dear: when there is something new to compare with.
         if !link.fits(&user) {
-            let answer = setup::same_answer(server, request, form, &user, now).await?;
+            let answer = setup::same_answer(
+                server.ceremonies(),
+                &server.passwords,
+                request,
+                form,
+                &user,
+                now,
+            )
+            .await?;
             let answer = answer.ok_or_else(|| wrong(&server.settings, request))?;
             let opened = setup::open_by(server.sessions(), request, &user, &answer, now).await?;
             let record = Record {
@@ -306,23 +320,29 @@ fn refused(settings: &Settings, request: &Request, reason: Reason) -> Refused {
 }
 
 fn show(
-    server: &AuthorizationServer,
+    ceremonies: Ceremonies<'_>,
     request: &Request,
-    secret: &str,
-    user: &User,
+    (secret, user): (&str, &User),
     ways: Ways,
     problem: Option<RescueProblem>,
     now: Timestamp,
 ) -> Response {
-    let browser = BrowserName::from_request(&server.settings, request);
-    let passkeys = &server.passkeys;
+    let browser = BrowserName::from_request(ceremonies.settings, request);
+    let passkeys = ceremonies.passkeys;
     let ceremony = passkeys.begin_registration(&user.id, &user.name, &user.passkeys);
     let seal = ceremony.as_ref().map(|ceremony| {
         let (purpose, about) = (Purpose::PasskeySetup, user.id.as_str());
-        passkey::seal(&server.tags, purpose, &browser.value, about, ceremony, now)
+        passkey::seal(
+            ceremonies.tags,
+            purpose,
+            &browser.value,
+            about,
+            ceremony,
+            now,
+        )
     });
     let page = RescueForm {
-        frame: browser::frame(&server.settings, request),
+        frame: browser::frame(ceremonies.settings, request),
         secret,
         user_name: &user.name,
         with_password: ways.password,
@@ -335,8 +355,8 @@ fn show(
         None => StatusCode::OK,
         Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
-    let mut response = pages::respond(status, page, server.settings.issuer.is_https());
-    browser.keep(&server.settings, &mut response);
+    let mut response = pages::respond(status, page, ceremonies.settings.issuer.is_https());
+    browser.keep(ceremonies.settings, &mut response);
     response
 }
 

@@ -15,17 +15,16 @@ use gateway_accounts::Accounts;
 use gateway_core::access_token::KeysHandle;
 use gateway_core::client::service::ServiceClient;
 use gateway_core::client::{Client, ClientId};
-use gateway_core::clock::{Clock, Timestamp};
+use gateway_core::clock::Clock;
 use gateway_core::grants::refresh_token::Lifetimes;
-use gateway_core::policy::{AccessToken, PolicyHandle, ScopeTable, TokenRejection};
+use gateway_core::policy::{PolicyHandle, ScopeTable};
 use gateway_core::protocol::redirect_uri::PrivateUseSchemes;
 use gateway_core::protocol::resource::{Issuer, Mount};
-use gateway_core::reason::Reason;
 use gateway_core::secret::{SecretHash, TagKey};
 use gateway_fetch::Documents;
 use gateway_metrics::Metrics;
 use gateway_store::journal::Journal;
-use gateway_store::{CallLimits, LastUse, Records, ToolsUnknown, User};
+use gateway_store::{CallLimits, LastUse, Records, User};
 use gateway_upstream::{Catalogue, PageReader};
 
 /// How long a stream lives at most, where access tokens are short and refreshed. Without refresh
@@ -160,33 +159,4 @@ pub struct AuthorizationServer {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
-}
-
-impl AuthorizationServer {
-    /// A confirmed token with the tools that are kept with its grant, where it does not say them
-    /// itself. One whose choice is not kept any more counts no more; while the store does not say,
-    /// whether it counts can't be known.
-    pub async fn with_kept_tools(
-        &self,
-        token: AccessToken,
-        now: Timestamp,
-    ) -> Result<AccessToken, TokenRejection> {
-        let claims = token.claims();
-        match self
-            .records
-            .tools_of(&claims.grant, &claims.tools, now)
-            .await
-        {
-            Ok(kept) => Ok(token.with_tools(kept)),
-            Err(ToolsUnknown::Gone) => Err(TokenRejection::Invalid(Reason::GrantUnknown)),
-            Err(ToolsUnknown::Store(error)) => {
-                let reason = error.reason();
-                log::error!(
-                    event = "kept_tools_unknown", reason, hint = reason.remedy(),
-                    grant = claims.grant.as_str(), cause:% = error; "{}", reason.sentence()
-                );
-                Err(TokenRejection::Unknown(reason))
-            }
-        }
-    }
 }

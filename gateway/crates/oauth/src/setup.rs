@@ -14,18 +14,16 @@ use crate::error_page::{self, Refused};
 use crate::form_token::{Purpose, SealError};
 use crate::identity::{self, LoginName, Password, Passwords, SetupCode, SetupRefusal};
 use crate::pages::{self, SetupForm, SetupProblem};
-use crate::passkey::site::Passkeys;
-use crate::passkey::{self, NotMade};
+use crate::passkey::{self, Ceremonies, NotMade};
 use crate::server::{AuthorizationServer, Settings};
 use crate::session::Sessions;
 use crate::{browser, login};
 use gateway_core::audit::{Event, Record};
-use gateway_core::clock::Timestamp;
+use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::UserId;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
-use gateway_core::secret::TagKey;
 use gateway_store::{Passkey, User};
 
 /// For so long after an owner was made the same form is answered as the first time.
@@ -43,7 +41,7 @@ pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
             let query = request.query.as_deref().unwrap_or_default();
             let form = Form::parse(query.as_bytes()).unwrap_or_default();
             let code = form.one("code").ok().flatten().unwrap_or_default();
-            show(server, request, code, "", None)
+            show(server.ceremonies(), server.clock, request, code, "", None)
         }
         Err(error) => Refused::from(error).page(&server.settings, request),
     }
@@ -71,7 +69,14 @@ async fn become_owner(
     let form = browser::posted_form(&server.settings, request)?;
     let again = |problem| {
         let (code, name) = (form.field("code"), form.field("name"));
-        Refused::from(show(server, request, code, name, Some(problem)))
+        Refused::from(show(
+            server.ceremonies(),
+            server.clock,
+            request,
+            code,
+            name,
+            Some(problem),
+        ))
     };
     let refused = |refusal| match refusal {
         SetupRefusal::Store(error) => Refused::from(error),
@@ -88,15 +93,7 @@ async fn become_owner(
     let name = LoginName::parse(form.field("name"))
         .filter(|name| !server.settings.is_service(name.as_str()))
         .ok_or_else(|| again(SetupProblem::Name))?;
-    let chosen = chosen(
-        &server.settings,
-        &server.tags,
-        &server.passkeys,
-        request,
-        &form,
-        now,
-        &again,
-    )?;
+    let chosen = chosen(server.ceremonies(), request, &form, now, &again)?;
     let code =
         SetupCode::parse(form.field("code")).ok_or_else(|| refused(SetupRefusal::CodeWrong))?;
     let accepted = server.setup.accept(&server.records, &code, now).await;
@@ -193,9 +190,7 @@ enum Chosen {
 }
 
 fn chosen(
-    settings: &Settings,
-    tags: &TagKey,
-    passkeys: &Passkeys,
+    ceremonies: Ceremonies<'_>,
     request: &Request,
     form: &PostedForm,
     now: Timestamp,
@@ -207,11 +202,13 @@ fn chosen(
     }
     let user = form.field("user");
     let about = (Purpose::PasskeySetup, user);
-    match passkey::registered(settings, tags, passkeys, request, form, about, now) {
+    match passkey::registered(ceremonies, request, form, about, now) {
         Ok(new) => Ok(Chosen::Passkey(UserId::new(user), new.passkey)),
-        Err(NotMade::Seal(SealError::Broken)) => {
-            Err(login::cross_site(settings, request, "setup_refused"))
-        }
+        Err(NotMade::Seal(SealError::Broken)) => Err(login::cross_site(
+            ceremonies.settings,
+            request,
+            "setup_refused",
+        )),
         Err(NotMade::Seal(SealError::Expired)) => {
             Err(again(SetupProblem::Passkey(Reason::PageExpired)))
         }
@@ -247,7 +244,16 @@ async fn sent_again(
             if !is_new {
                 return Ok(None);
             }
-            let Some(answer) = same_answer(server, request, form, &owner, now).await? else {
+            let Some(answer) = same_answer(
+                server.ceremonies(),
+                &server.passwords,
+                request,
+                form,
+                &owner,
+                now,
+            )
+            .await?
+            else {
                 return Ok(None);
             };
             let opened = open_by(server.sessions(), request, &owner, &answer, now).await?;
@@ -266,7 +272,8 @@ async fn sent_again(
 /// What a person set themselves up with a moment ago, if it is what a form has; `None`: the form has
 /// something else.
 pub(super) async fn same_answer(
-    server: &AuthorizationServer,
+    ceremonies: Ceremonies<'_>,
+    passwords: &Passwords,
     request: &Request,
     form: &PostedForm,
     user: &User,
@@ -278,19 +285,11 @@ pub(super) async fn same_answer(
         else {
             return Ok(None);
         };
-        let is_same = server.passwords.check(Some(hash), password).await?;
+        let is_same = passwords.check(Some(hash), password).await?;
         return Ok(is_same.then_some(SetAnswer::Password));
     }
     let about = (Purpose::PasskeySetup, user.id.as_str());
-    let new = passkey::registered(
-        &server.settings,
-        &server.tags,
-        &server.passkeys,
-        request,
-        form,
-        about,
-        now,
-    );
+    let new = passkey::registered(ceremonies, request, form, about, now);
     let kept = new.ok().and_then(|new| {
         let kept = user.passkey(&new.passkey.id)?;
         kept.is_same(&new.passkey).then(|| kept.clone())
@@ -320,23 +319,31 @@ fn done(settings: &Settings, request: &Request) -> Response {
 }
 
 fn show(
-    server: &AuthorizationServer,
+    ceremonies: Ceremonies<'_>,
+    clock: Clock,
     request: &Request,
     code: &str,
     name: &str,
     problem: Option<SetupProblem>,
 ) -> Response {
-    let now = server.clock.now();
-    let browser = BrowserName::from_request(&server.settings, request);
+    let now = clock.now();
+    let browser = BrowserName::from_request(ceremonies.settings, request);
     // The owner's id, if a passkey is what they choose: it is made for somebody.
     let user = UserId::draw(&mut OsRng);
-    let ceremony = server.passkeys.begin_registration(&user, name, &[]);
+    let ceremony = ceremonies.passkeys.begin_registration(&user, name, &[]);
     let seal = ceremony.as_ref().map(|ceremony| {
         let (purpose, about) = (Purpose::PasskeySetup, user.as_str());
-        passkey::seal(&server.tags, purpose, &browser.value, about, ceremony, now)
+        passkey::seal(
+            ceremonies.tags,
+            purpose,
+            &browser.value,
+            about,
+            ceremony,
+            now,
+        )
     });
     let page = SetupForm {
-        frame: browser::frame(&server.settings, request),
+        frame: browser::frame(ceremonies.settings, request),
         code: &pages::clean(code, 20),
         name,
         passkey: passkey::form::fields(ceremony.as_ref(), seal.as_deref()),
@@ -349,7 +356,7 @@ fn show(
         Some(SetupProblem::Code) => StatusCode::FORBIDDEN,
         Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
-    let mut response = pages::respond(status, page, server.settings.issuer.is_https());
-    browser.keep(&server.settings, &mut response);
+    let mut response = pages::respond(status, page, ceremonies.settings.issuer.is_https());
+    browser.keep(ceremonies.settings, &mut response);
     response
 }

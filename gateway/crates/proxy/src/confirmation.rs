@@ -16,7 +16,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::policy::{AccessToken, Audience, TokenRejection};
 use gateway_core::protocol::bearer::{BearerPresentation, BearerToken};
 use gateway_metrics::{Counter, Metrics};
-use gateway_oauth::AuthorizationServer;
+use gateway_oauth::{AuthorizationServer, with_kept_tools};
 use gateway_store::RevocationView;
 
 /// How many verified tokens are remembered, so that a token's signature is checked once.
@@ -87,7 +87,7 @@ impl TokenConfirmation {
         };
         let amended = self.revocations.amended(&token.claims().grant);
         let token = AccessToken::confirm(token, audience, status, now)?.amended(amended);
-        Ok(self.server.with_kept_tools(token, now).await?)
+        Ok(with_kept_tools(&self.server.records, token, now).await?)
     }
 
     /// What a token says that is not remembered, or not any more: `known` is what it said last. Once for

@@ -6,6 +6,7 @@ use rand::rngs::OsRng;
 use crate::browser::{self, Cookie};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError};
+use crate::login::LoginForm;
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{provider, session};
@@ -56,27 +57,25 @@ pub(super) struct SubmittedForm {
 
 /// Reads a form with these fields, and their seal in `seal`.
 pub(super) async fn pressed(
-    server: &AuthorizationServer,
+    login_form: LoginForm<'_>,
+    records: &Records,
     request: &Request,
     purpose: Purpose,
     names: &[&'static str],
     now: Timestamp,
 ) -> Result<SubmittedForm, Refused> {
-    let form = browser::posted_form(&server.settings, request)?;
+    let form = browser::posted_form(login_form.ways.settings, request)?;
     let Some((_, session)) =
-        session::current_session(server.ways_in(), &server.records, request, now).await?
+        session::current_session(login_form.ways, records, request, now).await?
     else {
-        return Err(server
-            .login_form()
-            .after_session(request, Goal::Account)
-            .into());
+        return Err(login_form.after_session(request, Goal::Account).into());
     };
     let fields: Vec<&str> = names.iter().map(|name| form.field(name)).collect();
     let browser = Cookie::Browser
-        .read(&server.settings, request)
+        .read(login_form.ways.settings, request)
         .unwrap_or_default();
     let bound = bound(browser, &session, &fields);
-    let unsealed = form_token::unseal(&server.tags, purpose, &bound, form.field("seal"), now);
+    let unsealed = form_token::unseal(login_form.tags, purpose, &bound, form.field("seal"), now);
     let (made, nonce) = match unsealed {
         Ok(unsealed) => (Some(unsealed.made), unsealed.nonce),
         Err(SealError::Expired) => (None, String::new()),
@@ -84,7 +83,9 @@ pub(super) async fn pressed(
             let reason = Reason::CrossSiteForm;
             error_page::log("form_refused", request, reason);
             let status = StatusCode::FORBIDDEN;
-            return Err(error_page::page(&server.settings, request, status, reason, None).into());
+            return Err(
+                error_page::page(login_form.ways.settings, request, status, reason, None).into(),
+            );
         }
     };
     let fields = fields.into_iter().map(str::to_owned).collect();

@@ -35,7 +35,15 @@ pub(crate) async fn page(server: &AuthorizationServer, request: &Request) -> Res
         Ok(Some((_, session))) => show(server, request, &session, None)
             .await
             .unwrap_or_else(|refused| refused.page(&server.settings, request)),
-        Ok(None) => login::page(server, request, Goal::Passkeys).await,
+        Ok(None) => {
+            login::page(
+                server.login_form(),
+                &server.records,
+                request,
+                Goal::Passkeys,
+            )
+            .await
+        }
         Err(error) => Refused::from(error).page(&server.settings, request),
     }
 }
@@ -73,25 +81,18 @@ async fn answer_add(server: &AuthorizationServer, request: &Request) -> Result<R
         )
     };
     let about = (Purpose::AddPasskey, session.user.as_str());
-    let NewPasskey { passkey, unsealed } = match passkey::registered(
-        &server.settings,
-        &server.tags,
-        &server.passkeys,
-        request,
-        &form,
-        about,
-        now,
-    ) {
-        Ok(new) => new,
-        Err(NotMade::Seal(SealError::Expired)) => return again(Reason::PageExpired).await,
-        Err(NotMade::Seal(SealError::Broken)) => {
-            return Err(login::cross_site(&server.settings, request, "form_refused"));
-        }
-        Err(NotMade::Refused(refusal)) => {
-            refusal.log("passkey_refused", request);
-            return again(refusal.reason).await;
-        }
-    };
+    let NewPasskey { passkey, unsealed } =
+        match passkey::registered(server.ceremonies(), request, &form, about, now) {
+            Ok(new) => new,
+            Err(NotMade::Seal(SealError::Expired)) => return again(Reason::PageExpired).await,
+            Err(NotMade::Seal(SealError::Broken)) => {
+                return Err(login::cross_site(&server.settings, request, "form_refused"));
+            }
+            Err(NotMade::Refused(refusal)) => {
+                refusal.log("passkey_refused", request);
+                return again(refusal.reason).await;
+            }
+        };
     let user = user_of(&server.records, &session, now)
         .await?
         .ok_or_else(ended)?;
@@ -136,7 +137,15 @@ async fn answer_remove(
         fields,
         made,
         ..
-    } = pressed(server, request, purpose, &names, now).await?;
+    } = pressed(
+        server.login_form(),
+        &server.records,
+        request,
+        purpose,
+        &names,
+        now,
+    )
+    .await?;
     let again = |notice| show(server, request, &session, Some(notice));
     if made.is_none() {
         return again(PasskeyNotice::Refused(Reason::PageExpired)).await;
@@ -178,8 +187,15 @@ async fn answer_remove_password(
     request: &Request,
 ) -> Result<Response, Refused> {
     let now = server.clock.now();
-    let SubmittedForm { session, made, .. } =
-        pressed(server, request, Purpose::RemovePassword, &[], now).await?;
+    let SubmittedForm { session, made, .. } = pressed(
+        server.login_form(),
+        &server.records,
+        request,
+        Purpose::RemovePassword,
+        &[],
+        now,
+    )
+    .await?;
     let again = |notice| show(server, request, &session, Some(notice));
     if made.is_none() {
         return again(PasskeyNotice::Refused(Reason::PageExpired)).await;

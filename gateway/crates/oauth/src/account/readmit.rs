@@ -22,7 +22,15 @@ pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> R
 
 async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
     let now = server.clock.now();
-    let pressed = pressed(server, request, Purpose::Readmit, &["client"], now).await?;
+    let pressed = pressed(
+        server.login_form(),
+        &server.records,
+        request,
+        Purpose::Readmit,
+        &["client"],
+        now,
+    )
+    .await?;
     let session = &pressed.session;
     let again = |notice| show(server, request, session, Some(notice));
     if pressed.made.is_none() {

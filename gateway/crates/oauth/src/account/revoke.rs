@@ -34,12 +34,29 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// `POST /account/revoke`.
 pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
     let now = server.clock.now();
-    let pressed = match pressed(server, request, Purpose::Revoke, &["grants"], now).await {
+    let pressed = match pressed(
+        server.login_form(),
+        &server.records,
+        request,
+        Purpose::Revoke,
+        &["grants"],
+        now,
+    )
+    .await
+    {
         Ok(pressed) => pressed,
         Err(refused) => return refused.page(&server.settings, request),
     };
     let mut records = Vec::new();
-    let answer = match take_back(server, &pressed, &mut records, now).await {
+    let answer = match take_back(
+        &server.settings,
+        &server.records,
+        &pressed,
+        &mut records,
+        now,
+    )
+    .await
+    {
         Ok(notice) => show(server, request, &pressed.session, Some(notice)).await,
         Err(error) => Err(error.into()),
     };
@@ -50,9 +67,10 @@ pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> R
 }
 
 pub(super) async fn take_back(
-    server: &AuthorizationServer,
+    settings: &Settings,
+    records: &Records,
     pressed: &SubmittedForm,
-    records: &mut Vec<Record>,
+    entries: &mut Vec<Record>,
     now: Timestamp,
 ) -> Result<AccountNotice, StoreError> {
     let Some(made) = pressed.made else {
@@ -62,10 +80,9 @@ pub(super) async fn take_back(
     let mut own = Vec::new();
     for id in pressed.fields[0].split(' ').map(GrantId::new) {
         let user = &pressed.session.user;
-        let record = match server.records.grant(&id, now).await {
+        let record = match records.grant(&id, now).await {
             Ok(Some(grant)) if grant.user == *user => {
-                let record =
-                    revoke::take_back(&server.records, &server.settings, &grant, now).await?;
+                let record = revoke::take_back(records, settings, &grant, now).await?;
                 is_withheld |= grant.allowed_by.is_some();
                 client = Some(grant.client);
                 own.extend(grant.personal.map(|kept| kept.name));
@@ -75,31 +92,23 @@ pub(super) async fn take_back(
             // The page listed it as this person's, or there were no seal.
             Err(error) if error.concerns_one_record() => Record {
                 user: Some(user.as_str().to_owned()),
-                ..revoke::take_back_unread(&server.records, &server.settings, &id, now).await?
+                ..revoke::take_back_unread(records, settings, &id, now).await?
             },
             Err(error) => return Err(error),
         };
-        records.push(Record {
+        entries.push(Record {
             detail: Some("by the person, at /account".to_owned()),
             ..record
         });
         is_revoked = true;
     }
     if !is_revoked {
-        return already_over(&server.records, pressed, now).await;
+        return already_over(records, pressed, now).await;
     }
     let mut name = None;
     if let Some(id) = client {
-        end_codes(
-            &server.records,
-            &server.settings,
-            &pressed.session.user,
-            &id,
-            made,
-            now,
-        )
-        .await?;
-        let client = cards::client(&server.settings, &server.records, &id, now).await?;
+        end_codes(records, settings, &pressed.session.user, &id, made, now).await?;
+        let client = cards::client(settings, records, &id, now).await?;
         name = client.and_then(|client| client.name);
     }
     match own.as_slice() {
@@ -110,9 +119,7 @@ pub(super) async fn take_back(
     // Revoked it is, whether or not this can be noted.
     let revoked = RevocationNotice { name, is_withheld };
     let said = revoked.to_text();
-    let noted = server
-        .records
-        .press(&pressed.form, &said, now + DOUBLE, now);
+    let noted = records.press(&pressed.form, &said, now + DOUBLE, now);
     let _ = noted.await;
     Ok(revoked.notice())
 }

@@ -51,7 +51,7 @@ pub(crate) async fn page(server: &AuthorizationServer, request: &Request) -> Res
         Ok(Some((_, session))) => show(server, request, &session, None)
             .await
             .unwrap_or_else(|refused| refused.page(&server.settings, request)),
-        Ok(None) => login::page(server, request, Goal::Tokens).await,
+        Ok(None) => login::page(server.login_form(), &server.records, request, Goal::Tokens).await,
         Err(error) => Refused::from(error).page(&server.settings, request),
     }
 }
@@ -121,12 +121,29 @@ async fn show(
 /// `POST /account/tokens/revoke`.
 pub(crate) async fn submit_revoke(server: &AuthorizationServer, request: &Request) -> Response {
     let now = server.clock.now();
-    let pressed = match pressed(server, request, Purpose::Revoke, &["grants"], now).await {
+    let pressed = match pressed(
+        server.login_form(),
+        &server.records,
+        request,
+        Purpose::Revoke,
+        &["grants"],
+        now,
+    )
+    .await
+    {
         Ok(pressed) => pressed,
         Err(refused) => return refused.page(&server.settings, request),
     };
     let mut records = Vec::new();
-    let answer = match revoke::take_back(server, &pressed, &mut records, now).await {
+    let answer = match revoke::take_back(
+        &server.settings,
+        &server.records,
+        &pressed,
+        &mut records,
+        now,
+    )
+    .await
+    {
         Ok(notice) => {
             let notice = match notice {
                 AccountNotice::Revoked(Some(name)) => AccountNotice::TokenEnded(name),
@@ -153,7 +170,9 @@ pub(crate) async fn new(server: &AuthorizationServer, request: &Request) -> Resp
     .await
     {
         Ok(Some((_, session))) => session,
-        Ok(None) => return login::page(server, request, Goal::Tokens).await,
+        Ok(None) => {
+            return login::page(server.login_form(), &server.records, request, Goal::Tokens).await;
+        }
         Err(error) => return Refused::from(error).page(&server.settings, request),
     };
     let query = request.query.as_deref().unwrap_or_default();

@@ -22,6 +22,7 @@ use crate::authorize::next_step::{Consented, NextStep};
 use crate::authorize::request::{AuthorizationFlow, AuthorizationRequest, AuthorizeRefusal};
 use crate::authorize::validate::validate;
 use crate::browser::{self, BrowserName};
+use crate::clients::Clients;
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose};
 use crate::pages::{self, Capabilities, Changed, Consent, ConsentProblem, Preset, Waiting};
@@ -30,13 +31,14 @@ use crate::{clients, device, session};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::client::metadata_document::DocumentUrl;
 use gateway_core::client::{Change, Client};
-use gateway_core::clock::Timestamp;
+use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::consented_tools::{self, Choice, NotGranted, PinnedTool};
 use gateway_core::policy::Scopes;
 use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
+use gateway_core::secret::TagKey;
 use gateway_store::{Key, Records, StoreError, Submission};
 use gateway_upstream::{Catalogue, ToolListing};
 
@@ -67,33 +69,49 @@ struct PageState<'a> {
     find: Option<&'a str>,
 }
 
+/// What the consent page is made of, and what an answer to it is judged by.
+#[derive(Clone, Copy)]
+pub(super) struct ConsentDesk<'a> {
+    settings: &'a Settings,
+    records: &'a Records,
+    tags: &'a TagKey,
+    catalogue: &'a Catalogue,
+    clock: Clock,
+}
+
+impl AuthorizationServer {
+    pub(super) fn consent_desk(&self) -> ConsentDesk<'_> {
+        ConsentDesk {
+            settings: &self.settings,
+            records: &self.records,
+            tags: &self.tags,
+            catalogue: &self.catalogue,
+            clock: self.clock,
+        }
+    }
+}
+
 /// The consent page.
 pub(super) async fn page(
-    server: &AuthorizationServer,
+    desk: ConsentDesk<'_>,
     request: &Request,
     session: &BrowserSession,
     asked: &AuthorizationRequest,
 ) -> Response {
-    if let Some(answered) = answered(&server.settings, request, asked) {
+    if let Some(answered) = answered(desk.settings, request, asked) {
         return answered;
     }
-    let asked = requested_access(&server.settings, asked);
+    let asked = requested_access(desk.settings, asked);
     let (name, user) = (&asked.mount.name, session.user_name.as_str());
-    let found = server.catalogue.listing_for_page(name, Some(user)).await;
+    let found = desk.catalogue.listing_for_page(name, Some(user)).await;
     if let (Ok(None), Some(raw_query)) = (&found, browser::authorization_request(asked.raw_query)) {
-        return waiting(
-            &server.catalogue,
-            &server.settings,
-            request,
-            name,
-            raw_query,
-        );
+        return waiting(desk.catalogue, desk.settings, request, name, raw_query);
     }
     let listing = match found {
         Ok(listing) => listing,
         Err(error) => known(Err(error), request, asked.mount),
     };
-    show(server, request, session, asked, listing.as_deref(), None).await
+    show(desk, request, session, asked, listing.as_deref(), None).await
 }
 
 /// The page that is shown while the backend has not answered, and asks for this one again.
@@ -144,24 +162,24 @@ fn answered(
 
 /// Renders the page over what the backend offers; `again` says why, where it is not the first time.
 async fn show(
-    server: &AuthorizationServer,
+    desk: ConsentDesk<'_>,
     request: &Request,
     session: &BrowserSession,
     asked: RequestedAccess<'_>,
     listing: Option<&ToolListing>,
     again: Option<PageState<'_>>,
 ) -> Response {
-    let (settings, now) = (&server.settings, server.clock.now());
+    let (settings, now) = (desk.settings, desk.clock.now());
     let Some(raw_query) = browser::authorization_request(asked.raw_query) else {
         let (status, reason) = (StatusCode::BAD_REQUEST, Reason::RequestMalformed);
         let detail = "the authorization request is too long or not plain ASCII";
         return error_page::page(settings, request, status, reason, Some(detail));
     };
     let browser = BrowserName::from_request(settings, request);
-    let changed = change(&server.records, settings, session, asked.client, now);
+    let changed = change(desk.records, settings, session, asked.client, now);
     let change = match changed.await {
         Ok(change) => change,
-        Err(error) => return Refused::from(error).page(&server.settings, request),
+        Err(error) => return Refused::from(error).page(desk.settings, request),
     };
     let as_shown = as_shown(asked.client);
     let covered = listing.map(|listing| covered_tools(listing, settings, asked.mount, asked.scope));
@@ -198,7 +216,7 @@ async fn show(
         user_name: &session.user_name,
         flow: flow_on_page(asked.flow, now),
         unfit: listing.map_or_else(Vec::new, unfit_tools),
-        members: members(&server.catalogue, asked.mount, listing),
+        members: members(desk.catalogue, asked.mount, listing),
         preset: again.preset(&capabilities, asked.is_proved),
         capabilities,
         shown: &shown,
@@ -206,8 +224,8 @@ async fn show(
         find: again.find,
         lifetime: settings.longest_grant(asked.client),
         authorization_request: raw_query,
-        seal: &form_token::seal(&server.tags, Purpose::Consent, &bound, now, &mut OsRng),
-        log_out_seal: &session::log_out_seal(&server.tags, &browser, session, now),
+        seal: &form_token::seal(desk.tags, Purpose::Consent, &bound, now, &mut OsRng),
+        log_out_seal: &session::log_out_seal(desk.tags, &browser, session, now),
     }
     .page();
     let mut response = pages::respond(StatusCode::OK, page, settings.issuer.is_https());
@@ -250,30 +268,30 @@ async fn read_and_judge(
         return Ok(NextStep::LoginAgain(raw_query.map(str::to_owned)));
     };
     let answer = Answer::read(&server.settings, &server.tags, request, &form, session, now)?;
-    judge(server, request, answer, now).await
+    judge(
+        server.consent_desk(),
+        server.clients(),
+        request,
+        answer,
+        now,
+    )
+    .await
 }
 
 /// The request is judged anew: the client may be gone, the configuration another, and the tools no
 /// longer those that the page showed.
 async fn judge(
-    server: &AuthorizationServer,
+    desk: ConsentDesk<'_>,
+    clients: Clients<'_>,
     request: &Request,
     answer: Answer,
     now: Timestamp,
 ) -> Result<NextStep, Refused> {
-    let asked = match validate(
-        server.clients(),
-        &server.tags,
-        request,
-        &answer.raw_query,
-        now,
-    )
-    .await
-    {
+    let asked = match validate(clients, desk.tags, request, &answer.raw_query, now).await {
         Ok(asked) => asked,
         Err(AuthorizeRefusal::Page(reason, detail)) => {
             let (status, detail) = (StatusCode::BAD_REQUEST, Some(detail.as_str()));
-            return Ok(error_page::page(&server.settings, request, status, reason, detail).into());
+            return Ok(error_page::page(desk.settings, request, status, reason, detail).into());
         }
         Err(AuthorizeRefusal::Redirect(callback, error)) => {
             return Ok(callback.refused(&error).into());
@@ -284,36 +302,21 @@ async fn judge(
     // What was allowed is the client that the page showed, and no other under its id.
     if as_shown(asked.client()) != answer.client_as_shown {
         let query = Some(asked.raw_query());
-        return Err(refuse(
-            &server.settings,
-            request,
-            Reason::ClientChanged,
-            query,
-        ));
+        return Err(refuse(desk.settings, request, Reason::ClientChanged, query));
     }
-    if let Some(answered) = answered(&server.settings, request, &asked) {
+    if let Some(answered) = answered(desk.settings, request, &asked) {
         return Ok(answered.into());
     }
     match &answer.decision {
         Decision::Find(ticking, choice) => {
             let (ticking, choice) = (*ticking, choice.clone());
-            let page = find(server, request, &answer, &asked, ticking, choice).await;
+            let page = find(desk, request, &answer, &asked, ticking, choice).await;
             Ok(page.into())
         }
-        Decision::Deny => {
-            deny(
-                &server.settings,
-                &server.records,
-                request,
-                &answer,
-                &asked,
-                now,
-            )
-            .await
-        }
+        Decision::Deny => deny(desk.settings, desk.records, request, &answer, &asked, now).await,
         Decision::Allow(choice) => {
             let choice = choice.clone();
-            allow(server, request, answer, asked, choice, now).await
+            allow(desk, request, answer, asked, choice, now).await
         }
     }
 }
@@ -340,7 +343,7 @@ async fn deny(
 }
 
 async fn allow(
-    server: &AuthorizationServer,
+    desk: ConsentDesk<'_>,
     request: &Request,
     answer: Answer,
     asked: AuthorizationRequest,
@@ -348,24 +351,24 @@ async fn allow(
     now: Timestamp,
 ) -> Result<NextStep, Refused> {
     // The same press again leads to the same place, whatever the backend says by now.
-    let code = answer.code(&server.tags);
+    let code = answer.code(desk.tags);
     if let AuthorizationFlow::Browser(callback, _) = asked.flow()
-        && answer.is_repeated(&server.records, now).await?
-        && server.records.code(&code.hash(), now).await?.is_some()
+        && answer.is_repeated(desk.records, now).await?
+        && desk.records.code(&code.hash(), now).await?.is_some()
     {
         return Ok(callback.granted(&code).into());
     }
-    let listing = ask_backend(&server.catalogue, request, asked.mount(), &answer.session).await;
+    let listing = ask_backend(desk.catalogue, request, asked.mount(), &answer.session).await;
     let listing = listing.as_deref();
     let (mount, scope) = (asked.mount(), asked.scope());
-    let covered = listing.map(|listing| covered_tools(listing, &server.settings, mount, scope));
+    let covered = listing.map(|listing| covered_tools(listing, desk.settings, mount, scope));
     let live = covered.as_deref().map(shown_tools);
     let live: Option<Vec<PinnedTool>> = live.map(|tools| tools.into_iter().map(pinned).collect());
     let shown = answer.shown.as_deref();
     match consented_tools::grant(&choice, shown, live.as_deref(), asked.is_proved()) {
         Ok(tools) => {
             answer
-                .use_up(&server.settings, &server.records, request, now)
+                .use_up(desk.settings, desk.records, request, now)
                 .await?;
             Ok(NextStep::IssueCode(Box::new(Consented {
                 session: answer.session,
@@ -384,8 +387,8 @@ async fn allow(
                 },
                 find: None,
             };
-            let (session, asked) = (&answer.session, requested_access(&server.settings, &asked));
-            let page = show(server, request, session, asked, listing, Some(again)).await;
+            let (session, asked) = (&answer.session, requested_access(desk.settings, &asked));
+            let page = show(desk, request, session, asked, listing, Some(again)).await;
             Ok(page.into())
         }
     }
@@ -409,18 +412,18 @@ fn requested_access<'a>(
 /// Looks for tools: the page again, with the tools that were found first, and what was chosen and
 /// ticked as it was. Nothing is decided by it.
 async fn find(
-    server: &AuthorizationServer,
+    desk: ConsentDesk<'_>,
     request: &Request,
     answer: &Answer,
     asked: &AuthorizationRequest,
     ticking: BoxChange,
     choice: Option<Choice>,
 ) -> Response {
-    let (session, asked) = (&answer.session, requested_access(&server.settings, asked));
-    let listing = ask_backend(&server.catalogue, request, asked.mount, session).await;
+    let (session, asked) = (&answer.session, requested_access(desk.settings, asked));
+    let listing = ask_backend(desk.catalogue, request, asked.mount, session).await;
     let covered = listing
         .as_deref()
-        .map(|listing| covered_tools(listing, &server.settings, asked.mount, asked.scope));
+        .map(|listing| covered_tools(listing, desk.settings, asked.mount, asked.scope));
     let shown = covered.as_deref().map(shown_tools).unwrap_or_default();
     let ticked = answer.ticked.clone();
     let preset = tools::ticked(&shown, &answer.find, ticking, Preset { choice, ticked });
@@ -430,7 +433,7 @@ async fn find(
         find: Some(&answer.find),
     };
     show(
-        server,
+        desk,
         request,
         session,
         asked,

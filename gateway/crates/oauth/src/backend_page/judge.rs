@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::endpoint::Subject;
 use crate::error_page::Refused;
+use crate::kept_tools::with_kept_tools;
 use crate::provider::membership;
 use crate::server::AuthorizationServer;
 use gateway_accounts::Person;
@@ -154,7 +155,7 @@ impl PageQuestion<'_> {
         };
         let amended = revocations.amended(&grant.id);
         let token = AccessToken::confirm(Arc::new(token), audience, status, now)?.amended(amended);
-        server.with_kept_tools(token, now).await
+        with_kept_tools(&server.records, token, now).await
     }
 
     /// What would be decided about the call, told all that it may depend on.

@@ -7,6 +7,7 @@ use super::person;
 use crate::audited::{audited, take_records};
 use crate::authorize::validate::validate;
 use crate::browser::{self, BrowserName};
+use crate::clients::Clients;
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose};
 use crate::pages::{self, Connect, ConnectProblem, ConnectWay, Goal};
@@ -15,8 +16,10 @@ use gateway_accounts::AccountError;
 use gateway_core::account::settings::AccountKind;
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
+use gateway_core::clock::Clock;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
+use gateway_core::secret::TagKey;
 use gateway_store::KeptGoal;
 
 /// What comes after an account is connected.
@@ -134,7 +137,15 @@ pub(super) async fn show(
         }
         Ok(None) | Err(_) => None,
     };
-    let is_part = is_part(server, request, backend, goal).await;
+    let is_part = is_part(
+        server.clients(),
+        &server.tags,
+        server.clock,
+        request,
+        backend,
+        goal,
+    )
+    .await;
     let page = Connect {
         frame: browser::frame(&server.settings, request),
         backend,
@@ -166,7 +177,9 @@ pub(super) async fn show(
 
 /// Whether an app asks for several backends together, which it can use without this one.
 async fn is_part(
-    server: &AuthorizationServer,
+    clients: Clients<'_>,
+    tags: &TagKey,
+    clock: Clock,
     request: &Request,
     backend: &str,
     goal: &ConnectGoal,
@@ -174,14 +187,7 @@ async fn is_part(
     let ConnectGoal::Authorize(query) = goal else {
         return false;
     };
-    let asked = validate(
-        server.clients(),
-        &server.tags,
-        request,
-        query,
-        server.clock.now(),
-    )
-    .await;
+    let asked = validate(clients, tags, request, query, clock.now()).await;
     asked.is_ok_and(|asked| asked.mount().name != backend)
 }
 

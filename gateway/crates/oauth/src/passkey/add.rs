@@ -6,7 +6,7 @@ use crate::browser::{Cookie, PostedForm};
 use crate::form_token::{Purpose, SealError, Unsealed};
 use crate::pages;
 use crate::passkey::site::Passkeys;
-use crate::server::Settings;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
@@ -32,16 +32,37 @@ pub(crate) enum NotMade {
     Refused(PasskeyRefusal),
 }
 
+/// What passkeys are made with: at which site, for which browser, and under which seal.
+#[derive(Clone, Copy)]
+pub(crate) struct Ceremonies<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) tags: &'a TagKey,
+    pub(crate) passkeys: &'a Passkeys,
+}
+
+impl AuthorizationServer {
+    pub(crate) const fn ceremonies(&self) -> Ceremonies<'_> {
+        Ceremonies {
+            settings: &self.settings,
+            tags: &self.tags,
+            passkeys: &self.passkeys,
+        }
+    }
+}
+
 /// The passkey in a form whose seal is over `about`.
 pub(crate) fn registered(
-    settings: &Settings,
-    tags: &TagKey,
-    passkeys: &Passkeys,
+    ceremonies: Ceremonies<'_>,
     request: &Request,
     form: &PostedForm,
     (purpose, about): (Purpose, &str),
     now: Timestamp,
 ) -> Result<NewPasskey, NotMade> {
+    let Ceremonies {
+        settings,
+        tags,
+        passkeys,
+    } = ceremonies;
     let browser = Cookie::Browser.read(settings, request).unwrap_or_default();
     let state = form.field("state");
     let sealed = form.field("passkey_seal");

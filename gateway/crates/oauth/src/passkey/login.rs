@@ -11,7 +11,7 @@ use crate::login::{self, Fields, LoginForm};
 use crate::login_limit::Attempt;
 use crate::pages::LoginProblem;
 use crate::passkey::site::Passkeys;
-use crate::server::AuthorizationServer;
+use crate::session::Sessions;
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
@@ -41,24 +41,24 @@ impl From<StoreError> for NotProven {
 
 /// Logs in whoever has the passkey.
 pub(crate) async fn log_in(
-    server: &AuthorizationServer,
+    sessions: Sessions<'_>,
+    login_form: LoginForm<'_>,
     request: &Request,
     form: &PostedForm,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let login_form = server.login_form();
-    let fields = Fields::from_form(&server.settings, form);
+    let fields = Fields::from_form(sessions.settings, form);
     let browser = Cookie::Browser
-        .read(&server.settings, request)
+        .read(sessions.settings, request)
         .unwrap_or_default();
     let about = login::sealed(fields.goal);
     let bound = (browser, about.as_ref(), form.field("state"));
     let sealed = form.field("seal");
-    let unsealed = match unseal(&server.tags, Purpose::PasskeyLogin, bound, sealed, now) {
+    let unsealed = match unseal(sessions.tags, Purpose::PasskeyLogin, bound, sealed, now) {
         Ok(unsealed) => unsealed,
         Err(SealError::Broken) => {
             return Err(login::cross_site(
-                &server.settings,
+                sessions.settings,
                 request,
                 "login_refused",
             ));
@@ -66,18 +66,18 @@ pub(crate) async fn log_in(
         Err(SealError::Expired) => return Err(used_up(login_form, request, &fields)),
     };
     let attempt = Attempt::without_name(request.peer);
-    let wait = attempt.wait(&server.records, now).await?;
+    let wait = attempt.wait(sessions.records, now).await?;
     login_form.refuse_while_limited(request, &fields, wait)?;
     // Before the count of the passkey is looked at: an answer that is sent twice is no copy of it.
     let page = Key::form_answer(FormPage::Login, &unsealed.nonce);
-    if server.records.was_pressed(&page, now).await? {
+    if sessions.records.was_pressed(&page, now).await? {
         return Err(used_up(login_form, request, &fields));
     }
-    let proven = match prove(&server.passkeys, &server.records, form, now).await {
+    let proven = match prove(login_form.ways.passkeys, sessions.records, form, now).await {
         Ok(proven) => proven,
         Err(NotProven::Store(error)) => return Err(error.into()),
         Err(NotProven::Refused(user, refusal)) => {
-            attempt.count_failure(&server.records, now).await?;
+            attempt.count_failure(sessions.records, now).await?;
             return Err(refused(
                 login_form,
                 request,
@@ -88,11 +88,11 @@ pub(crate) async fn log_in(
         }
     };
     let (pressed, until) = (proven.passkey.id.as_str(), unsealed.expires);
-    let press = server.records.press(&page, pressed, until, now).await?;
+    let press = sessions.records.press(&page, pressed, until, now).await?;
     if press != Submission::First {
         return Err(used_up(login_form, request, &fields));
     }
-    let user = match keep(&server.records, &proven, now).await? {
+    let user = match keep(sessions.records, &proven, now).await? {
         Ok(user) => user,
         Err(refusal) => {
             let user = Some(&proven.user);
@@ -107,9 +107,7 @@ pub(crate) async fn log_in(
         "a person logged in"
     );
     let location = login::location(fields.goal);
-    let opened = server
-        .sessions()
-        .open_with(request, &user, &proven.passkey, &location, now);
+    let opened = sessions.open_with(request, &user, &proven.passkey, &location, now);
     let record = Record {
         user: Some(user.id.as_str().to_owned()),
         detail: Some(format!("with the passkey “{}”", proven.passkey.name)),

@@ -15,7 +15,7 @@ use crate::browser::{self, BrowserName, Cookie, PostedForm};
 use crate::error_page::{self, Refused};
 use crate::error_response::loggable;
 use crate::form_token::{self, Purpose, SealError};
-use crate::login::Fields;
+use crate::login::{Fields, LoginForm};
 use crate::pages::Goal;
 use crate::register::network;
 use crate::request_limit::RequestLimit;
@@ -27,7 +27,7 @@ use gateway_core::grants::UserId;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, SecretHash, TagKey};
-use gateway_store::{CountKey, KeptGoal, ProviderLogin};
+use gateway_store::{CountKey, KeptGoal, ProviderLogin, Records};
 
 /// Logins that may be begun. Each is kept for ten minutes, and anybody can begin one.
 const LIMIT: RequestLimit = RequestLimit {
@@ -61,7 +61,15 @@ async fn begin(
 ) -> Result<Response, Refused> {
     let form = browser::posted_form(&server.settings, request)?;
     let fields = Fields::from_form(&server.settings, &form);
-    let link = person_to_link(server, provider, request, &form, now).await?;
+    let link = person_to_link(
+        server.login_form(),
+        &server.records,
+        provider,
+        request,
+        &form,
+        now,
+    )
+    .await?;
     if link.is_none() {
         server.login_form().check_seal(request, &fields, now)?;
     }
@@ -162,7 +170,8 @@ pub(crate) fn browser_hash(settings: &Settings, request: &Request) -> SecretHash
 /// The person at `/account` who wants to log in with the provider from now on: logged in, in this
 /// browser, and the form is one of that page's.
 async fn person_to_link(
-    server: &AuthorizationServer,
+    login_form: LoginForm<'_>,
+    records: &Records,
     provider: &Provider,
     request: &Request,
     form: &PostedForm,
@@ -173,16 +182,13 @@ async fn person_to_link(
         return Ok(None);
     }
     let Some((_, session)) =
-        session::current_session(server.ways_in(), &server.records, request, now).await?
+        session::current_session(login_form.ways, records, request, now).await?
     else {
-        return Err(server
-            .login_form()
-            .after_session(request, Goal::Account)
-            .into());
+        return Err(login_form.after_session(request, Goal::Account).into());
     };
-    let browser = BrowserName::from_request(&server.settings, request);
+    let browser = BrowserName::from_request(login_form.ways.settings, request);
     let bound = link_bound(&browser.value, &session.user, &provider.name);
-    match form_token::unseal(&server.tags, Purpose::Link, &bound, seal, now) {
+    match form_token::unseal(login_form.tags, Purpose::Link, &bound, seal, now) {
         Ok(_) => Ok(Some(session.user)),
         Err(error) => {
             let reason = match error {
@@ -191,7 +197,7 @@ async fn person_to_link(
             };
             error_page::log("login_refused", request, reason);
             let status = StatusCode::FORBIDDEN;
-            Err(error_page::page(&server.settings, request, status, reason, None).into())
+            Err(error_page::page(login_form.ways.settings, request, status, reason, None).into())
         }
     }
 }

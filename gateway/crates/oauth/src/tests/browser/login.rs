@@ -121,7 +121,8 @@ async fn a_login_form_of_another_browser_request_or_site_is_refused() {
     let server = server_of_alice().await;
     let mut browser = Browser::new();
     let page = login::page(
-        &server,
+        server.login_form(),
+        &server.records,
         &browser.get("/login"),
         Goal::Authorize("client_id=c"),
     )
@@ -173,7 +174,13 @@ async fn no_form_leads_to_another_origin() {
         "x\r\ny: z",
     ] {
         let mut browser = Browser::new();
-        let page = login::page(&server, &browser.get("/login"), Goal::Authorize(goal)).await;
+        let page = login::page(
+            server.login_form(),
+            &server.records,
+            &browser.get("/login"),
+            Goal::Authorize(goal),
+        )
+        .await;
         browser.keep(&page);
         let form = [
             ("seal", &*value(&page, "seal")),
@@ -199,7 +206,14 @@ async fn logging_out_needs_the_form_of_a_page_and_ends_the_session() {
     browser.log_in(&server, None, PASSWORD).await;
     let forged = login::logout(&server, &browser.post("/logout", &[("seal", "1.2.3")])).await;
     assert_eq!(forged.status(), StatusCode::FORBIDDEN);
-    let home = home::page(&server, &browser.get("/")).await;
+    let home = home::page(
+        server.ways_in(),
+        &server.records,
+        &server.tags,
+        server.clock,
+        &browser.get("/"),
+    )
+    .await;
     assert!(text(&home).contains("alice"));
     let seal = value(&home, "seal");
     let form = [("seal", seal.as_str()), ("request", "client_id=c")];

@@ -31,7 +31,19 @@ async fn the_setup_code_makes_one_owner_who_is_logged_in_and_then_the_page_is_go
     let page = setup::page(&server, &Browser::new().get(&format!("/setup?code={code}"))).await;
     assert_eq!(page.status(), StatusCode::OK);
     assert_eq!(value(&page, "code"), code);
-    assert!(!text(&home::page(&server, &Browser::new().get("/")).await).contains(&code));
+    assert!(
+        !text(
+            &home::page(
+                server.ways_in(),
+                &server.records,
+                &server.tags,
+                server.clock,
+                &Browser::new().get("/")
+            )
+            .await
+        )
+        .contains(&code)
+    );
 
     let lower = code.to_lowercase().replace('-', " ");
     let answer = set_up(&server, &setup_form(&lower, "alice")).await;
