@@ -36,10 +36,11 @@ pub(super) fn origin(headers: &HeaderMap, settings: &Settings) -> Origin {
         return Origin::Absent;
     };
     let text = origin.to_str().unwrap_or_default();
-    if text == settings.issuer.as_str() || settings.allowed_origins.contain(text) {
-        Origin::Allowed(origin.clone())
-    } else {
-        Origin::Foreign(text.chars().take(100).collect())
+    let is_allowed = text == settings.issuer.as_str() || settings.allowed_origins.contain(text);
+    // Its own copy: the header's value may be a part of the whole head, and a stream keeps this.
+    match HeaderValue::from_str(text) {
+        Ok(origin) if is_allowed => Origin::Allowed(origin),
+        _ => Origin::Foreign(text.chars().take(100).collect()),
     }
 }
 
