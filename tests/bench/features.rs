@@ -32,6 +32,19 @@ allow if true;
 const STEADY_POLICY: &str = "deny if tool(\"erase\");
 allow if true;
 ";
+/// Limits of calls that nobody reaches: a rate, and calls and bytes a day.
+pub(crate) const UNREACHED: &str = "
+[[limit]]
+name = \"calls\"
+per = \"person\"
+rate = \"1000000/second\"
+calls_per_day = 1000000000
+
+[[limit]]
+name = \"bytes\"
+per = \"grant\"
+bytes_per_day = \"1000GB\"
+";
 /// Connections of the rows with many.
 const MANY: usize = 64;
 
@@ -47,6 +60,7 @@ pub(crate) const PERSONAL: &str = "audit, personal token";
 /// nginx with as many connections as [`PLAIN_MANY`].
 pub(crate) const NGINX_MANY: &str = "nginx, checks nothing, 64 connections";
 pub(crate) const PLAIN_MANY: &str = "audit, 64 connections";
+pub(crate) const LIMITS: &str = "audit, limits of calls and bytes";
 const STEADY: &str = "audit, policy without arguments";
 const REDIS: &str = "audit, store in Redis";
 /// Answers of other sizes and forms than the others': how many bytes, and whether as events.
@@ -227,6 +241,13 @@ impl<'a> Rig<'a> {
                 Setup {
                     more: "\n[audit]\nfile = \"off\"\n",
                     ..plain("gateway-no-audit")
+                },
+            ),
+            (
+                LIMITS,
+                Setup {
+                    more: UNREACHED,
+                    ..plain("gateway-limits")
                 },
             ),
             (

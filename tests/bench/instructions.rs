@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 use tests::program::{self, workspace};
 
 use crate::features::{
-    ALL, EVENTS, EVENTS_CUT, LIST, LIST_CUT, MEBIBYTE, NO_AUDIT, PERSONAL, PLAIN, POLICY, chosen,
+    ALL, EVENTS, EVENTS_CUT, LIMITS, LIST, LIST_CUT, MEBIBYTE, NO_AUDIT, PERSONAL, PLAIN, POLICY,
+    UNREACHED, chosen,
 };
 use crate::gateways::{Gateway, Setup};
 use crate::load::{self, Bounds};
@@ -114,7 +115,7 @@ const fn large(
     }
 }
 
-const PROGRAMS: [Program; 3] = [
+const PROGRAMS: [Program; 4] = [
     Program {
         name: "counted-all",
         more: "",
@@ -133,6 +134,12 @@ const PROGRAMS: [Program; 3] = [
             large("events", EVENTS, NGINX, Token::Whole, events),
             large("events-cut", EVENTS_CUT, EVENTS, Token::Chosen, events),
         ],
+    },
+    Program {
+        name: "counted-limits",
+        more: UNREACHED,
+        policy: None,
+        rows: &[small("limits", LIMITS, PLAIN, Token::Whole)],
     },
     Program {
         name: "counted-no-audit",
