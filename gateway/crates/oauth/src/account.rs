@@ -28,26 +28,16 @@ pub(super) use self::tokens::{
 pub(super) use self::unlink::submit as unlink;
 
 use self::view::show;
-use crate::error_page::Refused;
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
-use crate::{login, session};
 use gateway_core::protocol::web::{Request, Response};
 
 /// `GET /account`. Whoever is not logged in is asked to, and comes back.
 pub(super) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
-    match session::current_session(
-        server.ways_in(),
-        &server.records,
-        request,
-        server.clock.now(),
-    )
-    .await
-    {
-        Ok(Some((_, session))) => show(server, request, &session, None)
-            .await
-            .unwrap_or_else(|refused| refused.page(&server.settings, request)),
-        Ok(None) => login::page(server.login_form(), &server.records, request, Goal::Account).await,
-        Err(error) => Refused::from(error).page(&server.settings, request),
-    }
+    let (now, goal) = (server.clock.now(), Goal::Account);
+    let shown = match server.login_form().session(request, goal, now).await {
+        Ok(session) => show(server, request, &session, None).await,
+        Err(refused) => Err(refused),
+    };
+    shown.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }

@@ -76,13 +76,7 @@ async fn go_on(
     match next {
         NextStep::Answer(response) => response,
         NextStep::Login(raw_query) => {
-            login::page(
-                server.login_form(),
-                &server.records,
-                request,
-                Goal::Authorize(&raw_query),
-            )
-            .await
+            login::page(server.login_form(), request, Goal::Authorize(&raw_query)).await
         }
         NextStep::LoginAgain(raw_query) => {
             let goal = raw_query.as_deref().map_or(Goal::Start, Goal::Authorize);
@@ -144,15 +138,7 @@ async fn without_account(
             }
         }
         NextStep::Answer(response) => response,
-        _ => {
-            login::page(
-                server.login_form(),
-                &server.records,
-                request,
-                Goal::Authorize(raw_query),
-            )
-            .await
-        }
+        _ => login::page(server.login_form(), request, Goal::Authorize(raw_query)).await,
     })
 }
 

@@ -20,7 +20,6 @@ use crate::endpoint::Subject;
 use crate::error_page::{self, Refused};
 use crate::pages::Goal;
 use crate::server::{AuthorizationServer, Settings};
-use crate::{login, session};
 use gateway_accounts::{AccountError, Person};
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
@@ -52,22 +51,12 @@ pub(super) async fn page(
         let status = StatusCode::NOT_FOUND;
         return error_page::page(&server.settings, request, status, Reason::NotFound, None);
     }
-    match session::current_session(server.ways_in(), &server.records, request, now).await {
-        Ok(Some((_, session))) => match open(server, subject, request, &session, now).await {
-            Ok(response) => response,
-            Err(refused) => refused.page(&server.settings, request),
-        },
-        Ok(None) => {
-            login::page(
-                server.login_form(),
-                &server.records,
-                request,
-                Goal::Page(&request.path),
-            )
-            .await
-        }
-        Err(error) => Refused::from(error).page(&server.settings, request),
-    }
+    let goal = Goal::Page(&request.path);
+    let opened = match server.login_form().session(request, goal, now).await {
+        Ok(session) => open(server, subject, request, &session, now).await,
+        Err(refused) => Err(refused),
+    };
+    opened.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 async fn open(

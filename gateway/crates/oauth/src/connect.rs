@@ -25,7 +25,7 @@ use crate::endpoint::{Endpoint, between};
 use crate::error_page::{self, Refused};
 use crate::pages::Goal;
 use crate::server::{AuthorizationServer, Settings};
-use crate::{audited, cacheable_response, discovery, login, session};
+use crate::{audited, cacheable_response, discovery};
 use gateway_accounts::{Accounts, Person};
 use gateway_core::account::settings::AccountKind;
 use gateway_core::audit::{Event, Record};
@@ -143,17 +143,8 @@ async fn page(
     backend: &str,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let Some((_, session)) =
-        session::current_session(server.ways_in(), &server.records, request, now).await?
-    else {
-        return Ok(login::page(
-            server.login_form(),
-            &server.records,
-            request,
-            Goal::Page(&request.path),
-        )
-        .await);
-    };
+    let goal = Goal::Page(&request.path);
+    let session = server.login_form().session(request, goal, now).await?;
     let goal = ConnectGoal::Account;
     show(server, request, &session, backend, &goal, None).await
 }
@@ -165,17 +156,8 @@ async fn link(
     random: &str,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let Some((_, session)) =
-        session::current_session(server.ways_in(), &server.records, request, now).await?
-    else {
-        return Ok(login::page(
-            server.login_form(),
-            &server.records,
-            request,
-            Goal::Page(&request.path),
-        )
-        .await);
-    };
+    let goal = Goal::Page(&request.path);
+    let session = server.login_form().session(request, goal, now).await?;
     let link = server.accounts.link_of(&Secret::presented(random)).await?;
     let link = link.filter(|link| is_connected_by_people(&server.accounts, &link.backend));
     let Some(link) = link else {

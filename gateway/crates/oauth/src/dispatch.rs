@@ -117,7 +117,7 @@ async fn dispatch(
         Endpoint::Asset => home::asset(request),
         Endpoint::Authorize => authorize::answer(server, request, now).await,
         Endpoint::Login if submitted => login::submit(server, request).await,
-        Endpoint::Login => login::page(server.login_form(), records, request, Goal::Start).await,
+        Endpoint::Login => login::page(server.login_form(), request, Goal::Start).await,
         Endpoint::ProviderLogin
         | Endpoint::ProviderCallback
         | Endpoint::ProviderKeys

@@ -26,6 +26,7 @@ use crate::server::{AuthorizationServer, Settings};
 use crate::session::current_session;
 use crate::ways_in::WaysIn;
 use gateway_core::audit::{Event, Record};
+use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
@@ -33,15 +34,10 @@ use gateway_core::secret::TagKey;
 use gateway_store::{Records, User};
 
 /// The login page. While nobody can log in yet it says what to do.
-pub(super) async fn page(
-    login_form: LoginForm<'_>,
-    records: &Records,
-    request: &Request,
-    goal: Goal<'_>,
-) -> Response {
+pub(super) async fn page(login_form: LoginForm<'_>, request: &Request, goal: Goal<'_>) -> Response {
     // Whoever comes through a provider needs nobody who was there before.
     let has_users = if login_form.ways.providers.all().is_empty() {
-        records.has_users(login_form.clock.now()).await
+        (login_form.records.has_users(login_form.clock.now())).await
     } else {
         Ok(true)
     };
@@ -81,10 +77,12 @@ pub async fn logout(server: &AuthorizationServer, request: &Request) -> Response
     }
 }
 
-/// What the login page is made of: the ways in that it offers, and what its forms are sealed with.
+/// What the login page is made of: the ways in that it offers, who is there to log in, and what its forms are
+/// sealed with.
 #[derive(Clone, Copy)]
 pub(super) struct LoginForm<'a> {
     pub(super) ways: WaysIn<'a>,
+    pub(super) records: &'a Records,
     pub(super) tags: &'a TagKey,
     pub(super) clock: Clock,
 }
@@ -93,6 +91,7 @@ impl AuthorizationServer {
     pub(super) const fn login_form(&self) -> LoginForm<'_> {
         LoginForm {
             ways: self.ways_in(),
+            records: &self.records,
             tags: &self.tags,
             clock: self.clock,
         }
@@ -100,6 +99,32 @@ impl AuthorizationServer {
 }
 
 impl LoginForm<'_> {
+    /// The session of whoever is logged in; else the login page, from which they come back.
+    pub(super) async fn session(
+        self,
+        request: &Request,
+        goal: Goal<'_>,
+        now: Timestamp,
+    ) -> Result<BrowserSession, Refused> {
+        match current_session(self.ways, self.records, request, now).await? {
+            Some((_, session)) => Ok(session),
+            None => Err(page(self, request, goal).await.into()),
+        }
+    }
+
+    /// The session in which something was begun that is sent now; else the login page, which says that the
+    /// session has ended.
+    pub(super) async fn resumed_session(
+        self,
+        request: &Request,
+        goal: Goal<'_>,
+        now: Timestamp,
+    ) -> Result<BrowserSession, Refused> {
+        let current = current_session(self.ways, self.records, request, now).await?;
+        let session = current.map(|(_, session)| session);
+        session.ok_or_else(|| self.after_session(request, goal).into())
+    }
+
     /// The login page after another page found that the session had ended.
     pub(super) fn after_session(self, request: &Request, goal: Goal<'_>) -> Response {
         let problem = Some(LoginProblem::SessionEnded);

@@ -19,7 +19,7 @@ use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError};
 use crate::pages::{self, Frame, Goal, Page};
 use crate::server::{AuthorizationServer, Settings};
-use crate::{login, session};
+use crate::session;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
@@ -59,16 +59,11 @@ async fn visit<'a>(
     request: &'a Request,
     now: Timestamp,
 ) -> Result<OwnerVisit<'a>, Refused> {
-    let Some((_, session)) =
-        session::current_session(server.ways_in(), &server.records, request, now).await?
-    else {
-        let goal = Goal::Page(&request.path);
-        return Err(if request.method == Method::POST {
-            server.login_form().after_session(request, goal)
-        } else {
-            login::page(server.login_form(), &server.records, request, goal).await
-        }
-        .into());
+    let (login_form, goal) = (server.login_form(), Goal::Page(&request.path));
+    let session = if request.method == Method::POST {
+        login_form.resumed_session(request, goal, now).await?
+    } else {
+        login_form.session(request, goal, now).await?
     };
     let user = server.records.user(&session.user_name, now).await?;
     if !user.is_some_and(|user| user.is_owner()) {

@@ -37,15 +37,7 @@ pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> R
 async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
     let now = server.clock.now();
     let names = ["grant", "tool", "pin"];
-    let pressed = pressed(
-        server.login_form(),
-        &server.records,
-        request,
-        Purpose::Approve,
-        &names,
-        now,
-    )
-    .await?;
+    let pressed = pressed(server.login_form(), request, Purpose::Approve, &names, now).await?;
     let notice = match pressed.made {
         Some(_) => approve(server, request, &pressed, now).await?,
         None => AccountNotice::PageExpired,

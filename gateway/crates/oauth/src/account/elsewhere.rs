@@ -64,7 +64,6 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
     let now = server.clock.now();
     let pressed = pressed(
         server.login_form(),
-        &server.records,
         request,
         Purpose::Disconnect,
         &["backend"],

@@ -8,8 +8,8 @@ use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError};
 use crate::login::LoginForm;
 use crate::pages::Goal;
+use crate::provider;
 use crate::server::AuthorizationServer;
-use crate::{provider, session};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::Request;
@@ -58,18 +58,14 @@ pub(super) struct SubmittedForm {
 /// Reads a form with these fields, and their seal in `seal`.
 pub(super) async fn pressed(
     login_form: LoginForm<'_>,
-    records: &Records,
     request: &Request,
     purpose: Purpose,
     names: &[&'static str],
     now: Timestamp,
 ) -> Result<SubmittedForm, Refused> {
     let form = browser::posted_form(login_form.ways.settings, request)?;
-    let Some((_, session)) =
-        session::current_session(login_form.ways, records, request, now).await?
-    else {
-        return Err(login_form.after_session(request, Goal::Account).into());
-    };
+    let goal = Goal::Account;
+    let session = login_form.resumed_session(request, goal, now).await?;
     let fields: Vec<&str> = names.iter().map(|name| form.field(name)).collect();
     let browser = Cookie::Browser
         .read(login_form.ways.settings, request)

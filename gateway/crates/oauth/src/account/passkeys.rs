@@ -24,28 +24,12 @@ use gateway_store::{FormPage, Key, Passkey, Submission, User};
 
 /// `GET /account/passkeys`. Whoever is not logged in is asked to, and comes back.
 pub(crate) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
-    match session::current_session(
-        server.ways_in(),
-        &server.records,
-        request,
-        server.clock.now(),
-    )
-    .await
-    {
-        Ok(Some((_, session))) => show(server, request, &session, None)
-            .await
-            .unwrap_or_else(|refused| refused.page(&server.settings, request)),
-        Ok(None) => {
-            login::page(
-                server.login_form(),
-                &server.records,
-                request,
-                Goal::Passkeys,
-            )
-            .await
-        }
-        Err(error) => Refused::from(error).page(&server.settings, request),
-    }
+    let (now, goal) = (server.clock.now(), Goal::Passkeys);
+    let shown = match server.login_form().session(request, goal, now).await {
+        Ok(session) => show(server, request, &session, None).await,
+        Err(refused) => Err(refused),
+    };
+    shown.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 /// `POST /account/passkeys/add`.
@@ -137,15 +121,7 @@ async fn answer_remove(
         fields,
         made,
         ..
-    } = pressed(
-        server.login_form(),
-        &server.records,
-        request,
-        purpose,
-        &names,
-        now,
-    )
-    .await?;
+    } = pressed(server.login_form(), request, purpose, &names, now).await?;
     let again = |notice| show(server, request, &session, Some(notice));
     if made.is_none() {
         return again(PasskeyNotice::Refused(Reason::PageExpired)).await;
@@ -189,7 +165,6 @@ async fn answer_remove_password(
     let now = server.clock.now();
     let SubmittedForm { session, made, .. } = pressed(
         server.login_form(),
-        &server.records,
         request,
         Purpose::RemovePassword,
         &[],

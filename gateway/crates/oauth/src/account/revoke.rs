@@ -36,7 +36,6 @@ pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> R
     let now = server.clock.now();
     let pressed = match pressed(
         server.login_form(),
-        &server.records,
         request,
         Purpose::Revoke,
         &["grants"],

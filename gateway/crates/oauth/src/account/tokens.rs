@@ -22,7 +22,7 @@ use crate::form_token::Purpose;
 use crate::pages::{self, AccountNotice, Goal, MadeToken, OwnToken, Tokens};
 use crate::personal::{self, MOST, MintOutcome, NewToken, NotMade};
 use crate::server::{AuthorizationServer, Settings};
-use crate::{login, session};
+use crate::session;
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::client::ClientId;
@@ -40,20 +40,12 @@ const DOUBLE: Duration = Duration::from_secs(3);
 
 /// `GET /account/tokens`. Whoever is not logged in is asked to, and comes back.
 pub(crate) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
-    match session::current_session(
-        server.ways_in(),
-        &server.records,
-        request,
-        server.clock.now(),
-    )
-    .await
-    {
-        Ok(Some((_, session))) => show(server, request, &session, None)
-            .await
-            .unwrap_or_else(|refused| refused.page(&server.settings, request)),
-        Ok(None) => login::page(server.login_form(), &server.records, request, Goal::Tokens).await,
-        Err(error) => Refused::from(error).page(&server.settings, request),
-    }
+    let (now, goal) = (server.clock.now(), Goal::Tokens);
+    let shown = match server.login_form().session(request, goal, now).await {
+        Ok(session) => show(server, request, &session, None).await,
+        Err(refused) => Err(refused),
+    };
+    shown.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 async fn show(
@@ -123,7 +115,6 @@ pub(crate) async fn submit_revoke(server: &AuthorizationServer, request: &Reques
     let now = server.clock.now();
     let pressed = match pressed(
         server.login_form(),
-        &server.records,
         request,
         Purpose::Revoke,
         &["grants"],
@@ -161,19 +152,10 @@ pub(crate) async fn submit_revoke(server: &AuthorizationServer, request: &Reques
 
 /// `GET /account/tokens/new?backend=NAME`.
 pub(crate) async fn new(server: &AuthorizationServer, request: &Request) -> Response {
-    let session = match session::current_session(
-        server.ways_in(),
-        &server.records,
-        request,
-        server.clock.now(),
-    )
-    .await
-    {
-        Ok(Some((_, session))) => session,
-        Ok(None) => {
-            return login::page(server.login_form(), &server.records, request, Goal::Tokens).await;
-        }
-        Err(error) => return Refused::from(error).page(&server.settings, request),
+    let (now, goal) = (server.clock.now(), Goal::Tokens);
+    let session = match server.login_form().session(request, goal, now).await {
+        Ok(session) => session,
+        Err(refused) => return refused.page(&server.settings, request),
     };
     let query = request.query.as_deref().unwrap_or_default();
     let form = Form::parse(query.as_bytes()).ok();
@@ -209,14 +191,11 @@ async fn answer_new(
     now: Timestamp,
 ) -> Result<Response, Refused> {
     let form = browser::posted_form(&server.settings, request)?;
-    let Some((_, session)) =
-        session::current_session(server.ways_in(), &server.records, request, now).await?
-    else {
-        return Err(server
-            .login_form()
-            .after_session(request, Goal::Tokens)
-            .into());
-    };
+    let goal = Goal::Tokens;
+    let session = server
+        .login_form()
+        .resumed_session(request, goal, now)
+        .await?;
     let Some((mount, longest)) = about(&server.settings, Some(form.field("backend"))) else {
         let tokens = crate::endpoint::Endpoint::AccountTokens.path();
         return Ok(web::see_other(tokens));

@@ -24,15 +24,7 @@ pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> R
 async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
     let now = server.clock.now();
     let names = ["issuer", "subject"];
-    let pressed = pressed(
-        server.login_form(),
-        &server.records,
-        request,
-        Purpose::Unlink,
-        &names,
-        now,
-    )
-    .await?;
+    let pressed = pressed(server.login_form(), request, Purpose::Unlink, &names, now).await?;
     let session = &pressed.session;
     let again = |notice| show(server, request, session, Some(notice));
     if pressed.made.is_none() {

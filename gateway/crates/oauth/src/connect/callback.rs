@@ -9,7 +9,6 @@ use crate::error_page::{self, Refused};
 use crate::pages::Goal;
 use crate::provider::{CallbackQuery, browser_hash};
 use crate::server::{AuthorizationServer, Settings};
-use crate::session;
 use gateway_accounts::{Returned, Traveller, Unfinished};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
@@ -34,14 +33,11 @@ async fn accept(
     request: &Request,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let Some((_, session)) =
-        session::current_session(server.ways_in(), &server.records, request, now).await?
-    else {
-        return Err(server
-            .login_form()
-            .after_session(request, Goal::Account)
-            .into());
-    };
+    let goal = Goal::Account;
+    let session = server
+        .login_form()
+        .resumed_session(request, goal, now)
+        .await?;
     let path = Endpoint::ConnectCallback.path();
     let backend = between(path, &request.path, "/callback").unwrap_or_default();
     let query = request.query.as_deref().unwrap_or_default();

@@ -8,11 +8,11 @@ use crate::authorize::next_step::NextStep;
 use crate::browser::{self, Cookie};
 use crate::error_page::Refused;
 use crate::form_token::{self, Purpose, SealError};
+use crate::login;
 use crate::pages::Goal;
 use crate::provider::browser_hash;
 use crate::request_limit::RequestLimit;
 use crate::server::AuthorizationServer;
-use crate::{login, session};
 use gateway_accounts::Traveller;
 use gateway_core::account::settings::AccountKind;
 use gateway_core::browser_session::BrowserSession;
@@ -44,15 +44,12 @@ pub(super) async fn answer(
 ) -> Result<NextStep, Refused> {
     let form = browser::posted_form(&server.settings, request)?;
     let goal = ConnectGoal::from_form(&form);
-    let Some((_, session)) =
-        session::current_session(server.ways_in(), &server.records, request, now).await?
-    else {
-        let back = match &goal {
-            ConnectGoal::Authorize(query) => Goal::Authorize(query),
-            ConnectGoal::Account | ConnectGoal::App => Goal::Page(&request.path),
-        };
-        return Err(server.login_form().after_session(request, back).into());
+    let back = match &goal {
+        ConnectGoal::Authorize(query) => Goal::Authorize(query),
+        ConnectGoal::Account | ConnectGoal::App => Goal::Page(&request.path),
     };
+    let login_form = server.login_form();
+    let session = login_form.resumed_session(request, back, now).await?;
     let browser = Cookie::Browser.read(&server.settings, request);
     let bound = bound(browser.unwrap_or_default(), &session, backend, &goal);
     let seal = form.field("seal");

@@ -19,7 +19,7 @@ use crate::login;
 use crate::pages::Goal;
 use crate::revoke_all::{RevocationSubject, cut_off};
 use crate::server::{AuthorizationServer, Settings};
-use crate::session::{Sessions, current_session};
+use crate::session::Sessions;
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{self, AllowRule, Missing};
@@ -253,13 +253,9 @@ async fn link(
     now: Timestamp,
 ) -> Result<Response, Refused> {
     let fail = |failure| failed(&server.settings, provider, request, Goal::Account, failure);
-    let session = current_session(server.ways_in(), &server.records, request, now).await?;
-    let Some((_, session)) = session else {
-        return Err(server
-            .login_form()
-            .after_session(request, Goal::Account)
-            .into());
-    };
+    let login_form = server.login_form();
+    let session = login_form.resumed_session(request, Goal::Account, now);
+    let session = session.await?;
     if login.link.as_ref() != Some(&session.user) {
         let detail = "it was begun by somebody else, who was logged in in this browser then";
         return Err(fail(Failure::because(Reason::LoginStateUnknown, detail)));
@@ -275,18 +271,11 @@ async fn link(
     if owner.is_some_and(|owner| owner.id != session.user) {
         return Err(taken());
     }
-    let Some(user) = records.user(&session.user_name, now).await? else {
-        return Err(server
-            .login_form()
-            .after_session(request, Goal::Account)
-            .into());
-    };
-    let Some(user) = person::add(records, &user, &identity, now).await? else {
-        return Err(server
-            .login_form()
-            .after_session(request, Goal::Account)
-            .into());
-    };
+    let ended = || Refused::from(login_form.after_session(request, Goal::Account));
+    let user = records.user(&session.user_name, now).await?;
+    let user = user.ok_or_else(ended)?;
+    let user = person::add(records, &user, &identity, now).await?;
+    let user = user.ok_or_else(ended)?;
     if !records.add_identity(&identity, &user, now).await? {
         // Somebody else was first, just now.
         let without = |user: User| user.without_identity(issuer, subject);

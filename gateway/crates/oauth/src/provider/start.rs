@@ -20,14 +20,13 @@ use crate::pages::Goal;
 use crate::register::network;
 use crate::request_limit::RequestLimit;
 use crate::server::{AuthorizationServer, Settings};
-use crate::session;
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, SecretHash, TagKey};
-use gateway_store::{CountKey, KeptGoal, ProviderLogin, Records};
+use gateway_store::{CountKey, KeptGoal, ProviderLogin};
 
 /// Logins that may be begun. Each is kept for ten minutes, and anybody can begin one.
 const LIMIT: RequestLimit = RequestLimit {
@@ -61,17 +60,10 @@ async fn begin(
 ) -> Result<Response, Refused> {
     let form = browser::posted_form(&server.settings, request)?;
     let fields = Fields::from_form(&server.settings, &form);
-    let link = person_to_link(
-        server.login_form(),
-        &server.records,
-        provider,
-        request,
-        &form,
-        now,
-    )
-    .await?;
+    let login_form = server.login_form();
+    let link = person_to_link(login_form, provider, request, &form, now).await?;
     if link.is_none() {
-        server.login_form().check_seal(request, &fields, now)?;
+        login_form.check_seal(request, &fields, now)?;
     }
     let fail = |failure| failed(&server.settings, provider, request, fields.goal, failure);
     if fields
@@ -171,7 +163,6 @@ pub(crate) fn browser_hash(settings: &Settings, request: &Request) -> SecretHash
 /// browser, and the form is one of that page's.
 async fn person_to_link(
     login_form: LoginForm<'_>,
-    records: &Records,
     provider: &Provider,
     request: &Request,
     form: &PostedForm,
@@ -181,11 +172,8 @@ async fn person_to_link(
     if seal.is_empty() {
         return Ok(None);
     }
-    let Some((_, session)) =
-        session::current_session(login_form.ways, records, request, now).await?
-    else {
-        return Err(login_form.after_session(request, Goal::Account).into());
-    };
+    let session = login_form.resumed_session(request, Goal::Account, now);
+    let session = session.await?;
     let browser = BrowserName::from_request(login_form.ways.settings, request);
     let bound = link_bound(&browser.value, &session.user, &provider.name);
     match form_token::unseal(login_form.tags, Purpose::Link, &bound, seal, now) {

@@ -97,13 +97,7 @@ impl Browser {
         password: &str,
     ) -> Response {
         let to = goal.map_or(Goal::Start, Goal::Authorize);
-        let page = login_page::page(
-            server.login_form(),
-            &server.records,
-            &self.get("/login"),
-            to,
-        )
-        .await;
+        let page = login_page::page(server.login_form(), &self.get("/login"), to).await;
         self.keep(&page);
         let seal = value(&page, "seal");
         let form = [

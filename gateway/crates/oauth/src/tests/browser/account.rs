@@ -64,13 +64,8 @@ async fn granted(server: &AuthorizationServer, name: &str, id: &str, client: &st
 
 async fn logged_in(server: &AuthorizationServer, name: &str) -> Browser {
     let mut browser = Browser::new();
-    let page = super::login_page::page(
-        server.login_form(),
-        &server.records,
-        &browser.get("/login"),
-        Goal::Account,
-    )
-    .await;
+    let page =
+        super::login_page::page(server.login_form(), &browser.get("/login"), Goal::Account).await;
     browser.keep(&page);
     let form = [
         ("goal", "account"),

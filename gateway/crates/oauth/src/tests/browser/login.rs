@@ -122,7 +122,6 @@ async fn a_login_form_of_another_browser_request_or_site_is_refused() {
     let mut browser = Browser::new();
     let page = login::page(
         server.login_form(),
-        &server.records,
         &browser.get("/login"),
         Goal::Authorize("client_id=c"),
     )
@@ -176,7 +175,6 @@ async fn no_form_leads_to_another_origin() {
         let mut browser = Browser::new();
         let page = login::page(
             server.login_form(),
-            &server.records,
             &browser.get("/login"),
             Goal::Authorize(goal),
         )
