@@ -6,13 +6,13 @@ pub mod renewal;
 pub mod seal;
 pub mod settings;
 
-use std::fmt;
 use std::sync::Arc;
 
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
 use crate::secret;
+use crate::text_type::shown_as_text;
 
 /// Names the account that a person has connected at one backend. Another connection has another
 /// name, a renewed credential has the same: what belongs to one of them (sessions, lists of tools,
@@ -31,18 +31,9 @@ impl AccountId {
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
-impl fmt::Display for AccountId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+shown_as_text!(AccountId);
 
 impl From<String> for AccountId {
     fn from(text: String) -> Self {

@@ -10,7 +10,6 @@ pub mod registration;
 pub mod secret_basic;
 pub mod service;
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +18,7 @@ use crate::client::assertion::Assertion;
 use crate::client::keys::KeySource;
 use crate::clock::Timestamp;
 use crate::secret::{Secret, SecretHash};
+use crate::text_type::shown_as_text;
 
 pub use self::fingerprint::{Allowed, Change, Fingerprint};
 
@@ -39,18 +39,9 @@ impl ClientId {
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
-impl fmt::Display for ClientId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+shown_as_text!(ClientId);
 
 /// How a client proves at the token endpoint who it is (RFC 7591 §2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

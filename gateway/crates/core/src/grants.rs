@@ -10,8 +10,6 @@ mod pin;
 pub mod refresh_token;
 mod tools;
 
-use std::fmt;
-
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +23,7 @@ use crate::grants::refresh_token::RefreshTokens;
 use crate::protocol::resource::Resource;
 use crate::protocol::scope::Scope;
 use crate::secret;
+use crate::text_type::shown_as_text;
 
 /// Names a grant in tokens, logs and revocation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -40,17 +39,6 @@ impl GrantId {
     /// One that a token or the store names.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for GrantId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -74,18 +62,9 @@ impl UserId {
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
-impl fmt::Display for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+shown_as_text!(GrantId, UserId);
 
 /// What one person allowed one client at one resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,23 +8,28 @@
 
 mod confirmed_token;
 mod decide;
-mod handle;
 mod harmless;
 mod input;
 mod refusal;
 pub mod rules;
 mod scopes;
 
+use std::sync::Arc;
+
+use crate::handle::Handle;
+
 pub use self::confirmed_token::{
     AccessToken, Audience, RevocationStatus, TokenRejection, VIEW_LIFETIME,
 };
 pub use self::decide::{Delegation, Permit, Refused, decide, let_members_decide, needs_approval};
-pub use self::handle::PolicyHandle;
 pub use self::input::{DecisionInput, Question, SUBSCRIBE};
 pub use self::refusal::Refusal;
 pub use self::scopes::{
     Coverage, Operation, Pattern, ScopeFault, ScopeRule, ScopeTable, ScopedTools, Scopes,
 };
+
+/// Where the policy stands that is in force, if there is one.
+pub type PolicyHandle = Handle<Option<Arc<rules::Rules>>>;
 
 #[cfg(test)]
 mod members_tests;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use biscuit_auth::{KeyPair, PublicKey, error};
-use parking_lot::RwLock;
 
 use super::rotation::KeyState;
 use super::third_party_block::Approver;
+use crate::handle::Handle;
 
 /// The signing keys of this installation: the active one and those that still verify.
 #[derive(Debug)]
@@ -69,23 +69,5 @@ impl Keys {
     }
 }
 
-/// Where the keys stand from which everybody takes them; they are replaced as a whole. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct KeysHandle(Arc<RwLock<Arc<Keys>>>);
-
-impl KeysHandle {
-    /// Of these keys.
-    pub fn new(keys: Keys) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(keys))))
-    }
-
-    /// The keys of this moment.
-    pub fn current(&self) -> Arc<Keys> {
-        Arc::clone(&self.0.read())
-    }
-
-    /// Puts others in their place.
-    pub fn replace(&self, keys: Keys) {
-        *self.0.write() = Arc::new(keys);
-    }
-}
+/// Where the keys stand from which everybody takes them; they are replaced as a whole.
+pub type KeysHandle = Handle<Arc<Keys>>;

@@ -4,6 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use url::form_urlencoded::byte_serialize;
 
+use crate::text_type::is_alphanumeric_or;
+
 /// The value of `Authorization`: both are encoded as in a form first.
 pub fn basic(client_id: &str, secret: &str) -> String {
     let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
@@ -13,10 +15,7 @@ pub fn basic(client_id: &str, secret: &str) -> String {
 
 /// Whether the encoding changes nothing: some servers don't undo it (glewlwyd is one).
 pub fn is_safe_as_basic(client_id: &str, secret: &str) -> bool {
-    let is_plain = |text: &str| {
-        text.bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
-    };
+    let is_plain = |text| is_alphanumeric_or(text, b"-._");
     is_plain(client_id) && is_plain(secret)
 }
 

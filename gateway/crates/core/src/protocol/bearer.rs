@@ -1,7 +1,7 @@
 //! Bearer tokens on the wire: RFC 6750 §2.1. Only the Authorization header carries one: a token in
 //! a query, a form or a cookie is no token here (OAuth 2.1 §5.1).
 
-use std::fmt;
+use crate::text_type::{hidden, is_alphanumeric_or};
 
 /// The longest token that is looked at, in bytes. Ours have about 800.
 const LONGEST: usize = 4096;
@@ -22,11 +22,7 @@ impl BearerToken {
     }
 }
 
-impl fmt::Debug for BearerToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BearerToken(…)")
-    }
-}
+hidden!(BearerToken);
 
 /// What the Authorization header of a request presents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,11 +62,7 @@ impl BearerPresentation {
 
 fn is_b64token(text: &str) -> bool {
     let body = text.trim_end_matches('=');
-    !body.is_empty()
-        && text.len() <= LONGEST
-        && body
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+    !body.is_empty() && text.len() <= LONGEST && is_alphanumeric_or(body, b"-._~+/")
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Proof Key for Code Exchange: RFC 7636, with S256 as the only method.
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+
+use crate::text_type::{hidden, is_alphanumeric_or};
 
 /// The one `code_challenge_method`. `plain` protects nothing that TLS does not (RFC 9700 §2.1.1).
 pub const S256: &str = "S256";
@@ -38,19 +38,12 @@ pub struct CodeVerifier(String);
 impl CodeVerifier {
     /// Checks length and characters.
     pub fn parse(text: &str) -> Option<Self> {
-        let valid = (43..=128).contains(&text.len())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
+        let valid = (43..=128).contains(&text.len()) && is_alphanumeric_or(text, b"-._~");
         valid.then(|| Self(text.to_owned()))
     }
 }
 
-impl fmt::Debug for CodeVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CodeVerifier(…)")
-    }
-}
+hidden!(CodeVerifier);
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,8 @@
 //! Which pages of a backend people may open on the gateway's own origin: those below one folder of it
 //! that the operator names, and no others.
 
+use crate::text_type::is_alphanumeric_or;
+
 /// The folder of a backend whose pages are published: a plain absolute path that ends in `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedFolder(String);
@@ -45,8 +47,7 @@ impl PublishedFolder {
 
 /// A segment that means itself: nothing of it is decoded, joined or left out by anybody.
 fn is_plain(segment: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
-    !matches!(segment, "" | "." | "..") && segment.bytes().all(plain)
+    !matches!(segment, "" | "." | "..") && is_alphanumeric_or(segment, b"-_.~")
 }
 
 #[cfg(test)]
