@@ -24,6 +24,7 @@ use biscuit_auth::{Biscuit, error};
 use crate::client::ClientId;
 pub use crate::grants::Tools;
 use crate::grants::{GrantId, UserId};
+use crate::hex;
 use crate::protocol::bearer::BearerToken;
 use crate::protocol::resource::Resource;
 
@@ -58,30 +59,32 @@ pub struct Minted {
 /// never cause.
 pub fn mint(claims: &Claims, keys: &Keys) -> Result<Minted, error::Token> {
     let (key_id, key) = keys.signing()?;
-    let mut builder = Biscuit::builder()
-        .root_key_id(key_id)
-        .fact(fact("user", claims.user.as_str()))?
-        .fact(fact("user_name", &claims.user_name))?
-        .fact(fact("client", claims.client.as_str()))?
-        .fact(fact("grant", claims.grant.as_str()))?
-        .fact(fact("resource", claims.resource.as_str()))?
-        .fact(moment("issued", claims.issued))?
-        .fact(moment("expires", claims.expires))?;
-    if claims.user.is_service() {
-        builder = builder.fact(facts::holds("machine"))?;
-    }
-    for group in &claims.groups {
-        builder = builder.fact(fact("provider_group", group))?;
-    }
-    for token in claims.scope.iter() {
-        builder = builder.fact(fact("scope", token))?;
-    }
-    for fact in tools::facts(&claims.tools) {
+    let mut facts = vec![
+        fact("user", claims.user.as_str()),
+        fact("user_name", &claims.user_name),
+        fact("client", claims.client.as_str()),
+        fact("grant", claims.grant.as_str()),
+        fact("resource", claims.resource.as_str()),
+        moment("issued", claims.issued),
+        moment("expires", claims.expires),
+    ];
+    facts.extend(claims.user.is_service().then(|| facts::holds("machine")));
+    facts.extend(
+        claims
+            .groups
+            .iter()
+            .map(|group| fact("provider_group", group)),
+    );
+    facts.extend(claims.scope.iter().map(|token| fact("scope", token)));
+    facts.extend(tools::facts(&claims.tools));
+    let mut builder = Biscuit::builder().root_key_id(key_id);
+    for fact in facts {
         builder = builder.fact(fact)?;
     }
     let biscuit = builder.build(key)?;
+    let ids = biscuit.revocation_identifiers();
     Ok(Minted {
-        id: authority_id(&biscuit),
+        id: ids.first().map(hex::encode).unwrap_or_default(),
         token: biscuit.to_base64()?,
     })
 }
@@ -104,7 +107,7 @@ pub fn verify(bearer: &BearerToken, keys: &Keys) -> Result<VerifiedToken, TokenE
         })?;
     let claims = read_claims(&form.authority).ok_or(TokenError::Malformed)?;
     let ids = biscuit.revocation_identifiers();
-    let ids: Vec<String> = ids.iter().map(|id| hex(id)).collect();
+    let ids: Vec<String> = ids.iter().map(hex::encode).collect();
     Ok(VerifiedToken {
         attenuation: attenuation.with_ids(&ids),
         ids,
@@ -156,18 +159,6 @@ fn read_claims(authority: &Block) -> Option<Claims> {
         issued: authority.only_moment("issued")?,
         expires: authority.only_moment("expires")?,
     })
-}
-
-fn authority_id(biscuit: &Biscuit) -> String {
-    biscuit
-        .revocation_identifiers()
-        .first()
-        .map(|id| hex(id))
-        .unwrap_or_default()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -3,8 +3,6 @@
 //! Owns: drawing random secrets, hashing them for storage, keyed tags. Not: keys on disk (`keys`),
 //! passwords (`identity`).
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
@@ -12,6 +10,10 @@ use rand::RngCore;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use crate::hex;
+use crate::text_type::{hidden, is_alphanumeric_or};
 
 /// A random value of 256 bits that its holder presents again: an authorization code, a session id.
 /// Only its [`SecretHash`] is stored.
@@ -42,12 +44,6 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
 /// SHA-256 of a [`Secret`], in base64url. A secret of 256 random bits needs no salt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
@@ -56,21 +52,13 @@ pub struct SecretHash(String);
 impl SecretHash {
     /// A hash that was made elsewhere: 64 hexadecimal digits, as `sha256sum` prints them.
     pub fn from_hex(text: &str) -> Option<Self> {
-        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        let bytes: Option<Vec<u8>> = (0..32)
-            .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok())
-            .collect();
-        Some(Self(URL_SAFE_NO_PAD.encode(bytes?)))
+        let bytes: [u8; 32] = hex::decode(text)?.try_into().ok()?;
+        Some(Self(URL_SAFE_NO_PAD.encode(bytes)))
     }
 
     /// One of ours that somebody presents: 43 characters of base64url.
     pub fn parse(text: &str) -> Option<Self> {
-        let is_one = text.len() == 43
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let is_one = text.len() == 43 && is_alphanumeric_or(text, b"-_");
         is_one.then(|| Self(text.to_owned()))
     }
 
@@ -107,7 +95,7 @@ impl TagKey {
 
     /// A key for one purpose, so that a tag made for another never verifies.
     pub fn derive(&self, purpose: &str) -> Self {
-        Self::new(self.mac(&[b"derive", purpose.as_bytes()]))
+        Self::new(self.bytes(&[b"derive", purpose.as_bytes()]))
     }
 
     /// The key itself, as the seed of a key of another kind. Derive it for that purpose first.
@@ -118,43 +106,25 @@ impl TagKey {
     /// The tag over `parts` (HMAC-SHA-256 cut to 128 bits, base64url, 22 characters). Each part is
     /// preceded by its length, so that no two lists of parts are the same message.
     pub fn tag(&self, parts: &[&[u8]]) -> String {
-        URL_SAFE_NO_PAD.encode(&self.mac(parts)[..16])
+        URL_SAFE_NO_PAD.encode(&self.bytes(parts)[..16])
     }
 
     /// A secret of 256 bits that whoever has this key can derive from `parts` again, and nobody
     /// else. Parts as for [`TagKey::tag`].
     pub fn secret(&self, parts: &[&[u8]]) -> Secret {
-        Secret(URL_SAFE_NO_PAD.encode(self.mac(parts)))
-    }
-
-    /// The same before it is cut and spelled.
-    pub fn bytes(&self, parts: &[&[u8]]) -> [u8; 32] {
-        self.mac(parts)
+        Secret(URL_SAFE_NO_PAD.encode(self.bytes(parts)))
     }
 
     /// Encrypts what this installation alone can read again, where `context` is the same
     /// (ChaCha20-Poly1305, RFC 8439).
     pub fn encrypt(&self, secret: &Secret, context: &[u8], random: &mut dyn RngCore) -> String {
-        let mut nonce = [0; NONCE_LEN];
-        random.fill_bytes(&mut nonce);
-        let mut text = secret.0.as_bytes().to_vec();
-        let (with, aad) = (Nonce::assume_unique_for_key(nonce), Aad::from(context));
-        self.cipher()
-            .seal_in_place_append_tag(with, aad, &mut text)
-            .expect("only a text of 256 GiB and more can't be encrypted");
-        URL_SAFE_NO_PAD.encode([&nonce[..], &text].concat())
+        seal(&self.cipher(), secret.0.as_bytes(), context, random)
     }
 
     /// Decrypts it. `None` for what was encrypted elsewhere, in another context, or changed since.
     pub fn decrypt(&self, encrypted: &str, context: &[u8]) -> Option<Secret> {
-        let bytes = URL_SAFE_NO_PAD.decode(encrypted).ok()?;
-        let (nonce, text) = bytes.split_at_checked(NONCE_LEN)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let mut text = text.to_vec();
-        let opened = self.cipher();
-        let opened = opened.open_in_place(nonce, Aad::from(context), &mut text);
-        let text = String::from_utf8(opened.ok()?.to_vec()).ok()?;
-        Some(Secret(text))
+        let text = open(&self.cipher(), encrypted, context)?;
+        Some(Secret(String::from_utf8(text.to_vec()).ok()?))
     }
 
     fn cipher(&self) -> LessSafeKey {
@@ -167,7 +137,8 @@ impl TagKey {
         self.tag(parts).as_bytes().ct_eq(tag.as_bytes()).into()
     }
 
-    fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+    /// A tag before it is cut and spelled.
+    pub fn bytes(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = self.keyed.clone();
         for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
@@ -177,10 +148,36 @@ impl TagKey {
     }
 }
 
-impl fmt::Debug for TagKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TagKey(…)")
-    }
+hidden!(Secret, TagKey);
+
+/// Seals a text under a nonce that is drawn for it and stands before it, in base64url.
+pub(crate) fn seal(
+    key: &LessSafeKey,
+    text: &[u8],
+    context: &[u8],
+    random: &mut dyn RngCore,
+) -> String {
+    let mut nonce = [0; NONCE_LEN];
+    random.fill_bytes(&mut nonce);
+    // Large enough: what is not sealed yet is never left behind by a move.
+    let mut sealed = Vec::with_capacity(text.len() + key.algorithm().tag_len());
+    sealed.extend_from_slice(text);
+    let with = Nonce::assume_unique_for_key(nonce);
+    key.seal_in_place_append_tag(with, Aad::from(context), &mut sealed)
+        .expect("only a text of 64 GiB and more can't be sealed");
+    URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat())
+}
+
+/// Opens what [`seal`] has sealed. `None` for anything else, and in another context.
+pub(crate) fn open(key: &LessSafeKey, sealed: &str, context: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(sealed).ok()?);
+    let (nonce, text) = bytes.split_at_checked(NONCE_LEN)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+    let mut text = Zeroizing::new(text.to_vec());
+    let opened = key.open_in_place(nonce, Aad::from(context), &mut text);
+    let length = opened.ok()?.len();
+    text.truncate(length);
+    Some(text)
 }
 
 /// A short random identifier that is no secret: `prefix` and 128 bits in base64url.

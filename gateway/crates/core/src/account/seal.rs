@@ -6,9 +6,11 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::RngCore;
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
+
+use crate::secret;
 
 /// What a sealed credential is bound to: opened for anything else, it is none.
 #[derive(Clone, Copy, Debug)]
@@ -61,17 +63,18 @@ impl SealKeys {
             let digest = Sha256::digest([b"account key".as_slice(), key].concat());
             URL_SAFE_NO_PAD.encode(&digest[..16])
         };
-        let fingerprints = keys.iter().map(|(id, key)| (*id, fingerprint(key)));
-        let fingerprints = fingerprints.collect();
         let cipher = |key: &[u8; 32]| {
             let key = UnboundKey::new(&AES_256_GCM, key);
             LessSafeKey::new(key.expect("the key has the 256 bits of this cipher"))
         };
-        let keys = keys.iter().map(|(id, key)| (*id, cipher(key))).collect();
+        let all = keys.iter();
         Some(Self {
-            keys,
             active,
-            fingerprints,
+            fingerprints: all
+                .clone()
+                .map(|(id, key)| (*id, fingerprint(key)))
+                .collect(),
+            keys: all.map(|(id, key)| (*id, cipher(key))).collect(),
         })
     }
 
@@ -94,15 +97,8 @@ impl SealKeys {
 
     /// Seals a text for one person at one backend.
     pub fn seal(&self, text: &[u8], bound: Bound<'_>, random: &mut dyn RngCore) -> String {
-        let mut nonce = [0; NONCE_LEN];
-        random.fill_bytes(&mut nonce);
-        let mut sealed = Vec::with_capacity(text.len() + AES_256_GCM.tag_len());
-        sealed.extend_from_slice(text);
-        let with = Nonce::assume_unique_for_key(nonce);
-        self.keys[&self.active]
-            .seal_in_place_append_tag(with, Aad::from(bound.bytes()), &mut sealed)
-            .expect("only a text of 64 GiB and more can't be sealed");
-        let sealed = URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat());
+        let key = &self.keys[&self.active];
+        let sealed = secret::seal(key, text, &bound.bytes(), random);
         format!("{}.{sealed}", self.active)
     }
 
@@ -115,15 +111,7 @@ impl SealKeys {
         let (id, sealed) = sealed.split_once('.').ok_or(SealError::Broken)?;
         let id = id.parse().map_err(|_| SealError::Broken)?;
         let key = self.keys.get(&id).ok_or(SealError::KeyMissing(id))?;
-        let bytes = URL_SAFE_NO_PAD.decode(sealed);
-        let bytes = Zeroizing::new(bytes.map_err(|_| SealError::Broken)?);
-        let (nonce, text) = bytes.split_at_checked(NONCE_LEN).ok_or(SealError::Broken)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Broken)?;
-        let mut text = Zeroizing::new(text.to_vec());
-        let opened = key.open_in_place(nonce, Aad::from(bound.bytes()), &mut text);
-        let length = opened.map_err(|_| SealError::Broken)?.len();
-        text.truncate(length);
-        Ok(text)
+        secret::open(key, sealed, &bound.bytes()).ok_or(SealError::Broken)
     }
 }
 

@@ -1,30 +1,25 @@
 //! The chain: each record becomes a line that holds the one before it.
 
-use std::fmt;
-
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::checkpoint::CheckpointKey;
 use super::encoded_record::EncodedRecord;
 use crate::clock::Timestamp;
-use crate::secret;
+use crate::text_type::shown_as_text;
+use crate::{hex, secret};
 
 /// The name of a chain: each log of each replica has its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ChainId(String);
 
+#[cfg(test)]
 impl ChainId {
-    /// A name that a line bears.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub(super) fn new(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }
 
@@ -40,25 +35,11 @@ impl Hash {
     }
 
     pub(super) fn digest(bytes: &[u8]) -> Self {
-        const DIGITS: [char; 16] = [
-            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-        ];
-        let halves = |byte: u8| [byte >> 4, byte & 15];
-        let digits = Sha256::digest(bytes).into_iter().flat_map(halves);
-        Self(digits.map(|digit| DIGITS[usize::from(digit)]).collect())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+        Self(hex::encode(Sha256::digest(bytes)))
     }
 }
 
-impl fmt::Display for Hash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+shown_as_text!(ChainId, Hash);
 
 /// Where a chain stands: the number and hash of its last line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,13 +56,6 @@ pub struct Head {
 #[derive(Clone, Debug)]
 pub struct Chain {
     head: Head,
-}
-
-#[derive(Serialize)]
-struct Checkpoint {
-    event: &'static str,
-    public_key: String,
-    signature: String,
 }
 
 impl Chain {
@@ -110,9 +84,8 @@ impl Chain {
         let Head { chain, seq, hash } = &self.head;
         let time = humantime::format_rfc3339_millis(now.to_system_time());
         let seq = seq + 1;
-        let chain = chain.as_str();
         // A name of a chain is a text of ours, in plain letters, or was read from a line as one.
-        let chain = serde_json::Value::from(chain);
+        let chain = serde_json::Value::from(chain.as_str());
         let front = format!(r#"{{"chain":{chain},"seq":{seq},"time":"{time}","#);
         lines.extend_from_slice(front.as_bytes());
         lines.extend_from_slice(record.members());
@@ -131,11 +104,11 @@ impl Chain {
     /// Adds a signature over everything so far, and its line to `lines`.
     pub fn sign(&mut self, key: &CheckpointKey, now: Timestamp, lines: &mut Vec<u8>) {
         let Head { chain, seq, hash } = &self.head;
-        let checkpoint = Checkpoint {
-            event: "checkpoint",
-            public_key: key.public().to_string(),
-            signature: key.sign(chain, seq + 1, hash),
-        };
+        let checkpoint = json!({
+            "event": "checkpoint",
+            "public_key": key.public().to_string(),
+            "signature": key.sign(chain, seq + 1, hash),
+        });
         self.add(&EncodedRecord::of(&checkpoint), now, lines);
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 
 use super::chain::{ChainId, Hash};
+use crate::hex;
+use crate::text_type::hidden;
 
 /// Says what a signature is over, so that it can stand for nothing else.
 const CONTEXT: &str = "cupcake-gateway audit checkpoint v1";
@@ -30,15 +32,11 @@ impl CheckpointKey {
     }
 
     pub(super) fn sign(&self, chain: &ChainId, seq: u64, prev: &Hash) -> String {
-        hex(self.0.sign(message(chain, seq, prev).as_bytes()).as_ref())
+        hex::encode(self.0.sign(message(chain, seq, prev).as_bytes()))
     }
 }
 
-impl fmt::Debug for CheckpointKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CheckpointKey(…)")
-    }
-}
+hidden!(CheckpointKey);
 
 /// Verifies checkpoints. In text: 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,35 +59,18 @@ impl PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
 fn message(chain: &ChainId, seq: u64, prev: &Hash) -> String {
-    format!("{CONTEXT}\n{}\n{seq}\n{prev}", chain.as_str())
+    format!("{CONTEXT}\n{chain}\n{seq}\n{prev}")
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-}
-
+/// In small letters alone, so that a line has one spelling.
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    let is_hex = text
-        .bytes()
-        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    if !is_hex || !text.len().is_multiple_of(2) {
-        return None;
-    }
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
-        .collect()
+    let has_capitals = text.bytes().any(|byte| byte.is_ascii_uppercase());
+    hex::decode(text).filter(|_| !has_capitals)
 }
 
 #[cfg(test)]

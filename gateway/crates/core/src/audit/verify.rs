@@ -49,7 +49,7 @@ pub enum Fault {
     #[error("does not follow the line before it: that one was exchanged")]
     Exchanged,
     /// Another chain begins, and not at its beginning.
-    #[error("belongs to another chain, {}", .0.as_str())]
+    #[error("belongs to another chain, {0}")]
     OtherChain(ChainId),
     /// A checkpoint that the key did not sign.
     #[error("is a checkpoint that was not signed with the expected key")]

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::clock::Timestamp;
 use crate::secret::{TagKey, identifier};
+use crate::text_type::hidden;
 
 /// How long an assertion is good: for one request.
 const LIFETIME: Duration = Duration::from_secs(60);
@@ -21,11 +22,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// A key for ES256.
 pub struct OwnKey(SigningKey);
 
-impl std::fmt::Debug for OwnKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("OwnKey(…)")
-    }
-}
+hidden!(OwnKey);
 
 impl OwnKey {
     /// The key for a provider, so that none can be told by it to be the client of another.
@@ -39,11 +36,10 @@ impl OwnKey {
     }
 
     fn derived(key: &TagKey, name: &str) -> Self {
-        let tries = (0_u32..).map(|number| key.bytes(&[name.as_bytes(), &number.to_be_bytes()]));
+        let mut seeds =
+            (0_u32..).map(|number| key.bytes(&[name.as_bytes(), &number.to_be_bytes()]));
         // Of 2^32 seeds one is no scalar of the curve.
-        let found = tries
-            .filter_map(|seed| SigningKey::from_slice(&seed).ok())
-            .next();
+        let found = seeds.find_map(|seed| SigningKey::from_slice(&seed).ok());
         Self(found.expect("an endless row of seeds has a good one"))
     }
 
@@ -72,15 +68,8 @@ impl OwnKey {
         now: Timestamp,
         random: &mut dyn RngCore,
     ) -> String {
-        let claims = json!({
-            "iss": client_id,
-            "sub": client_id,
-            "aud": audience,
-            "jti": identifier("", random),
-            "iat": now.secs(),
-            "exp": (now + LIFETIME).secs(),
-        });
-        self.sign(&claims)
+        let claims = json!({ "iss": client_id, "sub": client_id, "aud": audience });
+        self.sign(claims, now, random)
     }
 
     /// What says, for one request to `audience`, that the gateway `issuer` speaks for a person: the subject
@@ -93,21 +82,19 @@ impl OwnKey {
         now: Timestamp,
         random: &mut dyn RngCore,
     ) -> String {
-        self.sign(&json!({
-            "iss": issuer,
-            "sub": user,
-            "preferred_username": user_name,
-            "aud": audience,
-            "jti": identifier("", random),
-            "iat": now.secs(),
-            "exp": (now + LIFETIME).secs(),
-        }))
+        let claims = json!({
+            "iss": issuer, "sub": user, "preferred_username": user_name, "aud": audience,
+        });
+        self.sign(claims, now, random)
     }
 
-    fn sign(&self, claims: &Value) -> String {
+    fn sign(&self, mut claims: Value, now: Timestamp, random: &mut dyn RngCore) -> String {
+        claims["jti"] = identifier("", random).into();
+        claims["iat"] = now.secs().into();
+        claims["exp"] = (now + LIFETIME).secs().into();
         let header = json!({ "alg": "ES256", "typ": "JWT", "kid": self.public()["kid"] });
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(&header), part(claims));
+        let signed = format!("{}.{}", part(&header), part(&claims));
         let signature: Signature = self.0.sign(signed.as_bytes());
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
     }

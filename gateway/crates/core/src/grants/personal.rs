@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha512};
 
 use super::GrantId;
+use crate::hex;
 use crate::secret::{Secret, SecretHash, TagKey};
+use crate::text_type::is_alphanumeric_or;
 
 /// What every personal token begins with.
 const PREFIX: &str = "cupgw_";
@@ -54,12 +56,10 @@ impl PersonalToken {
         let mut text = PREFIX.to_owned();
         for half in [grant, secret] {
             let half = half.try_into().expect("a seed has two times 16 bytes");
-            push(&mut text, u128::from_be_bytes(half), LONG);
+            text += &digits(u128::from_be_bytes(half), LONG);
         }
-        let sealed = seal(&text, tags);
-        push(&mut text, sealed.into(), SHORT);
-        let checked = crc32fast::hash(text.as_bytes());
-        push(&mut text, checked.into(), SHORT);
+        text += &seal(&text, tags);
+        text += &check(&text);
         Self(text)
     }
 
@@ -77,20 +77,12 @@ impl PersonalToken {
     pub fn parse(text: &str) -> Option<Self> {
         let is_form = text.len() == LENGTH
             && text.starts_with(PREFIX)
-            && text[PREFIX.len()..]
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric());
+            && is_alphanumeric_or(&text[PREFIX.len()..], b"");
         if !is_form {
             return None;
         }
-        let (checked, check) = text.split_at(LENGTH - SHORT);
-        let mut expected = String::new();
-        push(
-            &mut expected,
-            crc32fast::hash(checked.as_bytes()).into(),
-            SHORT,
-        );
-        (check == expected).then(|| Self(text.to_owned()))
+        let (checked, written) = text.split_at(LENGTH - SHORT);
+        (written == check(checked)).then(|| Self(text.to_owned()))
     }
 
     /// Those that stand anywhere in a text: in a URL, a file, a log.
@@ -136,8 +128,7 @@ impl PersonalToken {
     /// Whether this installation made it, at whatever time.
     pub fn is_ours(&self, tags: &TagKey) -> bool {
         let (sealed, rest) = self.0.split_at(LENGTH - 2 * SHORT);
-        let mut expected = String::new();
-        push(&mut expected, seal(sealed, tags).into(), SHORT);
+        let expected = seal(sealed, tags);
         let same = subtle::ConstantTimeEq::ct_eq(expected.as_bytes(), &rest.as_bytes()[..SHORT]);
         bool::from(same)
     }
@@ -149,7 +140,7 @@ impl PersonalToken {
             .chain_update("name of ")
             .chain_update(&self.0)
             .finalize();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(digest)
     }
 
     fn secret(&self) -> Secret {
@@ -163,21 +154,24 @@ impl fmt::Debug for PersonalToken {
     }
 }
 
-fn seal(text: &str, tags: &TagKey) -> u32 {
+fn seal(text: &str, tags: &TagKey) -> String {
     let [a, b, c, d, ..] = tags.derive("personal token").bytes(&[text.as_bytes()]);
-    u32::from_be_bytes([a, b, c, d])
+    digits(u32::from_be_bytes([a, b, c, d]).into(), SHORT)
 }
 
-/// Writes a number in so many digits, the highest first.
-fn push(text: &mut String, number: u128, digits: usize) {
+fn check(text: &str) -> String {
+    digits(crc32fast::hash(text.as_bytes()).into(), SHORT)
+}
+
+/// A number in so many digits, the highest first.
+fn digits(number: u128, count: usize) -> String {
+    let mut digits = vec![DIGITS[0]; count];
     let mut rest = number;
-    let mut reversed = Vec::with_capacity(digits);
-    for _ in 0..digits {
-        let digit = usize::try_from(rest % 62).expect("a digit is less than 62");
-        reversed.push(char::from(DIGITS[digit]));
+    for digit in digits.iter_mut().rev() {
+        *digit = DIGITS[usize::try_from(rest % 62).expect("a digit is less than 62")];
         rest /= 62;
     }
-    text.extend(reversed.iter().rev());
+    digits.into_iter().map(char::from).collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::hex;
 use crate::secret::TagKey;
 use mcp_protocol::tool_definition::Definition;
 
@@ -29,20 +30,13 @@ impl Pin {
 
     /// Reads 16 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut bytes = [0; Self::LENGTH];
-        if text.len() != 2 * Self::LENGTH || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-        }
-        Some(Self(bytes))
+        Some(Self(hex::decode(text)?.try_into().ok()?))
     }
 }
 
 impl fmt::Display for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -78,9 +72,8 @@ impl PinKey {
     /// The pin of a definition.
     pub fn pin(&self, definition: &Definition) -> Pin {
         let tag = self.0.bytes(&[&definition.digest()]);
-        let mut bytes = [0; Pin::LENGTH];
-        bytes.copy_from_slice(&tag[..Pin::LENGTH]);
-        Pin(bytes)
+        let (pin, _) = tag.split_first_chunk().expect("a tag is longer than a pin");
+        Pin(*pin)
     }
 }
 

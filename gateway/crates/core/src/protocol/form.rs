@@ -7,6 +7,8 @@
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
+use crate::hex;
+
 /// More parameters than any request of OAuth has.
 pub const MAX_PARAMETERS: usize = 100;
 
@@ -81,7 +83,7 @@ pub fn decode(encoded: &[u8]) -> Option<String> {
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
             b'+' => b' ',
-            b'%' => hex(rest.next()?)? << 4 | hex(rest.next()?)?,
+            b'%' => hex::digit(rest.next()?)? << 4 | hex::digit(rest.next()?)?,
             other => other,
         });
     }
@@ -99,12 +101,6 @@ pub fn has_media_type(headers: &HeaderMap, expected: &str) -> bool {
         let essence = line.split_once(';').map_or(line, |(essence, _)| essence);
         essence.trim().eq_ignore_ascii_case(expected)
     })
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
 }
 
 /// Parameters may be secrets: only their number is printed.
