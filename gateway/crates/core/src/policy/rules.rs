@@ -40,7 +40,6 @@ mod tests;
 mod value;
 mod vocabulary;
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use biscuit_auth::builder::{AuthorizerBuilder, Fact};
@@ -54,6 +53,7 @@ use self::authorizer::authorize;
 use self::compiled::{Compiled, Verdict};
 use self::remembered::{LONGEST_REMEMBERED, Remembered};
 use self::stated::Call;
+use self::vocabulary::{FactSet, StatedFact};
 
 pub use self::decision::{Decision, Effect, Failure, Statement};
 pub use self::environment::{GroupMembers, PolicyEnvironment};
@@ -75,46 +75,16 @@ pub struct Rules {
     policies: Vec<Statement>,
     /// Statements that can fail, each alone.
     alone: Vec<(AuthorizerBuilder, Statement)>,
-    /// The names of the facts that are asked for.
-    uses: BTreeSet<&'static str>,
-    required: RequiredFacts,
+    /// The facts that are asked for.
+    uses: FactSet,
     /// Those of them that are the same for every call of a tool.
-    uses_in_general: BTreeSet<&'static str>,
-    /// Whether all are, so that an answer holds for every call of a tool with a token.
-    is_steady: bool,
+    uses_in_general: FactSet,
     arguments: AskedArguments,
     names: names::Names,
     /// `None`: the reference decides about everything.
     compiled: Option<Compiled>,
     not_compiled: Vec<(Statement, &'static str)>,
     remembered: Cache<Remembered<String>, Decision>,
-}
-
-/// What of a call has to be found out for a policy.
-#[derive(Clone, Copy, Debug)]
-struct RequiredFacts {
-    arguments: bool,
-    resources: bool,
-    labels: bool,
-    scopes: bool,
-    addresses: bool,
-    versions: bool,
-    calls_today: bool,
-}
-
-impl RequiredFacts {
-    fn new(uses: &BTreeSet<&'static str>) -> Self {
-        let any = |names: &[&str]| names.iter().any(|name| uses.contains(name));
-        Self {
-            arguments: any(&["argument", "argument_type"]),
-            resources: any(&["uri", "method"]),
-            labels: any(&["read_only", "destructive", "unlabelled"]),
-            scopes: any(&["scope"]),
-            addresses: any(&["address", "network"]),
-            versions: any(&["protocol_version"]),
-            calls_today: any(&["calls_today"]),
-        }
-    }
 }
 
 impl fmt::Debug for Rules {
@@ -148,44 +118,37 @@ impl Rules {
 
     /// Whether it asks about arguments.
     pub fn asks_for_arguments(&self) -> bool {
-        self.required.arguments
+        self.uses.has(StatedFact::Argument) || self.uses.has(StatedFact::ArgumentType)
     }
 
     /// Whether it may matter to it which resources a subscription names: it asks about resources, or about
     /// the methods that each is judged under.
     pub fn asks_for_resources(&self) -> bool {
-        self.required.resources
+        self.uses.has(StatedFact::Uri) || self.uses.has(StatedFact::Method)
     }
 
     /// Whether it asks what tools say about their effects.
     pub fn asks_for_labels(&self) -> bool {
-        self.required.labels
+        use StatedFact::{Destructive, ReadOnly, Unlabelled};
+        [ReadOnly, Destructive, Unlabelled]
+            .into_iter()
+            .any(|fact| self.uses.has(fact))
     }
 
     /// Whether it asks about the scopes of tokens.
     pub fn asks_for_scopes(&self) -> bool {
-        self.required.scopes
+        self.uses.has(StatedFact::Scope)
     }
 
     /// Whether it asks how many calls the person has made today.
     pub fn asks_for_calls_today(&self) -> bool {
-        self.required.calls_today
+        self.uses.has(StatedFact::CallsToday)
     }
 
     /// The statements for whose sake the reference decides about every call, and why each of them is
     /// not compiled.
     pub fn not_compiled(&self) -> &[(Statement, &'static str)] {
         &self.not_compiled
-    }
-
-    /// The same policy, decided by the reference alone: to test and measure the other road.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn by_reference(self) -> Self {
-        Self {
-            compiled: None,
-            ..self
-        }
     }
 
     /// Decides about one call. Pure, and evaluated each time.
@@ -214,7 +177,7 @@ impl Rules {
         let verdict = compiled.and_then(|compiled| compiled.decide(&self.call(around, asked)));
         match verdict {
             Some(verdict) => self.decided(verdict),
-            None => self.evaluate(&self.prepared, around, asked, false),
+            None => self.evaluate(around, asked, false),
         }
     }
 
@@ -259,7 +222,9 @@ impl Rules {
         around: &Surroundings<'_>,
         asked: &RequestedAction<'_>,
     ) -> Decision {
-        self.remember(token, around, asked, false, self.is_steady, || {
+        // Nothing that varies is asked for: the answer holds for every call of the tool with the token.
+        let is_steady = self.uses == self.uses_in_general;
+        self.remember(token, around, asked, false, is_steady, || {
             self.judge(around, asked)
         })
     }
@@ -277,7 +242,7 @@ impl Rules {
             return false;
         }
         let decision = self.remember(token, around, asked, true, true, || {
-            self.evaluate(&self.general, around, asked, true)
+            self.evaluate(around, asked, true)
         });
         !matches!(
             decision.effect,
@@ -287,23 +252,8 @@ impl Rules {
 
     /// The facts that [`Self::judge`] goes by, as Datalog: those that the policy asks for.
     pub fn stated(&self, around: &Surroundings<'_>, asked: &RequestedAction<'_>) -> Vec<String> {
-        let facts = self.facts(around, asked, false);
+        let facts = facts::facts(self.uses, &self.call(around, asked));
         facts.iter().map(ToString::to_string).collect()
-    }
-
-    /// `general`: without those that differ between two calls of one tool.
-    fn facts(
-        &self,
-        around: &Surroundings<'_>,
-        asked: &RequestedAction<'_>,
-        general: bool,
-    ) -> Vec<Fact> {
-        let uses = if general {
-            &self.uses_in_general
-        } else {
-            &self.uses
-        };
-        facts::facts(uses, &self.call(around, asked))
     }
 
     fn remember(
@@ -319,6 +269,8 @@ impl Rules {
         if !is_steady || length > LONGEST_REMEMBERED {
             return decision();
         }
+        let asks_for_address =
+            self.uses.has(StatedFact::Address) || self.uses.has(StatedFact::Network);
         let key = Remembered {
             token,
             backend: around.backend,
@@ -328,8 +280,10 @@ impl Rules {
             name: asked.name,
             labels: asked.labels,
             harmless: asked.harmless,
-            address: around.address.filter(|_| self.required.addresses),
-            protocol_version: around.protocol_version.filter(|_| self.required.versions),
+            address: around.address.filter(|_| asks_for_address),
+            protocol_version: around
+                .protocol_version
+                .filter(|_| self.uses.has(StatedFact::ProtocolVersion)),
         };
         if let Some(decision) = self.remembered.get(&key) {
             return decision;
@@ -342,14 +296,19 @@ impl Rules {
         decision
     }
 
+    /// `general`: without what differs between two calls of one tool.
     fn evaluate(
         &self,
-        prepared: &AuthorizerBuilder,
         around: &Surroundings<'_>,
         asked: &RequestedAction<'_>,
         general: bool,
     ) -> Decision {
-        let facts = self.facts(around, asked, general);
+        let (prepared, uses) = if general {
+            (&self.general, self.uses_in_general)
+        } else {
+            (&self.prepared, self.uses)
+        };
+        let facts = facts::facts(uses, &self.call(around, asked));
         let decision = self.decision(authorize(prepared, &facts), general);
         match decision.effect {
             Effect::Failed(Failure::Evaluation(_) | Failure::Name) => Decision {
@@ -372,29 +331,18 @@ impl Rules {
     /// What the authorizer said. The numbers of statements are those of the file only where
     /// everything is evaluated, and in general nobody asks for places.
     fn decision(&self, decided: Result<usize, Token>, general: bool) -> Decision {
-        let policy = |index: usize| {
-            if general {
-                None
-            } else {
-                self.policies.get(index).cloned()
+        let policy = |index| self.policies.get(index).filter(|_| !general).cloned();
+        let failed = |check| match check {
+            FailedCheck::Authorizer(check) if !general => {
+                let at = usize::try_from(check.check_id).ok()?;
+                self.checks.get(at).cloned()
             }
+            _ => None,
         };
-        let failed = |checks: Vec<FailedCheck>| -> Vec<Statement> {
-            checks
-                .into_iter()
-                .filter_map(|check| match check {
-                    FailedCheck::Authorizer(check) if !general => self
-                        .checks
-                        .get(usize::try_from(check.check_id).ok()?)
-                        .cloned(),
-                    _ => None,
-                })
-                .collect()
-        };
-        let denied = |by, checks| Decision {
+        let denied = |by, checks: Vec<FailedCheck>| Decision {
             effect: Effect::Denied,
             by,
-            failed: failed(checks),
+            failed: checks.into_iter().filter_map(failed).collect(),
         };
         match decided {
             Ok(index) => Decision {

@@ -80,12 +80,17 @@ pub struct Decision {
 }
 
 impl Decision {
-    pub(super) fn failed(failure: Failure) -> Self {
+    /// One for which no statement is named.
+    pub(super) const fn without_statement(effect: Effect) -> Self {
         Self {
-            effect: Effect::Failed(failure),
+            effect,
             by: None,
             failed: Vec::new(),
         }
+    }
+
+    pub(super) const fn failed(failure: Failure) -> Self {
+        Self::without_statement(Effect::Failed(failure))
     }
 
     /// Whether there is no decision: it could not be asked, or what it would go by is not clear.

@@ -148,7 +148,7 @@ fn compare_one(
     asked: &RequestedAction<'_>,
     tally: &mut Tally,
 ) {
-    let reference = || rules.evaluate(&rules.prepared, around, asked, false);
+    let reference = || rules.evaluate(around, asked, false);
     let first = reference();
     tally.calls += 1;
     match first.effect {

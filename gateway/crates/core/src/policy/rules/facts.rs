@@ -1,14 +1,14 @@
 //! What a policy is told about one call: plain values in, facts of Datalog out. Every value enters
 //! as a value, never as text that is pasted into Datalog.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use biscuit_auth::builder::Fact;
 
-use super::stated::{self, StatedFact};
+use super::stated;
 use super::value::Value;
+use super::vocabulary::{FactSet, StatedFact};
 use crate::access_token::Approval;
 use crate::clock::Timestamp;
 use crate::policy::harmless::is_harmless;
@@ -165,28 +165,30 @@ impl<'a> RequestedAction<'a> {
     }
 }
 
-/// The facts of a call whose names are among those that are asked for.
-pub(super) fn facts(uses: &BTreeSet<&'static str>, call: &stated::Call<'_>) -> Vec<Fact> {
+/// The facts of a call that are asked for.
+pub(super) fn facts(uses: FactSet, call: &stated::Call<'_>) -> Vec<Fact> {
     let mut facts = Vec::with_capacity(16);
-    let mut state = |name: &str, terms: &[Value<'_>]| {
+    let mut state = |fact: StatedFact, terms: &[Value<'_>]| {
         let terms: Vec<_> = terms.iter().map(Value::to_term).collect();
-        facts.push(Fact::new(name.to_owned(), terms));
+        facts.push(Fact::new(fact.name().to_owned(), terms));
     };
-    for (fact, name) in stated::NAMES {
+    for fact in uses.told() {
         match fact {
-            StatedFact::Argument => call.each_of_arguments(|about| {
-                for (name, row) in about.iter().filter(|(name, _)| uses.contains(name)) {
-                    state(name, row);
-                }
-            }),
-            StatedFact::ArgumentType => {}
-            fact if uses.contains(name) => {
+            // Told with the argument whose type it is.
+            StatedFact::ArgumentType if uses.has(StatedFact::Argument) => {}
+            StatedFact::Argument | StatedFact::ArgumentType => {
+                call.each_of_arguments(|fact, row| {
+                    if uses.has(fact) {
+                        state(fact, &row);
+                    }
+                });
+            }
+            fact => {
                 let _ = call.each(fact, None, &mut |row| {
-                    state(name, row);
+                    state(fact, row);
                     ControlFlow::<()>::Continue(())
                 });
             }
-            _ => {}
         }
     }
     facts

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use biscuit_auth::builder::{Binary, Op, Predicate, Rule, Term, Unary};
 
 use super::environment::PolicyEnvironment;
+use super::listing::variable;
 use super::source::{Fault, File, NOTHING, Source, Written};
-use super::vocabulary::{self, Holds, STATED, nearest};
+use super::vocabulary::{self, FactSet, Holds, STATED, nearest};
 
 /// Looks for what would never be as it is written.
 pub(super) struct Linter<'a> {
@@ -19,7 +20,7 @@ pub(super) struct Linter<'a> {
     own: BTreeMap<&'a str, BTreeSet<usize>>,
     /// Those of them that may hold as much as a call has arguments.
     open: BTreeSet<&'a str>,
-    pub(super) uses: BTreeSet<&'static str>,
+    pub(super) uses: FactSet,
     /// The paths of the arguments that are asked about; `None`: any.
     pub(super) paths: Option<BTreeSet<String>>,
     /// Every text that is written out.
@@ -43,7 +44,7 @@ impl<'a> Linter<'a> {
             environment,
             own,
             open: open_names(file),
-            uses: BTreeSet::new(),
+            uses: FactSet::default(),
             paths: Some(BTreeSet::new()),
             texts: BTreeSet::new(),
             faults: Vec::new(),
@@ -60,18 +61,12 @@ impl<'a> Linter<'a> {
             self.query(rule, &rule.is);
         }
         for check in &file.checks {
-            check
-                .is
-                .queries
-                .iter()
-                .for_each(|query| self.query(check, query));
+            let queries = check.is.queries.iter();
+            queries.for_each(|query| self.query(check, query));
         }
         for policy in &file.policies {
-            policy
-                .is
-                .queries
-                .iter()
-                .for_each(|query| self.query(policy, query));
+            let queries = policy.is.queries.iter();
+            queries.for_each(|query| self.query(policy, query));
         }
         if file.policies.is_empty() {
             self.faults.push(self.source.fault(0, NOTHING.to_owned()));
@@ -196,7 +191,7 @@ impl<'a> Linter<'a> {
             self.own_predicate(statement, predicate);
             return;
         };
-        self.uses.insert(stated.name);
+        self.uses.insert(stated.fact);
         if count != stated.terms.len() {
             let sentence = format!("`{name}` is written `{}`", stated.form());
             self.wrong(statement, name, sentence);
@@ -261,6 +256,7 @@ impl<'a> Linter<'a> {
             };
             Some(format!("\"{text}\" is none of the {what}{hint}"))
         };
+        let known = self.environment;
         let names = |set: &'a BTreeSet<String>| set.iter().map(String::as_str).collect();
         match (holds, term) {
             (Holds::Any, _)
@@ -272,23 +268,16 @@ impl<'a> Linter<'a> {
             (Holds::User, Term::Str(text)) => in_capitals(text),
             (Holds::OneOf(known), Term::Str(text)) => one_of("known values", text, known.to_vec()),
             (Holds::Group, Term::Str(text)) => {
-                let groups = self.environment.groups.keys().map(String::as_str).collect();
-                one_of("configured groups", text, groups)
+                let groups = known.groups.keys().map(String::as_str);
+                one_of("configured groups", text, groups.collect())
             }
             (Holds::Network, Term::Str(text)) => {
-                let networks = self
-                    .environment
-                    .networks
-                    .keys()
-                    .map(String::as_str)
-                    .collect();
-                one_of("configured networks", text, networks)
+                let networks = known.networks.keys().map(String::as_str);
+                one_of("configured networks", text, networks.collect())
             }
-            (Holds::Backend, Term::Str(text)) => {
-                one_of("backends", text, names(&self.environment.backends))
-            }
+            (Holds::Backend, Term::Str(text)) => one_of("backends", text, names(&known.backends)),
             (Holds::Approver, Term::Str(text)) => {
-                one_of("approvers", text, names(&self.environment.approvers))
+                one_of("approvers", text, names(&known.approvers))
             }
             (Holds::True, _) => Some("it is stated with `true`, or not at all".to_owned()),
             (Holds::Bool, _) => Some("`true` or `false` stands there".to_owned()),
@@ -363,12 +352,5 @@ fn open_names<'a>(file: &'a File<'_>) -> BTreeSet<&'a str> {
         if before == open.len() {
             return open;
         }
-    }
-}
-
-fn variable(term: &Term) -> Option<&str> {
-    match term {
-        Term::Variable(name) => Some(name),
-        _ => None,
     }
 }

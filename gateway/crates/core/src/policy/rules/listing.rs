@@ -65,62 +65,48 @@ impl Program {
 
     /// The program without what varies.
     pub(super) fn relaxed(&self) -> Self {
-        relax(&self.rules, &self.checks, &self.policies)
+        let varying = vocabulary::STATED.iter().filter(|stated| stated.varies);
+        self.without(varying.map(|stated| stated.name.to_owned()).collect())
     }
-}
 
-fn relax(rules: &[Rule], checks: &[Check], policies: &[Policy]) -> Program {
-    let varying = vocabulary::STATED.iter().filter(|stated| stated.varies);
-    let varying = varying.map(|stated| stated.name.to_owned()).collect();
-    relax_by(rules, checks, policies, varying)
-}
-
-/// The same where the facts with these names are those that vary.
-pub(super) fn relax_by(
-    rules: &[Rule],
-    checks: &[Check],
-    policies: &[Policy],
-    varying: BTreeSet<String>,
-) -> Program {
-    let names = Names::new(rules, varying);
-    let relaxed = |queries: &[Rule]| -> Vec<Rule> {
-        queries
-            .iter()
-            .map(|query| names.without_varying(query))
-            .collect()
-    };
-    let checks = checks.iter().filter_map(|check| match check.kind {
-        CheckKind::One => Some(Check {
-            queries: relaxed(&check.queries),
-            kind: CheckKind::One,
-        }),
-        CheckKind::All | CheckKind::Reject => {
-            let is_steady = check.queries.iter().all(|query| names.is_steady(query));
-            is_steady.then(|| check.clone())
+    /// The same where the facts with these names are those that vary.
+    pub(super) fn without(&self, varying: BTreeSet<String>) -> Self {
+        let names = Names::new(&self.rules, varying);
+        let relaxed = |queries: &[Rule]| -> Vec<Rule> {
+            queries
+                .iter()
+                .map(|query| names.without_varying(query))
+                .collect()
+        };
+        let checks = self.checks.iter().filter_map(|check| match check.kind {
+            CheckKind::One => Some(Check {
+                queries: relaxed(&check.queries),
+                kind: CheckKind::One,
+            }),
+            CheckKind::All | CheckKind::Reject => {
+                let is_steady = check.queries.iter().all(|query| names.is_steady(query));
+                is_steady.then(|| check.clone())
+            }
+        });
+        let policies = self.policies.iter().filter_map(|policy| match policy.kind {
+            PolicyKind::Allow => Some(Policy {
+                queries: relaxed(&policy.queries),
+                kind: PolicyKind::Allow,
+            }),
+            PolicyKind::Deny => {
+                let steady = policy.queries.iter().filter(|query| names.is_steady(query));
+                let queries: Vec<Rule> = steady.cloned().collect();
+                (!queries.is_empty()).then_some(Policy {
+                    queries,
+                    kind: PolicyKind::Deny,
+                })
+            }
+        });
+        Self {
+            checks: checks.collect(),
+            policies: policies.collect(),
+            rules: names.left_of(&self.rules),
         }
-    });
-    let policies = policies.iter().filter_map(|policy| match policy.kind {
-        PolicyKind::Allow => Some(Policy {
-            queries: relaxed(&policy.queries),
-            kind: PolicyKind::Allow,
-        }),
-        PolicyKind::Deny => {
-            let steady = policy.queries.iter().filter(|query| names.is_steady(query));
-            let queries: Vec<Rule> = steady.cloned().collect();
-            (!queries.is_empty()).then_some(Policy {
-                queries,
-                kind: PolicyKind::Deny,
-            })
-        }
-    });
-    let rules = rules
-        .iter()
-        .filter(|rule| !names.is_lost(rule))
-        .map(|rule| names.without_varying(rule));
-    Program {
-        checks: checks.collect(),
-        policies: policies.collect(),
-        rules: rules.collect(),
     }
 }
 
@@ -167,9 +153,12 @@ impl Names {
         !names.any(|name| self.varying.contains(name) || self.derived.contains(name))
     }
 
-    /// Whether a rule states nothing any more once what varies is left out.
-    pub(super) fn is_lost(&self, rule: &Rule) -> bool {
-        self.lost.contains(&rule.head.name)
+    /// The rules that still state something once what varies is left out, as far as they do.
+    pub(super) fn left_of(&self, rules: &[Rule]) -> Vec<Rule> {
+        let left = rules
+            .iter()
+            .filter(|rule| !self.lost.contains(&rule.head.name));
+        left.map(|rule| self.without_varying(rule)).collect()
     }
 
     /// What it implies without what varies.
@@ -187,13 +176,17 @@ impl Names {
         let is_bound = |expression: &&Expression| uses_only(&expression.ops, &bound);
         let expressions = query.expressions.iter().filter(is_bound);
         rule.expressions = expressions.cloned().collect();
-        if rule.body.is_empty() && rule.expressions.is_empty() {
-            rule.expressions.push(Expression {
-                ops: vec![Op::Value(boolean(true))],
-            });
-        }
-        rule
+        with_condition(rule)
     }
+}
+
+/// A rule without facts and conditions has `true` for one: it can't be written otherwise.
+pub(super) fn with_condition(mut rule: Rule) -> Rule {
+    if rule.body.is_empty() && rule.expressions.is_empty() {
+        let ops = vec![Op::Value(boolean(true))];
+        rule.expressions.push(Expression { ops });
+    }
+    rule
 }
 
 fn variables(rule: &Rule) -> BTreeSet<String> {
@@ -201,7 +194,7 @@ fn variables(rule: &Rule) -> BTreeSet<String> {
     terms.filter_map(variable).map(str::to_owned).collect()
 }
 
-fn variable(term: &Term) -> Option<&str> {
+pub(super) fn variable(term: &Term) -> Option<&str> {
     match term {
         Term::Variable(name) => Some(name),
         _ => None,

@@ -7,10 +7,12 @@
 
 use std::collections::BTreeSet;
 
-use biscuit_auth::builder::{Expression, Fact, Op, Policy, PolicyKind, Rule, boolean};
+use biscuit_auth::builder::{Fact, Policy, PolicyKind, Rule};
 use biscuit_auth::error::Token;
 
-use super::listing::{Names, Program, relax_by};
+use super::facts::facts;
+use super::listing::{Names, Program, with_condition};
+use super::vocabulary::stated;
 use super::{Decision, Effect, RequestedAction, Rules, Surroundings};
 
 impl Rules {
@@ -22,26 +24,16 @@ impl Rules {
         around: &Surroundings<'_>,
         asked: &RequestedAction<'_>,
     ) -> Option<Decision> {
-        let asks = |name: &&&str| self.uses.contains(**name);
-        let missing: BTreeSet<String> = unknown
-            .iter()
-            .filter(asks)
-            .map(|name| (*name).to_owned())
-            .collect();
+        let missing = self.asks_for(unknown).into_iter().map(str::to_owned);
+        let missing: BTreeSet<String> = missing.collect();
         if missing.is_empty() {
             return Some(self.judge(around, asked));
         }
-        let known: Vec<Fact> = self
-            .facts(around, asked, false)
+        let known: Vec<Fact> = facts(self.uses, &self.call(around, asked))
             .into_iter()
             .filter(|fact| !missing.contains(&fact.predicate.name))
             .collect();
-        let Program {
-            rules,
-            checks,
-            policies,
-        } = &self.program;
-        let lenient = relax_by(rules, checks, policies, missing.clone());
+        let lenient = self.program.without(missing.clone());
         let strict = without_touched(&self.program, missing);
         let effect = if !self.passes(lenient, &known)? {
             Effect::Denied
@@ -50,17 +42,13 @@ impl Rules {
         } else {
             return None;
         };
-        Some(Decision {
-            effect,
-            by: None,
-            failed: Vec::new(),
-        })
+        Some(Decision::without_statement(effect))
     }
 
     /// The names of `unknown` that this policy asks for.
     pub fn asks_for<'n>(&self, unknown: &BTreeSet<&'n str>) -> Vec<&'n str> {
-        let asked = unknown.iter().filter(|name| self.uses.contains(**name));
-        asked.copied().collect()
+        let asks = |name: &&&str| stated(name).is_some_and(|row| self.uses.has(row.fact));
+        unknown.iter().filter(asks).copied().collect()
     }
 
     /// `None`: it could not be evaluated, which says nothing about the whole policy.
@@ -106,11 +94,10 @@ fn without_touched(program: &Program, missing: BTreeSet<String>) -> Program {
         .filter(|policy| steady(&policy.queries));
     policies.extend(kept.cloned());
     let checks = program.checks.iter().filter(|check| steady(&check.queries));
-    let rules = program.rules.iter().filter(|rule| !names.is_lost(rule));
     Program {
         checks: checks.cloned().collect(),
         policies,
-        rules: rules.map(|rule| names.without_varying(rule)).collect(),
+        rules: names.left_of(&program.rules),
     }
 }
 
@@ -119,12 +106,7 @@ fn without_touched(program: &Program, missing: BTreeSet<String>) -> Program {
 fn could_apply(names: &Names, query: &Rule) -> Rule {
     let mut rule = names.without_varying(query);
     rule.expressions.clear();
-    if rule.body.is_empty() {
-        rule.expressions.push(Expression {
-            ops: vec![Op::Value(boolean(true))],
-        });
-    }
-    rule
+    with_condition(rule)
 }
 
 #[cfg(test)]

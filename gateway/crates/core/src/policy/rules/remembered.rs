@@ -28,14 +28,15 @@ pub(super) struct Remembered<T> {
     pub(super) protocol_version: Option<T>,
 }
 
-impl Remembered<&str> {
-    pub(super) fn into_owned(self) -> Remembered<String> {
+impl<T> Remembered<T> {
+    /// The same with other texts.
+    fn with_texts<'t, U>(&'t self, text: impl Fn(&'t T) -> U) -> Remembered<U> {
         Remembered {
-            token: self.token.to_owned(),
-            backend: self.backend.to_owned(),
-            method: self.method.to_owned(),
-            name: self.name.map(str::to_owned),
-            protocol_version: self.protocol_version.map(str::to_owned),
+            token: text(&self.token),
+            backend: text(&self.backend),
+            method: text(&self.method),
+            name: self.name.as_ref().map(&text),
+            protocol_version: self.protocol_version.as_ref().map(&text),
             general: self.general,
             message: self.message,
             labels: self.labels,
@@ -45,20 +46,14 @@ impl Remembered<&str> {
     }
 }
 
+impl Remembered<&str> {
+    pub(super) fn into_owned(self) -> Remembered<String> {
+        self.with_texts(|text| (*text).to_owned())
+    }
+}
+
 impl Equivalent<Remembered<String>> for Remembered<&str> {
     fn equivalent(&self, kept: &Remembered<String>) -> bool {
-        let kept = Remembered {
-            token: kept.token.as_str(),
-            backend: &kept.backend,
-            method: &kept.method,
-            name: kept.name.as_deref(),
-            protocol_version: kept.protocol_version.as_deref(),
-            general: kept.general,
-            message: kept.message,
-            labels: kept.labels,
-            harmless: kept.harmless,
-            address: kept.address,
-        };
-        *self == kept
+        *self == kept.with_texts(String::as_str)
     }
 }

@@ -5,86 +5,14 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ops::ControlFlow;
 
+use ipnet::IpNet;
 use mcp_protocol::arguments::Value as Argument;
 
 use super::asked_arguments::AskedArguments;
 use super::environment::PolicyEnvironment;
 use super::facts::{Message, RequestedAction, Surroundings};
 use super::value::Value;
-use super::vocabulary::WEEKDAYS;
-
-/// A fact that the gateway states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StatedFact {
-    User,
-    Machine,
-    Group,
-    Client,
-    ClientKind,
-    ClientHost,
-    Grant,
-    Scope,
-    Backend,
-    Resource,
-    Address,
-    Network,
-    ProtocolVersion,
-    Approved,
-    Message,
-    Method,
-    Harmless,
-    Tool,
-    ReadOnly,
-    Destructive,
-    Unlabelled,
-    Prompt,
-    Uri,
-    Argument,
-    ArgumentType,
-    Time,
-    Hour,
-    Weekday,
-    CallsToday,
-}
-
-/// Each with its name, in the order in which they are told.
-pub(super) const NAMES: [(StatedFact, &str); 29] = [
-    (StatedFact::User, "user"),
-    (StatedFact::Machine, "machine"),
-    (StatedFact::Group, "group"),
-    (StatedFact::Client, "client"),
-    (StatedFact::ClientKind, "client_kind"),
-    (StatedFact::ClientHost, "client_host"),
-    (StatedFact::Grant, "grant"),
-    (StatedFact::Scope, "scope"),
-    (StatedFact::Backend, "backend"),
-    (StatedFact::Resource, "resource"),
-    (StatedFact::Address, "address"),
-    (StatedFact::Network, "network"),
-    (StatedFact::ProtocolVersion, "protocol_version"),
-    (StatedFact::Approved, "approved"),
-    (StatedFact::Message, "message"),
-    (StatedFact::Method, "method"),
-    (StatedFact::Harmless, "harmless"),
-    (StatedFact::Tool, "tool"),
-    (StatedFact::ReadOnly, "read_only"),
-    (StatedFact::Destructive, "destructive"),
-    (StatedFact::Unlabelled, "unlabelled"),
-    (StatedFact::Prompt, "prompt"),
-    (StatedFact::Uri, "uri"),
-    (StatedFact::Argument, "argument"),
-    (StatedFact::ArgumentType, "argument_type"),
-    (StatedFact::Time, "time"),
-    (StatedFact::Hour, "hour"),
-    (StatedFact::Weekday, "weekday"),
-    (StatedFact::CallsToday, "calls_today"),
-];
-
-/// The fact of this name.
-pub(super) fn named(name: &str) -> Option<StatedFact> {
-    let found = NAMES.iter().find(|(_, other)| *other == name);
-    found.map(|(fact, _)| *fact)
-}
+use super::vocabulary::{STATED, StatedFact, WEEKDAYS};
 
 /// A call, with what was made of it so far.
 pub(super) struct Call<'c> {
@@ -123,7 +51,7 @@ impl<'c> Call<'c> {
 
     /// No more facts than this are stated.
     pub(super) fn most_facts(&self) -> usize {
-        NAMES.len()
+        STATED.len()
             + 2 * self.arguments.len()
             + self.around.scopes.len()
             + self.around.approvals.len()
@@ -139,16 +67,53 @@ impl<'c> Call<'c> {
         first: Option<&str>,
         each: &mut dyn FnMut(&[Value<'f>]) -> Flow<B>,
     ) -> Flow<B> {
-        match fact {
-            StatedFact::Group | StatedFact::Network | StatedFact::Scope => {
-                self.each_membership(fact, first, each)
+        let around = self.around;
+        let is_wanted = |name: &str| first.is_none_or(|first| first == name);
+        let mut named = |name: &'f str, holds: bool| {
+            if holds {
+                each(&[text(name)])
+            } else {
+                Flow::Continue(())
             }
+        };
+        match fact {
+            StatedFact::Group => {
+                let user = self.user();
+                let mut groups = self.environment.groups.iter();
+                groups.try_for_each(|(name, members)| {
+                    named(
+                        name,
+                        is_wanted(name) && members.include(user, around.groups),
+                    )
+                })
+            }
+            StatedFact::Network => {
+                let Some(address) = around.address else {
+                    return Flow::Continue(());
+                };
+                let mut networks = self.environment.networks.iter();
+                networks.try_for_each(|(name, nets)| {
+                    let has = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address));
+                    named(name, is_wanted(name) && has(nets))
+                })
+            }
+            StatedFact::Scope => around
+                .scopes
+                .iter()
+                .try_for_each(|scope| named(scope, true)),
             StatedFact::Argument | StatedFact::ArgumentType => {
-                self.each_argument(fact, first, each)
+                let mut arguments = self.arguments.iter().enumerate();
+                arguments.try_for_each(|(at, (path, _))| {
+                    if is_wanted(path) && self.paths.asks_for(path) {
+                        each(&[text(path), self.about_argument(fact, at)])
+                    } else {
+                        Flow::Continue(())
+                    }
+                })
             }
             StatedFact::Approved => {
-                let approvals = self.around.approvals.iter();
-                let mut valid = approvals.filter(|approval| self.around.now < approval.until);
+                let approvals = around.approvals.iter();
+                let mut valid = approvals.filter(|approval| around.now < approval.until);
                 valid.try_for_each(|one| each(&[text(&one.tool), text(&one.approver)]))
             }
             single => match self.single(single) {
@@ -215,64 +180,6 @@ impl<'c> Call<'c> {
         }
     }
 
-    fn each_membership<'f, B>(
-        &'f self,
-        fact: StatedFact,
-        first: Option<&str>,
-        each: &mut dyn FnMut(&[Value<'f>]) -> Flow<B>,
-    ) -> Flow<B> {
-        let is_wanted = |name: &str| first.is_none_or(|first| first == name);
-        match (fact, self.around.address) {
-            (StatedFact::Group, _) => {
-                let user = self.user();
-                let groups = self.environment.groups.iter();
-                let mut groups = groups.filter(|(name, _)| is_wanted(name));
-                let of_provider = self.around.groups;
-                groups.try_for_each(|(name, members)| {
-                    if members.include(user, of_provider) {
-                        each(&[text(name)])
-                    } else {
-                        Flow::Continue(())
-                    }
-                })
-            }
-            (StatedFact::Network, Some(address)) => {
-                let networks = self.environment.networks.iter();
-                let mut networks = networks.filter(|(name, _)| is_wanted(name));
-                networks.try_for_each(|(name, nets)| {
-                    if nets.iter().any(|net| net.contains(&address)) {
-                        each(&[text(name)])
-                    } else {
-                        Flow::Continue(())
-                    }
-                })
-            }
-            (StatedFact::Scope, _) => {
-                let mut scopes = self.around.scopes.iter();
-                scopes.try_for_each(|scope| each(&[text(scope)]))
-            }
-            _ => Flow::Continue(()),
-        }
-    }
-
-    fn each_argument<'f, B>(
-        &'f self,
-        fact: StatedFact,
-        first: Option<&str>,
-        each: &mut dyn FnMut(&[Value<'f>]) -> Flow<B>,
-    ) -> Flow<B> {
-        for (at, (path, _)) in self.arguments.iter().enumerate() {
-            let is_wanted = match first {
-                Some(first) => first == path,
-                None => true,
-            };
-            if is_wanted && self.paths.asks_for(path) {
-                each(&[text(path), self.about_argument(fact, at)])?;
-            }
-        }
-        Flow::Continue(())
-    }
-
     fn about_argument(&self, fact: StatedFact, at: usize) -> Value<'_> {
         match fact {
             StatedFact::ArgumentType => text(type_of(&self.arguments[at].1)),
@@ -283,23 +190,13 @@ impl<'c> Call<'c> {
     /// Both facts about one argument after the other, as they are told.
     pub(super) fn each_of_arguments<'f>(
         &'f self,
-        mut each: impl FnMut([(&'static str, [Value<'f>; 2]); 2]),
+        mut each: impl FnMut(StatedFact, [Value<'f>; 2]),
     ) {
         for (at, (path, _)) in self.arguments.iter().enumerate() {
             if self.paths.asks_for(path) {
-                each([
-                    (
-                        "argument",
-                        [text(path), self.about_argument(StatedFact::Argument, at)],
-                    ),
-                    (
-                        "argument_type",
-                        [
-                            text(path),
-                            self.about_argument(StatedFact::ArgumentType, at),
-                        ],
-                    ),
-                ]);
+                for fact in [StatedFact::Argument, StatedFact::ArgumentType] {
+                    each(fact, [text(path), self.about_argument(fact, at)]);
+                }
             }
         }
     }
@@ -344,20 +241,5 @@ const fn type_of(value: &Argument) -> &'static str {
         Argument::Null => "null",
         Argument::Array => "array",
         Argument::Object => "object",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::policy::rules::vocabulary;
-
-    #[test]
-    fn every_fact_of_the_vocabulary_is_stated() {
-        let stated: BTreeSet<&str> = NAMES.iter().map(|(_, name)| *name).collect();
-        let known: BTreeSet<&str> = vocabulary::STATED.iter().map(|one| one.name).collect();
-        assert_eq!(stated, known);
     }
 }

@@ -3,7 +3,7 @@
 use biscuit_auth::builder::Rule;
 
 use super::lower::{self, NotCompiled, Query, Uncovered};
-use super::relation::{Pattern, Relation, Relations};
+use super::relation::{Pattern, Relations};
 use crate::policy::rules::authorizer::LIMITS;
 
 const RECURSIVE: Uncovered = "it goes by what it makes itself, or by a rule that does";
@@ -56,10 +56,8 @@ fn levels(rules: &[Rule], relations: &Relations) -> Vec<usize> {
         let before = levels.clone();
         for rule in rules {
             let below = rule.body.iter().filter_map(|atom| {
-                match relations.named(&atom.name, atom.terms.len()) {
-                    Some(Relation::Own(number)) => Some(levels[number]),
-                    _ => None,
-                }
+                let own = relations.own_named(&atom.name, atom.terms.len())?;
+                Some(levels[own])
             });
             let level = (below.max().unwrap_or(0) + 1).min(last + 1);
             if let Some(of) = head(rule, relations) {
@@ -74,8 +72,5 @@ fn levels(rules: &[Rule], relations: &Relations) -> Vec<usize> {
 
 /// The relation that a rule makes facts of.
 fn head(rule: &Rule, relations: &Relations) -> Option<usize> {
-    match relations.named(&rule.head.name, rule.head.terms.len()) {
-        Some(Relation::Own(number)) => Some(number),
-        _ => None,
-    }
+    relations.own_named(&rule.head.name, rule.head.terms.len())
 }

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use biscuit_auth::builder::{Fact, Rule};
 
-use crate::policy::rules::stated::{self, StatedFact};
 use crate::policy::rules::value::{Constant, Value};
-use crate::policy::rules::vocabulary;
+use crate::policy::rules::vocabulary::{self, StatedFact};
 
 /// The facts of one name and number of terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,11 +109,15 @@ impl Relations {
 
     /// The relation that a rule asks for by this name.
     pub(super) fn named(&self, name: &str, arity: usize) -> Option<Relation> {
-        let own = self.numbers.get(&(name.to_owned(), arity));
-        let terms = vocabulary::stated(name).map_or(0, |stated| stated.terms.len());
-        let stated = || stated::named(name).filter(|_| terms == arity);
-        let stated = || stated().map(Relation::Stated);
-        own.map(|number| Relation::Own(*number)).or_else(stated)
+        let own = self.own_named(name, arity);
+        let stated = || vocabulary::stated(name).filter(|row| row.terms.len() == arity);
+        own.map(Relation::Own)
+            .or_else(|| stated().map(|row| Relation::Stated(row.fact)))
+    }
+
+    /// The number of the policy's own relation of this name.
+    pub(super) fn own_named(&self, name: &str, arity: usize) -> Option<usize> {
+        self.numbers.get(&(name.to_owned(), arity)).copied()
     }
 
     /// How many facts the policy writes out, counting one for those without terms.
