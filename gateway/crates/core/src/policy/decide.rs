@@ -143,22 +143,20 @@ fn ask_policy(
             Err(Refusal::Policy(method, Box::new(decision)))
         }
     };
-    match calls {
-        [] => judge(question, None).map(|rule| vec![rule]),
-        calls => {
-            let mut question = question;
-            let mut rules = Vec::with_capacity(calls.len());
-            for call in calls {
-                rules.push(judge(question, Some(call))?);
-                // To the next one of a batch it was made already.
-                if is_counted(call) {
-                    question.around.calls_today =
-                        question.around.calls_today.map(|calls| calls + 1);
-                }
-            }
-            Ok(rules)
+    if calls.is_empty() {
+        return judge(question, None).map(|rule| vec![rule]);
+    }
+    let mut question = question;
+    let mut rules = Vec::with_capacity(calls.len());
+    for call in calls {
+        rules.push(judge(question, Some(call))?);
+        // To the next one of a batch it was made already.
+        if is_counted(call) {
+            let before = &mut question.around.calls_today;
+            *before = before.map(|calls| calls + 1);
         }
     }
+    Ok(rules)
 }
 
 fn judge(token: &AccessToken, call: &Call, input: DecisionInput<'_>) -> Result<(), Refusal> {

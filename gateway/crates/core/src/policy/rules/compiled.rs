@@ -143,10 +143,6 @@ pub(super) fn compile(facts: &[Fact], program: &Program) -> Result<Compiled, Vec
 impl Compiled {
     /// What is decided about a call. `None`: the reference has to be asked.
     pub(super) fn decide(&self, call: &Call<'_>) -> Option<Verdict> {
-        self.try_decide(call).ok()
-    }
-
-    fn try_decide(&self, call: &Call<'_>) -> Result<Verdict, EvaluationError> {
         let mut frame = Frame {
             slots: vec![Value::Null; self.slots],
             steps: MOST_STEPS,
@@ -156,22 +152,22 @@ impl Compiled {
             call,
             derived: Vec::new(),
         };
-        facts.derive(&mut frame)?;
+        facts.derive(&mut frame).ok()?;
         let mut failed = Vec::new();
         for (at, check) in self.checks.iter().enumerate() {
-            if !facts.check(check, &mut frame)? {
+            if !facts.check(check, &mut frame).ok()? {
                 failed.push(at);
             }
         }
         for (at, (queries, kind)) in self.policies.iter().enumerate() {
             for query in queries {
-                if facts.matches(query, &mut frame)? {
+                if facts.matches(query, &mut frame).ok()? {
                     let by = Some((at, *kind == PolicyKind::Allow));
-                    return Ok(Verdict { by, failed });
+                    return Some(Verdict { by, failed });
                 }
             }
         }
-        Ok(Verdict { by: None, failed })
+        Some(Verdict { by: None, failed })
     }
 }
 

@@ -115,13 +115,24 @@ fn rewrite(ops: &mut [Op], names: &BTreeSet<String>) {
 
 /// A builder that knows these patterns.
 pub(super) fn registered(builder: AuthorizerBuilder) -> AuthorizerBuilder {
-    type Pattern = fn(Term, Option<Term>) -> Result<Term, String>;
+    type Pattern = fn(Term, Option<Term>) -> Extern;
     let patterns: [(&str, Pattern); 5] = [
-        (STARTS_WITH, starts_with_term),
-        (NAME_STARTS_WITH, name_starts_with_term),
-        (NAME_ENDS_WITH, name_ends_with_term),
+        (STARTS_WITH, |value, prefix| match (value, prefix) {
+            (Term::Array(array), Some(Term::Array(prefix))) => {
+                Ok(Term::Bool(array.starts_with(&prefix)))
+            }
+            (value, prefix) => of_texts("starts_with", starts_with, value, prefix),
+        }),
+        (NAME_STARTS_WITH, |name, prefix| {
+            of_texts("starts_with", name_starts_with, name, prefix)
+        }),
+        (NAME_ENDS_WITH, |name, suffix| {
+            of_texts("ends_with", name_ends_with, name, suffix)
+        }),
         (NAME_CONTAINS, name_contains_term),
-        (NAME_MATCHES, name_matches_term),
+        (NAME_MATCHES, |name, pattern| {
+            of_texts("matches", name_matches, name, pattern)
+        }),
     ];
     patterns
         .into_iter()
@@ -199,29 +210,21 @@ impl NamePattern {
 /// How Biscuit's evaluator asks: with terms.
 type Extern = Result<Term, String>;
 
-/// `starts_with` of texts and arrays.
-fn starts_with_term(value: Term, prefix: Option<Term>) -> Extern {
-    match (value, prefix) {
-        (Term::Str(text), Some(Term::Str(prefix))) => told(starts_with(&text, &prefix)),
-        (Term::Array(array), Some(Term::Array(prefix))) => {
-            Ok(Term::Bool(array.starts_with(&prefix)))
-        }
-        _ => Err(format!("{STARTS_WITH} takes two texts")),
+/// An operation on two texts, by the name that a policy has for it.
+fn of_texts(
+    operation: &str,
+    test: fn(&str, &str) -> Result<bool, &'static str>,
+    one: Term,
+    other: Option<Term>,
+) -> Extern {
+    match (one, other) {
+        (Term::Str(one), Some(Term::Str(other))) => told(test(&one, &other)),
+        _ => Err(format!("{operation} takes two texts")),
     }
 }
 
-fn name_starts_with_term(name: Term, prefix: Option<Term>) -> Extern {
-    match (name, prefix) {
-        (Term::Str(name), Some(Term::Str(prefix))) => told(name_starts_with(&name, &prefix)),
-        _ => Err(format!("{STARTS_WITH} takes two texts")),
-    }
-}
-
-fn name_ends_with_term(name: Term, suffix: Option<Term>) -> Extern {
-    match (name, suffix) {
-        (Term::Str(name), Some(Term::Str(suffix))) => told(name_ends_with(&name, &suffix)),
-        _ => Err("ends_with takes two texts".to_owned()),
-    }
+fn name_matches(name: &str, pattern: &str) -> Result<bool, &'static str> {
+    NamePattern::new(pattern).matches(name)
 }
 
 /// Of a collection the names that it has: those are written out, and `names` sees to their readings.
@@ -236,15 +239,6 @@ fn name_contains_term(whole: Term, part: Option<Term>) -> Extern {
         _ => return Err("contains takes two texts, or a collection and a value".to_owned()),
     };
     Ok(Term::Bool(found))
-}
-
-fn name_matches_term(name: Term, pattern: Option<Term>) -> Extern {
-    match (name, pattern) {
-        (Term::Str(name), Some(Term::Str(pattern))) => {
-            told(NamePattern::new(&pattern).matches(&name))
-        }
-        _ => Err("matches takes two texts".to_owned()),
-    }
 }
 
 fn told(result: Result<bool, &'static str>) -> Extern {

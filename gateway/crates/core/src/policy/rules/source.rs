@@ -3,16 +3,16 @@
 //!
 //! Not: the grammar itself (`biscuit-parser`), what statements mean (`lint`).
 
-use std::fmt;
-
 use biscuit_auth::builder::{Check, Fact, Policy, Rule};
 use biscuit_auth::{error, parser};
+use biscuit_parser::builder::Rule as ParsedRule;
 use biscuit_parser::error::LanguageError;
 
 use super::vocabulary::nearest;
 
 /// Something that is wrong with a policy, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{line}:{column}: {sentence}")]
 pub struct Fault {
     /// The line, from 1.
     pub line: usize,
@@ -20,12 +20,6 @@ pub struct Fault {
     pub column: usize,
     /// What, and what to do.
     pub sentence: String,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.line, self.column, self.sentence)
-    }
 }
 
 /// A statement as it was parsed. `at`: where it begins in the file, in bytes.
@@ -70,47 +64,36 @@ impl<'t> Source<'t> {
                 faults.push(self.fault(self.offset(source), sentence.to_owned()));
             }
         };
+        let any = |queries: &[ParsedRule]| queries.iter().any(|query| !query.scopes.is_empty());
         for (source, rule) in &parsed.rules {
             trusts(source, !rule.scopes.is_empty());
         }
         for (source, check) in &parsed.checks {
-            trusts(
-                source,
-                check.queries.iter().any(|query| !query.scopes.is_empty()),
-            );
+            trusts(source, any(&check.queries));
         }
         for (source, policy) in &parsed.policies {
-            trusts(
-                source,
-                policy.queries.iter().any(|query| !query.scopes.is_empty()),
-            );
+            trusts(source, any(&policy.queries));
         }
         if !faults.is_empty() {
             return Err(faults);
         }
         Ok(File {
-            facts: each(parsed.facts.into_iter(), |(text, is)| {
-                self.written(text, is.into())
-            }),
-            rules: each(parsed.rules.into_iter(), |(text, is)| {
-                self.written(text, is.into())
-            }),
-            checks: each(parsed.checks.into_iter(), |(text, is)| {
-                self.written(text, is.into())
-            }),
-            policies: each(parsed.policies.into_iter(), |(text, is)| {
-                self.written(text, is.into())
-            }),
+            facts: self.all_written(parsed.facts),
+            rules: self.all_written(parsed.rules),
+            checks: self.all_written(parsed.checks),
+            policies: self.all_written(parsed.policies),
         })
     }
 
-    fn written<T>(&self, text: &'t str, is: T) -> Written<'t, T> {
-        let text = text.trim();
-        Written {
-            at: self.offset(text),
-            text,
-            is,
-        }
+    fn all_written<P, T: From<P>>(&self, parsed: Vec<(&'t str, P)>) -> Vec<Written<'t, T>> {
+        each(parsed.into_iter(), |(text, is)| {
+            let text = text.trim();
+            Written {
+                at: self.offset(text),
+                text,
+                is: is.into(),
+            }
+        })
     }
 
     /// Where a part of the text begins.
@@ -163,10 +146,13 @@ impl<'t> Source<'t> {
                 Fact::try_from(statement).err()
             }
         };
-        let Some(error::Token::Language(LanguageError::ParseError(errors))) = detail else {
-            return self.fault(start, UNREADABLE.to_owned());
+        let first = match &detail {
+            Some(error::Token::Language(LanguageError::ParseError(errors))) => {
+                errors.errors.first()
+            }
+            _ => None,
         };
-        let Some(first) = errors.errors.first() else {
+        let Some(first) = first else {
             return self.fault(start, UNREADABLE.to_owned());
         };
         let at = if first.input.is_empty() {
@@ -174,10 +160,8 @@ impl<'t> Source<'t> {
         } else {
             statement.find(&first.input).unwrap_or(0)
         };
-        let sentence = match &first.message {
-            Some(message) => first_line(message),
-            None => UNREADABLE.to_owned(),
-        };
+        let message = first.message.as_deref();
+        let sentence = message.map_or_else(|| UNREADABLE.to_owned(), first_line);
         self.fault(start + at, sentence)
     }
 }

@@ -2,7 +2,6 @@
 //! Two are equal where Datalog's terms for them are.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::slice;
 
@@ -22,15 +21,8 @@ pub(super) enum Constant {
     /// Each member once.
     Set(Vec<Constant>),
     Array(Vec<Constant>),
-    /// Each key once.
-    Map(Vec<(Key, Constant)>),
-}
-
-/// A key of a map.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Key {
-    Integer(i64),
-    Text(String),
+    /// Each key once: an integer or a text.
+    Map(Vec<(Constant, Constant)>),
 }
 
 impl Constant {
@@ -48,16 +40,14 @@ impl Constant {
                 Self::Array(array.iter().map(Self::from_term).collect::<Option<_>>()?)
             }
             Term::Map(map) => {
-                let entry = |(key, value)| Some((Key::from_term(key)?, Self::from_term(value)?));
+                let entry = |(key, value)| Some((Self::from_key(key)?, Self::from_term(value)?));
                 Self::Map(map.iter().map(entry).collect::<Option<_>>()?)
             }
             Term::Variable(_) | Term::Parameter(_) => return None,
         })
     }
-}
 
-impl Key {
-    fn from_term(key: &MapKey) -> Option<Self> {
+    fn from_key(key: &MapKey) -> Option<Self> {
         match key {
             MapKey::Integer(number) => Some(Self::Integer(*number)),
             MapKey::Str(text) => Some(Self::Text(text.clone())),
@@ -93,7 +83,7 @@ pub(super) enum Array<'a> {
 /// A map, wherever it stands.
 #[derive(Clone)]
 pub(super) enum Map<'a> {
-    Written(&'a [(Key, Constant)]),
+    Written(&'a [(Constant, Constant)]),
     Argument(Members<'a>),
 }
 
@@ -161,11 +151,7 @@ impl<'a> Value<'a> {
             Self::Date(seconds) => Term::Date(*seconds),
             Self::Text(text) => Term::Str(text.clone().into_owned()),
             Self::Bytes(bytes) => Term::Bytes(bytes.to_vec()),
-            Self::Set(set) => {
-                let members: BTreeSet<Term> =
-                    set.iter().map(|one| Value::from(one).to_term()).collect();
-                Term::Set(members)
-            }
+            Self::Set(set) => Term::Set(set.iter().map(|one| Value::from(one).to_term()).collect()),
             Self::Array(array) => Term::Array(array.elements().map(|one| one.to_term()).collect()),
             Self::Map(map) => {
                 let entry = |(key, value): (Value<'_>, Value<'_>)| match key {
@@ -174,7 +160,7 @@ impl<'a> Value<'a> {
                     // Nothing else is a key.
                     _ => None,
                 };
-                Term::Map(map.entries().filter_map(entry).collect::<BTreeMap<_, _>>())
+                Term::Map(map.entries().filter_map(entry).collect())
             }
         }
     }
@@ -192,15 +178,6 @@ impl<'a> From<&'a Constant> for Value<'a> {
             Constant::Set(set) => Self::Set(Cow::Borrowed(set)),
             Constant::Array(array) => Self::Array(Array::Written(array)),
             Constant::Map(map) => Self::Map(Map::Written(map)),
-        }
-    }
-}
-
-impl<'a> From<&'a Key> for Value<'a> {
-    fn from(key: &'a Key) -> Self {
-        match key {
-            Key::Integer(number) => Self::Integer(*number),
-            Key::Text(text) => Self::text(text),
         }
     }
 }
@@ -293,7 +270,7 @@ impl<'a> Iterator for Elements<'a> {
 
 /// The entries of a map.
 pub(super) enum Entries<'a> {
-    Written(slice::Iter<'a, (Key, Constant)>),
+    Written(slice::Iter<'a, (Constant, Constant)>),
     Argument(Members<'a>),
 }
 

@@ -25,10 +25,9 @@ pub(super) enum Expression {
     And(Box<[Expression; 2]>),
     /// `||`: the second only where the first does not hold.
     Or(Box<[Expression; 2]>),
-    /// Of a collection and what is asked of each member, in a slot.
-    All(Box<[Expression; 2]>, usize),
-    /// The same, of one of them.
-    Any(Box<[Expression; 2]>, usize),
+    /// Of a collection and what is asked of its members, each in a slot: whether all answer `true`, or one
+    /// does. With the answer of a member that decides.
+    Members(Box<[Expression; 2]>, usize, bool),
     /// What to take where the first can't be evaluated.
     TryOr(Box<[Expression; 2]>),
     Matches(Box<Expression>, Regex),
@@ -78,13 +77,9 @@ impl Expression {
                     of[1].evaluate(frame)
                 }
             }
-            Self::All(of, slot) => {
+            Self::Members(of, slot, decisive) => {
                 let whole = of[0].evaluate(frame)?;
-                each(&whole, &of[1], *slot, false, frame)
-            }
-            Self::Any(of, slot) => {
-                let whole = of[0].evaluate(frame)?;
-                each(&whole, &of[1], *slot, true, frame)
+                each(&whole, &of[1], *slot, *decisive, frame)
             }
             Self::TryOr(of) => {
                 let instead = of[1].evaluate(frame)?;

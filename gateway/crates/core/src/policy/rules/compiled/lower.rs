@@ -214,13 +214,13 @@ fn binary(
             (Expression::TryOr(Box::new([left, right])), one.max(other))
         }
         (Operand::Value(left, one), Operand::Function(asked, slot, other)) => {
-            let of = Box::new([left, asked]);
-            let made = match operation {
-                Binary::All => Expression::All(of, slot),
-                Binary::Any => Expression::Any(of, slot),
+            let decisive = match operation {
+                Binary::All => false,
+                Binary::Any => true,
                 _ => return Err(UNKNOWN_OPERATION),
             };
-            (made, one.max(other))
+            let of = Box::new([left, asked]);
+            (Expression::Members(of, slot, decisive), one.max(other))
         }
         (Operand::Value(..), Operand::Shadowing) => (Expression::Fails, 0),
         _ => return Err(UNKNOWN_OPERATION),
@@ -239,6 +239,7 @@ fn of_values(
         Some(Op::Value(Term::Str(pattern))) => Some(pattern.as_str()),
         _ => None,
     };
+    let text = |test, left, right| Expression::Text(test, Box::new([left, right]));
     Ok(match operation {
         Binary::Regex => {
             // The lint took it, so it is one.
@@ -246,13 +247,9 @@ fn of_values(
             Expression::Matches(Box::new(left), pattern.ok_or(UNKNOWN_OPERATION)?)
         }
         Binary::Ffi(name) => match name.as_str() {
-            patterns::STARTS_WITH => Expression::Text(TextTest::Prefix, Box::new([left, right])),
-            patterns::NAME_STARTS_WITH => {
-                Expression::Text(TextTest::NamePrefix, Box::new([left, right]))
-            }
-            patterns::NAME_ENDS_WITH => {
-                Expression::Text(TextTest::NameSuffix, Box::new([left, right]))
-            }
+            patterns::STARTS_WITH => text(TextTest::Prefix, left, right),
+            patterns::NAME_STARTS_WITH => text(TextTest::NamePrefix, left, right),
+            patterns::NAME_ENDS_WITH => text(TextTest::NameSuffix, left, right),
             patterns::NAME_CONTAINS => Expression::NameContains(Box::new([left, right])),
             patterns::NAME_MATCHES => {
                 let pattern = pattern.map(NamePattern::new).ok_or(UNKNOWN_OPERATION)?;

@@ -15,13 +15,9 @@ pub(super) fn binary<'f>(
     right: Value<'f>,
 ) -> Result<Value<'f>, EvaluationError> {
     match operator {
-        Binary::Equal => left
-            .equals(&right)
-            .map(Value::Bool)
-            .ok_or(EvaluationError::Undefined),
-        Binary::NotEqual => {
+        Binary::Equal | Binary::NotEqual => {
             let equal = left.equals(&right).ok_or(EvaluationError::Undefined)?;
-            Ok(Value::Bool(!equal))
+            Ok(Value::Bool(equal == (*operator == Binary::Equal)))
         }
         Binary::HeterogeneousEqual => Ok(Value::Bool(left.is(&right))),
         Binary::HeterogeneousNotEqual => Ok(Value::Bool(!left.is(&right))),
