@@ -81,43 +81,6 @@ pub struct CodeRedemption<'a> {
     pub resource: Option<&'a Resource>,
 }
 
-/// Why a code is not redeemed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RedeemError {
-    /// It was given to another client.
-    #[error("another client's code")]
-    ClientMismatch,
-    /// It was given to the same client when that had other redirect URIs or keys.
-    #[error("the client has changed")]
-    ClientChanged,
-    /// The redirect URI is another.
-    #[error("another redirect URI")]
-    RedirectMismatch,
-    /// The verifier is missing or another.
-    #[error("no proof for the challenge")]
-    PkceMismatch,
-    /// Another resource was consented to.
-    #[error("another resource")]
-    ResourceMismatch,
-    /// Its time is over.
-    #[error("expired")]
-    Expired,
-}
-
-impl RedeemError {
-    /// For the log.
-    pub const fn reason(self) -> Reason {
-        match self {
-            Self::ClientMismatch => Reason::CodeClientMismatch,
-            Self::ClientChanged => Reason::ClientChanged,
-            Self::RedirectMismatch => Reason::CodeRedirectMismatch,
-            Self::PkceMismatch => Reason::PkceMismatch,
-            Self::ResourceMismatch => Reason::ResourceMismatch,
-            Self::Expired => Reason::CodeExpired,
-        }
-    }
-}
-
 /// A code together with the proof that the one who presents it is the one it was made for. Made by
 /// [`AuthorizationCode::prove`] only.
 #[derive(Debug)]
@@ -129,30 +92,30 @@ impl AuthorizationCode {
     /// Judges who presents the code, not whether it is still in time: a replay is a replay at any
     /// time, and only one with this proof may revoke the grant (OAuth 2.1 §7.5.2), because anybody
     /// can send a code that leaked without its verifier.
-    pub fn prove(&self, presented: &CodeRedemption<'_>) -> Result<ProvenCode<'_>, RedeemError> {
+    pub fn prove(&self, presented: &CodeRedemption<'_>) -> Result<ProvenCode<'_>, Reason> {
         if *presented.client != self.client {
-            return Err(RedeemError::ClientMismatch);
+            return Err(Reason::CodeClientMismatch);
         }
         if presented.client_fingerprint != self.client_fingerprint.as_ref() {
-            return Err(RedeemError::ClientChanged);
+            return Err(Reason::ClientChanged);
         }
         if presented
             .redirect_uri
             .is_some_and(|uri| uri != self.redirect_uri)
         {
-            return Err(RedeemError::RedirectMismatch);
+            return Err(Reason::CodeRedirectMismatch);
         }
         if !presented
             .verifier
             .is_some_and(|verifier| self.code_challenge.is_met_by(verifier))
         {
-            return Err(RedeemError::PkceMismatch);
+            return Err(Reason::PkceMismatch);
         }
         if presented
             .resource
             .is_some_and(|resource| *resource != self.resource)
         {
-            return Err(RedeemError::ResourceMismatch);
+            return Err(Reason::ResourceMismatch);
         }
         Ok(ProvenCode { code: self })
     }
@@ -180,10 +143,10 @@ impl AuthorizationCode {
 
 impl ProvenCode<'_> {
     /// The grant that a freshly taken code makes. Its tokens live `access_ttl`.
-    pub fn redeem(&self, access_ttl: Duration, now: Timestamp) -> Result<Grant, RedeemError> {
+    pub fn redeem(&self, access_ttl: Duration, now: Timestamp) -> Result<Grant, Reason> {
         let code = self.code;
         if now >= code.expires || now + SKEW < code.issued {
-            return Err(RedeemError::Expired);
+            return Err(Reason::CodeExpired);
         }
         Ok(Grant {
             id: code.grant.clone(),
@@ -237,7 +200,7 @@ mod tests {
         }
     }
 
-    fn refusal(change: impl FnOnce(&mut CodeRedemption<'_>)) -> Option<RedeemError> {
+    fn refusal(change: impl FnOnce(&mut CodeRedemption<'_>)) -> Option<Reason> {
         let (client, verifier) = (ClientId::new("c_1"), CodeVerifier::parse(VERIFIER).unwrap());
         let own = fingerprint("a");
         let mut presented = CodeRedemption {
@@ -257,12 +220,9 @@ mod tests {
         assert_eq!(refusal(|p| p.redirect_uri = None), None);
         assert_eq!(
             refusal(|p| p.redirect_uri = Some("http://127.0.0.1:5001/cb")),
-            Some(RedeemError::RedirectMismatch)
+            Some(Reason::CodeRedirectMismatch)
         );
-        assert_eq!(
-            refusal(|p| p.verifier = None),
-            Some(RedeemError::PkceMismatch)
-        );
+        assert_eq!(refusal(|p| p.verifier = None), Some(Reason::PkceMismatch));
         let same = code().resource;
         let other = Resource::from_token("https://mcp.example.com/mcp2");
         let other_client = ClientId::new("c_2");
@@ -283,35 +243,35 @@ mod tests {
                     resource: Some(&other),
                     ..presented.clone()
                 },
-                RedeemError::ResourceMismatch,
+                Reason::ResourceMismatch,
             ),
             (
                 CodeRedemption {
                     client_fingerprint: Some(&fingerprint("b")),
                     ..presented.clone()
                 },
-                RedeemError::ClientChanged,
+                Reason::ClientChanged,
             ),
             (
                 CodeRedemption {
                     client_fingerprint: None,
                     ..presented.clone()
                 },
-                RedeemError::ClientChanged,
+                Reason::ClientChanged,
             ),
             (
                 CodeRedemption {
                     client: &other_client,
                     ..presented.clone()
                 },
-                RedeemError::ClientMismatch,
+                Reason::CodeClientMismatch,
             ),
             (
                 CodeRedemption {
                     verifier: Some(&other_verifier),
                     ..presented
                 },
-                RedeemError::PkceMismatch,
+                Reason::PkceMismatch,
             ),
         ] {
             assert_eq!(code().prove(&presented).err(), Some(error));
@@ -334,10 +294,10 @@ mod tests {
         let at = |secs| proven.redeem(TTL, Timestamp::from_secs(secs));
         assert!(at(1000).is_ok());
         assert!(at(1059).is_ok());
-        assert_eq!(at(1060), Err(RedeemError::Expired));
+        assert_eq!(at(1060), Err(Reason::CodeExpired));
         assert!(at(970).is_ok());
-        assert_eq!(at(969), Err(RedeemError::Expired));
-        assert_eq!(at(0), Err(RedeemError::Expired));
+        assert_eq!(at(969), Err(Reason::CodeExpired));
+        assert_eq!(at(0), Err(Reason::CodeExpired));
     }
 
     #[test]

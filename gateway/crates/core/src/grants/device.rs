@@ -124,43 +124,6 @@ pub struct Allowed {
     pub at: Timestamp,
 }
 
-/// Why an app that comes for the answer gets nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoAnswer {
-    /// Nobody has said anything.
-    #[error("nobody has answered yet")]
-    Pending,
-    /// The person said no.
-    #[error("the person denied it")]
-    Denied,
-    /// Nobody said anything in time.
-    #[error("nobody answered in time")]
-    Expired,
-    /// It is another app.
-    #[error("another client asked")]
-    ClientMismatch,
-    /// It is the same app, and something else than then.
-    #[error("the client has changed since it asked")]
-    ClientChanged,
-    /// The app wants to be let in elsewhere.
-    #[error("another resource was asked for")]
-    ResourceMismatch,
-}
-
-impl NoAnswer {
-    /// For the log.
-    pub const fn reason(self) -> Reason {
-        match self {
-            Self::Pending => Reason::DevicePending,
-            Self::Denied => Reason::UserDenied,
-            Self::Expired => Reason::DeviceCodeExpired,
-            Self::ClientMismatch => Reason::CodeClientMismatch,
-            Self::ClientChanged => Reason::ClientChanged,
-            Self::ResourceMismatch => Reason::ResourceMismatch,
-        }
-    }
-}
-
 /// Who comes for an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Presenter<'a> {
@@ -187,25 +150,25 @@ impl DeviceAuthorization {
     }
 
     /// What was allowed, for whoever asked.
-    pub fn answered(&self, presenter: Presenter<'_>, now: Timestamp) -> Result<&Allowed, NoAnswer> {
+    pub fn answered(&self, presenter: Presenter<'_>, now: Timestamp) -> Result<&Allowed, Reason> {
         if *presenter.client != self.client {
-            return Err(NoAnswer::ClientMismatch);
+            return Err(Reason::CodeClientMismatch);
         }
         if presenter.fingerprint != self.client_fingerprint.as_ref() {
-            return Err(NoAnswer::ClientChanged);
+            return Err(Reason::ClientChanged);
         }
         if presenter
             .resource
             .is_some_and(|resource| *resource != self.resource)
         {
-            return Err(NoAnswer::ResourceMismatch);
+            return Err(Reason::ResourceMismatch);
         }
         if now >= self.expires {
-            return Err(NoAnswer::Expired);
+            return Err(Reason::DeviceCodeExpired);
         }
         match &self.answer {
-            None => Err(NoAnswer::Pending),
-            Some(Answer::Denied) => Err(NoAnswer::Denied),
+            None => Err(Reason::DevicePending),
+            Some(Answer::Denied) => Err(Reason::UserDenied),
             Some(Answer::Allowed(allowed)) => Ok(allowed),
         }
     }
@@ -285,7 +248,7 @@ mod tests {
             resource: None,
         };
         let pending = asked();
-        assert_eq!(pending.answered(own, NOW), Err(NoAnswer::Pending));
+        assert_eq!(pending.answered(own, NOW), Err(Reason::DevicePending));
         let allowed = Allowed {
             grant: GrantId::new("g_1"),
             user: UserId::new("u_1"),
@@ -301,7 +264,7 @@ mod tests {
         assert!(!pending.is_open(NOW + LIFETIME));
         assert_eq!(answered.answered(own, NOW), Ok(&allowed));
         let late = answered.answered(own, NOW + LIFETIME);
-        assert_eq!(late, Err(NoAnswer::Expired));
+        assert_eq!(late, Err(Reason::DeviceCodeExpired));
         let (other, elsewhere) = (
             ClientId::new("c_2"),
             Resource::from_token("https://mcp.example.com/other/mcp"),
@@ -312,14 +275,14 @@ mod tests {
                     client: &other,
                     ..own
                 },
-                NoAnswer::ClientMismatch,
+                Reason::CodeClientMismatch,
             ),
             (
                 Presenter {
                     resource: Some(&elsewhere),
                     ..own
                 },
-                NoAnswer::ResourceMismatch,
+                Reason::ResourceMismatch,
             ),
         ] {
             assert_eq!(answered.answered(presenter, NOW), Err(why));
@@ -328,7 +291,7 @@ mod tests {
             answer: Some(Answer::Denied),
             ..asked()
         };
-        assert_eq!(denied.answered(own, NOW), Err(NoAnswer::Denied));
+        assert_eq!(denied.answered(own, NOW), Err(Reason::UserDenied));
         let grant = answered.grant(&allowed, Duration::from_secs(60), NOW);
         assert_eq!((grant.id, grant.tools), (allowed.grant, Tools::All));
         assert_eq!(grant.expires, NOW + Duration::from_secs(60));

@@ -9,7 +9,6 @@
 //! Owns: the decisions. Not: that only one writer moves a grant on at a time, which the store
 //! promises.
 
-use std::fmt;
 use std::time::Duration;
 
 use rand::RngCore;
@@ -22,6 +21,7 @@ use crate::grants::{Grant, GrantId};
 use crate::protocol::resource::Resource;
 use crate::reason::Reason;
 use crate::secret::{Secret, TagKey};
+use crate::text_type::hidden;
 
 /// What the operator decides about refresh tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,17 +71,17 @@ impl RefreshToken {
         grant: &'a Grant,
         presenter: Presenter<'_>,
         key: &TagKey,
-    ) -> Result<ProvenToken<'a>, RefreshError> {
-        let tokens = grant.refresh.as_ref().ok_or(RefreshError::Unknown)?;
+    ) -> Result<ProvenToken<'a>, Reason> {
+        let tokens = grant.refresh.as_ref().ok_or(Reason::RefreshUnknown)?;
         let ours = tokens.text(&grant.id, self.number, key);
         if self.grant != grant.id || !ours.hash().matches(&self.text) {
-            return Err(RefreshError::Unknown);
+            return Err(Reason::RefreshUnknown);
         }
         if *presenter.client != grant.client {
-            return Err(RefreshError::ClientMismatch);
+            return Err(Reason::RefreshClientMismatch);
         }
         if presenter.fingerprint != grant.client_fingerprint.as_ref() {
-            return Err(RefreshError::ClientChanged);
+            return Err(Reason::ClientChanged);
         }
         Ok(ProvenToken {
             grant,
@@ -110,53 +110,12 @@ impl<'a> Presenter<'a> {
     }
 }
 
-/// Why a refresh token is not exchanged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RefreshError {
-    /// Not one of this grant's.
-    #[error("unknown")]
-    Unknown,
-    /// It was given to another client.
-    #[error("another client's refresh token")]
-    ClientMismatch,
-    /// The client is described otherwise than when a person allowed it (`client::fingerprint`).
-    #[error("the client has changed")]
-    ClientChanged,
-    /// Not used in time, or past the absolute end.
-    #[error("expired")]
-    Expired,
-    /// It was exchanged before, and the grace is over. The grant must be revoked.
-    #[error("used again")]
-    Reused,
-    /// Another resource was consented to.
-    #[error("another resource")]
-    ResourceMismatch,
-}
-
-impl RefreshError {
-    /// For the log.
-    pub const fn reason(self) -> Reason {
-        match self {
-            Self::Unknown => Reason::RefreshUnknown,
-            Self::ClientMismatch => Reason::RefreshClientMismatch,
-            Self::ClientChanged => Reason::ClientChanged,
-            Self::Expired => Reason::RefreshExpired,
-            Self::Reused => Reason::RefreshReused,
-            Self::ResourceMismatch => Reason::ResourceMismatch,
-        }
-    }
-}
-
 /// Random text in the grant's record, without which the key makes no token.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 struct Seed(String);
 
-impl fmt::Debug for Seed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Seed(…)")
-    }
-}
+hidden!(Seed);
 
 /// What a grant's record keeps of its refresh tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -325,20 +284,21 @@ pub enum Exchange {
 }
 
 impl ProvenToken<'_> {
-    /// Judges the exchange for an access token that lives `access_ttl`.
+    /// Judges the exchange for an access token that lives `access_ttl`. One that was exchanged before, and
+    /// whose grace is over, is [`Reason::RefreshReused`]: the grant must be revoked.
     pub fn exchange(
         &self,
         lifetimes: &Lifetimes,
         access_ttl: Duration,
         now: Timestamp,
-    ) -> Result<Exchange, RefreshError> {
+    ) -> Result<Exchange, Reason> {
         let (grant, tokens) = (self.grant, self.tokens);
         let generation = tokens.state.generation(self.number, lifetimes.grace, now);
         if generation == Generation::ExchangedBefore {
-            return Err(RefreshError::Reused);
+            return Err(Reason::RefreshReused);
         }
         if now >= tokens.expires(grant.created, lifetimes) {
-            return Err(RefreshError::Expired);
+            return Err(Reason::RefreshExpired);
         }
         if generation == Generation::ExchangedJustNow {
             return Ok(Exchange::Repeated);
@@ -361,11 +321,9 @@ impl ProvenToken<'_> {
 
     /// Judges the resource that the request names, if it names one: never another than was
     /// consented to (RFC 8707 §2.2).
-    pub fn covers(&self, resource: Option<&Resource>) -> Result<(), RefreshError> {
+    pub fn covers(&self, resource: Option<&Resource>) -> Result<(), Reason> {
         match resource {
-            Some(resource) if *resource != self.grant.resource => {
-                Err(RefreshError::ResourceMismatch)
-            }
+            Some(resource) if *resource != self.grant.resource => Err(Reason::ResourceMismatch),
             _ => Ok(()),
         }
     }

@@ -15,9 +15,7 @@ use crate::token::{Granted, required, resource, without_membership};
 use gateway_core::client::Client;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Grant;
-use gateway_core::grants::authorization_code::{
-    AuthorizationCode, CodeRedemption, CodeReuse, RedeemError,
-};
+use gateway_core::grants::authorization_code::{AuthorizationCode, CodeRedemption, CodeReuse};
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::pkce::CodeVerifier;
@@ -147,10 +145,10 @@ async fn revoke(
     end_reused(records, settings, journal, reused, now).await
 }
 
-fn refusal(error: RedeemError) -> OAuthError {
-    let code = match error {
-        RedeemError::ResourceMismatch => ErrorCode::InvalidTarget,
+fn refusal(reason: Reason) -> OAuthError {
+    let code = match reason {
+        Reason::ResourceMismatch => ErrorCode::InvalidTarget,
         _ => ErrorCode::InvalidGrant,
     };
-    OAuthError::new(code, error.reason())
+    OAuthError::new(code, reason)
 }

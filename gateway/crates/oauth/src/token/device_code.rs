@@ -11,7 +11,7 @@ use crate::server::AuthorizationServer;
 use crate::token::{Granted, required, resource, without_membership};
 use gateway_core::client::Client;
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::device::{INTERVAL, NoAnswer, Presenter};
+use gateway_core::grants::device::{INTERVAL, Presenter};
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::reason::Reason;
@@ -37,7 +37,7 @@ pub(super) async fn redeem(
     let kept = records.device(&code, now).await.map_err(store_fault)?;
     let Some(kept) = kept else {
         // It is forgotten when it ends.
-        return Err(refusal(NoAnswer::Expired));
+        return Err(refusal(Reason::DeviceCodeExpired));
     };
     let polls = CountKey::device_polls(&code);
     let polls = records.count(&polls, INTERVAL - HASTE, now).await;
@@ -87,13 +87,13 @@ pub(super) async fn redeem(
     kept.map_err(store_fault)
 }
 
-fn refusal(why: NoAnswer) -> OAuthError {
-    let code = match why {
-        NoAnswer::Pending => ErrorCode::AuthorizationPending,
-        NoAnswer::Denied => ErrorCode::AccessDenied,
-        NoAnswer::Expired => ErrorCode::ExpiredToken,
-        NoAnswer::ClientMismatch | NoAnswer::ClientChanged => ErrorCode::InvalidGrant,
-        NoAnswer::ResourceMismatch => ErrorCode::InvalidTarget,
+fn refusal(reason: Reason) -> OAuthError {
+    let code = match reason {
+        Reason::DevicePending => ErrorCode::AuthorizationPending,
+        Reason::UserDenied => ErrorCode::AccessDenied,
+        Reason::DeviceCodeExpired => ErrorCode::ExpiredToken,
+        Reason::ResourceMismatch => ErrorCode::InvalidTarget,
+        _ => ErrorCode::InvalidGrant,
     };
-    OAuthError::new(code, why.reason())
+    OAuthError::new(code, reason)
 }

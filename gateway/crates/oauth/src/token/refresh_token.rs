@@ -13,9 +13,7 @@ use crate::server::{AuthorizationServer, Settings};
 use crate::token::{Granted, narrowed_scope, required, resource, without_membership};
 use gateway_core::client::{Client, REMEMBERED};
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::refresh_token::{
-    Exchange, Lifetimes, Presenter, RefreshError, RefreshToken,
-};
+use gateway_core::grants::refresh_token::{Exchange, Lifetimes, Presenter, RefreshToken};
 use gateway_core::grants::{Grant, GrantId};
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
@@ -41,7 +39,7 @@ pub(super) async fn refresh(
         ));
     };
     let token = RefreshToken::parse(required(form, "refresh_token")?)
-        .ok_or_else(|| gone(RefreshError::Unknown))?;
+        .ok_or_else(|| gone(Reason::RefreshUnknown))?;
     let records = &server.records;
     for _ in 0..ATTEMPTS {
         let kept = records
@@ -78,7 +76,7 @@ pub(super) async fn refresh(
                 )
                 .await
                 .map_err(store_fault)?;
-                return Err(gone(RefreshError::Reused));
+                return Err(gone(Reason::RefreshReused));
             }
             Err(Refused::Error(error)) => return Err(error),
         }
@@ -99,11 +97,11 @@ enum Refused {
     Error(OAuthError),
 }
 
-impl From<RefreshError> for Refused {
-    fn from(error: RefreshError) -> Self {
-        match error {
-            RefreshError::Reused => Self::Reused,
-            error => Self::Error(gone(error)),
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::RefreshReused => Self::Reused,
+            reason => Self::Error(gone(reason)),
         }
     }
 }
@@ -197,13 +195,13 @@ fn absent(records: &Records, grant: &GrantId) -> OAuthError {
     if is_revoked(records, grant) {
         return OAuthError::new(ErrorCode::InvalidGrant, Reason::GrantRevoked);
     }
-    gone(RefreshError::Unknown)
+    gone(Reason::RefreshUnknown)
 }
 
-fn gone(error: RefreshError) -> OAuthError {
-    let code = match error {
-        RefreshError::ResourceMismatch => ErrorCode::InvalidTarget,
+fn gone(reason: Reason) -> OAuthError {
+    let code = match reason {
+        Reason::ResourceMismatch => ErrorCode::InvalidTarget,
         _ => ErrorCode::InvalidGrant,
     };
-    OAuthError::new(code, error.reason())
+    OAuthError::new(code, reason)
 }

@@ -57,8 +57,8 @@ struct Kept {
 }
 
 impl Kept {
-    fn present(&mut self, token: &Secret, seconds: u64) -> Result<Secret, RefreshError> {
-        let parsed = RefreshToken::parse(token.reveal()).ok_or(RefreshError::Unknown)?;
+    fn present(&mut self, token: &Secret, seconds: u64) -> Result<Secret, Reason> {
+        let parsed = RefreshToken::parse(token.reveal()).ok_or(Reason::RefreshUnknown)?;
         let before = self.grant.clone();
         let proven = parsed.prove(&before, Presenter::owner(&before), &key())?;
         if let Exchange::Rotated(grant) = proven.exchange(&LIFETIMES, ACCESS, at(seconds))? {
@@ -91,7 +91,7 @@ fn within_the_grace_a_used_token_gives_the_same_successor_and_after_it_is_a_reus
         assert_eq!(kept.present(&first, seconds), Ok(second.clone()));
     }
     for seconds in [160, 161, 100_000] {
-        assert_eq!(kept.present(&first, seconds), Err(RefreshError::Reused));
+        assert_eq!(kept.present(&first, seconds), Err(Reason::RefreshReused));
     }
     // The decision alone changes nothing: revoking is the endpoint's.
     assert!(kept.present(&second, 161).is_ok());
@@ -104,13 +104,13 @@ fn the_grace_of_a_token_counts_from_its_own_exchange_whatever_came_after() {
     let third = kept.present(&second, 30).unwrap();
     let fourth = kept.present(&third, 50).unwrap();
     assert_eq!(kept.present(&first, 59), Ok(second.clone()));
-    assert_eq!(kept.present(&first, 60), Err(RefreshError::Reused));
+    assert_eq!(kept.present(&first, 60), Err(Reason::RefreshReused));
     assert_eq!(kept.present(&second, 89), Ok(third.clone()));
-    assert_eq!(kept.present(&second, 90), Err(RefreshError::Reused));
+    assert_eq!(kept.present(&second, 90), Err(Reason::RefreshReused));
     assert_eq!(kept.present(&third, 109), Ok(fourth.clone()));
     let fifth = kept.present(&fourth, 200).unwrap();
-    assert_eq!(kept.present(&third, 201), Err(RefreshError::Reused));
-    assert_eq!(kept.present(&first, 201), Err(RefreshError::Reused));
+    assert_eq!(kept.present(&third, 201), Err(Reason::RefreshReused));
+    assert_eq!(kept.present(&first, 201), Err(Reason::RefreshReused));
     assert_eq!(kept.present(&fourth, 201), Ok(fifth));
 }
 
@@ -131,7 +131,7 @@ fn many_exchanges_in_a_minute_keep_the_record_small() {
         let expected = if age < 60 {
             Ok(tokens[exchange + 1].clone())
         } else {
-            Err(RefreshError::Reused)
+            Err(Reason::RefreshReused)
         };
         assert_eq!(kept.present(token, 249), expected, "{exchange}");
     }
@@ -160,7 +160,7 @@ fn random_histories_give_each_token_one_successor_and_no_other() {
                     assert_eq!(answer, Ok(tokens[index + 1].0.clone()));
                 }
                 Some(then) if now > then + 60 => {
-                    assert_eq!(answer, Err(RefreshError::Reused), "{now} {then}");
+                    assert_eq!(answer, Err(Reason::RefreshReused), "{now} {then}");
                 }
                 Some(_) => {}
             }
@@ -173,7 +173,7 @@ fn an_unused_token_ends_after_its_idle_time_and_all_end_at_the_cap() {
     let (mut kept, first) = kept();
     let idle = 30 * DAY;
     assert_eq!(kept.grant.expires, at(idle));
-    assert_eq!(kept.present(&first, idle), Err(RefreshError::Expired));
+    assert_eq!(kept.present(&first, idle), Err(Reason::RefreshExpired));
     let mut token = kept.present(&first, idle - 1).unwrap();
     assert_eq!(kept.grant.expires, at(2 * idle - 1));
     for week in 8..25 {
@@ -181,7 +181,7 @@ fn an_unused_token_ends_after_its_idle_time_and_all_end_at_the_cap() {
     }
     let cap = 180 * DAY;
     let last = kept.present(&token, cap - 1).unwrap();
-    assert_eq!(kept.present(&last, cap), Err(RefreshError::Expired));
+    assert_eq!(kept.present(&last, cap), Err(Reason::RefreshExpired));
     assert!(kept.grant.expires >= at(cap - 1) + ACCESS);
     assert!(kept.grant.expires <= at(cap) + ACCESS + LIFETIMES.grace);
 }
@@ -213,21 +213,21 @@ fn a_token_counts_for_its_grant_its_client_and_its_installation_only() {
                 client: &other,
                 ..owner
             },
-            RefreshError::ClientMismatch,
+            Reason::RefreshClientMismatch,
         ),
         (
             Presenter {
                 fingerprint: Some(&changed),
                 ..owner
             },
-            RefreshError::ClientChanged,
+            Reason::ClientChanged,
         ),
         (
             Presenter {
                 fingerprint: None,
                 ..owner
             },
-            RefreshError::ClientChanged,
+            Reason::ClientChanged,
         ),
     ] {
         let refused = parsed.prove(&grant, presenter, &key()).unwrap_err();
@@ -249,7 +249,7 @@ fn a_token_counts_for_its_grant_its_client_and_its_installation_only() {
     ] {
         assert_eq!(
             parsed.prove(grant, owner, &key).unwrap_err(),
-            RefreshError::Unknown
+            Reason::RefreshUnknown
         );
     }
     let text = token.reveal();
@@ -266,7 +266,7 @@ fn a_token_counts_for_its_grant_its_client_and_its_installation_only() {
         let forged = RefreshToken::parse(&forged).unwrap();
         assert_eq!(
             forged.prove(&grant, owner, &key()).unwrap_err(),
-            RefreshError::Unknown
+            Reason::RefreshUnknown
         );
     }
     for garbage in [
@@ -293,7 +293,7 @@ fn a_store_that_lost_the_last_rotation_logs_nobody_out() {
     assert_eq!(kept.present(&second, 20), Ok(third));
     // Whoever still has the first is within the grace of a parallel use.
     assert_eq!(kept.present(&first, 20), Ok(second.clone()));
-    assert_eq!(kept.present(&first, 70), Err(RefreshError::Reused));
+    assert_eq!(kept.present(&first, 70), Err(Reason::RefreshReused));
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn a_clock_that_jumps_back_makes_no_grace_longer() {
     let (mut kept, first) = kept();
     let second = kept.present(&first, 10_000).unwrap();
     assert_eq!(kept.present(&first, 9_980), Ok(second), "within the skew");
-    assert_eq!(kept.present(&first, 9_000), Err(RefreshError::Reused));
+    assert_eq!(kept.present(&first, 9_000), Err(Reason::RefreshReused));
 }
 
 #[test]
@@ -315,10 +315,7 @@ fn no_other_resource_is_covered() {
     let other = Resource::from_token("https://mcp.example.com/mcp2");
     assert_eq!(proven.covers(None), Ok(()));
     assert_eq!(proven.covers(Some(&grant.resource)), Ok(()));
-    assert_eq!(
-        proven.covers(Some(&other)),
-        Err(RefreshError::ResourceMismatch)
-    );
+    assert_eq!(proven.covers(Some(&other)), Err(Reason::ResourceMismatch));
 }
 
 #[test]
