@@ -169,16 +169,9 @@ pub struct ScopeTable {
 }
 
 impl ScopeTable {
-    /// From the tables of the configuration and the names of the backends. All faults at once. A
+    /// From the tables of the configuration, and the names of the backends, with those of their members
+    /// where they are several together: each has the scopes of its members, too. All faults at once. A
     /// backend that no scope is for keeps `mcp`.
-    pub fn new<'a>(
-        rules: &[ScopeRule],
-        backends: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Self, Vec<ScopeFault>> {
-        Self::with_members(rules, backends.into_iter().map(|name| (name, &[][..])))
-    }
-
-    /// The same, where some backends are several together: each has the scopes of its members, too.
     pub fn with_members<'a>(
         rules: &[ScopeRule],
         backends: impl IntoIterator<Item = (&'a str, &'a [String])>,
@@ -275,12 +268,8 @@ impl Scopes {
         if !is_configured {
             rules.push(ScopeRule::named(MCP, WORDS_FOR_MCP));
         }
-        let by_name: BTreeMap<&str, &ScopeRule> = rules
-            .iter()
-            .map(|rule| (rule.name.as_str(), rule))
-            .collect();
         let known = |rule: &ScopeRule| {
-            let with = closure(&by_name, &rule.name);
+            let with = closure(&rules, &rule.name);
             let with = with.into_iter().map(str::to_owned).collect();
             let rule = rule.clone();
             (rule.name.clone(), ScopeEntry { rule, with })

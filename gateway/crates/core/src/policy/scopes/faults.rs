@@ -1,6 +1,6 @@
 //! What one scope includes, and why scopes can't stand together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::ScopeRule;
 
@@ -25,17 +25,13 @@ impl ScopeFault {
 }
 
 pub(super) fn faults(rules: &[ScopeRule]) -> Vec<ScopeFault> {
-    let by_name: BTreeMap<&str, &ScopeRule> = rules
-        .iter()
-        .map(|rule| (rule.name.as_str(), rule))
-        .collect();
     let mut faults = Vec::new();
     for rule in rules {
         for include in &rule.includes {
-            if !by_name.contains_key(include.as_str()) {
+            if !rules.iter().any(|rule| rule.name == *include) {
                 let fault = ScopeFault::UnknownInclude(rule.name.clone(), include.clone());
                 faults.push(fault);
-            } else if closure(&by_name, include).contains(rule.name.as_str()) {
+            } else if closure(rules, include).contains(rule.name.as_str()) {
                 faults.push(ScopeFault::Cycle(rule.name.clone(), include.clone()));
             }
         }
@@ -44,14 +40,11 @@ pub(super) fn faults(rules: &[ScopeRule]) -> Vec<ScopeFault> {
 }
 
 /// A scope and all that it includes.
-pub(super) fn closure<'a>(
-    rules: &BTreeMap<&'a str, &'a ScopeRule>,
-    name: &'a str,
-) -> BTreeSet<&'a str> {
+pub(super) fn closure<'a>(rules: &'a [ScopeRule], name: &'a str) -> BTreeSet<&'a str> {
     let mut found = BTreeSet::new();
     let mut open = vec![name];
     while let Some(name) = open.pop() {
-        if let Some(rule) = rules.get(name)
+        if let Some(rule) = rules.iter().find(|rule| rule.name == name)
             && found.insert(rule.name.as_str())
         {
             open.extend(rule.includes.iter().map(String::as_str));

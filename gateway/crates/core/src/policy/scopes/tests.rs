@@ -2,6 +2,16 @@
 
 use super::*;
 
+impl ScopeTable {
+    /// One for backends of which none is several together.
+    pub(crate) fn new<'a>(
+        rules: &[ScopeRule],
+        backends: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, Vec<ScopeFault>> {
+        Self::with_members(rules, backends.into_iter().map(|name| (name, &[][..])))
+    }
+}
+
 const READ: Operation<'static> = Operation::Tool {
     name: "search",
     reads_only: true,
