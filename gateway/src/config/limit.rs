@@ -154,10 +154,8 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 fn per(text: &str) -> Result<Per, String> {
-    let found = Per::ALL.iter().find(|(_, name)| *name == text);
-    found
-        .map(|(per, _)| *per)
-        .ok_or_else(|| "must be person, app, grant, tool, backend or group".to_owned())
+    let found = Per::ALL.into_iter().find(|per| per.name() == text);
+    found.ok_or_else(|| "must be person, app, grant, tool, backend or group".to_owned())
 }
 
 fn pattern(text: &str) -> Result<Pattern, String> {

@@ -101,11 +101,8 @@ impl Desk<'_> {
             for tool in grant.tools.names() {
                 let entry = named.entry(tool).or_default();
                 entry.grants += 1;
-                let admitted = listing.map(|listing| {
-                    grant
-                        .tools
-                        .admit_amended(tool, None, || listing.current(tool))
-                });
+                let admitted =
+                    listing.map(|listing| grant.tools.admit(tool, None, || listing.current(tool)));
                 entry.changed += usize::from(admitted == Some(Err(NotAllowed::Changed)));
             }
         }

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::amendment::Amended;
 use super::pin::Pin;
+use crate::hex;
 use crate::reason::Reason;
 
 /// Stands for one choice of tools, with all its pins: SHA-256. No other choice has it.
@@ -35,7 +36,7 @@ impl SetDigest {
 /// In hexadecimal.
 impl fmt::Display for SetDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -226,13 +227,9 @@ impl Tools {
         Some(amended.and_then(|amended| amended.pin(tool)).unwrap_or(pin))
     }
 
-    /// Whether a tool is allowed as it stands. `current` is asked only where it matters.
-    pub fn admit(&self, tool: &str, current: impl FnOnce() -> ToolState) -> Result<(), NotAllowed> {
-        self.admit_amended(tool, None, current)
-    }
-
-    /// The same, where the user has approved a later definition of some of them.
-    pub fn admit_amended(
+    /// Whether a tool is allowed as it stands, where the user may have approved a later definition of some
+    /// of them. `current` is asked only where it matters.
+    pub fn admit(
         &self,
         tool: &str,
         amended: Option<&Amended>,
@@ -256,9 +253,8 @@ impl Tools {
         amended: Option<&Amended>,
         current: impl Fn(&str) -> ToolState,
     ) -> Vec<&str> {
-        let is_changed = |tool: &&str| {
-            self.admit_amended(tool, amended, || current(tool)) == Err(NotAllowed::Changed)
-        };
+        let is_changed =
+            |tool: &&str| self.admit(tool, amended, || current(tool)) == Err(NotAllowed::Changed);
         self.names().into_iter().filter(is_changed).collect()
     }
 
@@ -281,22 +277,21 @@ impl Tools {
     /// one digest; what has no pins is another choice than what has.
     pub fn digest(&self) -> SetDigest {
         let mut digest = Sha256::new_with_prefix(b"granted tools\0");
-        let mut name = |name: &str| {
+        let name = |digest: &mut Sha256, name: &str| {
             digest.update((name.len() as u64).to_be_bytes());
             digest.update(name.as_bytes());
         };
         match self {
             Self::Kept { digest, .. } => return *digest,
-            Self::All => name("all"),
+            Self::All => name(&mut digest, "all"),
             Self::Only(names) => {
-                name("only");
-                names.iter().for_each(|tool| name(tool));
+                name(&mut digest, "only");
+                names.iter().for_each(|tool| name(&mut digest, tool));
             }
             Self::Pinned(pins) => {
-                name("pinned");
+                name(&mut digest, "pinned");
                 for (tool, pin) in pins {
-                    digest.update((tool.len() as u64).to_be_bytes());
-                    digest.update(tool.as_bytes());
+                    name(&mut digest, tool);
                     digest.update(pin.as_bytes());
                 }
             }
@@ -322,7 +317,7 @@ mod tests {
     #[test]
     fn a_tool_is_allowed_as_it_was_shown_and_in_no_other_form() {
         let tools = pinned(&["search"]);
-        let admit = |tool: &str, current| tools.admit(tool, || current);
+        let admit = |tool: &str, current| tools.admit(tool, None, || current);
         assert_eq!(
             admit("search", ToolState::Defined(Pin::new([1; 8]))),
             Ok(())
@@ -358,7 +353,7 @@ mod tests {
             amended.take(amendment, Timestamp::from_secs(2));
         }
         let admit = |tool: &str, pin| {
-            tools.admit_amended(tool, Some(&amended), || ToolState::Defined(Pin::new(pin)))
+            tools.admit(tool, Some(&amended), || ToolState::Defined(Pin::new(pin)))
         };
         assert_eq!(admit("search", [2; 8]), Ok(()));
         assert_eq!(admit("search", [1; 8]), Err(NotAllowed::Changed));
@@ -366,10 +361,7 @@ mod tests {
         // An amendment never adds a tool.
         assert_eq!(admit("erase", [2; 8]), Err(NotAllowed::Never));
         let never = || -> ToolState { unreachable!("nobody needs to know") };
-        assert_eq!(
-            Tools::All.admit_amended("erase", Some(&amended), never),
-            Ok(())
-        );
+        assert_eq!(Tools::All.admit("erase", Some(&amended), never), Ok(()));
     }
 
     #[test]
@@ -389,9 +381,9 @@ mod tests {
     fn grants_without_pins_go_by_the_name() {
         let never = || -> ToolState { unreachable!("nobody needs to know") };
         let only = Tools::Only(BTreeSet::from(["search".to_owned()]));
-        assert_eq!(only.admit("search", never), Ok(()));
-        assert_eq!(only.admit("erase", never), Err(NotAllowed::Never));
-        assert_eq!(Tools::All.admit("erase", never), Ok(()));
+        assert_eq!(only.admit("search", None, never), Ok(()));
+        assert_eq!(only.admit("erase", None, never), Err(NotAllowed::Never));
+        assert_eq!(Tools::All.admit("erase", None, never), Ok(()));
     }
 
     #[test]
@@ -463,7 +455,7 @@ mod tests {
         };
         assert!(!tools.is_all() && !tools.contains("00000000000000000001"));
         let current = || ToolState::Defined(Pin::new([1; 8]));
-        let never = tools.admit("00000000000000000001", current);
+        let never = tools.admit("00000000000000000001", None, current);
         assert_eq!(never, Err(NotAllowed::Never));
         assert!(serde_json::to_string(&tools).is_err());
         assert!(serde_json::from_str::<Tools>(r#"{"kept":{}}"#).is_err());

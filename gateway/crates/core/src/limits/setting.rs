@@ -42,14 +42,14 @@ pub enum Per {
 }
 
 impl Per {
-    /// Every kind, with its name in the configuration.
-    pub const ALL: [(Self, &'static str); 6] = [
-        (Self::Person, "person"),
-        (Self::App, "app"),
-        (Self::Grant, "grant"),
-        (Self::Tool, "tool"),
-        (Self::Backend, "backend"),
-        (Self::Group, "group"),
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Person,
+        Self::App,
+        Self::Grant,
+        Self::Tool,
+        Self::Backend,
+        Self::Group,
     ];
 
     /// Its name in the configuration.
@@ -129,7 +129,7 @@ impl Limit {
             return Vec::new();
         }
         let mut charges: Vec<Charge> = Vec::new();
-        let mut charge = |(subject, label): (String, String), calls: u64| match charges
+        let mut charge = |subject: String, label: String, calls: u64| match charges
             .iter_mut()
             .find(|other| other.subject == subject)
         {
@@ -142,8 +142,7 @@ impl Limit {
         };
         let opens = calls.is_empty() || calls.iter().any(Call::listens);
         if opens && self.tool.is_none() && self.per != Per::Tool {
-            let subjects = self.subjects(asker, None);
-            subjects.for_each(|subject| charge(subject, 0));
+            self.each_subject(asker, None, |subject, label| charge(subject, label, 0));
         }
         for call in calls.iter().filter(|call| is_counted(call)) {
             let tool = call.tool();
@@ -158,8 +157,9 @@ impl Limit {
                     (Per::Tool, Some(tool)) if is_listed(tool) => Some(lenient::folded(tool)),
                     _ => None,
                 };
-                let subjects = self.subjects(asker, counted.as_deref());
-                subjects.for_each(|subject| charge(subject, 1));
+                self.each_subject(asker, counted.as_deref(), |subject, label| {
+                    charge(subject, label, 1);
+                });
             }
         }
         charges
@@ -196,30 +196,24 @@ impl Limit {
         meant.map(|(group, _)| group)
     }
 
-    fn subjects<'s>(
-        &'s self,
-        asker: &Asker<'s>,
+    /// Whose counts a call goes to: each with what people know it by.
+    fn each_subject(
+        &self,
+        asker: &Asker<'_>,
         tool: Option<&str>,
-    ) -> impl Iterator<Item = (String, String)> + use<'s> {
-        let same = |subject: &str| (subject.to_owned(), subject.to_owned());
-        let one = match self.per {
-            Per::Person => Some((asker.user.as_str().to_owned(), asker.user_name.to_owned())),
-            Per::App => Some(same(asker.client.as_str())),
-            Per::Grant => Some(same(asker.grant.as_str())),
-            Per::Backend => Some(same(asker.backend)),
-            Per::Tool => Some(same(&format!(
-                "{}/{}",
-                asker.backend,
-                tool.unwrap_or_default()
-            ))),
-            Per::Group => None,
-        };
-        let groups = (self.per == Per::Group)
-            .then(|| self.groups_of(asker.user_name, asker.groups))
-            .into_iter()
-            .flatten();
-        one.into_iter()
-            .chain(groups.map(|group| (group.clone(), group.clone())))
+        mut each: impl FnMut(String, String),
+    ) {
+        let mut same = |subject: String| each(subject.clone(), subject);
+        match self.per {
+            Per::Person => each(asker.user.as_str().to_owned(), asker.user_name.to_owned()),
+            Per::App => same(asker.client.as_str().to_owned()),
+            Per::Grant => same(asker.grant.as_str().to_owned()),
+            Per::Backend => same(asker.backend.to_owned()),
+            Per::Tool => same(format!("{}/{}", asker.backend, tool.unwrap_or_default())),
+            Per::Group => self
+                .groups_of(asker.user_name, asker.groups)
+                .for_each(|group| same(group.clone())),
+        }
     }
 }
 

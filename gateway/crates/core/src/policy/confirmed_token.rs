@@ -209,7 +209,7 @@ impl AccessToken {
     /// Whether a tool is granted as it stands. `current` is asked only where it matters.
     pub fn admit(&self, tool: &str, current: impl FnOnce() -> ToolState) -> Result<(), NotAllowed> {
         let amended = self.amended.as_deref();
-        self.tools().admit_amended(tool, amended, current)
+        self.tools().admit(tool, amended, current)
     }
 
     /// What it says.

@@ -16,17 +16,15 @@ pub enum BudgetKind {
 }
 
 impl BudgetKind {
-    const ALL: [(Self, &'static str); 2] = [(Self::InAll, "calls"), (Self::Daily, "calls_per_day")];
-
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let found = Self::ALL.iter().find(|(_, name)| *name == text);
-        found.map(|(kind, _)| *kind)
+        let mut all = [Self::InAll, Self::Daily].into_iter();
+        all.find(|kind| kind.name() == text)
     }
 
     pub(in crate::access_token) const fn name(self) -> &'static str {
         match self {
-            Self::InAll => Self::ALL[0].1,
-            Self::Daily => Self::ALL[1].1,
+            Self::InAll => "calls",
+            Self::Daily => "calls_per_day",
         }
     }
 }
