@@ -99,7 +99,7 @@ async fn register(
             ClientId::new(identifier("c_", &mut OsRng)),
             Secret::draw(&mut OsRng),
         );
-        let client = accepted.into_confidential_client(id, &secret, now);
+        let client = accepted.into_client(id, Some(&secret), now);
         let client = keep(records, settings, &client, now)
             .await
             .map_err(store_fault)?;
@@ -134,7 +134,7 @@ async fn register(
         });
     }
     within_limit(records, settings, request.peer, RegistrationKind::New, now).await?;
-    let client = accepted.into_client_without_secret(id, now);
+    let client = accepted.into_client(id, None, now);
     let client = keep(records, settings, &client, now)
         .await
         .map_err(store_fault)?;

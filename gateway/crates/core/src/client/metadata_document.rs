@@ -10,6 +10,7 @@ use crate::client::registration::{self, RegistrationError};
 use crate::client::{Client, ClientAuthentication, ClientId, Registration};
 use crate::clock::Timestamp;
 use crate::protocol::redirect_uri::PrivateUseSchemes;
+use crate::protocol::resource::names_a_user;
 
 /// Why a client id is not the address of a document (CIMD §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,8 +48,7 @@ impl DocumentUrl {
         // one identifier and not several (CIMD §3, simple string comparison).
         let normal =
             url.as_str() == text && path != "/" && !path.to_ascii_lowercase().contains("%2e");
-        let bare = url.username().is_empty() && url.password().is_none();
-        (normal && bare).then(|| Self {
+        (normal && !names_a_user(&url)).then(|| Self {
             id: ClientId::new(text),
             url,
         })
@@ -137,10 +137,10 @@ pub fn judge(
 /// neither is one of RFC 7591's default, `client_secret_basic`, which no document can have: taken as
 /// `none`, like its authors mean it.
 fn authentication(document: &Map<String, Value>) -> Result<ClientAuthentication, DocumentError> {
-    let offered = match registration::texts(document, METHODS)? {
+    let offered = match registration::texts(document, "token_endpoint_auth_methods_supported")? {
         Some(offered) => offered,
         None => vec![
-            registration::text(document, METHOD)?
+            registration::text(document, "token_endpoint_auth_method")?
                 .unwrap_or("none")
                 .to_owned(),
         ],
@@ -158,9 +158,6 @@ fn authentication(document: &Map<String, Value>) -> Result<ClientAuthentication,
         (false, None) => Err(DocumentError::AuthenticationMethod),
     }
 }
-
-const METHOD: &str = "token_endpoint_auth_method";
-const METHODS: &str = "token_endpoint_auth_methods_supported";
 
 #[cfg(test)]
 mod tests {

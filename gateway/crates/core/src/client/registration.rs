@@ -10,7 +10,7 @@ use crate::client::keys::{KeySet, KeySetError, KeySource};
 use crate::client::{Client, ClientAuthentication, ClientId, Registration};
 use crate::clock::Timestamp;
 use crate::protocol::redirect_uri::{PrivateUseSchemes, RedirectUri, RedirectUriError};
-use crate::protocol::resource::is_loopback;
+use crate::protocol::resource::{is_loopback, names_a_user};
 use crate::secret::{Secret, TagKey};
 
 /// More redirect URIs than any client registers.
@@ -152,39 +152,23 @@ impl AcceptedMetadata {
         ClientId::new(format!("c_{}", key.tag(&[&self.canonical()])))
     }
 
-    /// The client without a secret of ours.
-    pub fn into_client_without_secret(self, id: ClientId, now: Timestamp) -> Client {
-        let authentication = match &self.method {
-            Method::PrivateKeyJwt(keys) => {
-                ClientAuthentication::PrivateKeyJwt { keys: keys.clone() }
-            }
-            _ => ClientAuthentication::None,
-        };
-        self.into_client(id, authentication, now)
-    }
-
-    /// The client that authenticates with `secret`, by the method it asked for.
-    pub fn into_confidential_client(self, id: ClientId, secret: &Secret, now: Timestamp) -> Client {
-        let secret = secret.hash();
-        let authentication = match self.method {
-            Method::ClientSecretPost => ClientAuthentication::ClientSecretPost {
-                secret,
-                second: None,
-            },
-            _ => ClientAuthentication::ClientSecretBasic {
-                secret,
-                second: None,
-            },
-        };
-        self.into_client(id, authentication, now)
-    }
-
-    fn into_client(
+    /// The client, which authenticates with the secret that it was issued, if it was, by the method it asked
+    /// for.
+    pub fn into_client(
         self,
         id: ClientId,
-        authentication: ClientAuthentication,
+        secret: Option<&Secret>,
         registered: Timestamp,
     ) -> Client {
+        let second = None;
+        let authentication = match (self.method, secret.map(Secret::hash)) {
+            (Method::PrivateKeyJwt(keys), _) => ClientAuthentication::PrivateKeyJwt { keys },
+            (Method::ClientSecretPost, Some(secret)) => {
+                ClientAuthentication::ClientSecretPost { secret, second }
+            }
+            (_, Some(secret)) => ClientAuthentication::ClientSecretBasic { secret, second },
+            (_, None) => ClientAuthentication::None,
+        };
         Client {
             id,
             name: self.name,
@@ -283,31 +267,27 @@ pub(super) fn judge_uris(metadata: &Map<String, Value>) -> Result<Vec<&str>, Reg
 /// it out are public ones that would not use a secret).
 fn method(metadata: &Map<String, Value>) -> Result<Method, RegistrationError> {
     let wish = text(metadata, "token_endpoint_auth_method")?;
+    // Clients with a preferred method and others that they can do name those in the plural member.
     let others = texts(metadata, "token_endpoint_auth_methods_supported")?.unwrap_or_default();
-    let signs = |name: &str| name == "private_key_jwt";
+    let mut wishes = wish.into_iter().chain(others.iter().map(String::as_str));
     // Keys that are of no use are not worth a refusal.
-    let keys = if wish.is_some_and(signs) || others.iter().any(|name| signs(name)) {
+    let keys = if wishes.clone().any(|name| name == "private_key_jwt") {
         keys(metadata)?
     } else {
         None
     };
-    let served = |name: &str| match name {
+    let served = |name| match name {
         "none" => Some(Method::None),
         "client_secret_post" => Some(Method::ClientSecretPost),
         "client_secret_basic" => Some(Method::ClientSecretBasic),
         "private_key_jwt" => keys.clone().map(Method::PrivateKeyJwt),
         _ => None,
     };
-    let Some(wish) = wish else {
+    if wish.is_none() {
         return Ok(Method::None);
-    };
-    if let Some(method) = served(wish) {
-        return Ok(method);
     }
-    // Clients with a preferred method and others that they can do name those in the plural member.
-    others
-        .iter()
-        .find_map(|name| served(name))
+    wishes
+        .find_map(served)
         .ok_or(RegistrationError::AuthenticationMethod)
 }
 
@@ -332,7 +312,7 @@ pub fn keys_at(uri: &str) -> Result<KeySource, RegistrationError> {
         .ok()
         .filter(|url| plain && url.scheme() == "https")
         .ok_or_else(refused)?;
-    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+    if names_a_user(&url) || url.fragment().is_some() {
         return Err(refused());
     }
     Ok(KeySource::JwksUri(url.into()))

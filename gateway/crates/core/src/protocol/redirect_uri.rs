@@ -10,6 +10,9 @@ use std::fmt;
 
 use url::Url;
 
+use crate::protocol::resource::names_a_user;
+use crate::text_type::is_alphanumeric_or;
+
 /// Longer ones are refused.
 pub const MAX_LENGTH: usize = 2000;
 
@@ -125,7 +128,7 @@ impl RedirectUri {
             return Err(RedirectUriError::Wildcard);
         }
         let url = Url::parse(text).map_err(|_| RedirectUriError::Malformed)?;
-        if !url.username().is_empty() || url.password().is_some() {
+        if names_a_user(&url) {
             return Err(RedirectUriError::UserInfo);
         }
         let destination = destination(text, &url, schemes)?;
@@ -158,10 +161,8 @@ impl RedirectUri {
     /// port.
     pub fn is_registered_as(&self, registered: &str) -> bool {
         self.text == registered
-            || match (without_port(&self.text), without_port(registered)) {
-                (Some(requested), Some(registered)) => requested == registered,
-                _ => false,
-            }
+            || without_port(&self.text)
+                .is_some_and(|requested| without_port(registered) == Some(requested))
     }
 }
 
@@ -240,9 +241,7 @@ fn is_reverse_domain(scheme: &str) -> bool {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && is_alphanumeric_or(label, b"-")
     });
     well_formed
         && below > 0

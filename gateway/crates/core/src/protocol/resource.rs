@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::grants::personal::PersonalToken;
+use crate::text_type::shown_as_text;
 
 /// The issuer identifier: the public origin, without path and without trailing slash. Every URL
 /// that the gateway publishes starts with it; no request header ever changes it.
@@ -31,8 +32,7 @@ impl Issuer {
     /// Parses a public URL.
     pub fn parse(text: &str) -> Result<Self, IssuerError> {
         let url = Url::parse(text).map_err(|_| IssuerError::Url)?;
-        if !url.username().is_empty()
-            || url.password().is_some()
+        if names_a_user(&url)
             || url.path() != "/"
             || url.query().is_some()
             || url.fragment().is_some()
@@ -98,6 +98,11 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Whether a user name or a password stands before a URL's host.
+pub(crate) fn names_a_user(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
 /// The public place of one backend.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mount {
@@ -147,18 +152,9 @@ impl Resource {
     pub fn from_token(text: impl Into<String>) -> Self {
         Self(text.into())
     }
-
-    /// The identifier.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
-impl fmt::Display for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+shown_as_text!(Resource);
 
 /// A query as part of an identifier, with its question mark; empty where there is none, or none
 /// that can stand in a document and in a header as it was written. One with a token in it, which
@@ -250,10 +246,7 @@ fn mount_of<'a>(
         .map_or("", |at| &after_scheme[at..]);
     let path = path_and_query.split('?').next().unwrap_or_default();
     // The parser's own reading of the path must be the written one: no dot segments.
-    if path != url.path() && !path.is_empty()
-        || !url.username().is_empty()
-        || url.password().is_some()
-    {
+    if path != url.path() && !path.is_empty() || names_a_user(&url) {
         return Err(ResourceError::Malformed);
     }
     if url.origin().ascii_serialization() != issuer.as_str() {

@@ -6,6 +6,8 @@
 
 use url::{Host, Url};
 
+use crate::protocol::resource::names_a_user;
+
 /// Stands in the configuration for [`WELL_KNOWN`].
 pub const WELL_KNOWN_NAME: &str = "well-known";
 /// Stands in the configuration for no origin at all.
@@ -56,7 +58,7 @@ impl AllowedOrigins {
     /// The list as it is written, each with what is wrong with it.
     pub fn parse<'a>(
         texts: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Self, Vec<(String, String)>> {
+    ) -> Result<Self, Vec<(String, &'static str)>> {
         let texts: Vec<&str> = texts.into_iter().map(str::trim).collect();
         if texts == [NONE] {
             return Ok(Self::default());
@@ -112,43 +114,43 @@ impl Pattern {
     }
 }
 
-fn pattern(text: &str) -> Result<Pattern, String> {
+fn pattern(text: &str) -> Result<Pattern, &'static str> {
     if text == "*" {
         return Ok(Pattern::Any);
     }
     if text == NONE {
-        return Err("means no origin at all and stands alone".to_owned());
+        return Err("means no origin at all and stands alone");
     }
-    let wrong = || "is no origin, such as https://example.com or http://localhost:*".to_owned();
-    let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
+    const WRONG: &str = "is no origin, such as https://example.com or http://localhost:*";
+    let (scheme, rest) = text.split_once("://").ok_or(WRONG)?;
     if let Some(host) = rest.strip_suffix(":*") {
         return match exact(&format!("{scheme}://{host}"))? {
             host if host.contains("://") && !host.contains('*') => Ok(Pattern::AnyPort(host)),
-            _ => Err(wrong()),
+            _ => Err(WRONG),
         };
     }
     if let Some(end) = rest.strip_prefix("*.") {
         let origin = exact(&format!("{scheme}://{end}"))?;
-        let (scheme, end) = origin.split_once("://").ok_or_else(wrong)?;
+        let (scheme, end) = origin.split_once("://").ok_or(WRONG)?;
         return Ok(Pattern::Below(format!("{scheme}://"), format!(".{end}")));
     }
     exact(text).map(Pattern::Exact)
 }
 
 /// An origin as browsers write it: host in lower case and ASCII, no default port, no slash.
-fn exact(text: &str) -> Result<String, String> {
-    let url = Url::parse(text).map_err(|_| "is no origin, such as https://example.com")?;
+fn exact(text: &str) -> Result<String, &'static str> {
+    const WRONG: &str = "is no origin, such as https://example.com";
+    let url = Url::parse(text).map_err(|_| WRONG)?;
     let empty = matches!(url.path(), "" | "/");
     if !empty || url.query().is_some() || url.fragment().is_some() {
-        return Err("has more than scheme, host and port, and an Origin header has not".to_owned());
+        return Err("has more than scheme, host and port, and an Origin header has not");
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("has a user name, and an Origin header has not".to_owned());
+    if names_a_user(&url) {
+        return Err("has a user name, and an Origin header has not");
     }
     if text.contains('*') {
         return Err(
-            "has a `*` elsewhere than at the head of the host (https://*.example.com) or as the port"
-                .to_owned(),
+            "has a `*` elsewhere than at the head of the host (https://*.example.com) or as the port",
         );
     }
     match url.host() {
@@ -162,7 +164,7 @@ fn exact(text: &str) -> Result<String, String> {
         Some(_) if matches!(url.scheme(), "http" | "https") => {
             Ok(url.origin().ascii_serialization())
         }
-        _ => Err("is no origin, such as https://example.com".to_owned()),
+        _ => Err(WRONG),
     }
 }
 
