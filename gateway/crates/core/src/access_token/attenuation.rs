@@ -111,24 +111,11 @@ pub struct ToolCall<'a> {
 }
 
 /// The condition that a call does not meet, by its subject. Says nothing of the call's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct FailedCheck(pub &'static str);
 
-impl fmt::Display for FailedCheck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
 impl Attenuation {
-    /// One that says what `checks` say.
-    pub fn new(checks: Vec<Check>) -> Self {
-        Self {
-            checks,
-            budgets: Vec::new(),
-        }
-    }
-
     /// The conditions.
     pub fn checks(&self) -> &[Check] {
         &self.checks
@@ -317,13 +304,11 @@ fn judge_check(block: &Block, check: &schema::Check) -> Option<Check> {
         }
         ("limit", [kind, calls], None) => {
             let kind = BudgetKind::parse(block.text_of(kind)?)?;
-            match calls.content {
-                Some(Content::Integer(calls)) => {
-                    let calls = u64::try_from(calls).ok()?;
-                    (calls <= Quota::MOST).then_some(Check::Limit(kind, calls))
-                }
-                _ => None,
-            }
+            let Some(Content::Integer(calls)) = calls.content else {
+                return None;
+            };
+            let calls = u64::try_from(calls).ok()?;
+            (calls <= Quota::MOST).then_some(Check::Limit(kind, calls))
         }
         ("argument", [path, term], expression) => Some(Check::Argument {
             path: short_text(block, path).filter(|path| !path.is_empty())?,

@@ -47,28 +47,22 @@ impl Block {
 
     /// The moment of the one `name(seconds)`.
     pub(super) fn only_moment(&self, name: &str) -> Option<Timestamp> {
-        let terms = exactly_one(self.facts(name))?;
-        match terms {
-            [
-                Term {
-                    content: Some(Content::Integer(secs)),
-                },
-            ] => u64::try_from(*secs).ok().map(Timestamp::from_secs),
+        match contents(exactly_one(self.facts(name))?)?[..] {
+            [Content::Integer(secs)] => u64::try_from(*secs).ok().map(Timestamp::from_secs),
             _ => None,
         }
     }
 
     /// Whether `name(true)` stands there.
     pub(super) fn is_so(&self, name: &str) -> bool {
-        self.facts(name).any(|terms| {
-            matches!(
-                terms,
-                [Term {
-                    content: Some(Content::Bool(true))
-                }]
-            )
-        })
+        let mut facts = self.facts(name).filter_map(contents);
+        facts.any(|values| matches!(values[..], [Content::Bool(true)]))
     }
+}
+
+/// What terms hold, if each holds something.
+pub(super) fn contents(terms: &[Term]) -> Option<Vec<&Content>> {
+    terms.iter().map(|term| term.content.as_ref()).collect()
 }
 
 fn exactly_one<T>(rows: impl IntoIterator<Item = T>) -> Option<T> {

@@ -24,14 +24,8 @@ pub fn stand_in(
     if presented.grant() != grant.id || !presented.is(kept) {
         return None;
     }
-    Some(VerifiedToken {
-        ids: vec![presented.id()],
-        claims: claims(grant, groups, expires.min(grant.expires)),
-        attenuation: Attenuation::default(),
-        approvals: Vec::new(),
-        is_stand_in: true,
-        signing_key: None,
-    })
+    let claims = claims(grant, groups, expires.min(grant.expires));
+    Some(standing_in(presented.id(), claims))
 }
 
 /// The access token that an app would have of `grant` now, for a question about what it may do in
@@ -40,12 +34,14 @@ pub fn stand_in(
 pub fn as_its_app(grant: &Grant, groups: Vec<String>, issued: Timestamp) -> VerifiedToken {
     // Decisions are remembered by this name, so all is in it that they may rest on.
     let name = format!("as its app: {} {} {groups:?}", grant.id, grant.scope);
+    let claims = claims(grant, groups, grant.expires);
+    standing_in(name, Claims { issued, ..claims })
+}
+
+fn standing_in(name: String, claims: Claims) -> VerifiedToken {
     VerifiedToken {
         ids: vec![name],
-        claims: Claims {
-            issued,
-            ..claims(grant, groups, grant.expires)
-        },
+        claims,
         attenuation: Attenuation::default(),
         approvals: Vec::new(),
         is_stand_in: true,

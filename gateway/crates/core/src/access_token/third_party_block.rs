@@ -4,7 +4,7 @@
 
 use biscuit_auth::PublicKey;
 use biscuit_auth::builder::Algorithm;
-use biscuit_auth::format::schema::{Term, term::Content};
+use biscuit_auth::format::schema::term::Content;
 
 use super::attenuation::NO_DATE;
 use super::envelope::Block;
@@ -54,20 +54,15 @@ pub(super) fn judge(
     facts
         .iter()
         .map(|fact| {
-            let terms = match block.name_of(&fact.predicate)? {
-                "approved" => fact.predicate.terms.as_slice(),
-                _ => return None,
+            let is_approval = block.name_of(&fact.predicate) == Some("approved");
+            let [tool, until] = fact.predicate.terms.as_slice() else {
+                return None;
             };
-            match terms {
-                [
-                    tool,
-                    Term {
-                        content: Some(Content::Date(until)),
-                    },
-                ] if *until < NO_DATE => Some(Approval {
+            match until.content {
+                Some(Content::Date(until)) if is_approval && until < NO_DATE => Some(Approval {
                     tool: block.text_of(tool)?.to_owned(),
                     approver: approver.name.clone(),
-                    until: Timestamp::from_secs(*until),
+                    until: Timestamp::from_secs(until),
                 }),
                 _ => None,
             }

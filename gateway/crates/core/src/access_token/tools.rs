@@ -10,6 +10,7 @@ use biscuit_auth::builder::{Fact, boolean, bytes, int, string};
 use biscuit_auth::format::schema::{Term, term::Content};
 
 use super::envelope::Block;
+use super::facts::contents;
 use crate::grants::{Pin, SetDigest, Tools};
 
 /// The facts that say `tools`.
@@ -61,15 +62,7 @@ pub(super) fn read(authority: &Block) -> Option<Tools> {
 }
 
 fn kept(terms: &[Term]) -> Option<Tools> {
-    let [
-        Term {
-            content: Some(Content::Bytes(digest)),
-        },
-        Term {
-            content: Some(Content::Integer(count)),
-        },
-    ] = terms
-    else {
+    let [Content::Bytes(digest), Content::Integer(count)] = contents(terms)?[..] else {
         return None;
     };
     Some(Tools::Kept {
@@ -79,12 +72,7 @@ fn kept(terms: &[Term]) -> Option<Tools> {
 }
 
 fn members(authority: &Block, terms: &[Term]) -> Option<Vec<String>> {
-    let [
-        Term {
-            content: Some(Content::Set(set)),
-        },
-    ] = terms
-    else {
+    let [Content::Set(set)] = contents(terms)?[..] else {
         return None;
     };
     set.set
@@ -95,12 +83,7 @@ fn members(authority: &Block, terms: &[Term]) -> Option<Vec<String>> {
 
 /// As many pins as names, or the token is none of ours.
 fn pinned(names: BTreeSet<String>, terms: &[Term]) -> Option<BTreeMap<String, Pin>> {
-    let [
-        Term {
-            content: Some(Content::Bytes(pins)),
-        },
-    ] = terms
-    else {
+    let [Content::Bytes(pins)] = contents(terms)?[..] else {
         return None;
     };
     let (pins, rest) = pins.as_chunks::<{ Pin::LENGTH }>();

@@ -94,10 +94,8 @@ impl VerifiedToken {
     /// replicas, what a holder wrote counts as written.
     pub fn ends(&self) -> Timestamp {
         let minted = self.longest_ends();
-        match self.attenuation.ends() {
-            Some(ends) => ends.min(minted),
-            None => minted,
-        }
+        let ends = self.attenuation.ends();
+        ends.map_or(minted, |ends| ends.min(minted))
     }
 
     /// The moment from which no token counts any more that has the same authority block, whatever its
