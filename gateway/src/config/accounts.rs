@@ -259,7 +259,10 @@ mod tests {
     fn a_kind_is_enough_and_everything_else_is_found_or_has_its_default() {
         let config = read("kind = \"oauth\"").unwrap();
         let account = config.backends[0].account.clone().unwrap();
-        assert_eq!(account.header, CredentialHeader::bearer());
+        assert_eq!(
+            account.header,
+            CredentialHeader::parse("Authorization: Bearer {}").unwrap()
+        );
         assert!(!account.optional);
         let AccountKind::OAuth(server) = account.kind else {
             panic!("{account:?}")

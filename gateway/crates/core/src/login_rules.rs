@@ -55,22 +55,29 @@ pub enum AllowRule {
     Group(String),
 }
 
-/// What a rule lacks to let somebody in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a rule lacks to let somebody in, in words for the page that says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
     /// The provider names no address.
+    #[error("the provider names no address")]
     NoAddress,
     /// The provider did not say the address.
+    #[error("the provider did not say the address")]
     AddressUnsaid,
     /// The provider has not verified the address.
+    #[error("the provider has not verified the address")]
     Unverified,
     /// It is another address.
+    #[error("it is another address")]
     OtherAddress,
     /// The account is not one of that domain.
+    #[error("the account is not of that domain")]
     OtherDomain,
     /// The person is not in the group.
+    #[error("not in that group")]
     NotInGroup,
     /// The provider did not say all groups.
+    #[error("the provider did not say all groups")]
     GroupsIncomplete,
 }
 
@@ -148,21 +155,6 @@ impl fmt::Display for AllowRule {
             Self::Domain(domain) => write!(f, "*@{domain}"),
             Self::Group(group) => write!(f, "group:{group}"),
         }
-    }
-}
-
-/// For the page that says why.
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoAddress => "the provider names no address",
-            Self::AddressUnsaid => "the provider did not say the address",
-            Self::Unverified => "the provider has not verified the address",
-            Self::OtherAddress => "it is another address",
-            Self::OtherDomain => "the account is not of that domain",
-            Self::NotInGroup => "not in that group",
-            Self::GroupsIncomplete => "the provider did not say all groups",
-        })
     }
 }
 

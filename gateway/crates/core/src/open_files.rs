@@ -58,14 +58,12 @@ pub fn connections(limit: Option<u64>) -> usize {
 /// The name of the limit that an error says is met, if it is about files: that of this process, or
 /// that of the whole machine.
 pub fn limit_met(error: &io::Error) -> Option<&'static str> {
-    let limits = [
-        (rustix::io::Errno::MFILE, "open files of the process"),
-        (rustix::io::Errno::NFILE, "open files of the machine"),
-    ];
-    limits
-        .into_iter()
-        .find(|(code, _)| error.raw_os_error() == Some(code.raw_os_error()))
-        .map(|(_, limit)| limit)
+    use rustix::io::Errno;
+    match Errno::from_io_error(error)? {
+        Errno::MFILE => Some("open files of the process"),
+        Errno::NFILE => Some("open files of the machine"),
+        _ => None,
+    }
 }
 
 /// An error in words that name the limit and what to do where it is about files; else in its own.

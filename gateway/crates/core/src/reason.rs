@@ -325,12 +325,8 @@ pub fn troubleshooting() -> String {
             symptom.shown, symptom.meaning
         ));
         for reason in symptom.reasons {
-            table.push_str(&format!(
-                "| | `{}` | {} | {} |\n",
-                reason.code(),
-                reason.sentence(),
-                reason.remedy()
-            ));
+            table.push_str("| ");
+            table.push_str(&reason.row());
         }
     }
     table
@@ -339,15 +335,15 @@ pub fn troubleshooting() -> String {
 /// Every reason in Markdown, as it stands in the manual.
 pub fn reference() -> String {
     let mut table = String::from("| reason | what happened | what to do |\n|---|---|---|\n");
-    for reason in Reason::ALL {
-        table.push_str(&format!(
-            "| `{}` | {} | {} |\n",
-            reason.code(),
-            reason.sentence(),
-            reason.remedy()
-        ));
-    }
+    table.extend(Reason::ALL.iter().map(|reason| reason.row()));
     table
+}
+
+impl Reason {
+    fn row(self) -> String {
+        let (code, sentence, remedy) = (self.code(), self.sentence(), self.remedy());
+        format!("| `{code}` | {sentence} | {remedy} |\n")
+    }
 }
 
 /// The code, as the log prints it.

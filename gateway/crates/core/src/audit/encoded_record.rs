@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::bounded::{APPROVALS, ARGUMENTS, DETAIL, FIELD, bounded};
-use super::record::{Arguments, Facts, Labelled, Record};
+use super::record::{Arguments, Facts, Record};
 use crate::reason::Reason;
 
 /// The members of a line that its record says, without braces.
@@ -82,17 +82,7 @@ impl<T: AsRef<str>> Facts<T> {
         json.some("message", self.message);
         json.some("result", self.result);
         json.text("protocol_version", self.protocol_version.as_ref());
-        if let Some(Labelled {
-            read_only,
-            destructive,
-        }) = self.labels
-        {
-            json.name("labels");
-            json.object(|json| {
-                json.some("read_only", read_only);
-                json.some("destructive", destructive);
-            });
-        }
+        json.some("labels", self.labels);
         // Some of them would be taken for all.
         if let Some(approved) = self.approved.as_ref().filter(|all| all.len() <= APPROVALS) {
             json.name("approved");
@@ -170,6 +160,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::audit::record::Labelled;
     use crate::audit::{Event, Sent};
 
     fn encoded<T: AsRef<str>>(record: &Record<T>) -> String {

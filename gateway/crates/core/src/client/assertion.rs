@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::client::ClientId;
@@ -265,9 +265,7 @@ fn moment(seconds: f64) -> Option<Timestamp> {
 
 /// Two clients may use the same id: both are hashed, apart.
 fn once(client: &ClientId, id: &str) -> String {
-    #[derive(Serialize)]
-    struct Name<'a>(&'a str, &'a str);
-    let name = serde_json::to_vec(&Name(client.as_str(), id)).expect("two texts serialise");
+    let name = serde_json::to_vec(&(client.as_str(), id)).expect("two texts serialise");
     format!("assertion:{}", URL_SAFE_NO_PAD.encode(Sha256::digest(name)))
 }
 

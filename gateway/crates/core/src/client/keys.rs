@@ -150,7 +150,7 @@ impl KeySet {
         if candidates.peek().is_none() {
             return Verified::UnknownKey;
         }
-        if candidates.any(|key| key.made(message, signature)) {
+        if candidates.any(|key| key.made(message, signature).is_some()) {
             Verified::Yes
         } else {
             Verified::No
@@ -172,11 +172,8 @@ impl Key {
         }
     }
 
-    fn made(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.try_made(message, signature).is_some()
-    }
-
-    fn try_made(&self, message: &[u8], signature: &[u8]) -> Option<()> {
+    /// `None`: it did not.
+    fn made(&self, message: &[u8], signature: &[u8]) -> Option<()> {
         match self {
             Self::Rsa { n, e, .. } => {
                 let (n, e) = (number(n)?, number(e)?);

@@ -10,91 +10,76 @@
 use serde_json::json;
 
 use crate::client::metadata_document::DocumentUrl;
-
-struct BuiltInDocument {
-    id: &'static str,
-    name: &'static str,
-    redirect_uris: &'static [&'static str],
-    keys: Option<&'static str>,
-}
+use crate::text_type::is_alphanumeric_or;
 
 /// ChatGPT signs with RS256 where it may, and does without otherwise.
 const CHATGPT_KEYS: Option<&str> = Some("https://chatgpt.com/oauth/jwks.json");
 
-const KNOWN: &[BuiltInDocument] = &[
-    BuiltInDocument {
-        id: "https://chatgpt.com/oauth/client.json",
-        name: "ChatGPT",
-        redirect_uris: &["https://chatgpt.com/connector_platform_oauth_redirect"],
-        keys: CHATGPT_KEYS,
-    },
-    BuiltInDocument {
-        id: "https://chatgpt.com/oauth/codex/client.json",
-        name: "Codex",
-        redirect_uris: &["http://127.0.0.1/callback", "http://localhost/callback"],
-        keys: None,
-    },
-    BuiltInDocument {
-        id: "https://claude.ai/oauth/mcp-oauth-client-metadata",
-        name: "Claude",
-        redirect_uris: &[
+/// Those that have no keys: the id of each, its name and its redirect URIs.
+const KNOWN: &[(&str, &str, &[&str])] = &[
+    (
+        "https://chatgpt.com/oauth/codex/client.json",
+        "Codex",
+        &["http://127.0.0.1/callback", "http://localhost/callback"],
+    ),
+    (
+        "https://claude.ai/oauth/mcp-oauth-client-metadata",
+        "Claude",
+        &[
             "https://claude.ai/api/mcp/auth_callback",
             "https://claude.com/api/mcp/auth_callback",
         ],
-        keys: None,
-    },
-    BuiltInDocument {
-        id: "https://claude.ai/oauth/claude-code-client-metadata",
-        name: "Claude Code",
-        redirect_uris: &["http://localhost/callback", "http://127.0.0.1/callback"],
-        keys: None,
-    },
-    BuiltInDocument {
-        id: "https://vscode.dev/oauth/client-metadata.json",
-        name: "Visual Studio Code",
-        redirect_uris: &["http://127.0.0.1:33418/", "https://vscode.dev/redirect"],
-        keys: None,
-    },
-    BuiltInDocument {
-        id: "https://cursor.com/oauth/mcp-client.json",
-        name: "Cursor",
-        redirect_uris: &[
+    ),
+    (
+        "https://claude.ai/oauth/claude-code-client-metadata",
+        "Claude Code",
+        &["http://localhost/callback", "http://127.0.0.1/callback"],
+    ),
+    (
+        "https://vscode.dev/oauth/client-metadata.json",
+        "Visual Studio Code",
+        &["http://127.0.0.1:33418/", "https://vscode.dev/redirect"],
+    ),
+    (
+        "https://cursor.com/oauth/mcp-client.json",
+        "Cursor",
+        &[
             "cursor://anysphere.cursor-mcp/oauth/callback",
             "https://www.cursor.com/agents/mcp/oauth/callback",
             "https://www.cursor.com/bot/mcp/oauth/callback",
             "http://localhost:8787/callback",
             "http://127.0.0.1:8787/callback",
         ],
-        keys: None,
-    },
-    BuiltInDocument {
-        id: "https://zed.dev/oauth/client-metadata.json",
-        name: "Zed",
-        redirect_uris: &["http://127.0.0.1/callback"],
-        keys: None,
-    },
-    BuiltInDocument {
-        id: "https://opencode.ai/oauth/opencode/client.json",
-        name: "opencode",
-        redirect_uris: &["http://127.0.0.1/callback", "http://localhost/callback"],
-        keys: None,
-    },
-    BuiltInDocument {
-        id: "https://fast-agent.ai/oauth/client-v3.json",
-        name: "fast-agent",
-        redirect_uris: &["http://127.0.0.1/callback"],
-        keys: None,
-    },
+    ),
+    (
+        "https://zed.dev/oauth/client-metadata.json",
+        "Zed",
+        &["http://127.0.0.1/callback"],
+    ),
+    (
+        "https://opencode.ai/oauth/opencode/client.json",
+        "opencode",
+        &["http://127.0.0.1/callback", "http://localhost/callback"],
+    ),
+    (
+        "https://fast-agent.ai/oauth/client-v3.json",
+        "fast-agent",
+        &["http://127.0.0.1/callback"],
+    ),
 ];
 
 /// The built-in document of a client, in the form in which it would be fetched.
 pub fn document(address: &DocumentUrl) -> Option<Vec<u8>> {
     let id = address.id().as_str();
-    if let Some(known) = KNOWN.iter().find(|known| known.id == id) {
-        return Some(rendered(id, known.name, known.redirect_uris, known.keys));
+    if let Some((_, name, redirect_uris)) = KNOWN.iter().find(|(known, ..)| *known == id) {
+        return Some(rendered(id, name, redirect_uris, None));
     }
     // ChatGPT and Codex have one document a connection as well, named by its callback.
     let rest = id.strip_prefix("https://chatgpt.com/oauth/")?;
+    if rest == "client.json" {
+        let uri = "https://chatgpt.com/connector_platform_oauth_redirect";
+        return Some(rendered(id, "ChatGPT", &[uri], CHATGPT_KEYS));
+    }
     if let Some(callback) = text_between(rest, "codex/", "/client.json") {
         let uris =
             ["127.0.0.1", "localhost"].map(|host| format!("http://{host}/callback/{callback}"));
@@ -107,10 +92,7 @@ pub fn document(address: &DocumentUrl) -> Option<Vec<u8>> {
 
 fn text_between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     let inner = text.strip_prefix(before)?.strip_suffix(after)?;
-    let plain = !inner.is_empty()
-        && inner
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let plain = !inner.is_empty() && is_alphanumeric_or(inner, b"-_");
     plain.then_some(inner)
 }
 
@@ -147,8 +129,9 @@ mod tests {
 
     #[test]
     fn every_built_in_document_passes_the_judge() {
-        for known in KNOWN {
-            assert_eq!(client(known.id).unwrap().name.as_deref(), Some(known.name));
+        let chatgpt = ("https://chatgpt.com/oauth/client.json", "ChatGPT", &[][..]);
+        for (id, name, _) in KNOWN.iter().chain([&chatgpt]) {
+            assert_eq!(client(id).unwrap().name.as_deref(), Some(*name));
         }
     }
 

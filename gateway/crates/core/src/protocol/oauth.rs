@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::StatusCode;
 use http::header::{HeaderName, WWW_AUTHENTICATE};
-use serde::Serialize;
+use serde_json::json;
 
 use crate::protocol::web::{self, Response};
 use crate::reason::Reason;
@@ -138,10 +138,10 @@ impl OAuthError {
     /// The direct answer: JSON, `no-store`, the code's status; `Retry-After` where waiting helps;
     /// a Basic challenge for a failed client authentication (RFC 6749 §5.2).
     pub fn to_response(&self) -> Response {
-        let body = ErrorBody {
-            error: self.code.as_str(),
-            error_description: &self.description,
-        };
+        let body = json!({
+            "error": self.code.as_str(),
+            "error_description": self.description,
+        });
         let response = web::json(self.code.status(), &body);
         let response = web::with_header(response, HeaderName::from_static("pragma"), "no-cache");
         match self.code {
@@ -153,10 +153,4 @@ impl OAuthError {
             _ => response,
         }
     }
-}
-
-#[derive(Serialize)]
-struct ErrorBody<'a> {
-    error: &'a str,
-    error_description: &'a str,
 }

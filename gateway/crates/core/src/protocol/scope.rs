@@ -84,21 +84,19 @@ impl Scope {
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
-}
 
-impl<S: Into<String>> FromIterator<S> for Scope {
-    fn from_iter<I: IntoIterator<Item = S>>(tokens: I) -> Self {
-        Self(tokens.into_iter().map(Into::into).collect())
-    }
-}
-
-impl Scope {
     /// As it is written: nothing is copied where it has one token.
     pub fn spelled(&self) -> Cow<'_, str> {
         match self.0.first() {
             Some(only) if self.0.len() == 1 => Cow::Borrowed(only),
             _ => Cow::Owned(self.to_string()),
         }
+    }
+}
+
+impl<S: Into<String>> FromIterator<S> for Scope {
+    fn from_iter<I: IntoIterator<Item = S>>(tokens: I) -> Self {
+        Self(tokens.into_iter().map(Into::into).collect())
     }
 }
 

@@ -45,7 +45,11 @@ pub type Response = http::Response<Bytes>;
 
 /// A response without a body.
 pub fn empty(status: StatusCode) -> Response {
-    let mut response = Response::new(Bytes::new());
+    response(status, Bytes::new())
+}
+
+fn response(status: StatusCode, body: Bytes) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response
 }
@@ -54,40 +58,27 @@ pub fn empty(status: StatusCode) -> Response {
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
     // Only maps with keys that are no strings fail to serialise; no body of ours has one.
     let text = serde_json::to_vec(body).expect("the gateway's own documents serialise");
-    let mut response = Response::new(Bytes::from(text));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    let response = response(status, Bytes::from(text));
+    let response = with_header(response, CONTENT_TYPE, "application/json");
+    with_header(response, CACHE_CONTROL, "no-store")
 }
 
 /// Plain text.
 pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    response
+    let response = response(status, body.into());
+    with_header(response, CONTENT_TYPE, "text/plain; charset=utf-8")
 }
 
 /// 303 to `location`: whatever the method was, the next request is a GET (OAuth 2.1 §7.5.3).
 ///
 /// Returns 500 where `location` is no header value, which a parsed URL always is.
 pub fn see_other(location: &str) -> Response {
-    match HeaderValue::from_str(location) {
-        Ok(value) => {
-            let mut response = empty(StatusCode::SEE_OTHER);
-            response.headers_mut().insert(LOCATION, value);
-            response
-                .headers_mut()
-                .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            response
-        }
-        Err(_) => empty(StatusCode::INTERNAL_SERVER_ERROR),
-    }
+    let Ok(value) = HeaderValue::from_str(location) else {
+        return empty(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    let mut response = empty(StatusCode::SEE_OTHER);
+    response.headers_mut().insert(LOCATION, value);
+    with_header(response, CACHE_CONTROL, "no-store")
 }
 
 /// Sets a header whose value is known to be one.
