@@ -59,16 +59,10 @@ pub(super) struct Compiled {
     relations: Relations,
     /// Each after those that it goes by.
     rules: Vec<Derivation>,
-    checks: Vec<Check>,
+    checks: Vec<(Vec<Query>, CheckKind)>,
     policies: Vec<(Vec<Query>, PolicyKind)>,
     /// So many slots have a use in some statement.
     slots: usize,
-}
-
-#[derive(Debug)]
-struct Check {
-    queries: Vec<Query>,
-    kind: CheckKind,
 }
 
 /// What was decided, by the numbers of statements.
@@ -108,10 +102,7 @@ pub(super) fn compile(facts: &[Fact], program: &Program) -> Result<Compiled, Vec
     let mut checks = Vec::new();
     for (at, check) in program.checks.iter().enumerate() {
         let lowered = take(queries(&check.queries), &|why| NotCompiled::Check(at, why));
-        checks.extend(lowered.map(|queries| Check {
-            queries,
-            kind: check.kind.clone(),
-        }));
+        checks.extend(lowered.map(|queries| (queries, check.kind.clone())));
     }
     let mut policies = Vec::new();
     for (at, policy) in program.policies.iter().enumerate() {
@@ -125,7 +116,7 @@ pub(super) fn compile(facts: &[Fact], program: &Program) -> Result<Compiled, Vec
     match (rules, left.is_empty()) {
         (Ok(rules), true) => {
             let of_rules = rules.iter().map(|rule| &rule.query);
-            let of_checks = checks.iter().flat_map(|check| &check.queries);
+            let of_checks = checks.iter().flat_map(|(queries, _)| queries);
             let of_policies = policies.iter().flat_map(|(queries, _)| queries);
             let slots = of_rules.chain(of_checks).chain(of_policies);
             Ok(Compiled {
@@ -154,8 +145,8 @@ impl Compiled {
         };
         facts.derive(&mut frame).ok()?;
         let mut failed = Vec::new();
-        for (at, check) in self.checks.iter().enumerate() {
-            if !facts.check(check, &mut frame).ok()? {
+        for (at, (queries, kind)) in self.checks.iter().enumerate() {
+            if !facts.check(queries, kind, &mut frame).ok()? {
                 failed.push(at);
             }
         }
@@ -212,9 +203,14 @@ impl<'f> Facts<'f> {
         Ok(())
     }
 
-    fn check(&self, check: &'f Check, frame: &mut Frame<'f>) -> Result<bool, EvaluationError> {
-        for query in &check.queries {
-            let is_met = match check.kind {
+    fn check(
+        &self,
+        queries: &'f [Query],
+        kind: &CheckKind,
+        frame: &mut Frame<'f>,
+    ) -> Result<bool, EvaluationError> {
+        for query in queries {
+            let is_met = match kind {
                 CheckKind::One => self.matches(query, frame)?,
                 CheckKind::All => self.matches_all(query, frame)?,
                 CheckKind::Reject => !self.matches(query, frame)?,

@@ -55,12 +55,13 @@ pub(super) fn holding_names<'r>(rules: impl Iterator<Item = &'r Rule> + Clone) -
     }
 }
 
-/// Makes every pattern over a name one over all its readings.
-pub(super) fn read_leniently(rule: &mut Rule, places: &PatternPositions) {
+/// The rule with patterns as they are meant here: over a name each is one over all its readings.
+pub(super) fn as_meant(mut rule: Rule, places: &PatternPositions) -> Rule {
     let names = variables(&rule.body, places);
     for expression in &mut rule.expressions {
         rewrite(&mut expression.ops, &names);
     }
+    rule
 }
 
 fn variables(body: &[Predicate], places: &PatternPositions) -> BTreeSet<String> {
@@ -91,15 +92,16 @@ fn rewrite(ops: &mut [Op], names: &BTreeSet<String>) {
                 let right = operands.pop().unwrap_or_default();
                 let left = operands.pop().unwrap_or_default();
                 let is_name = left || right;
-                let lenient = match binary {
-                    Binary::Prefix => NAME_STARTS_WITH,
-                    Binary::Suffix => NAME_ENDS_WITH,
-                    Binary::Contains => NAME_CONTAINS,
-                    Binary::Regex => NAME_MATCHES,
-                    _ => "",
+                let meant = match (&*binary, is_name) {
+                    (Binary::Prefix, true) => Some(NAME_STARTS_WITH),
+                    (Binary::Prefix, false) => Some(STARTS_WITH),
+                    (Binary::Suffix, true) => Some(NAME_ENDS_WITH),
+                    (Binary::Contains, true) => Some(NAME_CONTAINS),
+                    (Binary::Regex, true) => Some(NAME_MATCHES),
+                    _ => None,
                 };
-                if is_name && !lenient.is_empty() {
-                    *binary = Binary::Ffi(lenient.to_owned());
+                if let Some(meant) = meant {
+                    *binary = Binary::Ffi(meant.to_owned());
                 }
                 operands.push(is_name);
             }

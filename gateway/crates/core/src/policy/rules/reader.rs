@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use biscuit_auth::builder::{Binary, Check, Fact, Op, Policy, Rule};
+use biscuit_auth::builder::{Check, Fact, Policy, Rule};
 use biscuit_auth::error;
 use quick_cache::sync::Cache;
 
@@ -14,7 +14,6 @@ use super::decision::{SourceLine, Statement};
 use super::environment::PolicyEnvironment;
 use super::lint::Linter;
 use super::names::Names;
-use super::patterns::STARTS_WITH;
 use super::remembered::REMEMBERED;
 use super::source::{Fault, File, Source, each};
 use super::{Rules, compiled, listing, patterns};
@@ -97,18 +96,15 @@ impl Rules {
 /// What is evaluated of a file, beside its facts.
 fn program(file: &File<'_>) -> listing::Program {
     let holding = patterns::holding_names(file.rules.iter().map(|rule| &rule.is));
-    let safe = |mut rule: Rule| {
-        patterns::read_leniently(&mut rule, &holding);
-        safe(rule)
-    };
+    let meant = |rule: &Rule| patterns::as_meant(rule.clone(), &holding);
     listing::Program {
-        rules: each(file.rules.iter(), |rule| safe(rule.is.clone())),
+        rules: each(file.rules.iter(), |rule| meant(&rule.is)),
         checks: each(file.checks.iter(), |check| Check {
-            queries: each(check.is.queries.iter(), |query| safe(query.clone())),
+            queries: each(check.is.queries.iter(), meant),
             kind: check.is.kind.clone(),
         }),
         policies: each(file.policies.iter(), |policy| Policy {
-            queries: each(policy.is.queries.iter(), |query| safe(query.clone())),
+            queries: each(policy.is.queries.iter(), meant),
             kind: policy.is.kind.clone(),
         }),
     }
@@ -122,23 +118,4 @@ fn written<'t>(file: &File<'t>, left: NotCompiled) -> (usize, &'t str, &'static 
         NotCompiled::Policy(at, why) => (file.policies[at].at, file.policies[at].text, why),
         NotCompiled::Fact(at, why) => (file.facts[at].at, file.facts[at].text, why),
     }
-}
-
-/// The rule with `starts_with` as it is meant here.
-fn safe(mut rule: Rule) -> Rule {
-    fn rewrite(ops: &mut [Op]) {
-        for op in ops {
-            match op {
-                Op::Binary(binary) if *binary == Binary::Prefix => {
-                    *binary = Binary::Ffi(STARTS_WITH.to_owned());
-                }
-                Op::Closure(_, ops) => rewrite(ops),
-                _ => {}
-            }
-        }
-    }
-    for expression in &mut rule.expressions {
-        rewrite(&mut expression.ops);
-    }
-    rule
 }
