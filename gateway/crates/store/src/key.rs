@@ -1,11 +1,13 @@
 //! Under which names things are kept. Owns: tables, the kinds of keys, keys, indexes. The constructors
 //! of a [`Key`] stand beside the record that it is for (`records`).
 
-mod names;
+mod kinds;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::kinds::KeyKind;
 
 /// What kinds of things are kept. Each has its own key space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -53,221 +55,10 @@ impl Table {
             Self::Setting => "setting",
         }
     }
-}
 
-/// What a key is for. It names a record in errors and logs, where the key itself must not stand: it
-/// can be the hash of a secret, or what a client sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyKind {
-    /// A registered client.
-    Client,
-    /// A user.
-    User,
-    /// A grant.
-    Grant,
-    /// An authorization code.
-    Code,
-    /// A browser session.
-    Session,
-    /// What a form was answered with first.
-    FormAnswer,
-    /// A client assertion that was used.
-    UsedAssertion,
-    /// A grant that was ended and has no record.
-    EndedGrant,
-    /// An address, account or browser that has to wait before the next login.
-    LoginLock,
-    /// A login that was begun at an identity provider.
-    ProviderLogin,
-    /// A link by which a person sets themselves up.
-    RescueLink,
-    /// A request of an app on another machine.
-    Device,
-    /// The way to it from the code that a person types.
-    UserCode,
-    /// The grant that gives a service its tokens.
-    ServiceGrant,
-    /// The setup code.
-    Setup,
-    /// Whose an account at an identity provider is.
-    Identity,
-    /// Whose a passkey is.
-    Passkey,
-    /// The public half of a signing key.
-    SigningKey,
-    /// When a signing key was first seen.
-    SigningKeySeen,
-    /// When a grant was used last.
-    LastUse,
-    /// Where a grant was used from.
-    LastAddress,
-    /// What a user allowed a client last.
-    Allowed,
-    /// The tools of a grant before it was amended.
-    EarlierTools,
-    /// The account at an ACME server.
-    AcmeAccount,
-    /// A certificate that was ordered, with its key.
-    Certificate,
-    /// Orders of certificates that failed.
-    FailedOrders,
-    /// Whose order a certificate is.
-    OrderLease,
-    /// The answer to a challenge of an ACME server.
-    AcmeChallenge,
-    /// Since when indexes are kept, and when they were last compared with the tables.
-    IndexMark,
-    /// Whose turn it is to compare them.
-    IndexWalk,
-    /// A person's account at a backend.
-    Account,
-    /// Whose turn it is to renew one.
-    AccountRenewal,
-    /// A connection to one that was begun.
-    AccountLogin,
-    /// The link of a call to connect one.
-    AccountLink,
-    /// What tells a key that seals accounts from others.
-    AccountKey,
-    /// What the gateway is registered as at a backend's authorization server.
-    AccountClient,
-    /// Whose turn it is to remove what has expired.
-    Sweep,
-    /// What a replica answered another one.
-    PeerAnswer,
-}
-
-impl KeyKind {
-    /// Every kind.
-    pub(crate) const ALL: [Self; 38] = [
-        Self::Client,
-        Self::User,
-        Self::Grant,
-        Self::Code,
-        Self::Session,
-        Self::FormAnswer,
-        Self::UsedAssertion,
-        Self::EndedGrant,
-        Self::LoginLock,
-        Self::ProviderLogin,
-        Self::RescueLink,
-        Self::Device,
-        Self::UserCode,
-        Self::ServiceGrant,
-        Self::Setup,
-        Self::Identity,
-        Self::Passkey,
-        Self::SigningKey,
-        Self::SigningKeySeen,
-        Self::LastUse,
-        Self::LastAddress,
-        Self::Allowed,
-        Self::EarlierTools,
-        Self::AcmeAccount,
-        Self::Certificate,
-        Self::FailedOrders,
-        Self::OrderLease,
-        Self::AcmeChallenge,
-        Self::IndexMark,
-        Self::IndexWalk,
-        Self::Account,
-        Self::AccountRenewal,
-        Self::AccountLogin,
-        Self::AccountLink,
-        Self::AccountKey,
-        Self::AccountClient,
-        Self::Sweep,
-        Self::PeerAnswer,
-    ];
-
-    /// Where keys of this kind stand.
-    pub const fn table(self) -> Table {
-        match self {
-            Self::Client => Table::Client,
-            Self::User => Table::User,
-            Self::Grant => Table::Grant,
-            Self::Code => Table::Code,
-            Self::Session => Table::Session,
-            Self::FormAnswer
-            | Self::UsedAssertion
-            | Self::EndedGrant
-            | Self::LoginLock
-            | Self::ProviderLogin
-            | Self::RescueLink
-            | Self::Device
-            | Self::UserCode
-            | Self::ServiceGrant
-            | Self::OrderLease
-            | Self::AcmeChallenge
-            | Self::IndexWalk
-            | Self::AccountRenewal
-            | Self::AccountLogin
-            | Self::AccountLink
-            | Self::Sweep
-            | Self::PeerAnswer => Table::Once,
-            Self::Setup
-            | Self::IndexMark
-            | Self::Identity
-            | Self::Passkey
-            | Self::SigningKey
-            | Self::SigningKeySeen
-            | Self::LastUse
-            | Self::LastAddress
-            | Self::Allowed
-            | Self::EarlierTools
-            | Self::AcmeAccount
-            | Self::Certificate
-            | Self::FailedOrders
-            | Self::Account
-            | Self::AccountKey
-            | Self::AccountClient => Table::Setting,
-        }
-    }
-}
-
-impl fmt::Display for KeyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Client => "client",
-            Self::User => "user",
-            Self::Grant => "grant",
-            Self::Code => "authorization code",
-            Self::Session => "session",
-            Self::FormAnswer => "form answer",
-            Self::UsedAssertion => "used assertion",
-            Self::EndedGrant => "ended grant",
-            Self::LoginLock => "login lock",
-            Self::ProviderLogin => "login at a provider",
-            Self::RescueLink => "rescue link",
-            Self::Device => "device authorization",
-            Self::UserCode => "user code",
-            Self::ServiceGrant => "service's grant",
-            Self::Setup => "setup code",
-            Self::Identity => "account at a provider",
-            Self::Passkey => "passkey",
-            Self::SigningKey => "signing key",
-            Self::SigningKeySeen => "first sight of a signing key",
-            Self::LastUse => "last use",
-            Self::LastAddress => "last address",
-            Self::Allowed => "allowed client",
-            Self::EarlierTools => "earlier tools",
-            Self::AcmeAccount => "account at an ACME server",
-            Self::Certificate => "certificate",
-            Self::FailedOrders => "failed orders of a certificate",
-            Self::OrderLease => "order of a certificate",
-            Self::AcmeChallenge => "answer to an ACME server",
-            Self::IndexMark => "mark of the indexes",
-            Self::IndexWalk => "walk of the indexes",
-            Self::Account => "account at a backend",
-            Self::AccountRenewal => "renewal of an account",
-            Self::AccountLogin => "connection to an account",
-            Self::AccountLink => "link to connect an account",
-            Self::AccountKey => "key of accounts",
-            Self::AccountClient => "client at a backend's authorization server",
-            Self::Sweep => "turn to sweep",
-            Self::PeerAnswer => "answer of a replica",
-        })
+    /// The one of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.name() == name)
     }
 }
 

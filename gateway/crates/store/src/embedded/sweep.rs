@@ -31,10 +31,7 @@ impl Expired {
         match table {
             "count" => Some(Self::Count),
             "revocation" => key.parse().ok().map(Self::Revocation),
-            name => {
-                let mut tables = Table::ALL.into_iter();
-                tables.find(|table| table.name() == name).map(Self::Entry)
-            }
+            name => Table::named(name).map(Self::Entry),
         }
     }
 }
