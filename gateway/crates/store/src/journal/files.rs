@@ -51,12 +51,7 @@ pub(super) struct CurrentFile {
 impl CurrentFile {
     /// Opens or creates it, readable by its owner only, and looks at its end.
     pub(super) fn open(path: &Path) -> io::Result<(Self, End)> {
-        if let Some(folder) = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
-            fs::create_dir_all(folder)?;
-        }
+        fs::create_dir_all(folder_of(path))?;
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -179,11 +174,9 @@ pub fn in_order(path: &Path) -> io::Result<Vec<PathBuf>> {
 pub fn logs(files: &[PathBuf]) -> Vec<(PathBuf, Vec<PathBuf>)> {
     let mut logs: Vec<(PathBuf, Vec<PathBuf>)> = Vec::new();
     for file in files {
-        let name = name(file);
-        let is_number = |end: &str| end.len() >= 6 && end.bytes().all(|b| b.is_ascii_digit());
-        let log = match name.rsplit_once('.') {
-            Some((log, end)) if is_number(end) => file.with_file_name(log),
-            _ => file.clone(),
+        let log = match without_number(&name(file)) {
+            Some((log, _)) => file.with_file_name(log),
+            None => file.clone(),
         };
         match logs.iter_mut().find(|(known, _)| *known == log) {
             Some((_, files)) => files.push(file.clone()),
@@ -223,10 +216,15 @@ fn place_in_log(path: &Path) -> Option<(PathBuf, u64)> {
     if name.ends_with(".jsonl") {
         return Some((path.to_owned(), u64::MAX));
     }
-    let (log, number) = name.rsplit_once('.')?;
-    let is_number = number.len() >= 6 && number.bytes().all(|b| b.is_ascii_digit());
-    (log.ends_with(".jsonl") && is_number)
+    let (log, number) = without_number(&name)?;
+    log.ends_with(".jsonl")
         .then(|| Some((path.with_file_name(log), number.parse().ok()?)))?
+}
+
+/// The name of a rotated file in two parts: that of its log, and its number.
+fn without_number(name: &str) -> Option<(&str, &str)> {
+    let is_number = |end: &str| end.len() >= 6 && end.bytes().all(|b| b.is_ascii_digit());
+    name.rsplit_once('.').filter(|(_, end)| is_number(end))
 }
 
 /// Looks at the last line. Bytes after it were being written when the process ended: they were
@@ -269,13 +267,9 @@ fn end(file: &mut File) -> io::Result<End> {
 
 /// The rotated files, lowest number first.
 fn numbered(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
     let prefix = format!("{}.", name(path));
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(folder_of(path))? {
         let entry = entry?;
         let number = entry.file_name().to_str().and_then(|name| {
             let digits = name.strip_prefix(&prefix)?;
@@ -300,10 +294,14 @@ fn name(path: &Path) -> String {
         .into_owned()
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
+/// Where a file is.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
-    File::open(folder)?.sync_all()
+    }
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
 }

@@ -55,6 +55,19 @@ struct Log {
     chain: Chain,
 }
 
+impl Log {
+    /// Appends what `add` makes of the chain, all of it or none. Whether that was anything.
+    fn append(&mut self, add: impl FnOnce(&mut Chain, &mut Vec<u8>)) -> io::Result<bool> {
+        let (mut chain, mut lines) = (self.chain.clone(), Vec::new());
+        add(&mut chain, &mut lines);
+        if !lines.is_empty() {
+            self.current.append(&lines)?;
+        }
+        self.chain = chain;
+        Ok(!lines.is_empty())
+    }
+}
+
 impl Writer {
     pub(super) fn open(
         name: LogName,
@@ -232,25 +245,25 @@ impl Writer {
         let Some(log) = &mut self.log else {
             return Err(io::Error::other("the log is not open"));
         };
-        let mut lines = Vec::new();
-        let mut chain = log.chain.clone();
-        for record in records {
-            chain.add(record, now, &mut lines);
-        }
         let mut unsigned = self.unsigned.map_or(0, |(_, count)| count) + records.len() as u64;
         let due = self
             .unsigned
             .is_some_and(|(since, _)| since.elapsed() >= self.settings.checkpoint_every);
         let signs = unsigned > 0 && (sign || due || unsigned >= UNSIGNED);
         if signs {
-            chain.sign(&self.key, now, &mut lines);
             unsigned = 0;
         }
-        if !lines.is_empty() {
-            log.current.append(&lines)?;
+        let has_grown = log.append(|chain, lines| {
+            for record in records {
+                chain.add(record, now, lines);
+            }
+            if signs {
+                chain.sign(&self.key, now, lines);
+            }
+        })?;
+        if has_grown {
             self.unsynced.get_or_insert_with(Instant::now);
         }
-        log.chain = chain;
         let overdue = self
             .unsynced
             .is_some_and(|since| since.elapsed() >= DURABLE_WITHIN);
@@ -287,18 +300,10 @@ impl Writer {
             return Ok(());
         };
         if self.unsigned.is_some() {
-            let mut chain = log.chain.clone();
-            let mut line = Vec::new();
-            chain.sign(&self.key, now, &mut line);
-            log.current.append(&line)?;
-            log.chain = chain;
+            log.append(|chain, lines| chain.sign(&self.key, now, lines))?;
         }
         log.current.rotate()?;
-        let mut chain = log.chain.clone();
-        let mut line = Vec::new();
-        chain.add(&encoded(Event::Rotated), now, &mut line);
-        log.current.append(&line)?;
-        log.chain = chain;
+        log.append(|chain, lines| chain.add(&encoded(Event::Rotated), now, lines))?;
         self.unsigned = Some((Instant::now(), 1));
         self.unsynced.get_or_insert_with(Instant::now);
         self.prune()
@@ -342,11 +347,11 @@ impl Writer {
         let mut records = vec![encoded(Event::Opened)];
         records.extend(mended.map(recovered).into_iter().chain(lost(missing)));
         let now = self.clock.now();
-        let mut lines = Vec::new();
-        for record in &records {
-            log.chain.add(record, now, &mut lines);
-        }
-        log.current.append(&lines)?;
+        log.append(|chain, lines| {
+            for record in &records {
+                chain.add(record, now, lines);
+            }
+        })?;
         log.current.sync()?;
         self.log = Some(log);
         self.unsynced = None;
