@@ -45,7 +45,6 @@
 
 mod cluster;
 mod connection;
-mod draw;
 mod examine;
 mod failure;
 mod hints;
@@ -66,13 +65,13 @@ mod values;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{Cmd, FromRedisValue, ScriptInvocation};
+use redis::FromRedisValue;
 use tokio::runtime::Handle;
 
 use self::connection::Request;
 use self::hints::read_entry;
 use self::line::Line;
-use self::scripts::{COUNT, ENTER, HEAD, REVOKE, SIZES};
+use self::scripts::{COUNT, DRAW, ENTER, HEAD, REVOKE, SIZES};
 use self::spaces::{Space, Spaces, index_names};
 use self::values::{Operation, Outcome};
 use crate::epoch::StoreEpoch;
@@ -82,7 +81,7 @@ use crate::revocation::{Cursor, Hint, ListHead, Revocation};
 use crate::store::{COUNT_SKEW, Examined, Inserted, Sizes, Store, TakeOutcome};
 use crate::url::{RedisUrl, Servers};
 use gateway_core::clock::Timestamp;
-use gateway_core::limits::{Draw, Drawn, Quota};
+use gateway_core::limits::{Answers, Draw, Drawn, Quota, SKEW};
 
 /// How long after its time Redis itself drops a value.
 const BACKSTOP: Duration = Duration::from_secs(3600);
@@ -119,34 +118,18 @@ impl Redis {
     async fn ask<T: FromRedisValue + Send + 'static>(
         &self,
         space: &Space,
-        request: Request,
+        request: impl Into<Request>,
     ) -> Result<T, StoreError> {
-        Ok(self.line.attempt(space, request).await?)
+        Ok(self.line.attempt(space, request.into()).await?)
     }
 
-    async fn command<T: FromRedisValue + Send + 'static>(
-        &self,
-        space: &Space,
-        command: Cmd,
-    ) -> Result<T, StoreError> {
-        self.ask(space, Request::command(command)).await
-    }
-
-    async fn script<T: FromRedisValue + Send + 'static>(
-        &self,
-        space: &Space,
-        script: ScriptInvocation<'static>,
-    ) -> Result<T, StoreError> {
-        self.ask(space, Request::script(script)).await
-    }
-
-    /// A script that writes what is acknowledged.
+    /// The same of what writes, and is acknowledged.
     async fn write<T: FromRedisValue + Send + 'static>(
         &self,
         space: &Space,
-        script: ScriptInvocation<'static>,
+        request: impl Into<Request>,
     ) -> Result<T, StoreError> {
-        self.ask(space, Request::script(script).durable()).await
+        self.ask(space, request.into().durable()).await
     }
 }
 
@@ -169,7 +152,7 @@ impl Store for Redis {
         let mut command = redis::cmd("HMGET");
         let space = self.spaces.of(key);
         command.arg(space.record(key)).arg("value").arg("expires");
-        let found = self.command(space, command).await;
+        let found = self.ask(space, command).await;
         let (value, expires): (Option<Vec<u8>>, Option<u64>) =
             found.map_err(|error| error.of_record(key.kind()))?;
         Ok(value.filter(|_| expires.is_none_or(|expires| now.millis() < expires)))
@@ -181,12 +164,7 @@ impl Store for Redis {
         value: &[u8],
         expires: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        let operation = Operation {
-            name: "put",
-            value,
-            expires,
-            ..Operation::default()
-        };
+        let operation = Operation::new("put", None).setting(value, expires);
         match self.value(key, operation).await? {
             Outcome::Done => Ok(()),
             _ => Err(strange()),
@@ -200,13 +178,7 @@ impl Store for Redis {
         expires: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Inserted, StoreError> {
-        let operation = Operation {
-            name: "insert",
-            now: Some(now),
-            value,
-            expires,
-            ..Operation::default()
-        };
+        let operation = Operation::new("insert", Some(now)).setting(value, expires);
         match self.value(key, operation).await? {
             Outcome::Done => Ok(Inserted::New),
             Outcome::Present(value) => Ok(Inserted::Exists(value)),
@@ -222,27 +194,16 @@ impl Store for Redis {
         expires: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let operation = Operation {
-            name: "replace",
-            now: Some(now),
-            value,
-            expires,
-            seen,
-        };
-        match self.value(key, operation).await? {
-            Outcome::Done => Ok(()),
-            Outcome::Missed => Err(StoreError::Conflict(key.kind())),
-            _ => Err(strange()),
+        let operation = Operation::new("replace", Some(now)).setting(value, expires);
+        let operation = operation.instead_of(seen);
+        if self.is_done(key, operation).await? {
+            return Ok(());
         }
+        Err(StoreError::Conflict(key.kind()))
     }
 
     async fn take(&self, key: &Key, now: Timestamp) -> Result<TakeOutcome, StoreError> {
-        let operation = Operation {
-            name: "take",
-            now: Some(now),
-            ..Operation::default()
-        };
-        match self.value(key, operation).await? {
+        match self.value(key, Operation::new("take", Some(now))).await? {
             Outcome::Fresh(value) => Ok(TakeOutcome::Fresh(value)),
             Outcome::Present(value) => Ok(TakeOutcome::Again(value)),
             Outcome::Missed => Ok(TakeOutcome::Unknown),
@@ -251,15 +212,7 @@ impl Store for Redis {
     }
 
     async fn remove(&self, key: &Key) -> Result<bool, StoreError> {
-        let operation = Operation {
-            name: "remove",
-            ..Operation::default()
-        };
-        match self.value(key, operation).await? {
-            Outcome::Done => Ok(true),
-            Outcome::Missed => Ok(false),
-            _ => Err(strange()),
-        }
+        self.is_done(key, Operation::new("remove", None)).await
     }
 
     async fn list(
@@ -319,17 +272,8 @@ impl Store for Redis {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let operation = Operation {
-            name: "extend",
-            now: Some(now),
-            expires: Some(until),
-            ..Operation::default()
-        };
-        match self.value(key, operation).await? {
-            Outcome::Done => Ok(true),
-            Outcome::Missed => Ok(false),
-            _ => Err(strange()),
-        }
+        let operation = Operation::new("extend", Some(now)).setting(b"", Some(until));
+        self.is_done(key, operation).await
     }
 
     async fn sizes(&self) -> Result<Sizes, StoreError> {
@@ -339,7 +283,7 @@ impl Store for Redis {
             for table in Table::ALL {
                 script.key(space.keys_of(table));
             }
-            let here: Vec<usize> = self.script(space, script).await?;
+            let here: Vec<usize> = self.ask(space, script).await?;
             for (sum, here) in sizes.tables.iter_mut().zip(here) {
                 *sum += here;
             }
@@ -347,7 +291,7 @@ impl Store for Redis {
         let common = self.spaces.common();
         let mut command = redis::cmd("ZCARD");
         command.arg(common.name("revocations:ends"));
-        sizes.revocations = self.command(common, command).await?;
+        sizes.revocations = self.ask(common, command).await?;
         Ok(sizes)
     }
 
@@ -370,7 +314,7 @@ impl Store for Redis {
             // Strangers make counts: Redis keeps none much longer than it counts.
             .arg(millis(window) + 2 * millis(COUNT_SKEW))
             .arg(millis(COUNT_SKEW));
-        self.script(space, script).await
+        self.ask(space, script).await
     }
 
     async fn draw(
@@ -380,7 +324,36 @@ impl Store for Redis {
         draw: Draw,
         now: Timestamp,
     ) -> Result<Drawn, StoreError> {
-        self.draw_from(key, quota, draw, now).await
+        // Redis's own clock counts, which all replicas share. Of `now` only how long a total is still remembered
+        // is made.
+        let space = self.spaces.of_count(key);
+        let (kind, amount, period, burst) = match quota {
+            Quota::Rate(rate) => ("rate", rate.count(), millis(rate.period()), rate.burst()),
+            Quota::Day(amount) => ("day", amount, 0, 0),
+            Quota::Total(amount, until) => ("total", amount, millis(until.since(now)), 0),
+        };
+        let mut script = DRAW.prepare_invoke();
+        script
+            .key(space.name(&format!("drawn:{}", key.name())))
+            .arg(kind)
+            .arg(amount)
+            .arg(period)
+            .arg(burst)
+            .arg(draw.owed.min(Quota::MOST))
+            .arg(draw.wanted.min(Quota::MOST))
+            .arg(millis(SKEW))
+            .arg(millis(BACKSTOP))
+            .arg(draw.step.min(Quota::MOST))
+            .arg(format!("{:x}", draw.id.holder))
+            .arg(draw.id.number)
+            .arg(Answers::MOST);
+        let (granted, used, wait, lasts): (u64, u64, u64, u64) = self.ask(space, script).await?;
+        Ok(Drawn {
+            granted,
+            used,
+            wait: Duration::from_millis(wait),
+            lasts: Duration::from_millis(lasts),
+        })
     }
 
     async fn revoke(&self, revocation: &Revocation, _: Timestamp) -> Result<(), StoreError> {
@@ -414,7 +387,7 @@ impl Store for Redis {
             .arg("LIMIT")
             .arg(0)
             .arg(PAGE);
-        let rows: Vec<(String, u64)> = self.command(common, command).await?;
+        let rows: Vec<(String, u64)> = self.ask(common, command).await?;
         let mut cursor = after;
         let mut live = Vec::with_capacity(rows.len());
         for (entry, number) in rows {
@@ -440,7 +413,7 @@ impl Store for Redis {
             .arg(common.name("revocations:last"));
         // An epoch that a failover loses is replaced by a later one, which refuses more.
         let (epoch, last, digest, followers): (Vec<u8>, u64, String, u32) =
-            self.script(common, script).await?;
+            self.ask(common, script).await?;
         let end = Cursor::at(last);
         let end = match digest.split_once(':') {
             Some((covers, digest)) => {
@@ -480,7 +453,7 @@ impl Store for Redis {
         let common = self.spaces.common();
         let mut command = redis::cmd("SET");
         command.arg(common.name("ping")).arg(now.millis());
-        self.ask(common, Request::command(command).durable()).await
+        self.write(common, command).await
     }
 }
 

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 pub use self::redis::RedisUrl;
 pub(crate) use self::redis::{SentinelsUrl, Servers};
-use self::redis::{is_scheme, redis_url};
+use self::redis::{form, redis_url};
 
 /// A parsed store URL. Prints with its password masked.
 #[derive(Clone)]
@@ -79,8 +79,10 @@ impl FromStr for StoreUrl {
             "memory" if rest.is_empty() => Ok(Self::Memory),
             "memory" => Err(StoreUrlError::Memory),
             "file" => folder(rest).map(Self::Folder),
-            scheme if is_scheme(scheme) => Ok(Self::Redis(Box::new(redis_url(text)?))),
-            _ => Err(StoreUrlError::Scheme),
+            scheme => {
+                let form = form(scheme).ok_or(StoreUrlError::Scheme)?;
+                Ok(Self::Redis(Box::new(redis_url(text, form)?)))
+            }
         }
     }
 }

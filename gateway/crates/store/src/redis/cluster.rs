@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use super::connection::{DEADLINE, Request, SharedConnection};
 use super::failure::{ClusterFault, Failure};
 use super::hints::Hints;
-use super::slots::{Address, is_moving};
+use super::slots::{Address, host_and_port, is_moving};
 use super::target::Target;
 use super::topology::Topology;
 
@@ -152,7 +152,7 @@ impl Cluster {
         let masters = masters.unwrap_or(Err(Failure::Late))?;
         let line = |server: &Address| {
             let line = self.line_to(server)?;
-            Ok((format!("{}:{}", server.0, server.1), line))
+            Ok((host_and_port(server), line))
         };
         masters.iter().map(line).collect()
     }

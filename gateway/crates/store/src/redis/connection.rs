@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 use super::failure::{Failure, Found};
 use super::hints::Hints;
 use super::replicas::{Replicated, heard_by};
-use super::slots::is_moving;
+use super::slots::{host_and_port, is_moving};
 use super::target::Target;
 
 /// For one command, with a new connection if need be.
@@ -64,21 +64,25 @@ enum Question {
     Script(ScriptInvocation<'static>),
 }
 
-impl Request {
-    pub(super) const fn command(command: Cmd) -> Self {
+impl From<Cmd> for Request {
+    fn from(command: Cmd) -> Self {
         Self {
             what: Question::Command(command),
             durable: false,
         }
     }
+}
 
-    pub(super) const fn script(script: ScriptInvocation<'static>) -> Self {
+impl From<ScriptInvocation<'static>> for Request {
+    fn from(script: ScriptInvocation<'static>) -> Self {
         Self {
             what: Question::Script(script),
             durable: false,
         }
     }
+}
 
+impl Request {
     /// The same as a write that is acknowledged.
     pub(super) fn durable(self) -> Self {
         Self {
@@ -175,7 +179,7 @@ impl Inner {
             }
             Some(writes) => match request.ask(&mut writes.wire()).await {
                 Ok(answer) => writes.confirm().await.map(|()| answer),
-                Err(error) => Err(Failure::Refused(error)),
+                Err(error) => Err(error.into()),
             },
         };
         if let Err(Failure::Refused(error)) = &answer
@@ -208,23 +212,21 @@ impl Inner {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(RESPONSE));
+        let hints = Arc::clone(&self.hints);
         let hearing = config
             .clone()
-            .set_push_sender(self.listener(Arc::clone(&dead)));
+            .set_push_sender(listener(Arc::clone(&dead), Some(hints)));
         let mut wire = connect(&client, &hearing).await?;
         if let Some(found) = &found {
             if !is_master(&mut wire).await? {
-                return Err(Failure::NotMaster(format!(
-                    "{}:{}",
-                    found.address.0, found.address.1
-                )));
+                return Err(Failure::NotMaster(host_and_port(&found.address)));
             }
             self.check_heard(&mut wire, Some(found)).await?;
         }
         let writes = match self.wait {
             0 => None,
             wait => {
-                let cut = config.set_push_sender(cut_listener(Arc::clone(&dead)));
+                let cut = config.set_push_sender(listener(Arc::clone(&dead), None));
                 Some(Replicated::new(connect(&client, &cut).await?, wait))
             }
         };
@@ -266,10 +268,7 @@ impl Inner {
             && found.address != known.address
         {
             connection.give_up();
-            return Err(Failure::NotMaster(format!(
-                "{}:{}",
-                known.address.0, known.address.1
-            )));
+            return Err(Failure::NotMaster(host_and_port(&known.address)));
         }
         if let Err(failure) = self.check_heard(&mut connection.wire, found.as_ref()).await {
             connection.give_up();
@@ -294,21 +293,6 @@ impl Inner {
         }
         Err(Failure::CutOff(found.cloned()))
     }
-
-    /// What is done with the messages that the server pushes.
-    fn listener(
-        &self,
-        dead: Arc<AtomicBool>,
-    ) -> impl Fn(PushInfo) -> Result<(), redis::aio::SendError> + Send + Sync + 'static {
-        let hints = Arc::clone(&self.hints);
-        move |push| {
-            if push.kind == PushKind::Disconnection {
-                dead.store(true, Ordering::Relaxed);
-            }
-            hints.take_in(&push);
-            Ok(())
-        }
-    }
 }
 
 /// Nothing for one behind a socket of this machine.
@@ -324,13 +308,17 @@ fn is_about_slots(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(ServerErrorKind::Moved)) || is_moving(error)
 }
 
-/// Notices that a connection is gone.
-fn cut_listener(
+/// What is done with the messages that the server pushes: notices that the connection is gone, and takes in hints.
+fn listener(
     dead: Arc<AtomicBool>,
+    hints: Option<Arc<Hints>>,
 ) -> impl Fn(PushInfo) -> Result<(), redis::aio::SendError> + Send + Sync + 'static {
     move |push| {
         if push.kind == PushKind::Disconnection {
             dead.store(true, Ordering::Relaxed);
+        }
+        if let Some(hints) = &hints {
+            hints.take_in(&push);
         }
         Ok(())
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::Redis;
-use super::connection::{Request, SharedConnection};
+use super::connection::SharedConnection;
 use super::failure::Failure;
-use super::refusals::{hopeless, sentence};
+use super::refusals::hopeless;
 use super::replicas::heard;
 use crate::store::Examined;
 
@@ -18,8 +18,8 @@ impl Redis {
             Err(failure) => return without_an_answer(&failure),
         };
         for (name, line) in servers {
-            let command = Request::command(redis::cmd("INFO"));
-            let info: Result<String, Failure> = line.attempt(Arc::new(command)).await;
+            let command = Arc::new(redis::cmd("INFO").into());
+            let info: Result<String, Failure> = line.attempt(command).await;
             let info = match info {
                 Ok(info) => info,
                 Err(failure) => return without_an_answer(&failure),
@@ -44,8 +44,7 @@ impl Redis {
         command
             .arg(common.name("birth"))
             .arg(common.name("revocations"));
-        let request = Request::command(command);
-        let answer = self.line.attempt::<u64>(common, request).await;
+        let answer = self.line.attempt::<u64>(common, command.into()).await;
         answer.err().as_ref().and_then(hopeless)
     }
 }
@@ -53,7 +52,7 @@ impl Redis {
 fn without_an_answer(failure: &Failure) -> Examined {
     let hopeless = hopeless(failure);
     Examined {
-        away: hopeless.is_none().then(|| sentence(failure)),
+        away: hopeless.is_none().then(|| failure.to_string()),
         hopeless,
         unsafe_settings: Vec::new(),
     }
@@ -63,8 +62,7 @@ fn without_an_answer(failure: &Failure) -> Examined {
 async fn keeps_snapshots(line: &SharedConnection) -> Option<bool> {
     let mut command = redis::cmd("CONFIG");
     command.arg("GET").arg("save");
-    let request = Request::command(command);
-    let pair: Vec<String> = line.attempt(Arc::new(request)).await.ok()?;
+    let pair: Vec<String> = line.attempt(Arc::new(command.into())).await.ok()?;
     Some(!pair.get(1)?.is_empty())
 }
 

@@ -2,35 +2,52 @@
 
 use redis::RedisError;
 
-/// Why there is no answer.
-#[derive(Debug)]
+use super::refusals::refusal;
+
+/// Why there is no answer, in words that say what to change.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// Not within the time that one command has.
+    #[error("Redis did not answer within a second")]
     Late,
     /// A list was not read within the time that it has.
+    #[error("Redis did not list what was asked for within five seconds")]
     LongList,
+    #[error("the gateway is stopping")]
     Stopping,
     /// The server, or the way to it, said no.
-    Refused(RedisError),
+    #[error("{}", refusal(.0))]
+    Refused(#[from] RedisError),
     /// No sentinel says where the master is.
+    #[error(transparent)]
     Sentinels(SentinelFault),
     /// No server of a cluster is known to have what was asked for.
+    #[error(transparent)]
     Cluster(ClusterFault),
     /// What sentinels named as the master is none.
+    #[error("{0} is not the master any more, and the sentinels have not agreed on another yet")]
     NotMaster(String),
     /// It may no longer be the master.
+    #[error(
+        "the master of Redis may be cut off: {} sentinels vouch for it, and too few replicas follow it; \
+         what it says may be out of date",
+        voices(.0.as_ref())
+    )]
     CutOff(Option<Found>),
     /// It was done, but could be lost with the master.
-    Unreplicated {
-        reached: u32,
-        wait: u32,
-    },
+    #[error(
+        "Redis did it, but {reached} of the {wait} replicas that store.url waits for have it: bring \
+         replicas back, or set wait in store.url lower and accept that a failover loses what was \
+         acknowledged"
+    )]
+    Unreplicated { reached: u32, wait: u32 },
 }
 
-impl From<RedisError> for Failure {
-    fn from(error: RedisError) -> Self {
-        Self::Refused(error)
-    }
+fn voices(found: Option<&Found>) -> String {
+    found.map_or_else(
+        || "0".to_owned(),
+        |it| format!("{} of {}", it.voices, it.of),
+    )
 }
 
 /// What the sentinels say.

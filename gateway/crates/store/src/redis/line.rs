@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use redis::FromRedisValue;
+use redis::{FromRedisValue, RedisError};
 use tokio::runtime::Handle;
 
 use super::cluster::Cluster;
@@ -10,6 +10,7 @@ use super::connection::{Request, SharedConnection};
 use super::failure::Failure;
 use super::hints::Hints;
 use super::reach::Reach;
+use super::sentinels::Sentinels;
 use super::spaces::{Space, Spaces};
 use super::target::Target;
 use super::topology::Topology;
@@ -30,10 +31,16 @@ impl Line {
         channel: String,
         runtime: Handle,
     ) -> Result<Self, OpenError> {
+        let refused = |error: RedisError| OpenError::Redis(error.to_string());
         let reach = Reach::new(url)?;
         let target = match &url.servers {
-            Servers::One(address) => Target::server(&reach, address)?,
-            Servers::Sentinels(named) => Target::master(reach, named)?,
+            Servers::One(address) => {
+                Target::Server(reach.client_at(address.clone()).map_err(refused)?)
+            }
+            Servers::Sentinels(named) => {
+                let sentinels = Sentinels::new(named, &reach).map_err(refused)?;
+                Target::Master(Arc::new(sentinels), reach)
+            }
             Servers::Cluster(seeds) => {
                 let topology = Topology::new(reach, seeds.clone());
                 let slot = spaces.common().slot().unwrap_or_default();

@@ -86,7 +86,7 @@ impl Redis {
                 .arg(limit - page.len())
                 .arg(now.millis())
                 .arg(what);
-            let flat: Vec<Vec<u8>> = self.script(space, script).await?;
+            let flat: Vec<Vec<u8>> = self.ask(space, script).await?;
             let mut flat = flat.into_iter();
             let next = flat.next().ok_or_else(strange)?;
             while let (Some(key), Some(value)) = (flat.next(), flat.next()) {
@@ -114,7 +114,7 @@ impl Redis {
                 .arg(now.millis())
                 .arg(SWEPT)
                 .arg(space.prefix());
-            let swept: usize = self.script(space, script).await?;
+            let swept: usize = self.ask(space, script).await?;
             if swept < SWEPT {
                 return Ok(());
             }

@@ -1,8 +1,11 @@
 //! How connections are made, to whichever server.
 
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
 use redis::{
-    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion,
-    RedisConnectionInfo, TlsCertificates,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
+    ProtocolVersion, RedisConnectionInfo, TlsCertificates,
 };
 
 use crate::error::OpenError;
@@ -68,4 +71,18 @@ impl Reach {
             }
         }
     }
+}
+
+/// A connection to a server that is asked for nothing but where another one is: it may take `patience`, and each
+/// answer, too.
+pub(super) async fn connected(
+    client: &Client,
+    patience: Duration,
+) -> redis::RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(patience))
+        .set_response_timeout(Some(patience));
+    client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
 }

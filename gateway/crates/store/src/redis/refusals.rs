@@ -1,4 +1,4 @@
-//! Failures in words that say what to change, and which of them no waiting mends.
+//! Refusals of Redis in words that say what to change, and which failures no waiting mends.
 
 use redis::{ErrorKind, RedisError};
 
@@ -13,7 +13,7 @@ impl From<Failure> for StoreError {
         {
             return corrupt.into();
         }
-        Self::Away(sentence(&failure))
+        Self::Away(failure.to_string())
     }
 }
 
@@ -30,37 +30,8 @@ pub(super) fn corrupt(error: &RedisError) -> Option<Corrupt> {
     Some(Corrupt::Store(fault.to_owned()))
 }
 
-/// A failure in words that say what to change, with Redis's own at the end.
-pub(super) fn sentence(failure: &Failure) -> String {
-    match failure {
-        Failure::Late => "Redis did not answer within a second".to_owned(),
-        Failure::LongList => "Redis did not list what was asked for within five seconds".to_owned(),
-        Failure::Stopping => "the gateway is stopping".to_owned(),
-        Failure::Refused(error) => refusal(error),
-        Failure::Sentinels(fault) => fault.to_string(),
-        Failure::Cluster(fault) => fault.to_string(),
-        Failure::NotMaster(server) => format!(
-            "{server} is not the master any more, and the sentinels have not agreed on another yet"
-        ),
-        Failure::CutOff(found) => {
-            let (voices, of) = found
-                .as_ref()
-                .map_or((0, None), |it| (it.voices, Some(it.of)));
-            let of = of.map_or_else(String::new, |of| format!(" of {of}"));
-            format!(
-                "the master of Redis may be cut off: {voices}{of} sentinels vouch for it, and too few \
-                 replicas follow it; what it says may be out of date"
-            )
-        }
-        Failure::Unreplicated { reached, wait } => format!(
-            "Redis did it, but {reached} of the {wait} replicas that store.url waits for have it: bring \
-             replicas back, or set wait in store.url lower and accept that a failover loses what was \
-             acknowledged"
-        ),
-    }
-}
-
-fn refusal(error: &RedisError) -> String {
+/// A refusal in words that say what to change, with Redis's own at the end.
+pub(super) fn refusal(error: &RedisError) -> String {
     hopeless_refusal(error)
         .or_else(|| for_now(error))
         .or_else(|| no_files(&error.to_string()))

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError};
+use redis::{Client, RedisError};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::failure::{Found, SentinelFault, SentinelRefusal};
-use super::reach::Reach;
+use super::reach::{Reach, connected};
 use super::refusals::is_about_password;
+use super::slots::host_and_port;
 use crate::url::SentinelsUrl;
 
 /// How long one sentinel may take, with a new connection if need be.
@@ -46,10 +47,10 @@ impl Sentinels {
     pub(super) fn new(named: &SentinelsUrl, reach: &Reach) -> redis::RedisResult<Self> {
         let reach = reach.with(&named.settings);
         let mut all = Vec::with_capacity(named.addresses.len());
-        for (host, port) in &named.addresses {
+        for address in &named.addresses {
             all.push(Arc::new(Sentinel {
-                at: format!("{host}:{port}"),
-                client: reach.client((host.clone(), *port))?,
+                at: host_and_port(address),
+                client: reach.client(address.clone())?,
                 wire: Mutex::new(None),
             }));
         }
@@ -165,13 +166,7 @@ impl Sentinel {
             *wire = Some(known);
             return Ok(answer);
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE));
-        let connecting = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config);
-        let mut new = connecting.await?;
+        let mut new = connected(&self.client, PATIENCE).await?;
         let answer = command.query_async(&mut new).await?;
         *wire = Some(new);
         Ok(answer)

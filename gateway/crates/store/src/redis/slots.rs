@@ -8,6 +8,11 @@ pub(super) const SLOTS: u16 = 16_384;
 /// Host and port.
 pub(super) type Address = (String, u16);
 
+/// An address in words.
+pub(super) fn host_and_port((host, port): &Address) -> String {
+    format!("{host}:{port}")
+}
+
 /// CRC16 as Redis Cluster counts it (XMODEM: polynomial 0x1021, from 0).
 pub(super) fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {

@@ -4,18 +4,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use redis::{Client, ConnectionAddr, RedisError};
+use redis::Client;
 
 use super::failure::{Failure, Found};
 use super::reach::Reach;
 use super::sentinels::Sentinels;
 use super::topology::Topology;
-use crate::error::OpenError;
-use crate::url::SentinelsUrl;
-
-fn refused(error: RedisError) -> OpenError {
-    OpenError::Redis(error.to_string())
-}
 
 /// What connections are made to.
 pub(super) enum Target {
@@ -28,18 +22,6 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// The server of an address.
-    pub(super) fn server(reach: &Reach, address: &ConnectionAddr) -> Result<Self, OpenError> {
-        let client = reach.client_at(address.clone());
-        Ok(Self::Server(client.map_err(refused)?))
-    }
-
-    /// The master that sentinels know.
-    pub(super) fn master(reach: Reach, named: &SentinelsUrl) -> Result<Self, OpenError> {
-        let sentinels = Sentinels::new(named, &reach).map_err(refused)?;
-        Ok(Self::Master(Arc::new(sentinels), reach))
-    }
-
     /// A client of the server to connect to now, and of a master how it was found.
     pub(super) async fn find(&self) -> Result<(Client, Option<Found>), Failure> {
         match self {

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
-use redis::{AsyncConnectionConfig, Client, RedisError, Value};
+use redis::{RedisError, Value};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::failure::{ClusterFault, Failure};
-use super::reach::Reach;
-use super::slots::{Address, SlotMap, named_host};
+use super::reach::{Reach, connected};
+use super::slots::{Address, SlotMap, host_and_port, named_host};
 
 /// How long one server may take to say what it knows.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -58,11 +58,8 @@ impl Topology {
     }
 
     pub(super) fn seeds(&self) -> String {
-        let seeds = self
-            .seeds
-            .iter()
-            .map(|(host, port)| format!("{host}:{port}"));
-        seeds.collect::<Vec<_>>().join(",")
+        let seeds: Vec<String> = self.seeds.iter().map(host_and_port).collect();
+        seeds.join(",")
     }
 
     /// Who has a slot.
@@ -199,12 +196,7 @@ fn chosen<'a>(
 }
 
 async fn ask_one(reach: &Reach, server: &Address) -> Result<SlotMap, RedisError> {
-    let client: Client = reach.client(server.clone())?;
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(PATIENCE))
-        .set_response_timeout(Some(PATIENCE));
-    let connecting = client.get_multiplexed_async_connection_with_config(&config);
-    let mut wire = connecting.await?;
+    let mut wire = connected(&reach.client(server.clone())?, PATIENCE).await?;
     let answer: Value = redis::cmd("CLUSTER")
         .arg("SLOTS")
         .query_async(&mut wire)
@@ -220,15 +212,16 @@ fn refused(refusals: Vec<(Address, Option<RedisError>)>, asked: usize) -> Failur
     let errors = refusals.iter().filter_map(|(_, error)| error.as_ref());
     let are_most = errors.filter(is_refusal).count() * 2 > asked;
     let mut away = Vec::new();
-    for ((host, port), error) in refusals {
+    for (server, error) in refusals {
+        let server = host_and_port(&server);
         match error {
             Some(error) if are_most && error.to_string().contains("cluster support disabled") => {
-                let sentence = format!("{host}:{port}: {error}");
+                let sentence = format!("{server}: {error}");
                 return Failure::Cluster(ClusterFault::NoCluster(sentence));
             }
             Some(error) if are_most && is_refusal(&&error) => return Failure::Refused(error),
-            Some(error) => away.push(format!("{host}:{port}: {error}")),
-            None => away.push(format!("{host}:{port}: no answer")),
+            Some(error) => away.push(format!("{server}: {error}")),
+            None => away.push(format!("{server}: no answer")),
         }
     }
     Failure::Cluster(ClusterFault::Unreachable(away.join("; ")))

@@ -8,13 +8,38 @@ use crate::key::Key;
 use gateway_core::clock::Timestamp;
 
 /// An operation of `values.lua`, with all that it needs.
-#[derive(Default)]
 pub(super) struct Operation<'a> {
-    pub(super) name: &'static str,
-    pub(super) now: Option<Timestamp>,
-    pub(super) value: &'a [u8],
-    pub(super) expires: Option<Timestamp>,
-    pub(super) seen: &'a [u8],
+    name: &'static str,
+    now: Option<Timestamp>,
+    value: &'a [u8],
+    expires: Option<Timestamp>,
+    seen: &'a [u8],
+}
+
+impl<'a> Operation<'a> {
+    pub(super) const fn new(name: &'static str, now: Option<Timestamp>) -> Self {
+        Self {
+            name,
+            now,
+            value: b"",
+            expires: None,
+            seen: b"",
+        }
+    }
+
+    /// The same, of what is set.
+    pub(super) const fn setting(self, value: &'a [u8], expires: Option<Timestamp>) -> Self {
+        Self {
+            value,
+            expires,
+            ..self
+        }
+    }
+
+    /// The same, where this is there.
+    pub(super) const fn instead_of(self, seen: &'a [u8]) -> Self {
+        Self { seen, ..self }
+    }
 }
 
 impl Redis {
@@ -59,6 +84,19 @@ impl Redis {
             (Some(b"fresh"), Some(value)) => Ok(Outcome::Fresh(value)),
             (Some(b"exists" | b"again"), Some(value)) => Ok(Outcome::Present(value)),
             _ => Err(strange()),
+        }
+    }
+
+    /// Whether it did what it does; it gives back no value.
+    pub(super) async fn is_done(
+        &self,
+        key: &Key,
+        operation: Operation<'_>,
+    ) -> Result<bool, StoreError> {
+        match self.value(key, operation).await? {
+            Outcome::Done => Ok(true),
+            Outcome::Missed => Ok(false),
+            Outcome::Fresh(_) | Outcome::Present(_) => Err(strange()),
         }
     }
 }

@@ -51,7 +51,7 @@ const MOST_REPLICAS: u32 = 16;
 
 /// Which form of URL it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Server,
     Socket,
     Sentinels,
@@ -90,12 +90,8 @@ struct Parameters {
     kept: Vec<(String, String)>,
 }
 
-pub(super) fn is_scheme(scheme: &str) -> bool {
-    form(scheme).is_some()
-}
-
 /// The form, and whether it is TLS.
-fn form(scheme: &str) -> Option<(Form, bool)> {
+pub(super) fn form(scheme: &str) -> Option<(Form, bool)> {
     match scheme {
         "redis" => Some((Form::Server, false)),
         "rediss" => Some((Form::Server, true)),
@@ -108,9 +104,7 @@ fn form(scheme: &str) -> Option<(Form, bool)> {
     }
 }
 
-pub(super) fn redis_url(text: &str) -> Result<RedisUrl, StoreUrlError> {
-    let (scheme, _) = text.split_once(':').ok_or(StoreUrlError::Scheme)?;
-    let (form, tls) = form(scheme).ok_or(StoreUrlError::Scheme)?;
+pub(super) fn redis_url(text: &str, (form, tls): (Form, bool)) -> Result<RedisUrl, StoreUrlError> {
     let (text, others) = if form.is_of_many() {
         first_of_many(text)?
     } else {
