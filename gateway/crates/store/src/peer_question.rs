@@ -3,8 +3,6 @@
 
 use std::collections::HashMap;
 
-use tokio::sync::broadcast;
-
 use crate::revocation::Revocation;
 use gateway_core::clock::Timestamp;
 
@@ -13,7 +11,7 @@ use gateway_core::clock::Timestamp;
 const PREFIX: &str = "ask:";
 
 /// How many questions may wait for who answers them.
-const WAITING: usize = 64;
+pub(crate) const WAITING: usize = 64;
 
 /// A question to all other replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,28 +65,5 @@ impl Asked {
 
     pub(crate) fn forget_expired(&mut self, now: Timestamp) {
         self.known.retain(|_, until| now < *until);
-    }
-}
-
-/// Tells those who answer.
-#[derive(Debug)]
-pub(crate) struct PeerQuestions(broadcast::Sender<PeerQuestion>);
-
-impl Default for PeerQuestions {
-    fn default() -> Self {
-        Self(broadcast::Sender::new(WAITING))
-    }
-}
-
-impl PeerQuestions {
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<PeerQuestion> {
-        self.0.subscribe()
-    }
-
-    pub(crate) fn tell(&self, questions: Vec<PeerQuestion>) {
-        for question in questions {
-            // Where nobody listens, nobody answers.
-            let _ = self.0.send(question);
-        }
     }
 }

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
+use tokio::sync::broadcast;
 
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
-use crate::peer_question::{Asked, PeerQuestions};
+use crate::peer_question::{Asked, PeerQuestion, WAITING};
 use crate::revocation::{Revocation, Revoked};
 use crate::revocation_follower::{Follows, follow};
 use crate::revocation_moments::{NotBefore, add_not_before};
@@ -35,7 +36,8 @@ use gateway_core::policy::RevocationStatus;
 pub struct RevocationView {
     state: RwLock<State>,
     waiters: RevocationWaiters,
-    pub(crate) questions: PeerQuestions,
+    /// To those who answer.
+    pub(crate) questions: broadcast::Sender<PeerQuestion>,
 }
 
 #[derive(Debug, Default)]
@@ -136,7 +138,7 @@ impl RevocationView {
         Self {
             state: RwLock::default(),
             waiters: RevocationWaiters::default(),
-            questions: PeerQuestions::default(),
+            questions: broadcast::Sender::new(WAITING),
         }
     }
 
@@ -241,16 +243,21 @@ impl RevocationView {
         };
         self.waiters.until(keys, || self.is_revoked(grant)).await;
     }
+}
 
+impl Follows for RevocationView {
     /// Takes in what the store listed, or has just acknowledged.
-    pub(super) fn add(&self, revocations: &[Revocation]) {
+    fn add(&self, revocations: &[Revocation]) {
         let mut news = Vec::new();
         let unheard = {
             let mut state = self.state.write();
             news.extend(revocations.iter().filter_map(|entry| state.add(entry)));
             state.asked.take_unheard()
         };
-        self.questions.tell(unheard);
+        for question in unheard {
+            // Where nobody listens, nobody answers.
+            let _ = self.questions.send(question);
+        }
         for revoked in &news {
             self.waiters.wake(revoked);
         }
@@ -279,23 +286,9 @@ impl RevocationView {
             .amended
             .retain(|_, amended| Arc::make_mut(amended).retain(now));
     }
-}
-
-impl Follows for RevocationView {
-    fn add(&self, revocations: &[Revocation]) {
-        self.add(revocations);
-    }
-
-    fn confirm(&self, epoch: StoreEpoch, now: Timestamp) {
-        self.confirm(epoch, now);
-    }
 
     fn failed(&self, error: StoreError) {
         self.state.write().fault = Some(error);
-    }
-
-    fn forget_expired(&self, now: Timestamp) {
-        self.forget_expired(now);
     }
 }
 

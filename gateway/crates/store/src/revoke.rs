@@ -10,6 +10,7 @@ use crate::error::StoreError;
 use crate::key::Key;
 use crate::records::Records;
 use crate::revocation::{Revocation, Revoked};
+use crate::revocation_follower::Follows as _;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::GrantId;
 

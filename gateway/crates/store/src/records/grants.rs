@@ -8,6 +8,7 @@ use super::page::{Page, Readable};
 use crate::error::StoreError;
 use crate::key::{Key, KeyKind, Table};
 use crate::revocation::Revocation;
+use crate::revocation_follower::Follows as _;
 use crate::store::Inserted;
 use gateway_core::access_token::LEEWAY;
 use gateway_core::client::ClientId;
