@@ -81,8 +81,8 @@ pub use self::records::{
     Account, AccountLink, AccountLogin, AcmeAccount, Disabled, FailedOrders, FormPage, GrantsOf,
     Identity, KeptAccount, KeptCertificate, KeptDevice, KeptGoal, KeptGrant, KeptSetup, Lapse,
     LoginSubject, ORDER_LEASE, OrderLease, Page, Passkey, ProviderLogin, Readable, Records,
-    RescueLink, ServiceGrantKey, SetupOffer, SetupState, Submission, TakenAccountLogin, TakenCode,
-    TakenDevice, TakenLink, TakenLogin, ToolsUnknown, User,
+    RescueLink, ServiceGrantKey, SetupOffer, SetupState, SingleUse, Submission, TakenCode,
+    TakenLink, ToolsUnknown, User,
 };
 pub use self::redis::Redis;
 pub use self::revocation::{Appended, Cursor, Hint, ListHead, Revocation, Revoked};

@@ -11,6 +11,7 @@ mod device_codes;
 mod encoding;
 mod forms;
 mod grants;
+mod hashed;
 mod identities;
 mod indexes;
 pub(crate) mod kept_tools;
@@ -29,13 +30,11 @@ mod signing_keys;
 mod users;
 mod ways;
 
-pub use self::access::Records;
-pub use self::accounts::{
-    Account, AccountLink, AccountLogin, KeptAccount, Lapse, TakenAccountLogin,
-};
+pub use self::access::{Records, SingleUse};
+pub use self::accounts::{Account, AccountLink, AccountLogin, KeptAccount, Lapse};
 pub use self::certificates::{AcmeAccount, FailedOrders, KeptCertificate, ORDER_LEASE, OrderLease};
 pub use self::codes::TakenCode;
-pub use self::device_codes::{KeptDevice, TakenDevice};
+pub use self::device_codes::KeptDevice;
 pub use self::forms::{FormPage, Submission};
 pub use self::grants::{GrantsOf, KeptGrant};
 pub use self::identities::Identity;
@@ -44,7 +43,7 @@ pub use self::kept_tools::ToolsUnknown;
 pub use self::login_locks::LoginSubject;
 pub use self::page::{Page, Readable};
 pub use self::passkeys::Passkey;
-pub use self::provider_logins::{KeptGoal, ProviderLogin, TakenLogin};
+pub use self::provider_logins::{KeptGoal, ProviderLogin};
 pub use self::rescue_links::{RescueLink, TakenLink};
 pub use self::service_grants::ServiceGrantKey;
 pub use self::setup::{KeptSetup, SetupOffer, SetupState};

@@ -15,7 +15,7 @@ use gateway_core::account::settings::{AccountKind, OAuthAccount};
 use gateway_core::grants::UserId;
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, SecretHash};
-use gateway_store::{AccountLogin, KeptGoal, TakenAccountLogin};
+use gateway_store::{AccountLogin, KeptGoal, SingleUse};
 
 /// What has to be known to go on when the browser comes back.
 #[derive(Serialize, Deserialize)]
@@ -188,9 +188,9 @@ impl Accounts {
             begun: None,
         })?;
         let login = match taken {
-            TakenAccountLogin::Fresh(login) => *login,
-            TakenAccountLogin::Again => return Err(Unfinished::unknown("it was used before")),
-            TakenAccountLogin::Unknown => return Err(Unfinished::unknown("")),
+            SingleUse::Fresh(login) => login,
+            SingleUse::Again => return Err(Unfinished::unknown("it was used before")),
+            SingleUse::Unknown => return Err(Unfinished::unknown("")),
         };
         // Else the code of one server would be shown to another, which made the browser ask for it.
         if login.backend != backend {

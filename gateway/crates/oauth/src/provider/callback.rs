@@ -27,7 +27,7 @@ use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
-use gateway_store::{Identity, KeptGoal, ProviderLogin, Records, StoreError, TakenLogin, User};
+use gateway_store::{Identity, KeptGoal, ProviderLogin, Records, SingleUse, StoreError, User};
 
 /// `GET /login/NAME/callback`. HEAD is no visit, and would use a login up.
 pub(super) async fn answer(
@@ -148,9 +148,9 @@ async fn take_login(
 ) -> Result<ProviderLogin, Failure> {
     let unknown = |why: &str| Err(Failure::because(Reason::LoginStateUnknown, why));
     let login = match records.take_provider_login(&state.hash(), now).await? {
-        TakenLogin::Fresh(login) => login,
-        TakenLogin::Again => return unknown("it was used before"),
-        TakenLogin::Unknown => return unknown(""),
+        SingleUse::Fresh(login) => login,
+        SingleUse::Again => return unknown("it was used before"),
+        SingleUse::Unknown => return unknown(""),
     };
     if login.provider != provider.name {
         return unknown("it was begun with another provider");

@@ -16,7 +16,7 @@ use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
-use gateway_store::{CountKey, TakenDevice};
+use gateway_store::{CountKey, SingleUse};
 
 /// The grant type.
 pub(crate) const NAME: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -68,7 +68,7 @@ pub(super) async fn redeem(
         return Err(OAuthError::new(ErrorCode::InvalidGrant, reason));
     }
     let taken = records.take_device(&code, now).await.map_err(store_fault)?;
-    let TakenDevice::Fresh(asked) = taken else {
+    let SingleUse::Fresh(asked) = taken else {
         let reason = Reason::DeviceCodeUsed;
         return Err(OAuthError::new(ErrorCode::InvalidGrant, reason));
     };

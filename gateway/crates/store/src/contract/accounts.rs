@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::moments;
 use crate::error::StoreError;
 use crate::key::KeyKind;
-use crate::records::{Account, AccountLink, AccountLogin, KeptGoal, Records, TakenAccountLogin};
+use crate::records::{Account, AccountLink, AccountLogin, KeptGoal, Records, SingleUse};
 use crate::store::Store;
 use gateway_core::account::AccountId;
 use gateway_core::clock::Timestamp;
@@ -161,10 +161,10 @@ async fn a_connection_that_was_begun_is_finished_once(store: &Arc<dyn Store>) {
     let begun = records.begin_account_login(&state, &login, at(0)).await;
     begun.unwrap();
     let take = |now| records.take_account_login(&state, now);
-    let fresh = TakenAccountLogin::Fresh(Box::new(login));
+    let fresh = SingleUse::Fresh(login);
     assert_eq!(take(at(1)).await.unwrap(), fresh);
-    assert_eq!(take(at(2)).await.unwrap(), TakenAccountLogin::Again);
-    assert_eq!(take(at(600)).await.unwrap(), TakenAccountLogin::Unknown);
+    assert_eq!(take(at(2)).await.unwrap(), SingleUse::Again);
+    assert_eq!(take(at(600)).await.unwrap(), SingleUse::Unknown);
 }
 
 async fn a_link_is_good_for_its_time(store: &Arc<dyn Store>) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::moments;
 use crate::error::StoreError;
-use crate::records::{Records, ServiceGrantKey, TakenDevice};
+use crate::records::{Records, ServiceGrantKey, SingleUse};
 use crate::store::Store;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
@@ -59,13 +59,13 @@ async fn a_device_is_answered_once_and_its_answer_taken_once(store: &Arc<dyn Sto
     let late = records.answer_device(&kept, &first, now).await;
     assert!(matches!(late, Err(StoreError::Conflict(_))), "{late:?}");
     let taken = records.take_device(&code, now).await.unwrap();
-    assert_eq!(taken, TakenDevice::Fresh(Box::new(denied)));
+    assert_eq!(taken, SingleUse::Fresh(denied));
     let again = records.take_device(&code, now).await.unwrap();
-    assert_eq!(again, TakenDevice::Again);
+    assert_eq!(again, SingleUse::Again);
     let after = now + LIFETIME + Duration::from_secs(1);
     assert_eq!(
         records.take_device(&code, after).await.unwrap(),
-        TakenDevice::Unknown
+        SingleUse::Unknown
     );
     let over = records.device_of_user_code(&first.user_code, after).await;
     assert!(over.unwrap().is_none());

@@ -13,12 +13,23 @@ use super::left_out::LeftOut;
 use crate::error::{StoreError, unless_conflict};
 use crate::key::Key;
 use crate::revocation_view::RevocationView;
-use crate::store::{Inserted, Store};
+use crate::store::{Inserted, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_metrics::{Histogram, Metrics};
 
 /// How often somebody else may come between reading a record and replacing it.
 pub(super) const ATTEMPTS: usize = 8;
+
+/// What taking a record that is good once met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SingleUse<T> {
+    /// This caller, and no other ever, has it.
+    Fresh(T),
+    /// It was taken before.
+    Again,
+    /// There is none, or it is too old.
+    Unknown,
+}
 
 /// Typed access to the store.
 #[derive(Clone, Debug)]
@@ -101,8 +112,68 @@ impl Records {
         key: &Key,
         now: Timestamp,
     ) -> Result<Option<T>, StoreError> {
-        let found = self.store.get(key, now).await?;
-        found.map(|bytes| decode(key.kind(), &bytes)).transpose()
+        let found = self.load_seen(key, now).await?;
+        Ok(found.map(|(record, _)| record))
+    }
+
+    /// The same with what it was read from, so that what is decided about it replaces exactly that.
+    pub(super) async fn load_seen<T: Record>(
+        &self,
+        key: &Key,
+        now: Timestamp,
+    ) -> Result<Option<(T, Vec<u8>)>, StoreError> {
+        let Some(seen) = self.store.get(key, now).await? else {
+            return Ok(None);
+        };
+        Ok(Some((decode(key.kind(), &seen)?, seen)))
+    }
+
+    /// Sets a record that no earlier one stands in the way of.
+    pub(super) async fn keep<T: Record>(
+        &self,
+        key: &Key,
+        record: &T,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.store.put(key, &encode(record), Some(until)).await
+    }
+
+    /// Sets a value where there is none; `false` where there is one.
+    pub(super) async fn add(
+        &self,
+        key: &Key,
+        value: &[u8],
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let inserted = self.store.insert(key, value, expires, now).await?;
+        Ok(inserted == Inserted::New)
+    }
+
+    /// Notes a value for good; `false` if another one is noted.
+    pub(super) async fn note(
+        &self,
+        key: &Key,
+        value: &[u8],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        match self.store.insert(key, value, None, now).await? {
+            Inserted::New => Ok(true),
+            Inserted::Exists(noted) => Ok(noted == value),
+        }
+    }
+
+    /// Takes a record that is good once: exactly one caller ever gets it.
+    pub(super) async fn take<T: Record>(
+        &self,
+        key: &Key,
+        now: Timestamp,
+    ) -> Result<SingleUse<T>, StoreError> {
+        Ok(match self.store.take(key, now).await? {
+            TakeOutcome::Fresh(bytes) => SingleUse::Fresh(decode(key.kind(), &bytes)?),
+            TakeOutcome::Again(_) => SingleUse::Again,
+            TakeOutcome::Unknown => SingleUse::Unknown,
+        })
     }
 
     /// A value that has no format.

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::access::Records;
-use super::encoding::{Record, decode, encode, refuse_newer};
-use super::page::{Page, Readable};
+use super::access::{Records, SingleUse};
+use super::encoding::{Record, encode, refuse_newer};
+use super::hashed::{hashed, hashed_together};
+use super::page::{Listed, Page, Readable};
 use super::provider_logins::KeptGoal;
 use crate::error::{StoreError, unless_conflict};
 use crate::key::{Key, KeyKind};
-use crate::store::{Inserted, TakeOutcome};
 use gateway_core::account::AccountId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
-use gateway_core::secret::{Secret, SecretHash};
+use gateway_core::secret::SecretHash;
 
 /// How long a renewal is one replica's who says nothing more of it: longer than one takes.
 const RENEWAL: Duration = Duration::from_secs(30);
@@ -142,17 +142,6 @@ pub struct AccountLogin {
     pub sealed: String,
 }
 
-/// What taking such a connection met.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TakenAccountLogin {
-    /// This caller, and no other ever, has it.
-    Fresh(Box<AccountLogin>),
-    /// It was taken before.
-    Again,
-    /// There is none, or it is too old.
-    Unknown,
-}
-
 /// For whom the link of a call is, and what it is to connect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountLink {
@@ -165,10 +154,6 @@ pub struct AccountLink {
 impl Record for Account {}
 impl Record for AccountLogin {}
 impl Record for AccountLink {}
-
-fn hashed(text: &str) -> String {
-    Secret::presented(text).hash().as_str().to_owned()
-}
 
 /// What the names of a person's accounts begin with.
 fn under(user: &UserId) -> String {
@@ -202,7 +187,7 @@ impl Key {
     }
 
     fn account_client(backend: &str, issuer: &str) -> Self {
-        let both = hashed(&format!("{} {}", hashed(backend), hashed(issuer)));
+        let both = hashed_together(backend, issuer);
         Self::new(KeyKind::AccountClient, format!("account_client:{both}"))
     }
 }
@@ -215,12 +200,8 @@ impl Records {
         backend: &str,
         now: Timestamp,
     ) -> Result<Option<KeptAccount>, StoreError> {
-        let key = Key::account(user, backend);
-        let Some(seen) = self.store.get(&key, now).await? else {
-            return Ok(None);
-        };
-        let account = decode(key.kind(), &seen)?;
-        Ok(Some(KeptAccount { account, seen }))
+        let found = self.load_seen(&Key::account(user, backend), now).await?;
+        Ok(found.map(|(account, seen)| KeptAccount { account, seen }))
     }
 
     /// All accounts of a person that can be read.
@@ -229,15 +210,26 @@ impl Records {
         user: &UserId,
         now: Timestamp,
     ) -> Result<Readable<Account>, StoreError> {
-        let is_theirs = |account: &Account| account.user == *user;
-        self.readable_under(KeyKind::Account, &under(user), now, is_theirs)
+        let theirs = Listed::under(KeyKind::Account, under(user));
+        self.readable(&theirs, now, |account: &Account| account.user == *user)
             .await
     }
 
     /// All accounts that can be read.
     pub async fn accounts(&self, now: Timestamp) -> Result<Readable<Account>, StoreError> {
-        self.readable_under(KeyKind::Account, UNDER, now, |_| true)
-            .await
+        let all = Listed::under(KeyKind::Account, UNDER);
+        self.readable(&all, now, |_| true).await
+    }
+
+    /// Up to `limit` accounts after the key `after`, as an earlier page named it.
+    pub async fn accounts_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Page<Account>, StoreError> {
+        let all = Listed::under(KeyKind::Account, UNDER);
+        self.page(&all, after, limit, now, |_| true).await
     }
 
     /// Keeps an account in place of what was read, or where there was none; [`StoreError::Conflict`] where
@@ -256,10 +248,11 @@ impl Records {
                 let replaced = self.store.replace(&key, &before.seen, &seen, None, now);
                 replaced.await?;
             }
-            None => match self.store.insert(&key, &seen, None, now).await? {
-                Inserted::New => {}
-                Inserted::Exists(_) => return Err(StoreError::Conflict(key.kind())),
-            },
+            None => {
+                if !self.add(&key, &seen, None, now).await? {
+                    return Err(StoreError::Conflict(key.kind()));
+                }
+            }
         }
         Ok(KeptAccount { account, seen })
     }
@@ -287,8 +280,7 @@ impl Records {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let (key, until) = (Key::account_renewal(id), Some(now + RENEWAL));
-        let taken = self.store.insert(&key, holder.as_bytes(), until, now);
-        Ok(taken.await? == Inserted::New)
+        self.add(&key, holder.as_bytes(), until, now).await
     }
 
     /// Gives it back, so that nobody waits for it.
@@ -316,8 +308,8 @@ impl Records {
         login: &AccountLogin,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (key, value) = (Key::account_login(state), encode(login));
-        self.store.put(&key, &value, Some(now + LOGIN)).await
+        self.keep(&Key::account_login(state), login, now + LOGIN)
+            .await
     }
 
     /// Takes the connection of a state.
@@ -325,15 +317,8 @@ impl Records {
         &self,
         state: &SecretHash,
         now: Timestamp,
-    ) -> Result<TakenAccountLogin, StoreError> {
-        let key = Key::account_login(state);
-        Ok(match self.store.take(&key, now).await? {
-            TakeOutcome::Fresh(bytes) => {
-                TakenAccountLogin::Fresh(Box::new(decode(key.kind(), &bytes)?))
-            }
-            TakeOutcome::Again(_) => TakenAccountLogin::Again,
-            TakeOutcome::Unknown => TakenAccountLogin::Unknown,
-        })
+    ) -> Result<SingleUse<AccountLogin>, StoreError> {
+        self.take(&Key::account_login(state), now).await
     }
 
     /// Keeps the link of a call for a quarter of an hour, under the hash of what is in it.
@@ -343,8 +328,7 @@ impl Records {
         of: &AccountLink,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (key, value) = (Key::account_link(link), encode(of));
-        self.store.put(&key, &value, Some(now + LINK)).await
+        self.keep(&Key::account_link(link), of, now + LINK).await
     }
 
     /// For whom a link is.
@@ -364,10 +348,7 @@ impl Records {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let (key, value) = (Key::account_key(id), fingerprint.as_bytes());
-        match self.store.insert(&key, value, None, now).await? {
-            Inserted::New => Ok(true),
-            Inserted::Exists(noted) => Ok(noted == value),
-        }
+        self.note(&key, value, now).await
     }
 
     /// Notes that another sealing key has this number from now on.
@@ -384,8 +365,7 @@ impl Records {
 
     /// Notes nothing of it any more.
     pub async fn forget_account_key(&self, id: u32) -> Result<(), StoreError> {
-        self.store.remove(&Key::account_key(id)).await?;
-        Ok(())
+        self.store.remove(&Key::account_key(id)).await.map(drop)
     }
 
     /// What the gateway is registered as at a backend's authorization server, sealed.
@@ -419,59 +399,6 @@ impl Records {
         issuer: &str,
     ) -> Result<(), StoreError> {
         let key = Key::account_client(backend, issuer);
-        self.store.remove(&key).await?;
-        Ok(())
-    }
-}
-
-/// Accounts a page at a time.
-impl Records {
-    /// Up to `limit` accounts after the key `after`, as an earlier page named it.
-    pub async fn accounts_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Page<Account>, StoreError> {
-        // Nothing else stands between: a key from elsewhere begins the list.
-        let mut after = after
-            .filter(|after| after.starts_with(UNDER))
-            .unwrap_or(UNDER)
-            .to_owned();
-        let mut entries = Vec::new();
-        loop {
-            let kind = KeyKind::Account;
-            let size = limit.saturating_add(1);
-            let read = self
-                .store
-                .list(kind.table(), Some(&after), size, now)
-                .await?;
-            let is_last = read.len() < size;
-            for (key, value) in read {
-                if !key.starts_with(UNDER) {
-                    return Ok(Page {
-                        entries,
-                        next: None,
-                    });
-                }
-                match decode(kind, &value) {
-                    Ok(_) if entries.len() == limit => {
-                        return Ok(Page {
-                            entries,
-                            next: Some(after),
-                        });
-                    }
-                    Ok(account) => entries.push(account),
-                    Err(error) => self.left_out.tell(kind, &key, &error),
-                }
-                after = key;
-            }
-            if is_last {
-                return Ok(Page {
-                    entries,
-                    next: None,
-                });
-            }
-        }
+        self.store.remove(&key).await.map(drop)
     }
 }

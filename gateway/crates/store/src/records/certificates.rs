@@ -10,11 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Records;
 use super::encoding::Record;
+use super::hashed::hashed;
 use crate::error::{StoreError, unless_conflict};
 use crate::key::{Key, KeyKind};
-use crate::store::Inserted;
 use gateway_core::clock::Timestamp;
-use gateway_core::secret::Secret;
 
 /// How long the answer to a challenge is kept: longer than any order takes.
 const CHALLENGE: Duration = Duration::from_secs(15 * 60);
@@ -90,29 +89,37 @@ impl Record for AcmeAccount {}
 impl Record for KeptCertificate {}
 impl Record for FailedOrders {}
 
-fn hashed(prefix: &str, name: &str) -> String {
-    format!("{prefix}:{}", Secret::presented(name).hash().as_str())
-}
-
 impl Key {
     fn acme_account(directory: &str) -> Self {
-        Self::new(KeyKind::AcmeAccount, hashed("acme_account", directory))
+        Self::new(
+            KeyKind::AcmeAccount,
+            format!("acme_account:{}", hashed(directory)),
+        )
     }
 
     fn certificate(name: &str) -> Self {
-        Self::new(KeyKind::Certificate, hashed("certificate", name))
+        Self::new(
+            KeyKind::Certificate,
+            format!("certificate:{}", hashed(name)),
+        )
     }
 
     fn failed_orders(name: &str) -> Self {
-        Self::new(KeyKind::FailedOrders, hashed("failed_orders", name))
+        Self::new(
+            KeyKind::FailedOrders,
+            format!("failed_orders:{}", hashed(name)),
+        )
     }
 
     fn order_lease(name: &str) -> Self {
-        Self::new(KeyKind::OrderLease, hashed("order_lease", name))
+        Self::new(KeyKind::OrderLease, format!("order_lease:{}", hashed(name)))
     }
 
     fn acme_challenge(token: &str) -> Self {
-        Self::new(KeyKind::AcmeChallenge, hashed("acme_challenge", token))
+        Self::new(
+            KeyKind::AcmeChallenge,
+            format!("acme_challenge:{}", hashed(token)),
+        )
     }
 }
 
@@ -189,16 +196,14 @@ impl Records {
     ) -> Result<Option<OrderLease>, StoreError> {
         let key = Key::order_lease(name);
         let seen = holder.as_bytes().to_vec();
-        let taken = self.store.insert(&key, &seen, Some(now + ORDER_LEASE), now);
-        Ok(match taken.await? {
-            Inserted::New => Some(OrderLease {
-                key,
-                seen,
-                turn: 0,
-                holder: holder.to_owned(),
-            }),
-            Inserted::Exists(_) => None,
-        })
+        let until = Some(now + ORDER_LEASE);
+        let is_taken = self.add(&key, &seen, until, now).await?;
+        Ok(is_taken.then(|| OrderLease {
+            key,
+            seen,
+            turn: 0,
+            holder: holder.to_owned(),
+        }))
     }
 
     /// Keeps the order this caller's for [`ORDER_LEASE`] from now on; `false` where it is so no more. After

@@ -2,7 +2,7 @@
 
 use super::access::Records;
 use super::encoding::{Record, decode, encode};
-use super::page::Page;
+use super::page::{Listed, Page};
 use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
 use crate::store::Inserted;
@@ -87,8 +87,8 @@ impl Records {
         limit: usize,
         now: Timestamp,
     ) -> Result<Page<Client>, StoreError> {
-        self.page(KeyKind::Client, after, limit, now, |_| true)
-            .await
+        let all = Listed::all(KeyKind::Client);
+        self.page(&all, after, limit, now, |_| true).await
     }
 
     /// What a user allowed a client last, if that client can change.

@@ -7,8 +7,8 @@ use super::encoding::{Record, decode, encode};
 use super::grants::GrantsOf;
 use super::page::Readable;
 use crate::error::StoreError;
-use crate::key::{Key, KeyKind, Table};
-use crate::store::{Inserted, TakeOutcome};
+use crate::key::{Key, KeyKind};
+use crate::store::TakeOutcome;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::authorization_code::AuthorizationCode;
 use gateway_core::secret::SecretHash;
@@ -70,9 +70,7 @@ impl Records {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let key = Key::code(hash).owned_by(&code.user, &code.client);
-        let value = encode(code);
-        let inserted = self.store.insert(&key, &value, Some(keep_until), now);
-        Ok(inserted.await? == Inserted::New)
+        self.add(&key, &encode(code), Some(keep_until), now).await
     }
 
     /// The codes that may be redeemed, or are being redeemed at this moment.
@@ -84,7 +82,7 @@ impl Records {
         let open = |code: &AuthorizationCode| {
             of.includes(&code.user, &code.client) && now < code.expires + IN_FLIGHT
         };
-        let (kind, source) = (KeyKind::Code, self.source(Table::Code, of, now).await?);
-        self.readable_from(&source, kind, "", now, open).await
+        let theirs = self.listed(KeyKind::Code, of, now).await?;
+        self.readable(&theirs, now, open).await
     }
 }

@@ -55,9 +55,7 @@ impl CountKey {
     pub fn attenuated_revocations(grant: &GrantId) -> Self {
         Self::new(format!("narrowed/{grant}"))
     }
-}
 
-impl CountKey {
     /// Of what somebody uses of one count of a limit.
     pub fn limit(limit: &str, meter: &str, subject: &str) -> Self {
         Self::new(format!("limit/{limit}/{meter}/{subject}"))

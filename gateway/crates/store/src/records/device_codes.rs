@@ -1,13 +1,12 @@
 //! Requests of apps without a browser, by the hash of their device code, and the way there from the code
 //! that a person types.
 
-use super::access::Records;
-use super::encoding::{Record, decode, encode, encode_value};
+use super::access::{Records, SingleUse};
+use super::encoding::{Record, encode, encode_value};
 use super::grants::GrantsOf;
-use super::page::Readable;
+use super::page::{Listed, Readable};
 use crate::error::StoreError;
 use crate::key::{CountKey, Key, KeyKind};
-use crate::store::{Inserted, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::device::{Answer, DeviceAuthorization, UserCode};
 use gateway_core::secret::SecretHash;
@@ -20,17 +19,6 @@ pub struct KeptDevice {
     /// The hash of its device code.
     pub code: SecretHash,
     seen: Vec<u8>,
-}
-
-/// What taking an answer met.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TakenDevice {
-    /// This caller, and no other ever, has it.
-    Fresh(Box<DeviceAuthorization>),
-    /// It was taken before.
-    Again,
-    /// There is none.
-    Unknown,
 }
 
 /// What the names of requests begin with, in the table that they share.
@@ -84,13 +72,12 @@ impl Records {
         asked: &DeviceAuthorization,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let until = Some(asked.expires);
+        let until = asked.expires;
         let (key, way) = (Key::user_code(&asked.user_code), encode_value(code));
-        if self.store.insert(&key, &way, until, now).await? != Inserted::New {
+        if !self.add(&key, &way, Some(until), now).await? {
             return Ok(false);
         }
-        let value = encode(asked);
-        self.store.put(&Key::device(code), &value, until).await?;
+        self.keep(&Key::device(code), asked, until).await?;
         Ok(true)
     }
 
@@ -100,16 +87,12 @@ impl Records {
         code: &SecretHash,
         now: Timestamp,
     ) -> Result<Option<KeptDevice>, StoreError> {
-        let key = Key::device(code);
-        let seen = self.store.get(&key, now).await?;
-        seen.map(|seen| {
-            Ok(KeptDevice {
-                asked: decode(key.kind(), &seen)?,
-                code: code.clone(),
-                seen,
-            })
-        })
-        .transpose()
+        let found = self.load_seen(&Key::device(code), now).await?;
+        Ok(found.map(|(asked, seen)| KeptDevice {
+            asked,
+            code: code.clone(),
+            seen,
+        }))
     }
 
     /// A request by the code that a person typed.
@@ -118,10 +101,7 @@ impl Records {
         code: &UserCode,
         now: Timestamp,
     ) -> Result<Option<KeptDevice>, StoreError> {
-        match self
-            .load_value::<SecretHash>(&Key::user_code(code), now)
-            .await?
-        {
+        match self.load_value(&Key::user_code(code), now).await? {
             Some(code) => self.device(&code, now).await,
             None => Ok(None),
         }
@@ -150,8 +130,8 @@ impl Records {
             Some(Answer::Allowed(allowed)) => of.includes(&allowed.user, &asked.client),
             Some(Answer::Denied) | None => false,
         };
-        let (kind, under) = (KeyKind::Device, DEVICE);
-        self.readable_under(kind, under, now, includes).await
+        let all = Listed::under(KeyKind::Device, DEVICE);
+        self.readable(&all, now, includes).await
     }
 
     /// Takes an answer: exactly one caller ever gets it fresh.
@@ -159,12 +139,7 @@ impl Records {
         &self,
         code: &SecretHash,
         now: Timestamp,
-    ) -> Result<TakenDevice, StoreError> {
-        let key = Key::device(code);
-        Ok(match self.store.take(&key, now).await? {
-            TakeOutcome::Fresh(bytes) => TakenDevice::Fresh(Box::new(decode(key.kind(), &bytes)?)),
-            TakeOutcome::Again(_) => TakenDevice::Again,
-            TakeOutcome::Unknown => TakenDevice::Unknown,
-        })
+    ) -> Result<SingleUse<DeviceAuthorization>, StoreError> {
+        self.take(&Key::device(code), now).await
     }
 }

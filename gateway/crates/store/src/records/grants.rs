@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use super::access::Records;
-use super::encoding::{Record, decode, encode};
+use super::encoding::{Record, encode};
 use super::page::{Page, Readable};
 use crate::error::StoreError;
-use crate::key::{Key, KeyKind, Table};
+use crate::key::{Key, KeyKind};
 use crate::revocation::Revocation;
 use crate::revocation_follower::Follows as _;
-use crate::store::Inserted;
 use gateway_core::access_token::LEEWAY;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
@@ -61,17 +60,15 @@ impl Records {
     /// Keeps a new grant until its last token ends. One that is there already is changed by
     /// [`Records::replace_grant`] only: refresh tokens depend on it.
     pub async fn put_grant(&self, grant: &Grant) -> Result<(), StoreError> {
-        let (key, value) = (Key::of_grant(grant), encode(grant));
-        let until = Some(remembered_until(grant));
-        self.store.put(&key, &value, until).await
+        self.keep(&Key::of_grant(grant), grant, remembered_until(grant))
+            .await
     }
 
     /// Keeps a new grant until it ends, unless there is one of its id; `false` then.
     pub async fn add_grant(&self, grant: &Grant, now: Timestamp) -> Result<bool, StoreError> {
         let (key, value) = (Key::of_grant(grant), encode(grant));
         let until = Some(remembered_until(grant));
-        let inserted = self.store.insert(&key, &value, until, now).await?;
-        Ok(inserted == Inserted::New)
+        self.add(&key, &value, until, now).await
     }
 
     /// A grant that has not ended.
@@ -86,12 +83,8 @@ impl Records {
         id: &GrantId,
         now: Timestamp,
     ) -> Result<Option<KeptGrant>, StoreError> {
-        let seen = self.store.get(&Key::grant(id), now).await?;
-        seen.map(|seen| {
-            let grant = decode(KeyKind::Grant, &seen)?;
-            Ok(KeptGrant { grant, seen })
-        })
-        .transpose()
+        let found = self.load_seen(&Key::grant(id), now).await?;
+        Ok(found.map(|(grant, seen)| KeptGrant { grant, seen }))
     }
 
     /// Sets a grant if it still is what was read; [`StoreError::Conflict`] if somebody changed or
@@ -145,8 +138,8 @@ impl Records {
             let revoked = self.view().is_some_and(|view| view.revokes_grant(grant));
             of.includes(&grant.user, &grant.client) && now < grant.expires && !revoked
         };
-        let (kind, source) = (KeyKind::Grant, self.source(Table::Grant, of, now).await?);
-        self.page_from(&source, kind, after, limit, now, live).await
+        let theirs = self.listed(KeyKind::Grant, of, now).await?;
+        self.page(&theirs, after, limit, now, live).await
     }
 
     /// Every grant that a token may still name, also where it was cut off.
@@ -157,8 +150,8 @@ impl Records {
     ) -> Result<Readable<Grant>, StoreError> {
         let named =
             |grant: &Grant| of.includes(&grant.user, &grant.client) && now < grant.expires + LEEWAY;
-        let (kind, source) = (KeyKind::Grant, self.source(Table::Grant, of, now).await?);
-        self.readable_from(&source, kind, "", now, named).await
+        let theirs = self.listed(KeyKind::Grant, of, now).await?;
+        self.readable(&theirs, now, named).await
     }
 }
 

@@ -5,12 +5,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::access::Records;
+use super::hashed::hashed_together;
 use super::users::User;
 use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::MailAddress;
-use gateway_core::secret::Secret;
 
 /// An account at an identity provider, and what the provider said of its person last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,11 +45,9 @@ impl Identity {
 }
 
 impl Key {
-    /// Of the way to the person of an account. Hashed, each part by itself: both are as long and as
-    /// odd as the provider likes.
+    /// Of the way to the person of an account.
     pub(super) fn identity(issuer: &str, subject: &str) -> Self {
-        let hash = |text: &str| Secret::presented(text).hash().as_str().to_owned();
-        let both = hash(&format!("{} {}", hash(issuer), hash(subject)));
+        let both = hashed_together(issuer, subject);
         Self::new(KeyKind::Identity, format!("identity/{both}"))
     }
 }

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use super::access::Records;
 use super::encoding::{Record, decode, encode};
 use super::grants::GrantsOf;
-use super::page::Source;
+use super::page::Listed;
 use crate::error::{StoreError, unless_conflict};
 use crate::key::{Index, Key, KeyKind, Table};
 use crate::store::Inserted;
@@ -175,16 +175,16 @@ struct Owners {
 }
 
 impl Records {
-    /// Where a list of what belongs to somebody is read from.
-    pub(super) async fn source(
+    /// Where what belongs to somebody is listed.
+    pub(super) async fn listed(
         &self,
-        table: Table,
+        kind: KeyKind,
         of: GrantsOf<'_>,
         now: Timestamp,
-    ) -> Result<Source, StoreError> {
-        match of.index(table) {
-            Some(index) if self.has_complete_indexes(now).await? => Ok(Source::Index(index)),
-            _ => Ok(Source::Table(table)),
+    ) -> Result<Listed, StoreError> {
+        match of.index(kind.table()) {
+            Some(index) if self.has_complete_indexes(now).await? => Ok(Listed::by(kind, index)),
+            _ => Ok(Listed::all(kind)),
         }
     }
 

@@ -16,9 +16,7 @@ impl Key {
     pub fn last_use(grant: &GrantId) -> Self {
         Self::new(KeyKind::LastUse, format!("last_use:{grant}"))
     }
-}
 
-impl Key {
     /// Of where a grant was used from.
     pub fn last_address(grant: &GrantId) -> Self {
         Self::new(KeyKind::LastAddress, format!("last_from:{grant}"))

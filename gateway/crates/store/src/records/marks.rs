@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use super::access::Records;
+use super::hashed::{hashed, hashed_together};
 use super::identities::Identity;
 use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
-use crate::store::Inserted;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::GrantId;
-use gateway_core::secret::Secret;
 
 /// How long one renewal keeps others away; longer than one can take.
 const BETWEEN_RENEWALS: Duration = Duration::from_secs(60);
@@ -27,27 +26,21 @@ impl Key {
 
     /// Of the mark that a provider's logout token was used.
     fn used_logout(issuer: &str, id: &str) -> Self {
-        let hash = |text: &str| Secret::presented(text).hash().as_str().to_owned();
-        let both = hash(&format!("{} {}", hash(issuer), hash(id)));
+        let both = hashed_together(issuer, id);
         Self::new(KeyKind::UsedAssertion, format!("logout:{both}"))
     }
 
     /// Of the mark that a provider's assertion for an app was exchanged.
     fn used_id_jag(issuer: &str, id: &str) -> Self {
-        let hash = |text: &str| Secret::presented(text).hash().as_str().to_owned();
-        let both = hash(&format!("{} {}", hash(issuer), hash(id)));
+        let both = hashed_together(issuer, id);
         Self::new(KeyKind::UsedAssertion, format!("id_jag:{both}"))
     }
 
     /// Of the mark that what a provider said at this moment is being renewed.
     fn renewal(identity: &Identity) -> Self {
-        let parts = [identity.issuer.as_str(), &identity.subject];
-        let hash = |text: &str| Secret::presented(text).hash().as_str().to_owned();
-        let [issuer, subject] = parts.map(hash);
-        let whole = hash(&format!(
-            "{issuer} {subject} {}",
-            identity.confirmed.millis()
-        ));
+        let (issuer, subject) = (hashed(&identity.issuer), hashed(&identity.subject));
+        let confirmed = identity.confirmed.millis();
+        let whole = hashed(&format!("{issuer} {subject} {confirmed}"));
         Self::new(KeyKind::UsedAssertion, format!("renewal:{whole}"))
     }
 
@@ -109,7 +102,6 @@ impl Records {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let inserted = self.store.insert(key, b"1", Some(until), now).await?;
-        Ok(inserted == Inserted::New)
+        self.add(key, b"1", Some(until), now).await
     }
 }

@@ -8,18 +8,46 @@
 use super::access::Records;
 use super::encoding::{Record, decode};
 use crate::error::StoreError;
-use crate::key::{Index, Key, KeyKind, Table};
+use crate::key::{Index, Key, KeyKind};
 use gateway_core::clock::Timestamp;
 
 /// Records read in one round trip at most.
 const READ: usize = 500;
 
-/// Where a list is read from.
-pub(super) enum Source {
-    /// All of a table.
-    Table(Table),
-    /// What an index names.
-    Index(Index),
+/// What a list is of.
+pub(super) struct Listed {
+    kind: KeyKind,
+    /// Where it is read from, if not from the whole table.
+    index: Option<Index>,
+    /// What the names of the records begin with, where their kind shares its table with others.
+    under: String,
+}
+
+impl Listed {
+    /// All records of a kind that has its table for itself.
+    pub(super) const fn all(kind: KeyKind) -> Self {
+        Self {
+            kind,
+            index: None,
+            under: String::new(),
+        }
+    }
+
+    /// Those that an index names.
+    pub(super) fn by(kind: KeyKind, index: Index) -> Self {
+        Self {
+            index: Some(index),
+            ..Self::all(kind)
+        }
+    }
+
+    /// Those whose names begin so.
+    pub(super) fn under(kind: KeyKind, under: impl Into<String>) -> Self {
+        Self {
+            under: under.into(),
+            ..Self::all(kind)
+        }
+    }
 }
 
 /// Part of a list.
@@ -57,133 +85,105 @@ impl Records {
         }
     }
 
-    async fn read(
-        &self,
-        source: &Source,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        match source {
-            Source::Table(table) => self.store.list(*table, after, limit, now).await,
-            Source::Index(index) => self.store.list_index(index, after, limit, now).await,
-        }
-    }
-
-    /// All records of one kind that `includes` takes and that can be read.
+    /// All records of a list that `includes` takes and that can be read.
     pub(super) async fn readable<T: Record>(
         &self,
-        kind: KeyKind,
+        listed: &Listed,
         now: Timestamp,
         includes: impl Fn(&T) -> bool + Send,
     ) -> Result<Readable<T>, StoreError> {
-        let source = Source::Table(kind.table());
-        self.readable_from(&source, kind, "", now, includes).await
+        let (page, unreadable) = self.read(listed, None, usize::MAX, now, includes).await?;
+        Ok(Readable {
+            entries: page.entries,
+            unreadable,
+        })
     }
 
-    /// The same, of a kind that shares its table with others: the names of its records begin with `under`.
-    pub(super) async fn readable_under<T: Record>(
-        &self,
-        kind: KeyKind,
-        under: &str,
-        now: Timestamp,
-        includes: impl Fn(&T) -> bool + Send,
-    ) -> Result<Readable<T>, StoreError> {
-        let source = Source::Table(kind.table());
-        self.readable_from(&source, kind, under, now, includes)
-            .await
-    }
-
-    /// The same, from where `source` says.
-    pub(super) async fn readable_from<T: Record>(
-        &self,
-        source: &Source,
-        kind: KeyKind,
-        under: &str,
-        now: Timestamp,
-        includes: impl Fn(&T) -> bool + Send,
-    ) -> Result<Readable<T>, StoreError> {
-        let mut found = Readable {
-            entries: Vec::new(),
-            unreadable: None,
-        };
-        let mut after = Some(under.to_owned()).filter(|under| !under.is_empty());
-        loop {
-            let read = self.read(source, after.as_deref(), READ, now).await?;
-            let is_last = read.len() < READ;
-            for (key, value) in read {
-                if !key.starts_with(under) {
-                    return Ok(found);
-                }
-                match decode::<T>(kind, &value) {
-                    Ok(entry) if includes(&entry) => found.entries.push(entry),
-                    Ok(_) => {}
-                    Err(error) => {
-                        self.left_out.tell(kind, &key, &error);
-                        found.unreadable = Some(error);
-                    }
-                }
-                after = Some(key);
-            }
-            if is_last {
-                return Ok(found);
-            }
-        }
-    }
-
-    /// Up to `limit` records of one kind after the key `after`, of those that `includes` takes.
+    /// Up to `limit` records of a list after the key `after`, of those that `includes` takes.
     pub(super) async fn page<T: Record>(
         &self,
-        kind: KeyKind,
+        listed: &Listed,
         after: Option<&str>,
         limit: usize,
         now: Timestamp,
         includes: impl Fn(&T) -> bool + Send,
     ) -> Result<Page<T>, StoreError> {
-        let source = Source::Table(kind.table());
-        self.page_from(&source, kind, after, limit, now, includes)
-            .await
+        let (page, _) = self.read(listed, after, limit, now, includes).await?;
+        Ok(page)
     }
 
-    /// The same, from where `source` says.
-    pub(super) async fn page_from<T: Record>(
+    /// A page, and why a record is not in it that may belong there.
+    async fn read<T: Record>(
         &self,
-        source: &Source,
-        kind: KeyKind,
+        Listed { kind, index, under }: &Listed,
         after: Option<&str>,
         limit: usize,
         now: Timestamp,
         includes: impl Fn(&T) -> bool + Send,
-    ) -> Result<Page<T>, StoreError> {
-        let mut after = after.map(str::to_owned);
-        let mut entries = Vec::new();
+    ) -> Result<(Page<T>, Option<StoreError>), StoreError> {
+        // Nothing else stands between: a key from elsewhere begins the list.
+        let after = after.filter(|after| after.starts_with(under));
+        let mut after = after
+            .or(Some(under))
+            .filter(|it| !it.is_empty())
+            .map(str::to_owned);
+        let (mut entries, mut unreadable) = (Vec::new(), None);
         // Mostly all are taken, and one more tells whether there are more.
         let mut size = limit.saturating_add(1).min(READ);
         loop {
-            let read = self.read(source, after.as_deref(), size, now).await?;
+            let read = match index {
+                Some(index) => {
+                    self.store
+                        .list_index(index, after.as_deref(), size, now)
+                        .await?
+                }
+                None => {
+                    self.store
+                        .list(kind.table(), after.as_deref(), size, now)
+                        .await?
+                }
+            };
             let is_last = read.len() < size;
             size = READ;
             for (key, value) in read {
-                match decode::<T>(kind, &value) {
+                if !key.starts_with(under) {
+                    return Ok((
+                        Page {
+                            entries,
+                            next: None,
+                        },
+                        unreadable,
+                    ));
+                }
+                match decode::<T>(*kind, &value) {
                     Ok(entry) if includes(&entry) => {
                         if entries.len() == limit {
-                            return Ok(Page {
-                                entries,
-                                next: after,
-                            });
+                            return Ok((
+                                Page {
+                                    entries,
+                                    next: after,
+                                },
+                                unreadable,
+                            ));
                         }
                         entries.push(entry);
                     }
                     Ok(_) => {}
-                    Err(error) => self.left_out.tell(kind, &key, &error),
+                    Err(error) => {
+                        self.left_out.tell(*kind, &key, &error);
+                        unreadable = Some(error);
+                    }
                 }
                 after = Some(key);
             }
             if is_last {
-                return Ok(Page {
-                    entries,
-                    next: None,
-                });
+                return Ok((
+                    Page {
+                        entries,
+                        next: None,
+                    },
+                    unreadable,
+                ));
             }
         }
     }

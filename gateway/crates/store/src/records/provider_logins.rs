@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::access::Records;
-use super::encoding::{Record, decode, encode};
+use super::access::{Records, SingleUse};
+use super::encoding::Record;
 use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
-use crate::store::TakeOutcome;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
 use gateway_core::secret::SecretHash;
@@ -44,17 +43,6 @@ pub enum KeptGoal {
     Page(String),
 }
 
-/// What taking a login met.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TakenLogin {
-    /// This caller, and no other ever, has it.
-    Fresh(ProviderLogin),
-    /// It was taken before.
-    Again,
-    /// There is none, or it is too old.
-    Unknown,
-}
-
 impl Record for ProviderLogin {}
 
 /// What their names begin with, in the table that they share.
@@ -75,8 +63,8 @@ impl Records {
         login: &ProviderLogin,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (key, value) = (Key::provider_login(state), encode(login));
-        self.store.put(&key, &value, Some(now + LIFETIME)).await
+        self.keep(&Key::provider_login(state), login, now + LIFETIME)
+            .await
     }
 
     /// Takes the login of a state.
@@ -84,12 +72,7 @@ impl Records {
         &self,
         state: &SecretHash,
         now: Timestamp,
-    ) -> Result<TakenLogin, StoreError> {
-        let key = Key::provider_login(state);
-        Ok(match self.store.take(&key, now).await? {
-            TakeOutcome::Fresh(bytes) => TakenLogin::Fresh(decode(key.kind(), &bytes)?),
-            TakeOutcome::Again(_) => TakenLogin::Again,
-            TakeOutcome::Unknown => TakenLogin::Unknown,
-        })
+    ) -> Result<SingleUse<ProviderLogin>, StoreError> {
+        self.take(&Key::provider_login(state), now).await
     }
 }

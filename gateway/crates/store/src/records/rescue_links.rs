@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::access::Records;
-use super::encoding::{Record, decode, encode};
+use super::encoding::{Record, encode};
 use super::users::User;
 use crate::error::{StoreError, unless_conflict};
 use crate::key::{Key, KeyKind};
@@ -81,9 +81,8 @@ impl Records {
         link: &RescueLink,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (key, value) = (Key::rescue_link(secret), encode(link));
         let until = now + RescueLink::LIFETIME;
-        self.store.put(&key, &value, Some(until)).await
+        self.keep(&Key::rescue_link(secret), link, until).await
     }
 
     /// A link, used or not, within its time.
@@ -102,10 +101,9 @@ impl Records {
         now: Timestamp,
     ) -> Result<TakenLink, StoreError> {
         let key = Key::rescue_link(secret);
-        let Some(seen) = self.store.get(&key, now).await? else {
+        let Some((link, seen)) = self.load_seen::<RescueLink>(&key, now).await? else {
             return Ok(TakenLink::Unknown);
         };
-        let link: RescueLink = decode(key.kind(), &seen)?;
         if link.used.is_some() {
             return Ok(TakenLink::Again(link));
         }
@@ -129,6 +127,7 @@ mod tests {
 
     use super::*;
     use crate::records::Passkey;
+    use crate::records::encoding::decode;
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 

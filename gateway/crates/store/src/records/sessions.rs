@@ -1,7 +1,7 @@
 //! Browser sessions of the login pages.
 
 use super::access::Records;
-use super::encoding::{Record, encode};
+use super::encoding::Record;
 use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
 use gateway_core::browser_session::BrowserSession;
@@ -24,8 +24,8 @@ impl Records {
         hash: &SecretHash,
         session: &BrowserSession,
     ) -> Result<(), StoreError> {
-        let (key, value) = (Key::session(hash), encode(session));
-        self.store.put(&key, &value, Some(session.expires)).await
+        self.keep(&Key::session(hash), session, session.expires)
+            .await
     }
 
     /// A browser session.
@@ -39,7 +39,6 @@ impl Records {
 
     /// Ends a browser session.
     pub async fn end_session(&self, hash: &SecretHash) -> Result<(), StoreError> {
-        self.store.remove(&Key::session(hash)).await?;
-        Ok(())
+        self.store.remove(&Key::session(hash)).await.map(drop)
     }
 }

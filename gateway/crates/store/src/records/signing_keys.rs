@@ -35,10 +35,7 @@ impl Records {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let (key, value) = (Key::signing_key(id), public.as_bytes());
-        match self.store.insert(&key, value, None, now).await? {
-            Inserted::New => Ok(true),
-            Inserted::Exists(noted) => Ok(noted == value),
-        }
+        self.note(&key, value, now).await
     }
 
     /// The highest number that a signing key ever had; 0 where there was none.
@@ -68,11 +65,8 @@ impl Records {
         now: Timestamp,
     ) -> Result<Timestamp, StoreError> {
         let key = Key::signing_key_seen(id);
-        match self
-            .store
-            .insert(&key, &encode_value(&now), None, now)
-            .await?
-        {
+        let value = encode_value(&now);
+        match self.store.insert(&key, &value, None, now).await? {
             Inserted::New => Ok(now),
             Inserted::Exists(seen) => decode_value(key.kind(), &seen),
         }

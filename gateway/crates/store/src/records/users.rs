@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::access::{ATTEMPTS, Records};
 use super::encoding::{Record, decode, encode};
 use super::identities::Identity;
-use super::page::{Page, Readable};
+use super::page::{Listed, Page, Readable};
 use super::passkeys::Passkey;
 use crate::error::{Corrupt, StoreError, unless_conflict};
 use crate::key::{Key, KeyKind};
@@ -172,8 +172,7 @@ impl Records {
     /// Adds a user; `false` if the name is taken, also by a record that can't be read.
     pub async fn add_user(&self, user: &User, now: Timestamp) -> Result<bool, StoreError> {
         let (key, value) = (Key::user(&user.name), encode(user));
-        let inserted = self.store.insert(&key, &value, None, now).await?;
-        Ok(matches!(inserted, Inserted::New))
+        self.add(&key, &value, None, now).await
     }
 
     /// Adds a user for the operator, whose word stands above a record of this name that can't be read: it
@@ -210,10 +209,10 @@ impl Records {
     ) -> Result<Option<User>, StoreError> {
         let key = Key::user(name);
         for _ in 0..ATTEMPTS {
-            let Some(seen) = self.store.get(&key, now).await? else {
+            let Some((user, seen)) = self.load_seen(&key, now).await? else {
                 return Ok(None);
             };
-            let user = change(decode(key.kind(), &seen)?);
+            let user = change(user);
             let value = encode(&user);
             let replaced = self.store.replace(&key, &seen, &value, None, now).await;
             if unless_conflict(replaced)?.is_some() {
@@ -256,13 +255,15 @@ impl Records {
 
     /// Some user whose record can be read, if there is any: what hashing a password costs here.
     pub async fn any_user(&self, now: Timestamp) -> Result<Option<User>, StoreError> {
-        let first = self.page(KeyKind::User, None, 1, now, |_| true).await?;
+        let all = Listed::all(KeyKind::User);
+        let first = self.page(&all, None, 1, now, |_| true).await?;
         Ok(first.entries.into_iter().next())
     }
 
     /// Every user.
     pub async fn all_users(&self, now: Timestamp) -> Result<Readable<User>, StoreError> {
-        self.readable(KeyKind::User, now, |_| true).await
+        let all = Listed::all(KeyKind::User);
+        self.readable(&all, now, |_| true).await
     }
 
     /// Up to `limit` users after the one with the login name `after`.
@@ -272,8 +273,8 @@ impl Records {
         limit: usize,
         now: Timestamp,
     ) -> Result<Page<User>, StoreError> {
-        let after = after.map(str::to_lowercase);
-        self.page(KeyKind::User, after.as_deref(), limit, now, |_| true)
-            .await
+        let (all, after) = (Listed::all(KeyKind::User), after.map(str::to_lowercase));
+        let page = self.page(&all, after.as_deref(), limit, now, |_| true);
+        page.await
     }
 }
