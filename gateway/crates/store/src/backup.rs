@@ -137,19 +137,18 @@ impl StoreBackup {
 
     /// The next rows; none after the last. After an error there is nothing more.
     pub async fn next(&mut self) -> Result<Vec<BackupRow>, StoreError> {
-        let away = |why: &str| StoreError::Away(why.to_owned());
         let mut pages = self
             .pages
             .take()
-            .ok_or_else(|| away("a backup was cut short"))?;
+            .ok_or_else(|| StoreError::away("a backup was cut short"))?;
         let reading = tokio::task::spawn_blocking(move || {
             let rows = pages()?;
             Ok::<_, StoreError>((rows, pages))
         });
         let (rows, pages) = tokio::time::timeout(PATIENCE, reading)
             .await
-            .map_err(|_| away("the disk is too slow"))?
-            .map_err(|_| away("a read was cut short"))??;
+            .map_err(|_| StoreError::away("the disk is too slow"))?
+            .map_err(|_| StoreError::away("a read was cut short"))??;
         self.pages = Some(pages);
         Ok(rows)
     }

@@ -14,8 +14,8 @@
 
 mod backup;
 mod disk;
-mod draw;
 mod indexes;
+mod promises;
 mod restore;
 mod sweep;
 mod tables;
@@ -23,12 +23,11 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadTransaction, ReadableDatabase as _};
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -38,15 +37,7 @@ pub use self::disk::StorePlace;
 pub use self::restore::{Connections, PresentStore, RestoreError, RestoredStore};
 use self::tables::{Batch, Snapshot};
 use self::writer::{Condition, Writer};
-use crate::backup::StoreBackup;
-use crate::epoch::StoreEpoch;
 use crate::error::{Corrupt, OpenError, StoreError};
-use crate::key::{CountKey, Index, Key, Table};
-use crate::revocation::{Cursor, Hint, Revocation};
-use crate::store::{Inserted, Sizes, Store, TakeOutcome};
-use gateway_core::clock::Timestamp;
-use gateway_core::limits::{Draw, Drawn, Quota};
-use gateway_core::reason::Reason;
 
 /// Writes that may wait for the writer; more than that is overload and refused.
 const QUEUE: usize = 1024;
@@ -76,9 +67,7 @@ struct Shared {
 }
 
 /// One write: applied to the batch, it gives what to do once the batch is durable.
-struct Job(Box<Apply>);
-
-type Apply = dyn FnOnce(&mut Batch<'_>) -> Result<Acknowledge, redb::Error> + Send;
+type Job = Box<dyn FnOnce(&mut Batch<'_>) -> Result<Acknowledge, redb::Error> + Send>;
 
 type Acknowledge = Box<dyn FnOnce() + Send>;
 
@@ -103,7 +92,7 @@ impl Embedded {
         let database = opener.open()?;
         let shared = Arc::new(Shared {
             database: RwLock::new(Some(database)),
-            fault: Mutex::new(away("the writer has ended")),
+            fault: Mutex::new(StoreError::away("the writer has ended")),
         });
         let (queue, jobs) = sync_channel(QUEUE);
         let folder = opener.folder().to_owned();
@@ -134,7 +123,7 @@ impl Embedded {
         change: impl FnOnce(&mut Batch<'_>) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (tell, told) = oneshot::channel();
-        let job = Job(Box::new(move |batch| {
+        let job: Job = Box::new(move |batch| {
             // A caller that gave up is not waiting for either.
             match change(batch) {
                 Ok(answer) => Ok(Box::new(move || drop(tell.send(Ok(answer))))),
@@ -143,29 +132,21 @@ impl Embedded {
                     Err(fault)
                 }
             }
-        }));
+        });
         let queue = self.queue.as_ref().expect("it is taken in drop only");
         queue.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => away("too many writes are waiting"),
+            TrySendError::Full(_) => StoreError::away("too many writes are waiting"),
             TrySendError::Disconnected(_) => self.shared.error(),
         })?;
         match tokio::time::timeout(PATIENCE, told).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(self.shared.error()),
-            Err(_) => Err(away("the disk is too slow")),
+            Err(_) => Err(StoreError::away("the disk is too slow")),
         }
     }
 
     /// Reads from what was last committed.
     async fn read<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Snapshot) -> Result<T, redb::Error> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.read_snapshot(move |snapshot| look(&snapshot)).await
-    }
-
-    /// The same for whoever keeps the snapshot.
-    async fn read_snapshot<T: Send + 'static>(
         &self,
         look: impl FnOnce(Snapshot) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -175,17 +156,17 @@ impl Embedded {
             let permit = readers
                 .acquire_owned()
                 .await
-                .map_err(|_| away("the store is closed"))?;
+                .map_err(|_| StoreError::away("the store is closed"))?;
             tokio::task::spawn_blocking(move || {
                 let _permit = permit;
                 look(Snapshot(shared.snapshot()?)).map_err(|error| unreadable(&error))
             })
             .await
-            .map_err(|_| away("a read was cut short"))?
+            .map_err(|_| StoreError::away("a read was cut short"))?
         };
         tokio::time::timeout(PATIENCE, reading)
             .await
-            .unwrap_or_else(|_| Err(away("the disk is too slow")))
+            .unwrap_or_else(|_| Err(StoreError::away("the disk is too slow")))
     }
 }
 
@@ -214,10 +195,6 @@ impl Shared {
     }
 }
 
-fn away(why: &str) -> StoreError {
-    StoreError::Away(why.to_owned())
-}
-
 fn unreadable(fault: &redb::Error) -> StoreError {
     from_redb("a read failed", fault)
 }
@@ -235,196 +212,6 @@ fn from_redb(what: &str, fault: &redb::Error) -> StoreError {
             Corrupt::Store(sentence).into()
         }
         _ => StoreError::Away(sentence),
-    }
-}
-
-#[async_trait]
-impl Store for Embedded {
-    async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError> {
-        if let Some(epoch) = self.read(Snapshot::epoch).await? {
-            return Ok(epoch);
-        }
-        let candidate = candidate.clone();
-        self.write(move |batch| batch.epoch(&candidate)).await
-    }
-
-    async fn get(&self, key: &Key, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
-        let key = key.clone();
-        self.read(move |snapshot| snapshot.value(&key, now)).await
-    }
-
-    async fn put(
-        &self,
-        key: &Key,
-        value: &[u8],
-        expires: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
-        let (key, value) = (key.clone(), value.to_vec());
-        self.write(move |batch| batch.put(&key, &value, expires))
-            .await
-    }
-
-    async fn insert(
-        &self,
-        key: &Key,
-        value: &[u8],
-        expires: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<Inserted, StoreError> {
-        let (key, value) = (key.clone(), value.to_vec());
-        self.write(move |batch| batch.insert(&key, &value, expires, now))
-            .await
-    }
-
-    async fn replace(
-        &self,
-        key: &Key,
-        seen: &[u8],
-        value: &[u8],
-        expires: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let conflict = StoreError::Conflict(key.kind());
-        let (key, seen, value) = (key.clone(), seen.to_vec(), value.to_vec());
-        let replaced = self
-            .write(move |batch| batch.replace(&key, &seen, &value, expires, now))
-            .await?;
-        if replaced { Ok(()) } else { Err(conflict) }
-    }
-
-    async fn take(&self, key: &Key, now: Timestamp) -> Result<TakeOutcome, StoreError> {
-        let key = key.clone();
-        self.write(move |batch| batch.take(&key, now)).await
-    }
-
-    async fn remove(&self, key: &Key) -> Result<bool, StoreError> {
-        let key = key.clone();
-        self.write(move |batch| batch.remove(&key)).await
-    }
-
-    async fn list(
-        &self,
-        table: Table,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let after = after.map(str::to_owned);
-        self.read(move |snapshot| snapshot.list(table, after.as_deref(), limit, now))
-            .await
-    }
-
-    async fn list_index(
-        &self,
-        index: &Index,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let (of, after) = (index.clone(), after.map(str::to_owned));
-        let found = self
-            .read(move |snapshot| snapshot.list_index(&of, after.as_deref(), limit, now))
-            .await?;
-        if !found.missing.is_empty() {
-            // Whoever reads a list has it also where the disk is full.
-            let (of, missing) = (index.clone(), found.missing);
-            let _ = self
-                .write(move |batch| batch.forget_missing(&of, &missing))
-                .await;
-        }
-        Ok(found.entries)
-    }
-
-    async fn enter(&self, keys: &[Key]) -> Result<usize, StoreError> {
-        let keys = keys.to_vec();
-        self.write(move |batch| batch.enter(&keys)).await
-    }
-
-    async fn extend(
-        &self,
-        key: &Key,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let key = key.clone();
-        self.write(move |batch| batch.extend(&key, until, now))
-            .await
-    }
-
-    async fn sizes(&self) -> Result<Sizes, StoreError> {
-        self.read(Snapshot::sizes).await
-    }
-
-    async fn count(
-        &self,
-        key: &CountKey,
-        window: Duration,
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
-        let key = key.clone();
-        self.write(move |batch| batch.count(&key, window, now))
-            .await
-    }
-
-    async fn draw(
-        &self,
-        key: &CountKey,
-        quota: Quota,
-        draw: Draw,
-        now: Timestamp,
-    ) -> Result<Drawn, StoreError> {
-        let key = key.clone();
-        self.write(move |batch| batch.draw(&key, quota, draw, now))
-            .await
-    }
-
-    async fn revoke(&self, revocation: &Revocation, _: Timestamp) -> Result<(), StoreError> {
-        let revocation = revocation.clone();
-        self.write(move |batch| batch.revoke(&revocation)).await?;
-        self.revoked.notify_one();
-        Ok(())
-    }
-
-    async fn revocations(
-        &self,
-        after: Cursor,
-        now: Timestamp,
-    ) -> Result<(Vec<Revocation>, Cursor), StoreError> {
-        self.read(move |snapshot| snapshot.revocations(after, now))
-            .await
-    }
-
-    async fn revocation_hint(&self, limit: Duration) -> Hint {
-        let _ = tokio::time::timeout(limit, self.revoked.notified()).await;
-        Hint {
-            look: true,
-            ..Hint::default()
-        }
-    }
-
-    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
-        loop {
-            let swept = self.write(move |batch| batch.sweep(now)).await?;
-            if swept.unknown > 0 && !self.told_of_unknown_rows.swap(true, Ordering::Relaxed) {
-                let reason = Reason::RecordUnreadable;
-                log::error!(
-                    event = "store_sweep_incomplete", reason = reason, hint = reason.remedy(),
-                    rows = swept.unknown;
-                    "what this version does not know has expired, and stays in the store"
-                );
-            }
-            if !swept.may_have_more {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.write(move |batch| batch.ping(now)).await
-    }
-
-    async fn backup(&self) -> Result<Option<StoreBackup>, StoreError> {
-        self.begin_backup().await.map(Some)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Why the store did not do what was asked. Three cases that nobody may mix up: an outage passes, a
 //! conflict is no fault of anybody's, and what can't be read stays so until somebody mends it.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +60,10 @@ pub enum Corrupt {
 }
 
 impl StoreError {
+    pub(crate) fn away(why: impl Into<String>) -> Self {
+        Self::Away(why.into())
+    }
+
     /// The reason to answer and to log: the one place where that is decided.
     pub const fn reason(&self) -> Reason {
         match self {
@@ -114,7 +119,7 @@ pub enum OpenError {
         /// Where the state is.
         folder: PathBuf,
         /// What the system said.
-        cause: std::io::Error,
+        cause: io::Error,
     },
     /// There is a file, and it is not a sound store of this version.
     #[error("the store in {} can't be read: {cause}", folder.display())]
@@ -127,6 +132,15 @@ pub enum OpenError {
     /// The Redis client refuses its settings.
     #[error("the Redis client can't be set up: {0}")]
     Redis(String),
+}
+
+impl OpenError {
+    pub(crate) fn of_folder(folder: &Path) -> impl Fn(io::Error) -> Self {
+        |cause| Self::Folder {
+            folder: folder.to_owned(),
+            cause,
+        }
+    }
 }
 
 #[cfg(test)]

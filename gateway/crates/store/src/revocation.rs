@@ -64,6 +64,16 @@ pub struct Hint {
     pub look: bool,
 }
 
+impl Hint {
+    /// No more than that there may be something.
+    pub(crate) fn look() -> Self {
+        Self {
+            appended: Vec::new(),
+            look: true,
+        }
+    }
+}
+
 impl Cursor {
     /// After the entry of this number.
     pub(crate) const fn at(number: u64) -> Self {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use redb::{Error, TableHandle as _};
 
-use super::tables::{self, REVOCATIONS, Snapshot, entries};
+use super::tables::{self, Snapshot, entries};
 use super::{Embedded, indexes, unreadable};
-use crate::backup::{BackupEntry, BackupHead, BackupRow, BackupValue, StoreBackup};
+use crate::backup::{BackupHead, BackupRow, StoreBackup};
 use crate::error::StoreError;
 use crate::key::Table;
-use gateway_core::clock::Timestamp;
+use crate::revocation::Revocation;
 
 /// What the rows of one page weigh, in bytes.
 const PAGE: usize = 512 * 1024;
@@ -32,7 +32,7 @@ impl Embedded {
     pub(super) async fn begin_backup(&self) -> Result<StoreBackup, StoreError> {
         let shared = Arc::clone(&self.shared);
         let (snapshot, head) = self
-            .read_snapshot(move |snapshot| {
+            .read(move |snapshot| {
                 let head = snapshot.head()?;
                 Ok((snapshot, head))
             })
@@ -98,18 +98,10 @@ impl Snapshot {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         for row in records.range::<&str>((from, Bound::Unbounded))? {
             let (key, entry) = row?;
-            let (used, expires, value) = entry.value();
-            let key = key.value().to_owned();
-            page.add(BackupRow::Entry(BackupEntry {
-                table: table.name().to_owned(),
-                indexes: self.indexes_of(table, &key)?,
-                key: key.clone(),
-                used,
-                expires: (expires != tables::NEVER).then(|| Timestamp::from_millis(expires)),
-                value: BackupValue::new(value),
-            }));
+            let entry = self.backup_entry(table, key.value(), entry.value())?;
+            page.add(BackupRow::Entry(entry));
             if page.is_full() {
-                return Ok(Some(key));
+                return Ok(Some(key.value().to_owned()));
             }
         }
         Ok(None)
@@ -118,18 +110,16 @@ impl Snapshot {
     /// Adds revocations; the number of the last.
     fn revocation_rows(&self, after: u64, page: &mut Page) -> Result<u64, Error> {
         let mut last = after;
-        let table = self.0.open_table(REVOCATIONS)?;
-        for row in table.range(after.saturating_add(1)..)? {
+        for row in self.revocations_after(after)? {
             if page.is_full() {
                 break;
             }
-            let (number, row) = row?;
-            last = number.value();
-            let (id, expires) = row.value();
+            let (number, Revocation { id, expires }) = row?;
+            last = number;
             page.add(BackupRow::Revocation {
-                number: last,
-                id: id.to_owned(),
-                expires: Timestamp::from_millis(expires),
+                number,
+                id,
+                expires,
             });
         }
         Ok(last)

@@ -36,11 +36,7 @@ impl StorePlace {
     ///
     /// Somebody has it, or it can't be read.
     pub fn take(folder: &Path) -> Result<Self, OpenError> {
-        let fail = |cause| OpenError::Folder {
-            folder: folder.to_owned(),
-            cause,
-        };
-        let locked = File::open(folder).map_err(fail)?;
+        let locked = File::open(folder).map_err(OpenError::of_folder(folder))?;
         match locked.try_lock() {
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(folder.to_owned())),
             // Some file systems lock files only (NFS). There the file's own lock has to do.
@@ -69,15 +65,12 @@ pub(super) struct Opener {
 impl Opener {
     /// For the store in `folder`, which is made if it is missing.
     pub(super) fn file(folder: &Path) -> Result<Self, OpenError> {
-        let fail = |cause| OpenError::Folder {
-            folder: folder.to_owned(),
-            cause,
-        };
+        let fail = OpenError::of_folder(folder);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(folder)
-            .map_err(fail)?;
+            .map_err(&fail)?;
         let rights = std::fs::metadata(folder)
             .map_err(fail)?
             .permissions()
@@ -132,10 +125,9 @@ impl Opener {
     pub(super) fn open(&self) -> Result<Database, OpenError> {
         let database = (self.open)().map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(self.folder.clone()),
-            DatabaseError::Storage(redb::StorageError::Io(cause)) => OpenError::Folder {
-                folder: self.folder.clone(),
-                cause,
-            },
+            DatabaseError::Storage(redb::StorageError::Io(cause)) => {
+                OpenError::of_folder(&self.folder)(cause)
+            }
             other => self.unreadable(other.to_string()),
         })?;
         tables::prepare(&database).map_err(|cause| self.unreadable(cause))?;

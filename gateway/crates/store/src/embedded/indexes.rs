@@ -146,9 +146,7 @@ impl Batch<'_> {
     pub(super) fn enter(&mut self, keys: &[Key]) -> Result<usize, Error> {
         let mut entered = 0;
         for key in keys {
-            let records = self.transaction.open_table(entries(key.table()))?;
-            let is_there = records.get(key.name())?.is_some();
-            drop(records);
+            let is_there = self.has_entry(key.table(), key.name())?;
             if is_there && self.enter_indexes(key.table(), key.name(), key.indexes())? {
                 entered += 1;
             }
@@ -159,10 +157,7 @@ impl Batch<'_> {
     /// Takes keys out of an index whose records are still missing.
     pub(super) fn forget_missing(&mut self, index: &Index, keys: &[String]) -> Result<(), Error> {
         for key in keys {
-            let records = self.transaction.open_table(entries(index.table()))?;
-            let is_there = records.get(key.as_str())?.is_some();
-            drop(records);
-            if !is_there {
+            if !self.has_entry(index.table(), key)? {
                 self.leave_indexes(index.table(), key)?;
                 let mut named = self.transaction.open_table(INDEX)?;
                 named.remove((index.table().name(), index.name(), key.as_str()))?;

@@ -17,11 +17,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
-use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _, WriteTransaction};
+use redb::{Database, Durability, ReadableDatabase as _, WriteTransaction};
 
 use super::disk::{self, FILE, Opener, StorePlace};
-use super::tables::{self, Batch, REVOCATIONS, STORE, Snapshot, entries};
-use crate::backup::{BackupEntry, BackupHead, BackupRow, BackupValue};
+use super::tables::{self, Batch, LAST_REVOCATION, STORE, Snapshot, entries};
+use crate::backup::{BackupEntry, BackupHead, BackupRow};
 use crate::error::OpenError;
 use crate::key::{Key, KeyKind, Table};
 use crate::restoring::Restoring;
@@ -108,12 +108,19 @@ pub enum RestoreError {
     },
     /// It can't be written, or what is there can't be read.
     #[error("{0}")]
-    Database(#[from] redb::Error),
+    Database(redb::Error),
     /// The backup holds what this version does not know.
     #[error(
         "it holds rows of the table `{0}`, which this version does not know: restore it with the version that made it, or a later one"
     )]
     UnknownTable(String),
+}
+
+/// Of every kind of error that the database tells apart.
+impl<E: Into<redb::Error>> From<E> for RestoreError {
+    fn from(error: E) -> Self {
+        Self::Database(error.into())
+    }
 }
 
 /// A store that is being made of a backup.
@@ -142,10 +149,7 @@ impl RestoredStore {
             .mode(0o600)
             .open(path)
             .map_err(io)?;
-        let backend = FileBackend::new(file).map_err(redb::Error::from)?;
-        let database = disk::builder()
-            .create_with_backend(backend)
-            .map_err(redb::Error::from)?;
+        let database = disk::builder().create_with_backend(FileBackend::new(file)?)?;
         tables::prepare(&database).map_err(redb::Error::Corrupted)?;
         Ok(Self {
             database,
@@ -157,7 +161,7 @@ impl RestoredStore {
     /// Takes rows in.
     pub fn add(&self, rows: &[BackupRow]) -> Result<(), RestoreError> {
         for rows in rows.chunks(BATCH) {
-            let mut transaction = self.begin()?;
+            let mut transaction = self.database.begin_write()?;
             // The last commit makes all of them durable.
             transaction
                 .set_durability(Durability::None)
@@ -170,10 +174,13 @@ impl RestoredStore {
                         number,
                         id,
                         expires,
-                    } => batch.put_revocation(*number, id, *expires)?,
+                    } => {
+                        let (id, expires) = (id.clone(), *expires);
+                        batch.put_revocation(*number, &Revocation { id, expires })?;
+                    }
                 }
             }
-            transaction.commit().map_err(redb::Error::from)?;
+            transaction.commit()?;
         }
         Ok(())
     }
@@ -187,7 +194,8 @@ impl RestoredStore {
         until: Timestamp,
         ends: Timestamp,
     ) -> Result<(), RestoreError> {
-        let transaction = self.begin()?;
+        let transaction = self.database.begin_write()?;
+        let ends_all = matches!(self.connections, Connections::Ended(_));
         let mut last = head.last_revocation;
         if let Some(present) = self.connections.replaced() {
             self.carry_records(present, &transaction)?;
@@ -196,16 +204,11 @@ impl RestoredStore {
             last = last.max(carry_revocations(present, &transaction)?);
         }
         {
-            let mut store = transaction.open_table(STORE).map_err(redb::Error::from)?;
-            let number = last.to_be_bytes();
-            store
-                .insert("last_revocation", number.as_slice())
-                .map_err(redb::Error::from)?;
-            if let (Some(epoch), false) = (&head.epoch, self.ends_all()) {
+            let mut store = transaction.open_table(STORE)?;
+            store.insert(LAST_REVOCATION, last.to_be_bytes().as_slice())?;
+            if let (Some(epoch), false) = (&head.epoch, ends_all) {
                 let bytes = serde_json::to_vec(epoch).expect("an epoch is a text and a number");
-                store
-                    .insert("birth", bytes.as_slice())
-                    .map_err(redb::Error::from)?;
+                store.insert("birth", bytes.as_slice())?;
             }
         }
         if let Connections::Kept(Some(present)) | Connections::Ended(Some(present)) =
@@ -217,16 +220,8 @@ impl RestoredStore {
             id: Revoked::Given(since, until).to_string(),
             expires: ends,
         })?;
-        transaction.commit().map_err(redb::Error::from)?;
+        transaction.commit()?;
         Ok(())
-    }
-
-    fn begin(&self) -> Result<WriteTransaction, RestoreError> {
-        Ok(self.database.begin_write().map_err(redb::Error::from)?)
-    }
-
-    const fn ends_all(&self) -> bool {
-        matches!(self.connections, Connections::Ended(_))
     }
 
     /// Whether this version knows what a row is of.
@@ -243,29 +238,28 @@ impl RestoredStore {
 
     fn add_entry(&self, batch: &mut Batch<'_>, entry: &BackupEntry) -> Result<(), RestoreError> {
         let table = table_of(entry)?;
-        let mut entry = entry.clone();
-        let found = |present: &PresentStore, entry: &BackupEntry| {
-            Ok::<_, RestoreError>(present.snapshot()?.entry(table, &entry.key, self.now)?)
-        };
+        let found = |present: &PresentStore| present.snapshot()?.entry(table, &entry.key, self.now);
         let later = match (Restoring::of(table, &entry.key), &self.connections) {
             (Restoring::Nothing, _) | (Restoring::Connection, Connections::Ended(_)) => {
                 return Ok(());
             }
             (Restoring::Connection, Connections::Since(present)) => {
-                let Some(found) = found(present, &entry)? else {
+                let Some(found) = found(present)? else {
                     return Ok(());
                 };
                 Some(found)
             }
-            (Restoring::WithConnections, Connections::Since(present)) => found(present, &entry)?,
+            (Restoring::WithConnections, Connections::Since(present)) => found(present)?,
             _ => None,
         };
-        if let Some((used, expires, value)) = later {
-            entry.used = used;
-            entry.expires = expires;
-            entry.value = value;
-        }
-        Ok(batch.put_entry(table, &entry)?)
+        let entry = match later {
+            Some(later) => &BackupEntry {
+                indexes: entry.indexes.clone(),
+                ..later
+            },
+            None => entry,
+        };
+        Ok(batch.put_entry(table, entry)?)
     }
 
     /// Adds records of the store that is replaced which the backup has not.
@@ -277,29 +271,18 @@ impl RestoredStore {
         let snapshot = present.snapshot()?;
         let mut batch = Batch::new(to);
         for table in Table::ALL {
-            let records = snapshot.0.open_table(entries(table));
-            let records = records.map_err(redb::Error::from)?;
-            for row in records.range::<&str>(..).map_err(redb::Error::from)? {
-                let (key, entry) = row.map_err(redb::Error::from)?;
-                let (key, (used, expires, value)) = (key.value(), entry.value());
-                let is_over = expires <= self.now.millis();
+            let records = snapshot.0.open_table(entries(table))?;
+            for row in records.range::<&str>(..)? {
+                let (key, entry) = row?;
+                let (key, entry) = (key.value(), entry.value());
+                let is_over = entry.1 <= self.now.millis();
                 if is_over || !self.connections.carries(Restoring::of(table, key)) {
                     continue;
                 }
                 // A login is locked by name: what the backup has under it is an earlier lock.
                 let is_lock = KeyKind::of(table, key) == Some(KeyKind::LoginLock);
                 if is_lock || !batch.has_entry(table, key)? {
-                    let expires =
-                        (expires != tables::NEVER).then(|| Timestamp::from_millis(expires));
-                    let entry = BackupEntry {
-                        table: table.name().to_owned(),
-                        key: key.to_owned(),
-                        used,
-                        expires,
-                        indexes: snapshot.indexes_of(table, key)?,
-                        value: BackupValue::new(value),
-                    };
-                    batch.put_entry(table, &entry)?;
+                    batch.put_entry(table, &snapshot.backup_entry(table, key, entry)?)?;
                 }
             }
         }
@@ -314,27 +297,17 @@ impl RestoredStore {
         to: &WriteTransaction,
     ) -> Result<(), RestoreError> {
         let snapshot = present.snapshot()?;
-        let revoked = snapshot.0.open_table(REVOCATIONS);
         let mut batch = Batch::new(to);
-        for row in revoked
-            .map_err(redb::Error::from)?
-            .range(0..)
-            .map_err(redb::Error::from)?
-        {
-            let (_, row) = row.map_err(redb::Error::from)?;
-            let (id, expires) = row.value();
-            let (Revoked::SigningKey(number), expires) =
-                (Revoked::parse(id), Timestamp::from_millis(expires))
-            else {
+        for row in snapshot.revocations_after(0)? {
+            let (_, revocation) = row?;
+            let Revoked::SigningKey(number) = Revoked::parse(&revocation.id) else {
                 continue;
             };
             let noted = Key::signing_key(number);
             let there = snapshot.value(&noted, self.now)?;
-            if expires > self.now && batch.value(&noted)? == there {
-                batch.revoke(&Revocation {
-                    id: id.to_owned(),
-                    expires,
-                })?;
+            let here = batch.found(&noted)?.map(|found| found.value);
+            if revocation.expires > self.now && here == there {
+                batch.revoke(&revocation)?;
             }
         }
         Ok(())
@@ -342,40 +315,21 @@ impl RestoredStore {
 }
 
 fn table_of(entry: &BackupEntry) -> Result<Table, RestoreError> {
-    let mut tables = Table::ALL.into_iter();
-    tables
-        .find(|table| table.name() == entry.table)
-        .ok_or_else(|| RestoreError::UnknownTable(entry.table.clone()))
+    Table::named(&entry.table).ok_or_else(|| RestoreError::UnknownTable(entry.table.clone()))
 }
 
 /// Takes over the revocations of the store that is replaced; the number of the last.
 fn carry_revocations(present: &PresentStore, to: &WriteTransaction) -> Result<u64, RestoreError> {
     let snapshot = present.snapshot()?;
-    let table = snapshot
-        .0
-        .open_table(REVOCATIONS)
-        .map_err(redb::Error::from)?;
-    let mut batch = Batch::new(to);
-    for row in table.range(0..).map_err(redb::Error::from)? {
-        let (number, row) = row.map_err(redb::Error::from)?;
-        let (id, expires) = row.value();
-        batch.put_revocation(number.value(), id, Timestamp::from_millis(expires))?;
+    let batch = Batch::new(to);
+    for row in snapshot.revocations_after(0)? {
+        let (number, revocation) = row?;
+        batch.put_revocation(number, &revocation)?;
     }
     Ok(snapshot.last_revocation()?)
 }
 
 impl Batch<'_> {
-    fn has_entry(&self, table: Table, key: &str) -> Result<bool, redb::Error> {
-        let records = self.transaction.open_table(entries(table))?;
-        Ok(records.get(key)?.is_some())
-    }
-
-    fn value(&self, key: &Key) -> Result<Option<Vec<u8>>, redb::Error> {
-        let records = self.transaction.open_table(entries(key.table()))?;
-        let found = records.get(key.name())?;
-        Ok(found.map(|entry| entry.value().2.to_vec()))
-    }
-
     fn put_entry(&mut self, table: Table, entry: &BackupEntry) -> Result<(), redb::Error> {
         let expires = entry.expires.map_or(tables::NEVER, Timestamp::millis);
         let value = entry.value.bytes();
@@ -386,17 +340,5 @@ impl Batch<'_> {
             self.enter_indexes(table, &entry.key, &entry.indexes)?;
         }
         self.note_expiry(expires, table.name(), &entry.key)
-    }
-
-    fn put_revocation(
-        &mut self,
-        number: u64,
-        id: &str,
-        expires: Timestamp,
-    ) -> Result<(), redb::Error> {
-        self.transaction
-            .open_table(REVOCATIONS)?
-            .insert(number, (id, expires.millis()))?;
-        self.note_expiry(expires.millis(), "revocation", &number.to_string())
     }
 }

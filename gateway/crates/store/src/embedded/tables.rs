@@ -1,8 +1,7 @@
-//! The tables of the embedded store and every promise as a step of one transaction. Owns: the
+//! The tables of the embedded store and the steps that promises are made of, each within a transaction. Owns: the
 //! layout of the file, the index of what expires. Not: threads, commits, faults.
 
 use std::ops::Bound;
-use std::time::Duration;
 
 use redb::{
     Database, Error, ReadTransaction, ReadableDatabase as _, ReadableTable,
@@ -10,11 +9,11 @@ use redb::{
 };
 
 use super::indexes;
-use crate::backup::BackupValue;
+use crate::backup::{BackupEntry, BackupValue};
 use crate::epoch::StoreEpoch;
-use crate::key::{CountKey, Key, Table};
+use crate::key::{Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::{COUNT_SKEW, Inserted, Sizes, TakeOutcome};
+use crate::store::Sizes;
 use gateway_core::clock::Timestamp;
 
 /// The layout that this code reads and writes.
@@ -37,12 +36,12 @@ pub(super) const ANSWERS: TableDefinition<&str, &[u8]> = TableDefinition::new("d
 pub(super) const REVOCATIONS: TableDefinition<u64, (&str, u64)> =
     TableDefinition::new("revocation");
 
+/// Where [`STORE`] has the number of the last revocation.
+pub(super) const LAST_REVOCATION: &str = "last_revocation";
 /// The time of what never expires.
 pub(super) const NEVER: u64 = u64::MAX;
 /// Revocations in one page.
 const PAGE: usize = 10_000;
-/// A store that took a write within this time takes writes.
-const PROOF: Duration = Duration::from_secs(1);
 
 /// The table of the file that keeps a [`Table`].
 pub(super) const fn entries(table: Table) -> TableDefinition<'static, &'static str, Entry> {
@@ -125,24 +124,39 @@ impl Snapshot {
     }
 
     pub(super) fn last_revocation(&self) -> Result<u64, Error> {
-        let table = self.0.open_table(STORE)?;
-        let found = table.get("last_revocation")?;
-        found.map_or(Ok(0), |bytes| parse_number(bytes.value()))
+        number_in(&self.0.open_table(STORE)?, LAST_REVOCATION)
     }
 
-    /// Of an entry that is there: whether it was taken, when it expires, its value.
+    /// A record as a row of a backup.
+    pub(super) fn backup_entry(
+        &self,
+        table: Table,
+        key: &str,
+        (used, expires, value): (bool, u64, &[u8]),
+    ) -> Result<BackupEntry, Error> {
+        Ok(BackupEntry {
+            table: table.name().to_owned(),
+            key: key.to_owned(),
+            used,
+            expires: (expires != NEVER).then(|| Timestamp::from_millis(expires)),
+            indexes: self.indexes_of(table, key)?,
+            value: BackupValue::new(value),
+        })
+    }
+
+    /// The same of one that is there.
     pub(super) fn entry(
         &self,
         table: Table,
         key: &str,
         now: Timestamp,
-    ) -> Result<Option<(bool, Option<Timestamp>, BackupValue)>, Error> {
-        let found = self.0.open_table(entries(table))?.get(key)?;
-        Ok(found.and_then(|entry| {
-            let (used, expires, value) = entry.value();
-            let ends = (expires != NEVER).then(|| Timestamp::from_millis(expires));
-            (now.millis() < expires).then(|| (used, ends, BackupValue::new(value)))
-        }))
+    ) -> Result<Option<BackupEntry>, Error> {
+        match self.0.open_table(entries(table))?.get(key)? {
+            Some(entry) if now.millis() < entry.value().1 => {
+                self.backup_entry(table, key, entry.value()).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     pub(super) fn value(&self, key: &Key, now: Timestamp) -> Result<Option<Vec<u8>>, Error> {
@@ -191,21 +205,34 @@ impl Snapshot {
         after: Cursor,
         now: Timestamp,
     ) -> Result<(Vec<Revocation>, Cursor), Error> {
-        let table = self.0.open_table(REVOCATIONS)?;
         let mut cursor = after;
         let mut live = Vec::new();
-        for row in table.range(after.number().saturating_add(1)..)?.take(PAGE) {
-            let (number, row) = row?;
-            cursor = Cursor::at(number.value());
-            let (id, expires) = row.value();
-            if now.millis() < expires {
-                live.push(Revocation {
-                    id: id.to_owned(),
-                    expires: Timestamp::from_millis(expires),
-                });
+        for row in self.revocations_after(after.number())?.take(PAGE) {
+            let (number, revocation) = row?;
+            cursor = Cursor::at(number);
+            if now < revocation.expires {
+                live.push(revocation);
             }
         }
         Ok((live, cursor))
+    }
+
+    /// All revocations after the one of this number, with their own.
+    pub(super) fn revocations_after(
+        &self,
+        number: u64,
+    ) -> Result<impl Iterator<Item = Result<(u64, Revocation), Error>> + use<>, Error> {
+        let table = self.0.open_table(REVOCATIONS)?;
+        let rows = table.range(number.saturating_add(1)..)?;
+        Ok(rows.map(|row| {
+            let (number, row) = row?;
+            let (id, expires) = row.value();
+            let revocation = Revocation {
+                id: id.to_owned(),
+                expires: Timestamp::from_millis(expires),
+            };
+            Ok((number.value(), revocation))
+        }))
     }
 }
 
@@ -227,10 +254,10 @@ pub(super) struct Batch<'t> {
 }
 
 /// An entry as it was found, alive or not.
-struct Found {
-    used: bool,
-    expires: u64,
-    value: Vec<u8>,
+pub(super) struct Found {
+    pub(super) used: bool,
+    pub(super) expires: u64,
+    pub(super) value: Vec<u8>,
 }
 
 impl<'t> Batch<'t> {
@@ -239,21 +266,6 @@ impl<'t> Batch<'t> {
             transaction,
             change: Change::None,
         }
-    }
-
-    pub(super) fn change(&self) -> Change {
-        self.change
-    }
-
-    pub(super) fn epoch(&mut self, candidate: &StoreEpoch) -> Result<StoreEpoch, Error> {
-        let mut table = self.transaction.open_table(STORE)?;
-        if let Some(found) = table.get("birth")? {
-            return parse_epoch(found.value());
-        }
-        let bytes = serde_json::to_vec(candidate).expect("an epoch is a text and a number");
-        table.insert("birth", bytes.as_slice())?;
-        self.change = Change::Values;
-        Ok(candidate.clone())
     }
 
     pub(super) fn put(
@@ -266,135 +278,33 @@ impl<'t> Batch<'t> {
         self.set(key, value, expires, false)
     }
 
-    pub(super) fn insert(
-        &mut self,
-        key: &Key,
-        value: &[u8],
-        expires: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<Inserted, Error> {
-        if let Some(found) = self.live(key, now)? {
-            return Ok(Inserted::Exists(found.value));
-        }
-        self.put(key, value, expires)?;
-        Ok(Inserted::New)
-    }
-
-    pub(super) fn replace(
-        &mut self,
-        key: &Key,
-        seen: &[u8],
-        value: &[u8],
-        expires: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<bool, Error> {
-        match self.live(key, now)? {
-            Some(found) if found.value == seen => {
-                self.set(key, value, expires, found.used)?;
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    pub(super) fn take(&mut self, key: &Key, now: Timestamp) -> Result<TakeOutcome, Error> {
-        let Some(found) = self.live(key, now)? else {
-            return Ok(TakeOutcome::Unknown);
-        };
-        if found.used {
-            return Ok(TakeOutcome::Again(found.value));
-        }
-        self.change = Change::Values;
-        self.transaction
-            .open_table(entries(key.table()))?
-            .insert(key.name(), (true, found.expires, found.value.as_slice()))?;
-        Ok(TakeOutcome::Fresh(found.value))
-    }
-
-    pub(super) fn remove(&mut self, key: &Key) -> Result<bool, Error> {
-        let Some(found) = self.found(key)? else {
-            return Ok(false);
-        };
-        self.change = Change::Values;
-        self.transaction
-            .open_table(entries(key.table()))?
-            .remove(key.name())?;
-        self.leave_indexes(key.table(), key.name())?;
-        self.forget_expiry(found.expires, key.table().name(), key.name())?;
-        Ok(true)
-    }
-
-    pub(super) fn extend(
-        &mut self,
-        key: &Key,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<bool, Error> {
-        let Some(found) = self.live(key, now)? else {
-            return Ok(false);
-        };
-        if found.expires < until.millis() {
-            self.set(key, &found.value, Some(until), found.used)?;
-        }
-        Ok(true)
-    }
-
-    pub(super) fn count(
-        &mut self,
-        key: &CountKey,
-        window: Duration,
-        now: Timestamp,
-    ) -> Result<u64, Error> {
-        let key = key.name();
-        let mut counts = self.transaction.open_table(COUNTS)?;
-        let present = counts.get(key)?.map(|row| row.value());
-        let latest = (now + window).millis();
-        // A window that would end much later than one begun now stems from a clock that jumped back.
-        let bearable = (now + window + COUNT_SKEW).millis();
-        let current = present.filter(|(_, ends)| now.millis() < *ends && *ends <= bearable);
-        let (count, ends) = current.unwrap_or((0, latest));
-        counts.insert(key, (count + 1, ends))?;
-        drop(counts);
-        self.change = self.change.max(Change::Counts);
-        if current.is_none() {
-            if let Some((_, stale)) = present {
-                self.forget_expiry(stale, "count", key)?;
-            }
-            self.note_expiry(ends, "count", key)?;
-        }
-        Ok(count + 1)
-    }
-
     pub(super) fn revoke(&mut self, revocation: &Revocation) -> Result<(), Error> {
         self.change = Change::Values;
         let mut store = self.transaction.open_table(STORE)?;
-        let last = match store.get("last_revocation")? {
-            Some(bytes) => parse_number(bytes.value())?,
-            None => 0,
-        };
-        let number = last + 1;
-        store.insert("last_revocation", number.to_be_bytes().as_slice())?;
-        let expires = revocation.expires.millis();
+        let number = number_in(&store, LAST_REVOCATION)? + 1;
+        store.insert(LAST_REVOCATION, number.to_be_bytes().as_slice())?;
+        self.put_revocation(number, revocation)
+    }
+
+    pub(super) fn put_revocation(
+        &self,
+        number: u64,
+        Revocation { id, expires }: &Revocation,
+    ) -> Result<(), Error> {
+        let expires = expires.millis();
         self.transaction
             .open_table(REVOCATIONS)?
-            .insert(number, (revocation.id.as_str(), expires))?;
+            .insert(number, (id.as_str(), expires))?;
         self.note_expiry(expires, "revocation", &number.to_string())
     }
 
-    pub(super) fn ping(&mut self, now: Timestamp) -> Result<(), Error> {
-        let mut store = self.transaction.open_table(STORE)?;
-        let last = match store.get("ping")? {
-            Some(bytes) => Timestamp::from_millis(parse_number(bytes.value())?),
-            None => Timestamp::from_millis(0),
-        };
-        if now.since(last) >= PROOF || now < last {
-            store.insert("ping", now.millis().to_be_bytes().as_slice())?;
-            self.change = Change::Values;
-        }
-        Ok(())
+    /// Whether there is an entry, alive or not.
+    pub(super) fn has_entry(&self, table: Table, key: &str) -> Result<bool, Error> {
+        let records = self.transaction.open_table(entries(table))?;
+        Ok(records.get(key)?.is_some())
     }
 
-    fn found(&self, key: &Key) -> Result<Option<Found>, Error> {
+    pub(super) fn found(&self, key: &Key) -> Result<Option<Found>, Error> {
         let table = self.transaction.open_table(entries(key.table()))?;
         let found = table.get(key.name())?;
         Ok(found.map(|entry| {
@@ -407,12 +317,12 @@ impl<'t> Batch<'t> {
         }))
     }
 
-    fn live(&self, key: &Key, now: Timestamp) -> Result<Option<Found>, Error> {
+    pub(super) fn live(&self, key: &Key, now: Timestamp) -> Result<Option<Found>, Error> {
         let found = self.found(key)?;
         Ok(found.filter(|found| now.millis() < found.expires))
     }
 
-    fn set(
+    pub(super) fn set(
         &mut self,
         key: &Key,
         value: &[u8],
@@ -467,12 +377,19 @@ impl<'t> Batch<'t> {
     }
 }
 
-fn parse_epoch(bytes: &[u8]) -> Result<StoreEpoch, Error> {
+pub(super) fn parse_epoch(bytes: &[u8]) -> Result<StoreEpoch, Error> {
     serde_json::from_slice(bytes).map_err(|_| damaged("the epoch"))
 }
 
-fn parse_number(bytes: &[u8]) -> Result<u64, Error> {
-    let bytes = bytes.try_into().map_err(|_| damaged("a number"))?;
+/// A number about the store itself; 0 where there is none yet.
+pub(super) fn number_in(
+    store: &impl ReadableTable<&'static str, &'static [u8]>,
+    name: &str,
+) -> Result<u64, Error> {
+    let Some(found) = store.get(name)? else {
+        return Ok(0);
+    };
+    let bytes = found.value().try_into().map_err(|_| damaged("a number"))?;
     Ok(u64::from_be_bytes(bytes))
 }
 

@@ -18,7 +18,11 @@ use self::disk::Disk;
 use super::writer::{COUNTS_LAST, PAUSE};
 use super::*;
 use crate::contract;
-use gateway_core::clock::Clock;
+use crate::key::{CountKey, Index, Key, Table};
+use crate::revocation::{Cursor, Revocation};
+use crate::store::{Store, TakeOutcome};
+use gateway_core::clock::{Clock, Timestamp};
+use gateway_core::limits::{Draw, Drawn, Quota};
 
 /// A folder that goes with the test.
 struct Folder(PathBuf);

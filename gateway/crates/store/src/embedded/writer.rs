@@ -9,7 +9,7 @@ use redb::Durability;
 
 use super::disk::{self, Opener};
 use super::tables::{Batch, Change};
-use super::{Acknowledge, Job, Shared, away, failed};
+use super::{Acknowledge, Job, Shared, failed};
 use crate::error::StoreError;
 
 /// Writes in one commit.
@@ -64,7 +64,7 @@ impl Writer {
                 Err(fault) => self.distrust(&fault),
             }
         }
-        *self.shared.fault.lock() = away("the store is closed");
+        *self.shared.fault.lock() = StoreError::away("the store is closed");
         *self.shared.database.write() = None;
     }
 
@@ -97,10 +97,10 @@ impl Writer {
             None => return Err(redb::Error::DatabaseClosed),
         };
         let mut batch = Batch::new(&transaction);
-        for Job(apply) in jobs {
+        for apply in jobs {
             acknowledgements.push(apply(&mut batch)?);
         }
-        let change = batch.change();
+        let change = batch.change;
         let are_due = self
             .counts
             .is_some_and(|since| since.elapsed() >= COUNTS_LAST);
@@ -169,7 +169,7 @@ impl Writer {
                 true
             }
             Err(error) => {
-                *self.shared.fault.lock() = StoreError::Away(error.to_string());
+                *self.shared.fault.lock() = StoreError::away(error.to_string());
                 false
             }
         }
