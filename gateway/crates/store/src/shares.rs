@@ -227,10 +227,9 @@ impl Shares {
 
     fn share(&self, key: &CountKey, quota: Quota, label: &str) -> Arc<Counted<Share>> {
         let new = || Counted::new(key.clone(), label, Share::new(quota, holder()));
-        let found = self
+        let Ok(counted) = self
             .held
             .get_or_insert_with(key, || Ok::<_, Infallible>(new()));
-        let Ok(counted) = found;
         counted.state.lock().count.change(quota);
         counted
     }
@@ -238,10 +237,9 @@ impl Shares {
     /// The one of a person: two at once would each count for themselves.
     fn tally(&self, user: &UserId) -> Arc<Counted<Tally>> {
         let new = || Counted::new(CountKey::calls_of(user), "", Tally::new(holder()));
-        let found = self
+        let Ok(counted) = self
             .tallies
             .get_or_insert_with(user, || Ok::<_, Infallible>(new()));
-        let Ok(counted) = found;
         counted
     }
 
