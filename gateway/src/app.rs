@@ -29,8 +29,8 @@ use gateway_oauth::provider::Providers;
 use gateway_oauth::{AuthorizationServer, Settings};
 use gateway_store::journal::{self, Journal};
 use gateway_store::{
-    CallLimits, LastUse, Metered, Movable, OpenError, Records, RevocationView, Shares, Store,
-    StoreEpoch, StoreError, StoreUrl,
+    CallLimits, LastUse, Movable, OpenError, Records, RevocationView, Shares, Store, StoreEpoch,
+    StoreError, StoreUrl,
 };
 use gateway_traces::Traces;
 use gateway_upstream::{Backend, Catalogue, Connections, Lookout, PageReader, ProtocolSupport};
@@ -248,14 +248,9 @@ async fn opened(
     runtime: &Handle,
 ) -> Result<Opened, StartError> {
     let url = config.store.to_string();
-    let mut store = gateway_store::open(&config.store, runtime)?;
-    let mut movable = None;
-    if let StoreUrl::Folder(_) = config.store {
-        let moves = Arc::new(Movable::new(store));
-        store = moves.clone();
-        movable = Some(moves);
-    }
-    let store: Arc<dyn Store> = Arc::new(Metered::new(store, metrics));
+    let store = gateway_store::open(&config.store, runtime)?;
+    let movable = Arc::new(Movable::new(store, metrics));
+    let store: Arc<dyn Store> = movable.clone();
     answering(&url, store.as_ref(), clock).await?;
     let records = Records::new(store.clone()).counted(metrics);
     for service in &config.service_names {
@@ -270,7 +265,8 @@ async fn opened(
     let revocations = RevocationView::follow(store, clock, runtime);
     first_reading(&url, &revocations, clock).await?;
     let records = records.with_view(revocations.clone());
-    Ok((records, revocations, movable))
+    let moves = matches!(config.store, StoreUrl::Folder(_));
+    Ok((records, revocations, moves.then_some(movable)))
 }
 
 /// What asks backends for their tools.

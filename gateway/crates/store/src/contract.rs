@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Key, KeyKind, Table};
-use crate::store::{Inserted, Store, TakeOutcome};
+use crate::store::{Inserted, Listing, Store, TakeOutcome};
 use gateway_core::clock::{Clock, Timestamp};
 
 /// Runs the whole suite, each part on a store of its own that `open` opens empty.
@@ -325,7 +325,10 @@ async fn lists_come_in_pages(store: &dyn Store) {
     let mut seen = Vec::new();
     let mut after: Option<String> = None;
     loop {
-        let page = store.list(table, after.as_deref(), 7, at(5)).await.unwrap();
+        let page = store
+            .list(Listing::of(table, after.as_deref(), 7), at(5))
+            .await
+            .unwrap();
         assert!(page.len() <= 7);
         let Some((last, _)) = page.last() else { break };
         after = Some(last.clone());
@@ -339,14 +342,17 @@ async fn lists_come_in_pages(store: &dyn Store) {
     assert_eq!(seen, expected);
     assert!(
         store
-            .list(Table::User, None, 7, at(5))
+            .list(Listing::of(Table::User, None, 7), at(5))
             .await
             .unwrap()
             .is_empty()
     );
 
     store.remove(&Key::in_table(table, "c01")).await.unwrap();
-    let first = store.list(table, None, 1, at(5)).await.unwrap();
+    let first = store
+        .list(Listing::of(table, None, 1), at(5))
+        .await
+        .unwrap();
     assert_eq!(first[0].0, "c02");
 }
 
@@ -449,7 +455,10 @@ async fn odd_keys_and_values_are_kept(store: &dyn Store) {
             .unwrap();
         assert_eq!(found.as_deref(), Some(b"".as_slice()), "{key:?}");
     }
-    let keys = store.list(Table::Setting, None, 100, at(0)).await.unwrap();
+    let keys = store
+        .list(Listing::of(Table::Setting, None, 100), at(0))
+        .await
+        .unwrap();
     assert_eq!(keys.len(), 6);
     let forever = Some(Timestamp::from_millis(u64::MAX));
     store

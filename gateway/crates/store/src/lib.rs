@@ -37,7 +37,7 @@ pub mod journal;
 mod key;
 mod last_use;
 mod memory;
-mod metered;
+mod meter;
 mod movable;
 pub mod neighbour;
 mod peer_question;
@@ -74,7 +74,6 @@ pub use self::index_keeper::keep_indexed;
 pub use self::key::{CountKey, Index, Key, KeyKind, Table};
 pub use self::last_use::LastUse;
 pub use self::memory::Memory;
-pub use self::metered::Metered;
 pub use self::movable::Movable;
 pub use self::peer_question::PeerQuestion;
 pub use self::records::{
@@ -88,7 +87,7 @@ pub use self::redis::Redis;
 pub use self::revocation::{Appended, Cursor, Hint, ListHead, Revocation, Revoked};
 pub use self::revocation_view::RevocationView;
 pub use self::shares::{NotTaken, Shares, Taken};
-pub use self::store::{Examined, Inserted, Sizes, Store, TakeOutcome};
+pub use self::store::{Examined, Inserted, Listing, Row, Sizes, Store, TakeOutcome};
 pub use self::url::{RedisUrl, StoreUrl, StoreUrlError};
 
 use gateway_core::clock::{Clock, Timestamp};

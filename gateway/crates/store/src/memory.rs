@@ -13,7 +13,7 @@ use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, Hint, Revocation};
-use crate::store::{COUNT_SKEW, Inserted, Sizes, Store, TakeOutcome};
+use crate::store::{COUNT_SKEW, Inserted, Listing, Row, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_core::limits::{Draw, Drawn, Kept, Quota};
 
@@ -203,48 +203,25 @@ impl Store for Memory {
         Ok(self.state.lock().remove(key.table(), key.name()))
     }
 
-    async fn list(
-        &self,
-        table: Table,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let mut state = self.state.lock();
-        let page = state
-            .table(table)
-            .iter()
-            .filter(|(key, entry)| {
-                after.is_none_or(|after| key.as_str() > after) && entry.is_live(now)
-            })
-            .take(limit)
-            .map(|(key, entry)| (key.clone(), entry.value.clone()))
-            .collect();
-        Ok(page)
-    }
-
-    async fn list_index(
-        &self,
-        index: &Index,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    async fn list(&self, listing: Listing<'_>, now: Timestamp) -> Result<Vec<Row>, StoreError> {
         let state = self.state.lock();
-        let (Some(keys), Some(table)) =
-            (state.indexes.get(index), state.tables.get(&index.table()))
-        else {
+        let Some(table) = state.tables.get(&listing.table) else {
             return Ok(Vec::new());
         };
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let found = keys.range::<str, _>((from, Bound::Unbounded));
-        let page = found
-            .filter_map(|key| Some((key, table.get(key)?)))
-            .filter(|(_, entry)| entry.is_live(now))
-            .take(limit)
-            .map(|(key, entry)| (key.clone(), entry.value.clone()))
-            .collect();
-        Ok(page)
+        let after = listing.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = (after, Bound::Unbounded);
+        let live = |(key, entry): (&String, &Entry)| {
+            let row = || (key.clone(), entry.value.clone());
+            entry.is_live(now).then(row)
+        };
+        let Some(index) = listing.index else {
+            let entries = table.range::<str, _>(range).filter_map(live);
+            return Ok(entries.take(listing.limit).collect());
+        };
+        let named = state.indexes.get(index).into_iter();
+        let keys = named.flat_map(|keys| keys.range::<str, _>(range));
+        let entries = keys.filter_map(|key| live(table.get_key_value(key)?));
+        Ok(entries.take(listing.limit).collect())
     }
 
     async fn enter(&self, keys: &[Key]) -> Result<usize, StoreError> {
@@ -345,10 +322,7 @@ impl Store for Memory {
 
     async fn revocation_hint(&self, limit: Duration) -> Hint {
         let _ = tokio::time::timeout(limit, self.revoked.notified()).await;
-        Hint {
-            look: true,
-            ..Hint::default()
-        }
+        Hint::look()
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

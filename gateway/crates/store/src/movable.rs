@@ -1,5 +1,5 @@
 //! A store that can move to another process while this one still uses it: opened here, then for a moment
-//! nowhere, then there. Whoever asks in that moment waits.
+//! nowhere, then there. Whoever asks in that moment waits. What is asked of it is measured, wherever it is.
 //!
 //! Owns: where the store is, and that nobody uses it while it moves. Not: who moves it and why.
 
@@ -14,12 +14,14 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::backup::StoreBackup;
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
-use crate::key::{CountKey, Index, Key, Table};
+use crate::key::{CountKey, Key, Table};
+use crate::meter::{Meter, Operation};
 use crate::neighbour::{Neighbour, Remote};
 use crate::revocation::{Cursor, Hint, ListHead, Revocation};
-use crate::store::{Examined, Inserted, Sizes, Store, TakeOutcome};
+use crate::store::{Examined, Inserted, Listing, Row, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_core::limits::{Draw, Drawn, Quota};
+use gateway_metrics::Metrics;
 
 /// How long whoever asks waits for a store that moves.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,6 +36,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 pub struct Movable {
     /// `None` while it moves.
     place: watch::Sender<Option<Arc<dyn Store>>>,
+    is_shared: bool,
+    meter: Meter,
 }
 
 impl fmt::Debug for Movable {
@@ -47,9 +51,11 @@ impl fmt::Debug for Movable {
 
 impl Movable {
     /// One that is open here.
-    pub fn new(store: Arc<dyn Store>) -> Self {
+    pub fn new(store: Arc<dyn Store>, metrics: &Metrics) -> Self {
         Self {
+            is_shared: store.is_shared(),
             place: watch::Sender::new(Some(store)),
+            meter: Meter::new(metrics),
         }
     }
 
@@ -60,22 +66,23 @@ impl Movable {
     ///
     /// It is being moved already, or what was asked took too long: it is where it was.
     pub async fn close(&self) -> Result<(), StoreError> {
-        let away = |why: &str| StoreError::Away(why.to_owned());
         let Some(store) = self.place.send_replace(None) else {
-            return Err(away("the store is being handed over already"));
+            return Err(StoreError::away("the store is being handed over already"));
         };
         let deadline = Instant::now() + FINISHING;
         while Arc::strong_count(&store) > 1 {
             if Instant::now() > deadline {
                 self.open(store);
-                return Err(away("what was asked of the store took too long"));
+                return Err(StoreError::away(
+                    "what was asked of the store took too long",
+                ));
             }
             sleep(LOOK_AGAIN).await;
         }
         // It waits for its last write.
         tokio::task::spawn_blocking(move || drop(store))
             .await
-            .map_err(|_| away("closing the store was cut short"))
+            .map_err(|_| StoreError::away("closing the store was cut short"))
     }
 
     /// It is open here again.
@@ -95,18 +102,20 @@ impl Movable {
             found.clone()
         };
         let found = timeout(PATIENCE, waiting).await.ok().flatten();
-        found.ok_or_else(|| StoreError::Away("the store is being handed over".to_owned()))
+        found.ok_or_else(|| StoreError::away("the store is being handed over"))
     }
 }
 
 #[async_trait]
 impl Store for Movable {
     async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError> {
-        self.here().await?.epoch(candidate).await
+        let asking = async { self.here().await?.epoch(candidate).await };
+        self.meter.measure(Operation::Epoch, asking).await
     }
 
     async fn get(&self, key: &Key, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
-        self.here().await?.get(key, now).await
+        let asking = async { self.here().await?.get(key, now).await };
+        self.meter.measure(Operation::Get, asking).await
     }
 
     async fn put(
@@ -115,7 +124,8 @@ impl Store for Movable {
         value: &[u8],
         expires: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        self.here().await?.put(key, value, expires).await
+        let asking = async { self.here().await?.put(key, value, expires).await };
+        self.meter.measure(Operation::Put, asking).await
     }
 
     async fn insert(
@@ -125,7 +135,8 @@ impl Store for Movable {
         expires: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Inserted, StoreError> {
-        self.here().await?.insert(key, value, expires, now).await
+        let asking = async { self.here().await?.insert(key, value, expires, now).await };
+        self.meter.measure(Operation::Insert, asking).await
     }
 
     async fn replace(
@@ -136,41 +147,42 @@ impl Store for Movable {
         expires: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let store = self.here().await?;
-        store.replace(key, seen, value, expires, now).await
+        let asking = async {
+            self.here()
+                .await?
+                .replace(key, seen, value, expires, now)
+                .await
+        };
+        self.meter.measure(Operation::Replace, asking).await
     }
 
     async fn take(&self, key: &Key, now: Timestamp) -> Result<TakeOutcome, StoreError> {
-        self.here().await?.take(key, now).await
+        let asking = async { self.here().await?.take(key, now).await };
+        self.meter.measure(Operation::Take, asking).await
     }
 
     async fn remove(&self, key: &Key) -> Result<bool, StoreError> {
-        self.here().await?.remove(key).await
+        let asking = async { self.here().await?.remove(key).await };
+        self.meter.measure(Operation::Remove, asking).await
     }
 
-    async fn list(
-        &self,
-        table: Table,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.here().await?.list(table, after, limit, now).await
+    async fn list(&self, listing: Listing<'_>, now: Timestamp) -> Result<Vec<Row>, StoreError> {
+        let operation = match listing.index {
+            None => Operation::List,
+            Some(_) => Operation::ListIndex,
+        };
+        let asking = async { self.here().await?.list(listing, now).await };
+        self.meter.measure(operation, asking).await
     }
 
-    async fn list_index(
-        &self,
-        index: &Index,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let store = self.here().await?;
-        store.list_index(index, after, limit, now).await
+    async fn holds_any(&self, table: Table, now: Timestamp) -> Result<bool, StoreError> {
+        let asking = async { self.here().await?.holds_any(table, now).await };
+        self.meter.measure(Operation::List, asking).await
     }
 
     async fn enter(&self, keys: &[Key]) -> Result<usize, StoreError> {
-        self.here().await?.enter(keys).await
+        let asking = async { self.here().await?.enter(keys).await };
+        self.meter.measure(Operation::Enter, asking).await
     }
 
     async fn extend(
@@ -179,11 +191,17 @@ impl Store for Movable {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.here().await?.extend(key, until, now).await
+        let asking = async { self.here().await?.extend(key, until, now).await };
+        self.meter.measure(Operation::Extend, asking).await
     }
 
     async fn sizes(&self) -> Result<Sizes, StoreError> {
-        self.here().await?.sizes().await
+        let asking = async { self.here().await?.sizes().await };
+        self.meter.measure(Operation::Sizes, asking).await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     async fn count(
@@ -192,7 +210,8 @@ impl Store for Movable {
         window: Duration,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        self.here().await?.count(key, window, now).await
+        let asking = async { self.here().await?.count(key, window, now).await };
+        self.meter.measure(Operation::Count, asking).await
     }
 
     async fn draw(
@@ -202,11 +221,13 @@ impl Store for Movable {
         draw: Draw,
         now: Timestamp,
     ) -> Result<Drawn, StoreError> {
-        self.here().await?.draw(key, quota, draw, now).await
+        let asking = async { self.here().await?.draw(key, quota, draw, now).await };
+        self.meter.measure(Operation::Draw, asking).await
     }
 
     async fn revoke(&self, revocation: &Revocation, now: Timestamp) -> Result<(), StoreError> {
-        self.here().await?.revoke(revocation, now).await
+        let asking = async { self.here().await?.revoke(revocation, now).await };
+        self.meter.measure(Operation::Revoke, asking).await
     }
 
     async fn revocations(
@@ -214,34 +235,33 @@ impl Store for Movable {
         after: Cursor,
         now: Timestamp,
     ) -> Result<(Vec<Revocation>, Cursor), StoreError> {
-        self.here().await?.revocations(after, now).await
+        let asking = async { self.here().await?.revocations(after, now).await };
+        self.meter.measure(Operation::Revocations, asking).await
     }
 
     async fn revocation_head(&self, candidate: &StoreEpoch) -> Result<ListHead, StoreError> {
-        self.here().await?.revocation_head(candidate).await
+        let asking = async { self.here().await?.revocation_head(candidate).await };
+        self.meter.measure(Operation::RevocationHead, asking).await
     }
 
     /// Nobody waits for hints of a store that is to be moved. What it had not told yet is in its list:
     /// whoever waits is sent there.
     async fn revocation_hint(&self, limit: Duration) -> Hint {
-        let look = Hint {
-            look: true,
-            ..Hint::default()
-        };
         let mut place = self.place.subscribe();
         let store = place.borrow_and_update().clone();
         let Some(store) = store else {
             sleep(limit.min(LOOK_AGAIN)).await;
-            return look;
+            return Hint::look();
         };
         tokio::select! {
             hint = store.revocation_hint(limit) => hint,
-            _ = place.changed() => look,
+            _ = place.changed() => Hint::look(),
         }
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.here().await?.sweep(now).await
+        let asking = async { self.here().await?.sweep(now).await };
+        self.meter.measure(Operation::Sweep, asking).await
     }
 
     async fn examine(&self) -> Examined {
@@ -256,7 +276,8 @@ impl Store for Movable {
     }
 
     async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.here().await?.ping(now).await
+        let asking = async { self.here().await?.ping(now).await };
+        self.meter.measure(Operation::Ping, asking).await
     }
 }
 

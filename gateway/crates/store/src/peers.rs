@@ -14,6 +14,7 @@ use crate::peer_question::PeerQuestion;
 use crate::records::Records;
 use crate::revocation::Revocation;
 use crate::revocation_view::RevocationView;
+use crate::store::Listing;
 use gateway_core::clock::Timestamp;
 
 /// How long a question and its answers are kept.
@@ -88,11 +89,8 @@ impl Records {
         now: Timestamp,
     ) -> Result<Vec<Vec<u8>>, StoreError> {
         let prefix = answers_to(nonce);
-        let listed = self
-            .store()
-            .list(Table::Once, Some(&prefix), MOST, now)
-            .await?;
-        let answers = listed.into_iter();
+        let listing = Listing::of(Table::Once, Some(&prefix), MOST);
+        let answers = self.store().list(listing, now).await?.into_iter();
         let answers = answers.take_while(|(key, _)| key.starts_with(&prefix));
         Ok(answers.map(|(_, answer)| answer).collect())
     }

@@ -76,9 +76,9 @@ use self::spaces::{Space, Spaces, index_names};
 use self::values::{Operation, Outcome};
 use crate::epoch::StoreEpoch;
 use crate::error::{Corrupt, OpenError, StoreError};
-use crate::key::{CountKey, Index, Key, Table};
+use crate::key::{CountKey, Key, Table};
 use crate::revocation::{Cursor, Hint, ListHead, Revocation};
-use crate::store::{COUNT_SKEW, Examined, Inserted, Sizes, Store, TakeOutcome};
+use crate::store::{COUNT_SKEW, Examined, Inserted, Listing, Row, Sizes, Store, TakeOutcome};
 use crate::url::{RedisUrl, Servers};
 use gateway_core::clock::Timestamp;
 use gateway_core::limits::{Answers, Draw, Drawn, Quota, SKEW};
@@ -215,29 +215,12 @@ impl Store for Redis {
         self.is_done(key, Operation::new("remove", None)).await
     }
 
-    async fn list(
-        &self,
-        table: Table,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.page(table, None, after, limit, now).await
+    async fn list(&self, listing: Listing<'_>, now: Timestamp) -> Result<Vec<Row>, StoreError> {
+        self.page(listing, now).await
     }
 
     async fn holds_any(&self, table: Table, now: Timestamp) -> Result<bool, StoreError> {
         self.any_bucket_holds(table, now).await
-    }
-
-    async fn list_index(
-        &self,
-        index: &Index,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.page(index.table(), Some(index), after, limit, now)
-            .await
     }
 
     async fn enter(&self, keys: &[Key]) -> Result<usize, StoreError> {

@@ -34,6 +34,42 @@ pub enum TakeOutcome {
     Unknown,
 }
 
+/// A key and its value.
+pub type Row = (String, Vec<u8>);
+
+/// Which entries are listed.
+#[derive(Clone, Copy, Debug)]
+pub struct Listing<'a> {
+    /// Those of this table.
+    pub table: Table,
+    /// Of them what this index names, if not all.
+    pub index: Option<&'a Index>,
+    /// Those with keys after this one.
+    pub after: Option<&'a str>,
+    /// So many at most.
+    pub limit: usize,
+}
+
+impl<'a> Listing<'a> {
+    /// Of a table.
+    pub const fn of(table: Table, after: Option<&'a str>, limit: usize) -> Self {
+        Self {
+            table,
+            index: None,
+            after,
+            limit,
+        }
+    }
+
+    /// Of what an index names.
+    pub const fn by(index: &'a Index, after: Option<&'a str>, limit: usize) -> Self {
+        Self {
+            index: Some(index),
+            ..Self::of(index.table(), after, limit)
+        }
+    }
+}
+
 /// What a store's own settings mean for what is promised over it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Examined {
@@ -109,29 +145,14 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// was there.
     async fn remove(&self, key: &Key) -> Result<bool, StoreError>;
 
-    /// Up to `limit` entries with keys after `after`, in key order. What stands where an entry should
-    /// and is none has an empty value.
-    async fn list(
-        &self,
-        table: Table,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+    /// Entries in key order. What stands where an entry should and is none has an empty value.
+    async fn list(&self, listing: Listing<'_>, now: Timestamp) -> Result<Vec<Row>, StoreError>;
 
     /// Whether a table has any entry.
     async fn holds_any(&self, table: Table, now: Timestamp) -> Result<bool, StoreError> {
-        Ok(!self.list(table, None, 1, now).await?.is_empty())
+        let first = self.list(Listing::of(table, None, 1), now).await?;
+        Ok(!first.is_empty())
     }
-
-    /// The same as [`Store::list`] of what an index names.
-    async fn list_index(
-        &self,
-        index: &Index,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
 
     /// Enters those of these records that are there in the indexes of their keys, and in no others, and
     /// leaves the records as they are. All keys are of one table and have indexes. How many were not in all

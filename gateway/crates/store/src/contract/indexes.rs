@@ -12,7 +12,7 @@ use super::moments;
 use super::records::{CODE, GRANT};
 use crate::key::{Index, Key, Table};
 use crate::records::{GrantsOf, Records};
-use crate::store::{Inserted, Store};
+use crate::store::{Inserted, Listing, Store};
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::authorization_code::AuthorizationCode;
@@ -39,7 +39,7 @@ fn key(name: &str, indexes: &[&str]) -> Key {
 }
 
 async fn named(store: &dyn Store, name: &str, now: Timestamp) -> Vec<String> {
-    let found = store.list_index(&index(name), None, 1000, now).await;
+    let found = store.list(Listing::by(&index(name), None, 1000), now).await;
     found.unwrap().into_iter().map(|(key, _)| key).collect()
 }
 
@@ -54,12 +54,17 @@ async fn an_index_names_what_is_there(store: &dyn Store) {
     for name in both {
         assert_eq!(named(store, name, now).await, ["1", "2"], "{name}");
     }
-    let found = store.list_index(&index("user:b"), None, 9, now).await;
+    let found = store
+        .list(Listing::by(&index("user:b"), None, 9), now)
+        .await;
     assert_eq!(found.unwrap(), [("3".to_owned(), b"3".to_vec())]);
     assert!(named(store, "user:nobody", now).await.is_empty());
     // Of another table.
     let of_codes = Index::new(Table::Code, "user:a");
-    let found = store.list_index(&of_codes, None, 9, now).await.unwrap();
+    let found = store
+        .list(Listing::by(&of_codes, None, 9), now)
+        .await
+        .unwrap();
     assert!(found.is_empty());
 
     // A write without indexes leaves it where it is, one with others moves it.
@@ -136,7 +141,7 @@ async fn an_index_comes_in_pages(store: &dyn Store) {
         let mut after: Option<String> = None;
         loop {
             let page = store
-                .list_index(&index("user:a"), after.as_deref(), size, at(5))
+                .list(Listing::by(&index("user:a"), after.as_deref(), size), at(5))
                 .await
                 .unwrap();
             assert!(page.len() <= size);
@@ -284,7 +289,7 @@ async fn lists_from_indexes_agree_with_the_tables(store: &Arc<dyn Store>) {
         for table in [Table::Grant, Table::Code] {
             for of in ["user:u", "client:c"] {
                 let index = Index::new(table, format!("{of}_{owner}"));
-                let found = store.list_index(&index, None, 9, Timestamp::from_secs(1));
+                let found = store.list(Listing::by(&index, None, 9), Timestamp::from_secs(1));
                 assert_eq!(found.await.unwrap(), [], "{index:?}");
             }
         }

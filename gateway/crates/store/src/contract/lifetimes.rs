@@ -2,7 +2,7 @@
 
 use super::moments;
 use crate::key::{Key, Table};
-use crate::store::Store;
+use crate::store::{Listing, Store};
 
 pub(super) async fn one_is_made_longer_and_never_shorter(store: &dyn Store) {
     let at = moments();
@@ -57,9 +57,15 @@ pub(super) async fn a_sweep_removes_what_expired_and_nothing_else(store: &dyn St
         store.get(&Key::in_table(table, "0"), at(0)).await.unwrap(),
         None
     );
-    let left = store.list(table, None, 10_000, at(0)).await.unwrap();
+    let left = store
+        .list(Listing::of(table, None, 10_000), at(0))
+        .await
+        .unwrap();
     assert_eq!(left.len(), 602);
     store.sweep(at(100)).await.unwrap();
-    let left = store.list(table, None, 10_000, at(0)).await.unwrap();
+    let left = store
+        .list(Listing::of(table, None, 10_000), at(0))
+        .await
+        .unwrap();
     assert_eq!(left, [("kept".to_owned(), b"1".to_vec())]);
 }

@@ -13,6 +13,7 @@ use redb::{
 
 use super::tables::{Batch, Change, Snapshot, entries};
 use crate::key::{Index, Key, Table};
+use crate::store::Row;
 use gateway_core::clock::Timestamp;
 
 /// What indexes name: the table, the index, the key.
@@ -44,7 +45,7 @@ pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), Error> {
 #[derive(Debug, Default)]
 pub(super) struct IndexPage {
     /// The entries, in the order of their keys.
-    pub(super) entries: Vec<(String, Vec<u8>)>,
+    pub(super) entries: Vec<Row>,
     /// Keys that it names and of which there is no record.
     pub(super) missing: Vec<String>,
 }

@@ -8,13 +8,15 @@ use async_trait::async_trait;
 use redb::ReadableTable as _;
 
 use super::Embedded;
-use super::tables::{ANSWERS, COUNTS, Change, DRAWN, STORE, entries, number_in, parse_epoch};
+use super::tables::{
+    ANSWERS, COUNTS, Change, DRAWN, STORE, Snapshot, entries, number_in, parse_epoch,
+};
 use crate::backup::StoreBackup;
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
-use crate::key::{CountKey, Index, Key, Table};
+use crate::key::{CountKey, Key};
 use crate::revocation::{Cursor, Hint, Revocation};
-use crate::store::{COUNT_SKEW, Inserted, Sizes, Store, TakeOutcome};
+use crate::store::{COUNT_SKEW, Inserted, Listing, Row, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_core::limits::{Answers, Draw, Drawn, Kept, Quota};
 use gateway_core::reason::Reason;
@@ -129,26 +131,14 @@ impl Store for Embedded {
         .await
     }
 
-    async fn list(
-        &self,
-        table: Table,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let after = after.map(str::to_owned);
-        self.read(move |snapshot| snapshot.list(table, after.as_deref(), limit, now))
-            .await
-    }
-
-    async fn list_index(
-        &self,
-        index: &Index,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let (of, after) = (index.clone(), after.map(str::to_owned));
+    async fn list(&self, listing: Listing<'_>, now: Timestamp) -> Result<Vec<Row>, StoreError> {
+        let (table, limit) = (listing.table, listing.limit);
+        let after = listing.after.map(str::to_owned);
+        let Some(index) = listing.index else {
+            let look = move |it: Snapshot| it.list(table, after.as_deref(), limit, now);
+            return self.read(look).await;
+        };
+        let of = index.clone();
         let found = self
             .read(move |snapshot| snapshot.list_index(&of, after.as_deref(), limit, now))
             .await?;

@@ -13,7 +13,7 @@ use crate::backup::{BackupEntry, BackupValue};
 use crate::epoch::StoreEpoch;
 use crate::key::{Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::Sizes;
+use crate::store::{Row, Sizes};
 use gateway_core::clock::Timestamp;
 
 /// The layout that this code reads and writes.
@@ -174,7 +174,7 @@ impl Snapshot {
         after: Option<&str>,
         limit: usize,
         now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    ) -> Result<Vec<Row>, Error> {
         let table = self.0.open_table(entries(table))?;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = Vec::new();

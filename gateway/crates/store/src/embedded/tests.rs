@@ -20,7 +20,7 @@ use super::*;
 use crate::contract;
 use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::{Store, TakeOutcome};
+use crate::store::{Listing, Store, TakeOutcome};
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::limits::{Draw, Drawn, Quota};
 
@@ -487,7 +487,7 @@ async fn what_an_earlier_version_removed_is_taken_out_of_indexes_when_it_is_met(
         read.await.unwrap().missing
     };
     assert_eq!(missing().await, ["1"]);
-    let found = store.list_index(&index, None, 9, now).await.unwrap();
+    let found = store.list(Listing::by(&index, None, 9), now).await.unwrap();
     assert_eq!(found, [("2".to_owned(), b"1".to_vec())]);
     assert!(missing().await.is_empty());
 }

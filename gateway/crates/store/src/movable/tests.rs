@@ -43,7 +43,7 @@ fn served(store: Arc<dyn Store>) -> PathBuf {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_store_of_another_process_keeps_every_promise() {
     contract::every_promise(|| async {
-        let movable = Movable::new(Arc::new(Memory::new()));
+        let movable = Movable::new(Arc::new(Memory::new()), &Metrics::new());
         movable.close().await.unwrap();
         movable.moved(Neighbour::at(served(Arc::new(Memory::new()))));
         Arc::new(movable) as Arc<dyn Store>
@@ -53,7 +53,10 @@ async fn a_store_of_another_process_keeps_every_promise() {
 
 #[tokio::test]
 async fn whoever_asks_while_it_moves_waits_and_is_answered() {
-    let (movable, now) = (Arc::new(Movable::new(Arc::new(Memory::new()))), Clock.now());
+    let (movable, now) = (
+        Arc::new(Movable::new(Arc::new(Memory::new()), &Metrics::new())),
+        Clock.now(),
+    );
     movable.ping(now).await.unwrap();
     movable.close().await.unwrap();
     assert!(movable.close().await.is_err(), "it is closed once");
@@ -69,7 +72,7 @@ async fn whoever_asks_while_it_moves_waits_and_is_answered() {
 
 #[tokio::test]
 async fn it_is_closed_once_nobody_uses_it_and_a_hint_does_not_keep_it() {
-    let movable = Arc::new(Movable::new(Arc::new(Memory::new())));
+    let movable = Arc::new(Movable::new(Arc::new(Memory::new()), &Metrics::new()));
     let follower = {
         let movable = Arc::clone(&movable);
         tokio::spawn(async move { movable.revocation_hint(Duration::from_secs(60)).await })
@@ -86,7 +89,7 @@ async fn it_is_closed_once_nobody_uses_it_and_a_hint_does_not_keep_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocations_are_followed_to_where_the_store_is() {
     let (there, now) = (Arc::new(Memory::new()), Clock.now());
-    let movable = Arc::new(Movable::new(Arc::new(Memory::new())));
+    let movable = Arc::new(Movable::new(Arc::new(Memory::new()), &Metrics::new()));
     let store: Arc<dyn Store> = movable.clone();
     let view = RevocationView::follow(Arc::clone(&store), Clock, &Handle::current());
     let revoke = async |id: &str| {

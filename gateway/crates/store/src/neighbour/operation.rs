@@ -9,7 +9,7 @@ use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Index, Key, Table};
 use crate::revocation::{Cursor, ListHead, Revocation};
-use crate::store::{Inserted, Sizes, Store, TakeOutcome};
+use crate::store::{Inserted, Listing, Row, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_core::limits::{Draw, Drawn, Quota};
 
@@ -61,7 +61,7 @@ pub(super) enum Reply {
 pub(super) async fn perform(store: &dyn Store, operation: Operation) -> Result<Reply, StoreError> {
     use Operation as O;
     let done = |()| Reply::Done;
-    let entries = |entries: Vec<(String, Vec<u8>)>| {
+    let entries = |entries: Vec<Row>| {
         let entries = entries.into_iter();
         Reply::Entries(entries.map(|(key, value)| (key, Base64(value))).collect())
     };
@@ -83,12 +83,12 @@ pub(super) async fn perform(store: &dyn Store, operation: Operation) -> Result<R
         O::Take(key, now) => store.take(&key, now).await.map(Reply::Taken),
         O::Remove(key) => store.remove(&key).await.map(Reply::Flag),
         O::List(table, after, limit, now) => {
-            let listed = store.list(table, after.as_deref(), limit, now).await;
-            listed.map(entries)
+            let listing = Listing::of(table, after.as_deref(), limit);
+            store.list(listing, now).await.map(entries)
         }
         O::ListIndex(index, after, limit, now) => {
-            let listed = store.list_index(&index, after.as_deref(), limit, now).await;
-            listed.map(entries)
+            let listing = Listing::by(&index, after.as_deref(), limit);
+            store.list(listing, now).await.map(entries)
         }
         O::Enter(keys) => {
             let entered = store.enter(&keys).await?;

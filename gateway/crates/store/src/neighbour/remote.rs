@@ -10,9 +10,9 @@ use crate::backup::StoreBackup;
 use crate::base64_bytes::Base64;
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
-use crate::key::{CountKey, Index, Key, Table};
+use crate::key::{CountKey, Key};
 use crate::revocation::{Cursor, Hint, ListHead, Revocation};
-use crate::store::{Inserted, Sizes, Store, TakeOutcome};
+use crate::store::{Inserted, Listing, Row, Sizes, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_core::limits::{Draw, Drawn, Quota};
 
@@ -29,14 +29,14 @@ macro_rules! expect {
     ($asked:expr, $pattern:pat => $value:expr) => {
         match $asked.await? {
             $pattern => Ok($value),
-            _ => Err(StoreError::Away(
-                "the gateway that took over answered something else".to_owned(),
+            _ => Err(StoreError::away(
+                "the gateway that took over answered something else",
             )),
         }
     };
 }
 
-fn plain(entries: Vec<(String, Base64)>) -> Vec<(String, Vec<u8>)> {
+fn plain(entries: Vec<(String, Base64)>) -> Vec<Row> {
     let entries = entries.into_iter();
     entries.map(|(key, Base64(value))| (key, value)).collect()
 }
@@ -97,25 +97,12 @@ impl Store for Remote {
         expect!(asked, Reply::Flag(was_there) => was_there)
     }
 
-    async fn list(
-        &self,
-        table: Table,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let operation = Operation::List(table, after.map(str::to_owned), limit, now);
-        expect!(self.0.perform(operation), Reply::Entries(entries) => plain(entries))
-    }
-
-    async fn list_index(
-        &self,
-        index: &Index,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let operation = Operation::ListIndex(index.clone(), after.map(str::to_owned), limit, now);
+    async fn list(&self, listing: Listing<'_>, now: Timestamp) -> Result<Vec<Row>, StoreError> {
+        let (after, limit) = (listing.after.map(str::to_owned), listing.limit);
+        let operation = match listing.index {
+            None => Operation::List(listing.table, after, limit, now),
+            Some(index) => Operation::ListIndex(index.clone(), after, limit, now),
+        };
         expect!(self.0.perform(operation), Reply::Entries(entries) => plain(entries))
     }
 
@@ -180,10 +167,7 @@ impl Store for Remote {
 
     async fn revocation_hint(&self, limit: Duration) -> Hint {
         tokio::time::sleep(limit.min(PERIOD)).await;
-        Hint {
-            look: true,
-            ..Hint::default()
-        }
+        Hint::look()
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
@@ -191,8 +175,8 @@ impl Store for Remote {
     }
 
     async fn backup(&self) -> Result<Option<StoreBackup>, StoreError> {
-        Err(StoreError::Away(
-            "backups are made by the gateway that took over".to_owned(),
+        Err(StoreError::away(
+            "backups are made by the gateway that took over",
         ))
     }
 

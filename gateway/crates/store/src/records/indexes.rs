@@ -33,7 +33,7 @@ use super::grants::GrantsOf;
 use super::page::Listed;
 use crate::error::{StoreError, unless_conflict};
 use crate::key::{Index, Key, KeyKind, Table};
-use crate::store::Inserted;
+use crate::store::{Inserted, Listing};
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
@@ -256,8 +256,8 @@ impl Records {
         let Some(kind) = INDEXED.get(walk.kinds) else {
             return Ok(false);
         };
-        let (table, after) = (kind.table(), walk.after.as_deref());
-        let page = self.store.list(table, after, STEP, now).await?;
+        let listing = Listing::of(kind.table(), walk.after.as_deref(), STEP);
+        let page = self.store.list(listing, now).await?;
         let is_last = page.len() < STEP;
         let mut keys = Vec::with_capacity(page.len());
         let (mut last, mut unreadable) = (None, 0);

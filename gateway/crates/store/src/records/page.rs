@@ -9,6 +9,7 @@ use super::access::Records;
 use super::encoding::{Record, decode};
 use crate::error::StoreError;
 use crate::key::{Index, Key, KeyKind};
+use crate::store::Listing;
 use gateway_core::clock::Timestamp;
 
 /// Records read in one round trip at most.
@@ -131,18 +132,13 @@ impl Records {
         // Mostly all are taken, and one more tells whether there are more.
         let mut size = limit.saturating_add(1).min(READ);
         loop {
-            let read = match index {
-                Some(index) => {
-                    self.store
-                        .list_index(index, after.as_deref(), size, now)
-                        .await?
-                }
-                None => {
-                    self.store
-                        .list(kind.table(), after.as_deref(), size, now)
-                        .await?
-                }
+            let listing = Listing {
+                table: kind.table(),
+                index: index.as_ref(),
+                after: after.as_deref(),
+                limit: size,
             };
+            let read = self.store.list(listing, now).await?;
             let is_last = read.len() < size;
             size = READ;
             for (key, value) in read {

@@ -5,7 +5,7 @@ use super::access::Records;
 use super::encoding::{decode_value, encode_value};
 use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
-use crate::store::Inserted;
+use crate::store::{Inserted, Listing};
 use gateway_core::clock::Timestamp;
 
 /// What the names begin with of the public halves, in the table that they share.
@@ -42,8 +42,8 @@ impl Records {
     pub async fn last_signing_key(&self, now: Timestamp) -> Result<u32, StoreError> {
         let (mut after, mut last) = (UNDER.to_owned(), 0);
         loop {
-            let table = KeyKind::SigningKey.table();
-            let read = self.store.list(table, Some(&after), PAGE, now).await?;
+            let listing = Listing::of(KeyKind::SigningKey.table(), Some(&after), PAGE);
+            let read = self.store.list(listing, now).await?;
             let is_last = read.len() < PAGE;
             for (name, _) in read {
                 let Some(number) = name.strip_prefix(UNDER) else {

@@ -5,12 +5,13 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::failure::Failure;
-use super::merge::{Row, merged};
+use super::merge::merged;
 use super::scripts::{LIST, SWEEP};
 use super::spaces::Space;
 use super::{Redis, strange};
 use crate::error::StoreError;
 use crate::key::{Index, Table};
+use crate::store::{Listing, Row};
 use gateway_core::clock::Timestamp;
 
 /// For one page, however many steps and buckets it takes.
@@ -23,17 +24,15 @@ impl Redis {
     /// A page of a table, or of an index of it.
     pub(super) async fn page(
         &self,
-        table: Table,
-        index: Option<&Index>,
-        after: Option<&str>,
-        limit: usize,
+        listing: Listing<'_>,
         now: Timestamp,
     ) -> Result<Vec<Row>, StoreError> {
         let buckets = self.spaces.buckets();
+        let of = (listing.table, listing.index);
         let read = |bucket: usize, after: Option<String>, limit| {
-            self.part(&buckets[bucket], (table, index), after, limit, now)
+            self.part(&buckets[bucket], of, after, limit, now)
         };
-        let merging = merged(buckets.len(), after, limit, read);
+        let merging = merged(buckets.len(), listing.after, listing.limit, read);
         let page = tokio::time::timeout(LISTING, merging).await;
         page.unwrap_or_else(|_| Err(Failure::LongList.into()))
     }

@@ -6,12 +6,10 @@ use std::collections::VecDeque;
 use futures_util::future::try_join_all;
 
 use crate::error::StoreError;
+use crate::store::Row;
 
 /// What is read of a bucket at once, above its share.
 const SPARE: usize = 16;
-
-/// A key and its value.
-pub(super) type Row = (String, Vec<u8>);
 
 /// The list of one bucket, as far as it was read.
 #[derive(Default)]

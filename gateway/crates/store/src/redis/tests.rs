@@ -20,6 +20,7 @@ use std::time::Instant;
 use self::machine::free_port;
 use super::*;
 use crate::contract;
+use crate::key::Index;
 use crate::records::{Records, User};
 use crate::revocation_view::RevocationView;
 use crate::url::StoreUrl;
@@ -258,7 +259,10 @@ async fn a_key_of_another_type_is_corrupt_and_no_outage() {
     }
     server.operate(&["DEL", "gateway:session:s"]);
     server.operate(&["SET", "gateway:session:s", "5ecret"]);
-    let listed = store.list(Table::Session, None, 9, now).await.unwrap();
+    let listed = store
+        .list(Listing::of(Table::Session, None, 9), now)
+        .await
+        .unwrap();
     let expected = [("a", "1"), ("s", ""), ("t", "1")];
     let expected = expected.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()));
     assert_eq!(listed, expected);
@@ -410,7 +414,7 @@ async fn what_an_earlier_version_removed_is_taken_out_of_indexes_when_it_is_met(
     };
     let named = ["ZCARD", "gateway:index:grant:user:a"];
     assert_eq!(ask(&named).await, 2);
-    let found = store.list_index(&index, None, 9, now).await.unwrap();
+    let found = store.list(Listing::by(&index, None, 9), now).await.unwrap();
     assert_eq!(found, [("2".to_owned(), b"1".to_vec())]);
     assert_eq!(ask(&named).await, 1);
     let left = ask(&["PTTL", "gateway:index:grant:user:a"]).await;
@@ -458,7 +462,7 @@ async fn an_index_of_what_is_gone_is_mended_piece_by_piece() {
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let () = add.query_async(&mut connection).await.unwrap();
     let before = evaluations(&mut connection).await;
-    let found = store.list_index(&index, None, 9, now).await.unwrap();
+    let found = store.list(Listing::by(&index, None, 9), now).await.unwrap();
     assert_eq!(found, [("z".to_owned(), b"1".to_vec())]);
     let steps = evaluations(&mut connection).await - before;
     assert!((20..=22).contains(&steps), "{steps} steps");

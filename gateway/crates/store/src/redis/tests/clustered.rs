@@ -382,7 +382,7 @@ async fn what_is_written_while_its_slot_moves_is_written_whole_or_not_at_all() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let named = async |index: &Index| {
-        let rows = store.list_index(index, None, 9, now).await.unwrap();
+        let rows = store.list(Listing::by(index, None, 9), now).await.unwrap();
         rows.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
     };
     assert_eq!(named(&a).await, [key.name()]);
