@@ -19,14 +19,12 @@ pub(super) struct Fault {
 
 /// The form of the value that stands at `place`.
 pub(super) fn form(text: &str, place: Range<usize>) -> Result<Vec<u8>, Fault> {
-    let mut reader = Reader::new(text, place, true);
-    reader.read()
+    Reader::new(text, place, true).read()
 }
 
 /// Whether a value has a form. Cheaper than to make it.
 pub(super) fn check(text: &str, place: Range<usize>) -> Result<(), Fault> {
-    let mut reader = Reader::new(text, place, false);
-    reader.read().map(|_| ())
+    Reader::new(text, place, false).read().map(drop)
 }
 
 /// Appends a part with its kind and its length.
@@ -101,8 +99,7 @@ impl<'a> Reader<'a> {
             Some(b'[') => {
                 self.deeper()?;
                 let _ = self.scan.take(b'[');
-                if self.scan.peek() == Some(b']') {
-                    let _ = self.scan.take(b']');
+                if self.scan.take_if(b']') {
                     return Ok(Some(b"[]".to_vec()));
                 }
                 self.open.push(Open::Array {
@@ -114,8 +111,7 @@ impl<'a> Reader<'a> {
             Some(b'{') => {
                 self.deeper()?;
                 let _ = self.scan.take(b'{');
-                if self.scan.peek() == Some(b'}') {
-                    let _ = self.scan.take(b'}');
+                if self.scan.take_if(b'}') {
                     return Ok(Some(b"{}".to_vec()));
                 }
                 self.open.push(Open::Object {
@@ -189,8 +185,7 @@ impl<'a> Reader<'a> {
                     b'}'
                 }
             };
-            if self.scan.peek() == Some(b',') {
-                let _ = self.scan.take(b',');
+            if self.scan.take_if(b',') {
                 if end == b'}' {
                     self.key()?;
                 }

@@ -28,11 +28,18 @@ impl<'a> Scan<'a> {
 
     /// The next byte that is no white space is this one.
     pub fn take(&mut self, byte: u8) -> Result<(), Error> {
-        if self.peek() != Some(byte) {
-            return Err(Error::custom("another character was expected"));
+        if self.take_if(byte) {
+            Ok(())
+        } else {
+            Err(Error::custom("another character was expected"))
         }
-        self.at += 1;
-        Ok(())
+    }
+
+    /// Takes the next byte that is no white space if it is this one, and says whether it was.
+    pub fn take_if(&mut self, byte: u8) -> bool {
+        let is_next = self.peek() == Some(byte);
+        self.at += usize::from(is_next);
+        is_next
     }
 
     /// Nothing but white space is left.
@@ -66,35 +73,40 @@ impl<'a> Scan<'a> {
     pub fn elements(&mut self) -> Result<Vec<Range<usize>>, Error> {
         let mut elements = Vec::new();
         self.take(b'[')?;
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return Ok(elements);
-        }
-        loop {
-            elements.push(self.value()?);
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                _ => return self.take(b']').map(|()| elements),
-            }
-        }
+        self.each_to(b']', |scan| {
+            elements.push(scan.value()?);
+            Ok(())
+        })?;
+        Ok(elements)
     }
 
     /// The keys of the object that begins here, and where their values stand.
     pub fn members(&mut self) -> Result<Vec<(String, Range<usize>)>, Error> {
         let mut members = Vec::new();
         self.take(b'{')?;
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(members);
+        self.each_to(b'}', |scan| {
+            scan.peek();
+            let key = scan.read::<String>()?;
+            scan.take(b':')?;
+            members.push((key, scan.value()?));
+            Ok(())
+        })?;
+        Ok(members)
+    }
+
+    /// Reads what stands between commas up to this end.
+    fn each_to(
+        &mut self,
+        end: u8,
+        mut read: impl FnMut(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if self.take_if(end) {
+            return Ok(());
         }
         loop {
-            self.peek();
-            let key = self.read::<String>()?;
-            self.take(b':')?;
-            members.push((key, self.value()?));
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                _ => return self.take(b'}').map(|()| members),
+            read(self)?;
+            if !self.take_if(b',') {
+                return self.take(end);
             }
         }
     }
