@@ -3,8 +3,7 @@
 use std::fmt;
 
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
-use serde::ser::{SerializeMap as _, Serializer};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
 /// A JSON object. What is not asked for is neither parsed nor changed.
@@ -24,10 +23,8 @@ impl Object {
 
     /// A member as it was sent.
     pub fn raw(&self, name: &str) -> Option<&RawValue> {
-        self.0
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| &**value)
+        let mut members = self.iter();
+        members.find_map(|(key, value)| (key == name).then_some(value))
     }
 
     /// A member of a known kind; `None` if it is absent or of another.
@@ -64,6 +61,21 @@ impl Object {
     pub fn with<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
         self.set(name, value);
         self
+    }
+
+    /// Sets a member unless there is one.
+    pub fn set_default<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
+        if !self.has(name) {
+            self.set(name, value);
+        }
+    }
+
+    /// The same object without a member.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        let mut object = self.clone();
+        object.remove(name);
+        object
     }
 
     /// Takes a member out.
@@ -103,11 +115,7 @@ impl fmt::Display for Object {
 
 impl Serialize for Object {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in &self.0 {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
+        serializer.collect_map(self.iter())
     }
 }
 

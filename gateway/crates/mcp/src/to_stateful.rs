@@ -6,6 +6,7 @@ mod filter;
 
 use serde_json::value::RawValue;
 
+pub(crate) use self::caller::unknown_peer;
 pub use self::caller::{Caller, Refused};
 pub use self::filter::Filter;
 
@@ -84,12 +85,10 @@ impl ServerInfo {
 
     /// The answer to `server/discover`.
     pub fn discovered(&self) -> Object {
-        let mut capabilities = self.capabilities.clone();
-        // Of 2025-11-25, and another thing than the extension of that name.
-        capabilities.remove("tasks");
         let mut result = Object::new()
             .with("supportedVersions", &[STATELESS])
-            .with("capabilities", &capabilities);
+            // Those of 2025-11-25 are another thing than the extension of that name.
+            .with("capabilities", &self.capabilities.without("tasks"));
         if let Some(instructions) = &self.instructions {
             result.set("instructions", instructions);
         }
@@ -101,7 +100,7 @@ impl ServerInfo {
 pub fn initialize(caller: &Caller, id: &Id, revision: &str) -> Message {
     let params = Object::new()
         .with("protocolVersion", revision)
-        .with("capabilities", &session_capabilities(&caller.capabilities))
+        .with("capabilities", &caller.capabilities.without("tasks"))
         .with("clientInfo", &caller.client_info());
     Message::request(id, "initialize", &params)
 }
@@ -109,13 +108,6 @@ pub fn initialize(caller: &Caller, id: &Id, revision: &str) -> Message {
 /// The end of the handshake.
 pub fn initialized() -> Message {
     Message::notification("notifications/initialized", &Object::new())
-}
-
-/// What a stateless client can do, in words of 2025-11-25.
-fn session_capabilities(capabilities: &Object) -> Object {
-    let mut capabilities = capabilities.clone();
-    capabilities.remove("tasks");
-    capabilities
 }
 
 /// A request in words of the revisions with sessions: the same without the members that only
@@ -161,33 +153,23 @@ pub fn response(
     }
     match response.outcome() {
         Some(result) => Message::result(id, &finish(method, result, server)),
-        None => Message::error(
-            Some(id),
-            &RpcError::new(code::INTERNAL, "The result is no object"),
-        ),
+        None => {
+            let error = RpcError::new(code::INTERNAL, "The result is no object");
+            Message::error(Some(id), &error)
+        }
     }
 }
 
 /// Adds what every result of 2026-07-28 says: its type, how long it may be kept (not at all: the
 /// server did not say), who answered.
 fn finish(method: &str, mut result: Object, server: &ServerInfo) -> Object {
-    if !result.has("resultType") {
-        result.set("resultType", "complete");
-    }
+    result.set_default("resultType", "complete");
     if CACHEABLE.contains(&method) {
-        if !result.has("ttlMs") {
-            result.set("ttlMs", &0);
-        }
-        if !result.has("cacheScope") {
-            result.set("cacheScope", "private");
-        }
+        result.set_default("ttlMs", &0);
+        result.set_default("cacheScope", "private");
     }
     if let Some(info) = &server.info {
-        result.edit("_meta", |meta| {
-            if !meta.has(meta::SERVER_INFO) {
-                meta.set(meta::SERVER_INFO, info);
-            }
-        });
+        result.edit("_meta", |meta| meta.set_default(meta::SERVER_INFO, info));
     }
     result
 }
@@ -208,10 +190,8 @@ fn error_of(error: RpcError, caller: &Caller) -> Result<Object, RpcError> {
             Err(error.with_data(&data))
         }
         code::URL_ELICITATION => {
-            let asked: Vec<Object> = error
-                .data()
-                .and_then(|data| data.read("elicitations"))
-                .unwrap_or_default();
+            let asked = error.data().and_then(|data| data.read("elicitations"));
+            let asked: Vec<Object> = asked.unwrap_or_default();
             if asked.is_empty() {
                 return Err(error.with_code(code::INTERNAL));
             }
@@ -256,7 +236,7 @@ pub fn pass(message: Message, method: &str, caller: &Caller) -> Passing {
     let Some(id) = message.id() else {
         return match message.method() {
             "notifications/progress" => Passing::On(message),
-            "notifications/message" if caller.wants(&message.params().text("level")) => {
+            "notifications/message" if caller.wants(message.params().text("level")) => {
                 Passing::On(message)
             }
             _ => Passing::Dropped,
@@ -306,14 +286,17 @@ pub fn request_state(message: &Message) -> Option<String> {
     message.params().text("requestState")
 }
 
+fn of_subscription(object: Object, subscription: &Id) -> Object {
+    object.with(
+        "_meta",
+        &Object::new().with(meta::SUBSCRIPTION, subscription),
+    )
+}
+
 /// The first message of a subscription: what of it is granted.
 pub fn acknowledged(subscription: &Id, granted: &Filter) -> Message {
-    let params = Object::new()
-        .with(
-            "_meta",
-            &Object::new().with(meta::SUBSCRIPTION, subscription),
-        )
-        .with("notifications", &granted.object());
+    let params =
+        of_subscription(Object::new(), subscription).with("notifications", &granted.object());
     Message::notification("notifications/subscriptions/acknowledged", &params)
 }
 
@@ -328,10 +311,8 @@ pub fn subscribed(mut notification: Message, subscription: &Id) -> Message {
 
 /// The last message of a subscription that the server ends by itself.
 pub fn ended(subscription: &Id) -> Message {
-    let result = Object::new().with("resultType", "complete").with(
-        "_meta",
-        &Object::new().with(meta::SUBSCRIPTION, subscription),
-    );
+    let result = Object::new().with("resultType", "complete");
+    let result = of_subscription(result, subscription);
     Message::result(subscription, &result)
 }
 

@@ -9,7 +9,7 @@ use crate::meta;
 use crate::object::Object;
 use crate::revision::{LATEST_STATEFUL, STATELESS, is_stateful_revision};
 use crate::rpc_error::{RpcError, code};
-use crate::to_stateful::Filter;
+use crate::to_stateful::{Filter, unknown_peer};
 
 /// What a client said in `initialize`, and what its session must remember of it.
 #[derive(Clone, Debug)]
@@ -66,13 +66,6 @@ impl ClientInitialize {
             client_info: object.raw("i").map(ToOwned::to_owned),
         })
     }
-
-    /// What the client can do, in words of 2026-07-28. Tasks are another thing there.
-    fn stateless_capabilities(&self) -> Object {
-        let mut capabilities = self.capabilities.clone();
-        capabilities.remove("tasks");
-        capabilities
-    }
 }
 
 /// What becomes of a message of a client with sessions.
@@ -104,31 +97,26 @@ pub enum Step {
 pub fn step(message: &Message) -> Step {
     let method = message.method();
     let params = message.params();
-    let invalid = |what: &str| {
-        let sentence = format!("params.{what} is missing or no text");
-        Step::Refused(RpcError::new(code::INVALID_PARAMS, &sentence))
+    let text = |name: &str, step: fn(String) -> Step| {
+        params.text(name).map_or_else(
+            || {
+                let sentence = format!("params.{name} is missing or no text");
+                Step::Refused(RpcError::new(code::INVALID_PARAMS, &sentence))
+            },
+            step,
+        )
     };
     match (message.kind(), method) {
-        (Kind::Response, _) => match message.id() {
-            Some(id) => Step::Answer(id),
-            None => Step::Ignored,
-        },
-        (Kind::Notification, "notifications/cancelled") => match message.cancelled() {
-            Some(id) => Step::Cancel(id),
-            None => Step::Ignored,
-        },
+        (Kind::Response, _) => message.id().map_or(Step::Ignored, Step::Answer),
+        (Kind::Notification, "notifications/cancelled") => {
+            message.cancelled().map_or(Step::Ignored, Step::Cancel)
+        }
         (Kind::Notification, _) => Step::Ignored,
         (_, "initialize") => Step::Initialize,
         (_, "ping") => Step::Answered,
-        (_, "logging/setLevel") => params
-            .text("level")
-            .map_or_else(|| invalid("level"), Step::Level),
-        (_, "resources/subscribe") => params
-            .text("uri")
-            .map_or_else(|| invalid("uri"), Step::Subscribe),
-        (_, "resources/unsubscribe") => params
-            .text("uri")
-            .map_or_else(|| invalid("uri"), Step::Unsubscribe),
+        (_, "logging/setLevel") => text("level", Step::Level),
+        (_, "resources/subscribe") => text("uri", Step::Subscribe),
+        (_, "resources/unsubscribe") => text("uri", Step::Unsubscribe),
         _ => Step::Call,
     }
 }
@@ -140,7 +128,11 @@ pub fn request(mut message: Message, hello: &ClientInitialize, level: Option<&st
         params.remove("task");
         params.edit("_meta", |meta| {
             meta.set(meta::VERSION, STATELESS);
-            meta.set(meta::CLIENT_CAPABILITIES, &hello.stateless_capabilities());
+            // Tasks are another thing there.
+            meta.set(
+                meta::CLIENT_CAPABILITIES,
+                &hello.capabilities.without("tasks"),
+            );
             if let Some(info) = &hello.client_info {
                 meta.set(meta::CLIENT_INFO, info);
             }
@@ -160,22 +152,16 @@ pub fn discover(hello: &ClientInitialize, id: &Id) -> Message {
 
 /// The result of `initialize`, from that of `server/discover`.
 pub fn initialized(discovered: &Object, hello: &ClientInitialize) -> Object {
-    let info = discovered
-        .object("_meta")
-        .and_then(|meta| meta.raw(meta::SERVER_INFO).map(ToOwned::to_owned))
-        .or_else(|| discovered.raw("serverInfo").map(ToOwned::to_owned));
-    let mut result = Object::new().with("protocolVersion", &hello.revision).with(
-        "capabilities",
-        &discovered.object("capabilities").unwrap_or_default(),
-    );
-    match info {
-        Some(info) => result.set("serverInfo", &info),
-        // The handshake demands one.
-        None => result.set(
-            "serverInfo",
-            &Object::new().with("name", "unknown").with("version", "0"),
-        ),
-    }
+    let meta = discovered.object("_meta").unwrap_or_default();
+    let info = meta.raw(meta::SERVER_INFO);
+    let info = info.or_else(|| discovered.raw("serverInfo"));
+    // The handshake demands one.
+    let unknown = unknown_peer();
+    let capabilities = discovered.object("capabilities").unwrap_or_default();
+    let mut result = Object::new()
+        .with("protocolVersion", &hello.revision)
+        .with("capabilities", &capabilities)
+        .with("serverInfo", info.unwrap_or(&unknown));
     if let Some(instructions) = discovered.raw("instructions") {
         result.set("instructions", instructions);
     }
@@ -209,10 +195,8 @@ pub fn outcome(id: &Id, response: &Message) -> Outcome {
         return Outcome::Done(Message::error(Some(id), &error));
     }
     let fail = |sentence: &str| {
-        Outcome::Done(Message::error(
-            Some(id),
-            &RpcError::new(code::INTERNAL, sentence),
-        ))
+        let error = RpcError::new(code::INTERNAL, sentence);
+        Outcome::Done(Message::error(Some(id), &error))
     };
     let Some(mut result) = response.outcome() else {
         return fail("The result is no object");

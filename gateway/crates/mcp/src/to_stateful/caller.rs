@@ -49,20 +49,17 @@ impl Caller {
     /// Reads `_meta` (2026-07-28, Base Protocol, Per-request protocol fields).
     pub fn from_message(request: &Message) -> Result<Self, Refused> {
         let meta = request.meta();
-        let version = meta
-            .text(meta::VERSION)
-            .ok_or(Refused::Incomplete(meta::VERSION))?;
+        let version = meta.text(meta::VERSION);
+        let version = version.ok_or(Refused::Incomplete(meta::VERSION))?;
         if version != STATELESS {
             return Err(Refused::Version(version));
         }
-        let capabilities = meta
-            .object(meta::CLIENT_CAPABILITIES)
-            .ok_or(Refused::Incomplete(meta::CLIENT_CAPABILITIES))?;
-        let level = meta.text(meta::LOG_LEVEL);
+        let capabilities = meta.object(meta::CLIENT_CAPABILITIES);
+        let capabilities = capabilities.ok_or(Refused::Incomplete(meta::CLIENT_CAPABILITIES))?;
         Ok(Self {
             capabilities,
             info: meta.raw(meta::CLIENT_INFO).map(ToOwned::to_owned),
-            level: level.and_then(|level| LEVELS.iter().position(|known| *known == level)),
+            level: rank(meta.text(meta::LOG_LEVEL)),
             progress_token: request.progress_token(),
         })
     }
@@ -70,29 +67,34 @@ impl Caller {
     /// Whether it declared `capability.part`. Elicitation without parts means forms (2025-11-25,
     /// Elicitation, Capabilities).
     pub fn can(&self, capability: &str, part: &str) -> bool {
-        self.capabilities
-            .object(capability)
-            .is_some_and(|parts| parts.has(part))
+        let parts = self.capabilities.object(capability);
+        parts.is_some_and(|parts| parts.has(part))
     }
 
     /// Its `clientInfo`; a name for one that gave none, because `initialize` demands one.
     pub fn client_info(&self) -> Box<RawValue> {
-        self.info.clone().unwrap_or_else(|| {
-            RawValue::from_string(r#"{"name":"unknown","version":"0"}"#.to_owned())
-                .expect("the text is JSON")
-        })
+        self.info.clone().unwrap_or_else(unknown_peer)
     }
-
     /// What tells two callers apart that can't share a session: what they can do and who they are.
     pub fn identity(&self) -> String {
         format!("{} {}", self.capabilities, self.client_info())
     }
 
     /// Whether it wants log messages of this level: none, unless it asked for them.
-    pub(super) fn wants(&self, level: &Option<String>) -> bool {
-        let rank = level
-            .as_deref()
-            .and_then(|level| LEVELS.iter().position(|known| *known == level));
-        matches!((self.level, rank), (Some(least), Some(rank)) if rank >= least)
+    pub(super) fn wants(&self, level: Option<String>) -> bool {
+        self.level.is_some() && rank(level) >= self.level
     }
+}
+
+/// What stands for a peer that does not say who it is.
+pub(crate) fn unknown_peer() -> Box<RawValue> {
+    RawValue::from_string(r#"{"name":"unknown","version":"0"}"#.to_owned())
+        .expect("the text is JSON")
+}
+
+/// The place of a log level among all.
+fn rank(level: Option<String>) -> Option<usize> {
+    LEVELS
+        .iter()
+        .position(|known| Some(*known) == level.as_deref())
 }

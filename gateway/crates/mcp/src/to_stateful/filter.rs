@@ -41,10 +41,8 @@ impl Filter {
     #[must_use]
     pub fn granted(&self, capabilities: &Object) -> Self {
         let can = |feature: &str, what: &str| {
-            capabilities
-                .object(feature)
-                .and_then(|feature| feature.read(what))
-                .unwrap_or(false)
+            let feature = capabilities.object(feature).unwrap_or_default();
+            feature.read(what).unwrap_or(false)
         };
         Self {
             tools: self.tools && can("tools", "listChanged"),
