@@ -115,11 +115,8 @@ impl Arguments {
 
     /// Every value with its path, in the order of the message. `None` if not everything is known.
     pub fn iter(&self) -> Option<impl Iterator<Item = (&str, &Value)>> {
-        (!self.unknowable).then(|| {
-            self.values
-                .iter()
-                .map(|(path, value)| (path.as_str(), value))
-        })
+        let values = self.entries()?.iter();
+        Some(values.map(|(path, value)| (path.as_str(), value)))
     }
 
     /// The same, as they are kept: what is in an array or object follows it.
@@ -188,9 +185,7 @@ impl Paths {
             concerns(fold(path).as_bytes())
         }
     }
-}
 
-impl Paths {
     /// These and those.
     #[must_use]
     pub fn and(&self, others: &Self) -> Self {

@@ -7,13 +7,10 @@ use serde_json::value::RawValue;
 
 use super::arguments::Arguments;
 use super::id::Id;
-use super::lenient::{folded, is_plain_name};
+use super::lenient::{fold, is_plain_name};
 use super::message::{Kind, Message};
 use super::object::Object;
 use super::subscriptions::MOST_SUBSCRIPTIONS;
-
-/// `HeaderMismatch` of 2026-07-28: a header and the body say different things.
-pub const HEADER_MISMATCH: i64 = -32020;
 
 /// A protocol version as a request names it: a date, ordered as dates are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -228,7 +225,7 @@ pub fn check_shape(message: &Message, is_stateless: bool) -> Result<(), &'static
         let mut known = METHODS.iter();
         known.any(|known| known.eq_ignore_ascii_case(folded_method))
     };
-    if !METHODS.contains(&method) && is_known(&folded(method)) {
+    if !METHODS.contains(&method) && is_known(&fold(method)) {
         return Err("method resembles one of MCP but for case or characters that nobody sees");
     }
     let (name, uri) = (message.name(), message.uri());
@@ -256,7 +253,7 @@ pub fn resources_of(message: &Message) -> Result<Vec<String>, &'static str> {
         return Ok(found);
     }
     let alike = |object: &Object, name: &str| -> Vec<String> {
-        let alike = object.iter().filter(|(key, _)| folded(key) == name);
+        let alike = object.iter().filter(|(key, _)| fold(key) == name);
         alike.map(|(_, value)| value.get().to_owned()).collect()
     };
     for filter in alike(&message.params(), "notifications") {
@@ -323,9 +320,7 @@ pub struct MirrorHeaders<'a> {
 impl MirrorHeaders<'_> {
     /// Whether the request says that it is of a revision that demands these headers.
     pub fn are_binding(&self) -> bool {
-        self.version
-            .and_then(Version::parse)
-            .is_some_and(|version| version >= Version::V2026_07_28)
+        self.version.and_then(Version::parse) >= Some(Version::V2026_07_28)
     }
 
     /// Compares the headers with the body (2026-07-28, Streamable HTTP, Server Validation). The
@@ -375,10 +370,8 @@ impl MirrorHeaders<'_> {
 
 /// Values that are no plain ASCII travel as `=?base64?…?=`.
 fn decode_sentinel(value: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
-    match value
-        .strip_prefix(b"=?base64?")
-        .and_then(|rest| rest.strip_suffix(b"?="))
-    {
+    let inner = value.strip_prefix(b"=?base64?");
+    match inner.and_then(|rest| rest.strip_suffix(b"?=")) {
         Some(encoded) => STANDARD.decode(encoded).ok().map(Into::into),
         None => Some(value.into()),
     }

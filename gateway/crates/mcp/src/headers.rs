@@ -1,10 +1,10 @@
 //! The headers of 2026-07-28 that mirror a message (Streamable HTTP, Request Metadata).
 
-use std::borrow::Cow;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::HashSet;
 
 use crate::message::Message;
 use crate::object::Object;
@@ -32,10 +32,8 @@ pub fn encode_value(value: &str) -> Cow<'_, str> {
 
 /// The value that a header stands for. `None` if what is between the markers is no Base64 of UTF-8.
 pub fn decode_value(header: &str) -> Option<Cow<'_, str>> {
-    match header
-        .strip_prefix(OPENS)
-        .and_then(|rest| rest.strip_suffix(CLOSES))
-    {
+    let inner = header.strip_prefix(OPENS);
+    match inner.and_then(|rest| rest.strip_suffix(CLOSES)) {
         Some(encoded) => {
             let bytes = STANDARD.decode(encoded).ok()?;
             Some(Cow::Owned(String::from_utf8(bytes).ok()?))
@@ -71,18 +69,13 @@ impl Mirrored {
     /// breaks the rules: such a tool is not to be offered to clients.
     pub fn read(schema: &Value) -> Option<Self> {
         let mut found = Vec::new();
-        let mut annotations = 0;
-        collect(schema, &mut Vec::new(), &mut found, &mut annotations)?;
+        collect(schema, &mut Vec::new(), &mut found)?;
         // One that stands where no chain of `properties` leads to it.
-        if count(schema, 0) != annotations {
+        if count(schema, 0) != found.len() {
             return None;
         }
-        let mut names: Vec<_> = found
-            .iter()
-            .map(|(_, name)| name.to_ascii_lowercase())
-            .collect();
-        names.sort_unstable();
-        names.dedup();
+        let names = found.iter().map(|(_, name)| name.to_ascii_lowercase());
+        let names: HashSet<String> = names.collect();
         (names.len() == found.len()).then_some(Self(found))
     }
 
@@ -124,7 +117,6 @@ fn collect(
     schema: &Value,
     path: &mut Vec<String>,
     found: &mut Vec<(Vec<String>, String)>,
-    annotations: &mut usize,
 ) -> Option<()> {
     if path.len() > DEPTH {
         return None;
@@ -138,12 +130,11 @@ fn collect(
             return None;
         }
         found.push((path.clone(), name.to_owned()));
-        *annotations += 1;
     }
     if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
         for (name, schema) in properties {
             path.push(name.clone());
-            collect(schema, path, found, annotations)?;
+            collect(schema, path, found)?;
             path.pop();
         }
     }

@@ -10,8 +10,6 @@ mod search;
 mod server;
 mod uris;
 
-use std::fmt;
-
 pub use self::lists::{Listed, Page, asked};
 pub use self::search::{CALL_TOOL, OWN_TOOLS, SEARCH_TOOLS, call_of, found, own_tools};
 pub use self::server::{Described, discovered};
@@ -31,42 +29,30 @@ pub struct Members {
 }
 
 /// Why names would not be those of one member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotMembers {
     /// There is none.
+    #[error("names no member")]
     Nobody,
     /// The separator is empty, too long, or has characters that no name of a tool has.
+    #[error(
+        "must be 1 to {LONGEST_SEPARATOR} of the characters of which names of tools are made: letters, digits, `_`, `-` and `.`"
+    )]
     Separator,
     /// A member's name has characters that no name of a tool has.
+    #[error(
+        "`{0}` can't begin the name of a tool: a member is named with letters, digits, `_`, `-` and `.`"
+    )]
     Name(String),
+    /// Two have this name.
+    #[error("names `{0}` twice")]
+    Twice(String),
     /// A name of the second could be one of the first.
+    #[error(
+        "`{0}` and `{1}` can't be told apart: a tool of `{1}` could be one of `{0}`. Name one of them otherwise, or use another separator"
+    )]
     Ambiguous(String, String),
 }
-
-impl fmt::Display for NotMembers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Nobody => f.write_str("names no member"),
-            Self::Separator => write!(
-                f,
-                "must be 1 to {LONGEST_SEPARATOR} of the characters of which names of tools are made: letters, digits, `_`, `-` and `.`"
-            ),
-            Self::Name(name) => write!(
-                f,
-                "`{name}` can't begin the name of a tool: a member is named with letters, digits, `_`, `-` and `.`"
-            ),
-            Self::Ambiguous(first, second) if first == second => {
-                write!(f, "names `{first}` twice")
-            }
-            Self::Ambiguous(first, second) => write!(
-                f,
-                "`{first}` and `{second}` can't be told apart: a tool of `{second}` could be one of `{first}`. Name one of them otherwise, or use another separator"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for NotMembers {}
 
 impl Members {
     /// Members of these names.
@@ -89,6 +75,9 @@ impl Members {
         };
         for (at, one) in names.iter().enumerate() {
             for other in &names[at + 1..] {
+                if one == other {
+                    return Err(NotMembers::Twice(one.clone()));
+                }
                 if begins(one, other) {
                     return Err(NotMembers::Ambiguous(one.clone(), other.clone()));
                 }
@@ -187,13 +176,14 @@ mod tests {
         for (names, separator, first, second) in [
             (&["a", "a_b"][..], "_", "a", "a_b"),
             (&["x", "a_b", "a"], "_", "a", "a_b"),
-            (&["a", "a"], "_", "a", "a"),
             (&["a", "a__b"], "_", "a", "a__b"),
             (&["a-", "a"], "-", "a", "a-"),
         ] {
             let ambiguous = NotMembers::Ambiguous(first.to_owned(), second.to_owned());
             assert_eq!(members(names, separator), Err(ambiguous));
         }
+        let twice = NotMembers::Twice("a".to_owned());
+        assert_eq!(members(&["a", "a"], "_"), Err(twice));
         // Another separator tells them apart.
         assert!(members(&["a", "a_b"], ".").is_ok());
         assert!(members(&["a", "ab"], "_").is_ok());

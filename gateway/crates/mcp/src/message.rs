@@ -212,11 +212,6 @@ impl Message {
         jsonrpc::arguments_in(self.part(self.params.as_ref())?)
     }
 
-    /// The text of `params`.
-    pub fn params_text(&self) -> Option<&str> {
-        self.part(self.params.as_ref())
-    }
-
     /// The text of `result`.
     pub fn result_text(&self) -> Option<&str> {
         self.part(self.result.as_ref())

@@ -40,18 +40,13 @@ impl Subscriptions {
     /// Whether so many resources, whose URIs have so many bytes together, are not too much for one session.
     pub fn fit(count: usize, bytes: usize) -> Result<(), RpcError> {
         if count <= MOST_SUBSCRIPTIONS && bytes <= LONGEST_SUBSCRIPTIONS {
-            Ok(())
-        } else {
-            Err(Self::refusal())
+            return Ok(());
         }
-    }
-
-    fn refusal() -> RpcError {
         let sentence = format!(
             "A session subscribes to {MOST_SUBSCRIPTIONS} resources at most, whose URIs have {} KiB together",
             LONGEST_SUBSCRIPTIONS / 1024
         );
-        RpcError::new(code::INTERNAL, &sentence)
+        Err(RpcError::new(code::INTERNAL, &sentence))
     }
 }
 

@@ -150,11 +150,9 @@ impl Definition {
         if scan.peek() != Some(b'{') {
             return Err(Unfit::new(None, "", "it is not an object"));
         }
-        let members = scan.members().and_then(|members| {
-            scan.end()?;
-            Ok(members)
-        });
-        let members = members
+        let members = scan
+            .members()
+            .and_then(|members| scan.end().map(|()| members))
             .map_err(|_| Unfit::new(None, "", "it is not JSON, or a key of it is no text"))?;
         // The name first, so that everything else can be said of it.
         let mut names = members.iter().filter(|(key, _)| key == "name");

@@ -54,7 +54,7 @@ struct List {
 impl ToolLists {
     /// The tools that a message or a batch lists: none where there is no list.
     pub fn read(text: &str) -> Result<Self, Unreadable> {
-        if !may_list(text) {
+        if !LIST.is_match(text) {
             return Ok(Self::default());
         }
         let mut reader = Reader {
@@ -187,11 +187,6 @@ pub fn words(words: &[&str]) -> AhoCorasick {
         .expect("a few short words")
 }
 
-/// Whether some reader could find a list of tools in `text`.
-fn may_list(text: &str) -> bool {
-    LIST.is_match(text)
-}
-
 struct Reader<'a> {
     text: &'a str,
     listed: ToolLists,
@@ -205,9 +200,8 @@ impl Reader<'_> {
             _ => vec![scan.value()?],
         };
         scan.end()?;
-        messages
-            .into_iter()
-            .try_for_each(|message| self.message(message))
+        let mut messages = messages.into_iter();
+        messages.try_for_each(|message| self.message(message))
     }
 
     fn message(&mut self, message: Range<usize>) -> Result<(), Error> {

@@ -19,8 +19,8 @@ use gateway_core::policy::{Refusal, TokenRejection};
 use gateway_core::protocol::web::{self, Response};
 use gateway_core::reason::Reason;
 use gateway_upstream::Failure;
-use mcp_protocol::Id;
-use mcp_protocol::calls::{Call, HEADER_MISMATCH};
+use mcp_protocol::calls::Call;
+use mcp_protocol::{Id, code};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -132,7 +132,7 @@ impl Rejection {
                 answer(StatusCode::BAD_REQUEST, Reason::MessageMalformed).in_particular(what)
             }
             Self::HeaderMismatch(what, id) => RefusalAnswer {
-                body: Body::JsonRpc(id.as_ref(), HEADER_MISMATCH),
+                body: Body::JsonRpc(id.as_ref(), code::HEADER_MISMATCH),
                 ..answer(StatusCode::BAD_REQUEST, Reason::MessageMalformed).in_particular(what)
             },
             Self::MediaType => answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, Reason::MediaTypeWrong),

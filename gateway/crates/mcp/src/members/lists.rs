@@ -35,13 +35,8 @@ pub struct Page {
 impl Listed {
     /// What the method `method` lists; `None` if that is no list.
     pub fn by(method: &str) -> Option<Self> {
-        Some(match method {
-            "tools/list" => Self::Tools,
-            "prompts/list" => Self::Prompts,
-            "resources/list" => Self::Resources,
-            "resources/templates/list" => Self::Templates,
-            _ => return None,
-        })
+        let all = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+        all.into_iter().find(|listed| listed.method() == method)
     }
 
     /// The method that lists it.

@@ -67,11 +67,8 @@ pub fn found(tools: &[Object], query: &str) -> Object {
         .filter(|(score, _)| words.is_empty() || *score > 0)
         .collect();
     ranked.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
-    let best: Vec<&Object> = ranked
-        .iter()
-        .take(MOST_FOUND)
-        .map(|(_, tool)| *tool)
-        .collect();
+    let best = ranked.iter().take(MOST_FOUND).map(|(_, tool)| *tool);
+    let best: Vec<&Object> = best.collect();
     let all = Object::new()
         .with("tools", &best)
         .with("found", &ranked.len());
