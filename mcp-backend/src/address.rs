@@ -105,15 +105,9 @@ impl AddressTemplate {
             return url.to_string();
         }
         let heading = entry.section().and_then(|section| section.headings.last());
-        let section = heading
-            .map(|heading| outline::slug(heading))
-            .unwrap_or_default();
-        let address = fill(
-            &self.0,
-            id.as_str(),
-            &encoded(&document.source),
-            &encoded(&section),
-        );
+        let section = heading.map(|heading| outline::slug(heading));
+        let (path, section) = (&document.source, section.unwrap_or_default());
+        let address = fill(&self.0, id.as_str(), &encoded(path), &encoded(&section));
         address.trim_end_matches('#').to_owned()
     }
 }

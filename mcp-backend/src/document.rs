@@ -90,22 +90,16 @@ impl DocumentId {
             digest.update((part.len() as u64).to_be_bytes());
             digest.update(part);
         }
-        let hex = digest
-            .finalize()
-            .iter()
-            .take(Self::LENGTH / 2)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        Self(hex)
+        let digest = digest.finalize();
+        let bytes = digest.iter().take(Self::LENGTH / 2);
+        Self(bytes.map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Reads an id as a client sent it; `None` if no document can have it.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let well_formed = text.len() == Self::LENGTH
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let well_formed = text.len() == Self::LENGTH && text.bytes().all(is_digit);
         well_formed.then(|| Self(text.to_owned()))
     }
 

@@ -31,27 +31,15 @@ pub struct Page {
 impl Entry {
     /// The entries of a document: itself, and its sections if it has several.
     pub fn all(document: &Arc<Document>) -> Vec<(DocumentId, Self)> {
-        let whole = Self {
+        let entry = |section| Self {
             document: Arc::clone(document),
-            section: None,
+            section,
         };
-        let mut entries = vec![(document.id(), whole)];
+        let mut entries = vec![(document.id(), entry(None))];
         if document.sections.len() > 1 {
-            entries.extend(
-                document
-                    .sections
-                    .iter()
-                    .enumerate()
-                    .map(|(index, section)| {
-                        (
-                            document.id_of(section),
-                            Self {
-                                document: Arc::clone(document),
-                                section: Some(index),
-                            },
-                        )
-                    }),
-            );
+            let sections = document.sections.iter().enumerate();
+            entries
+                .extend(sections.map(|(at, section)| (document.id_of(section), entry(Some(at)))));
         }
         entries
     }
@@ -94,11 +82,8 @@ impl Entry {
         match self.section() {
             Some(section) => self.document.plain_of(section).to_owned(),
             None => {
-                let bodies = self
-                    .document
-                    .sections
-                    .iter()
-                    .map(|section| self.document.plain_of(section));
+                let sections = self.document.sections.iter();
+                let bodies = sections.map(|section| self.document.plain_of(section));
                 bodies.collect::<Vec<_>>().join("\n")
             }
         }
@@ -106,12 +91,10 @@ impl Entry {
 
     /// The words that show why the query found it.
     pub fn snippet(&self, query: &Query) -> String {
-        let section = self
-            .section()
-            .or_else(|| self.section_with_most(query.words()));
-        section
-            .map(|section| snippet::snippet(self.document.plain_of(section), query.words()))
-            .unwrap_or_default()
+        let words = query.words();
+        let section = self.section().or_else(|| self.section_with_most(words));
+        let snippet = section.map(|it| snippet::snippet(self.document.plain_of(it), words));
+        snippet.unwrap_or_default()
     }
 
     /// The first section that no other has more of the words than.
@@ -140,10 +123,8 @@ impl Entry {
         if let Some(record) = &document.record {
             metadata.insert("record".to_owned(), record.clone());
         }
-        if let Some(section) = self
-            .section()
-            .filter(|section| !section.headings.is_empty())
-        {
+        let section = self.section();
+        if let Some(section) = section.filter(|section| !section.headings.is_empty()) {
             metadata.insert("section".to_owned(), section.headings.join(" › "));
         }
         if document.text.len() <= LONG_DOCUMENT {
@@ -162,15 +143,11 @@ impl Entry {
         };
         link("previous", index.checked_sub(1));
         link("next", Some(index + 1));
-        metadata.insert(
-            "part".to_owned(),
-            format!("{} of {}", index + 1, document.sections.len()),
-        );
-        let text = document
-            .sections
-            .get(index)
-            .map(|section| document.text_of(section).to_owned())
-            .unwrap_or_default();
+        let part = format!("{} of {}", index + 1, document.sections.len());
+        metadata.insert("part".to_owned(), part);
+        let section = document.sections.get(index);
+        let text = section.map(|section| document.text_of(section).to_owned());
+        let text = text.unwrap_or_default();
         Page {
             entry: self.clone(),
             text,

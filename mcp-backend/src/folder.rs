@@ -57,6 +57,16 @@ pub struct LeftOut {
     pub why: String,
 }
 
+impl LeftOut {
+    /// A file, and why it is left out.
+    pub fn new(source: &str, why: impl ToString) -> Self {
+        Self {
+            source: source.to_owned(),
+            why: why.to_string(),
+        }
+    }
+}
+
 /// What the folder holds now.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -126,10 +136,7 @@ impl Folder {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
-                    listing.left_out.push(LeftOut {
-                        source: String::new(),
-                        why: error.to_string(),
-                    });
+                    listing.left_out.push(LeftOut::new("", error));
                     continue;
                 }
             };
@@ -197,11 +204,8 @@ impl Folder {
                     fs::canonicalize(entry.path()).is_ok_and(|real| folder.may_be_read(&real));
                 if !inside {
                     let source = folder.source_of(entry.path()).unwrap_or_default();
-                    let why = ReadError::Outside.to_string();
-                    refused
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push(LeftOut { source, why });
+                    let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+                    refused.push(LeftOut::new(&source, ReadError::Outside));
                 }
                 inside
             })
@@ -210,24 +214,19 @@ impl Folder {
 
     fn judge(&self, path: &Path, format: Format, listed: usize) -> Result<FolderEntry, LeftOut> {
         let Some(source) = self.source_of(path) else {
-            return Err(LeftOut {
-                source: path.to_string_lossy().into_owned(),
-                why: "its name is not UTF-8".to_owned(),
-            });
-        };
-        let left_out = |why: String| LeftOut {
-            source: source.clone(),
-            why,
+            return Err(LeftOut::new(
+                &path.to_string_lossy(),
+                "its name is not UTF-8",
+            ));
         };
         if listed >= MOST_FILES {
-            return Err(left_out(format!(
-                "the folder has more than {MOST_FILES} files"
-            )));
+            let why = format!("the folder has more than {MOST_FILES} files");
+            return Err(LeftOut::new(&source, why));
         }
         let metadata =
-            fs::metadata(path).map_err(|error| left_out(ReadError::Io(error).to_string()))?;
+            fs::metadata(path).map_err(|error| LeftOut::new(&source, ReadError::Io(error)))?;
         if metadata.len() > LARGEST_FILE {
-            return Err(left_out(ReadError::TooLarge.to_string()));
+            return Err(LeftOut::new(&source, ReadError::TooLarge));
         }
         Ok(FolderEntry {
             path: path.to_owned(),

@@ -39,22 +39,15 @@ impl Hosts {
     /// It is meant for another host, or comes from a page of another.
     pub fn admit(&self, headers: &HeaderMap) -> Result<(), ForeignRequest> {
         let mut hosts = headers.get_all(HOST).iter();
-        let host = hosts
-            .next()
-            .and_then(|host| host.to_str().ok())
-            .and_then(|host| host.parse().ok());
+        let host = hosts.next().and_then(|host| host.to_str().ok());
+        let host = host.and_then(|host| host.parse().ok());
         if hosts.next().is_some() || !host.is_some_and(|host| self.allow(&host)) {
             return Err(ForeignRequest::Host);
         }
         for origin in headers.get_all(ORIGIN) {
-            let origin = origin
-                .to_str()
-                .ok()
-                .and_then(|origin| origin.parse::<Uri>().ok());
-            if !origin
-                .and_then(|origin| origin.into_parts().authority)
-                .is_some_and(|host| self.allow(&host))
-            {
+            let origin = origin.to_str().ok();
+            let origin = origin.and_then(|origin| origin.parse::<Uri>().ok());
+            if !origin.is_some_and(|uri| uri.authority().is_some_and(|host| self.allow(host))) {
                 return Err(ForeignRequest::Origin);
             }
         }

@@ -67,11 +67,8 @@ struct IndexedFile {
 }
 
 impl Indexer {
-    /// Reads the whole folder for the first time.
-    ///
-    /// # Errors
-    /// The folder or the index cannot be used.
-    pub fn start(folder: Folder) -> Result<(Self, Changes), RefreshError> {
+    #[cfg(test)]
+    pub(crate) fn start(folder: Folder) -> Result<(Self, Changes), RefreshError> {
         let mut indexer = Self::new(folder)?;
         let changes = indexer.refresh(&ForcedFiles::default())?;
         Ok((indexer, changes))
@@ -114,18 +111,11 @@ impl Indexer {
         let mut left_out = listing.left_out;
         let mut changes = Changes::default();
 
-        let present: HashSet<&str> = listing
-            .files
-            .iter()
-            .map(|file| file.source.as_str())
-            .collect();
-        let gone: Vec<String> = self
-            .files
-            .keys()
-            .filter(|source| !present.contains(source.as_str()))
-            .cloned()
-            .collect();
-        for source in gone {
+        let present = listing.files.iter().map(|file| file.source.as_str());
+        let present: HashSet<&str> = present.collect();
+        let known = self.files.keys();
+        let gone = known.filter(|source| !present.contains(source.as_str()));
+        for source in gone.cloned().collect::<Vec<String>>() {
             self.forget(&source);
             changes.removed += 1;
         }
@@ -142,10 +132,7 @@ impl Indexer {
                 Err(Fault::Index(error)) => return Err(error.into()),
                 Err(Fault::File(why)) => {
                     changes.removed += usize::from(self.forget(&file.source));
-                    left_out.push(LeftOut {
-                        source: file.source.clone(),
-                        why,
-                    });
+                    left_out.push(LeftOut::new(&file.source, why));
                 }
             }
         }
@@ -185,16 +172,11 @@ impl Indexer {
                 "the documents are larger than {limit} MiB together"
             )));
         }
-        let bytes = self
-            .folder
-            .read(file)
-            .map_err(|error| Fault::File(error.to_string()))?;
+        let bytes = self.folder.read(file);
+        let bytes = bytes.map_err(|error| Fault::File(error.to_string()))?;
         let digest: [u8; 32] = Sha256::digest(&bytes).into();
-        if let Some(known) = self
-            .files
-            .get_mut(&file.source)
-            .filter(|known| known.digest == digest)
-        {
+        let known = self.files.get_mut(&file.source);
+        if let Some(known) = known.filter(|known| known.digest == digest) {
             known.stamp = file.stamp;
             return Ok(false);
         }
@@ -208,18 +190,13 @@ impl Indexer {
         };
         match file.format.parse(&file.source, &bytes) {
             Ok(parsed) => {
-                left_out.extend(parsed.faults.into_iter().map(|why| LeftOut {
-                    source: file.source.clone(),
-                    why,
-                }));
+                let faults = parsed.faults.into_iter();
+                left_out.extend(faults.map(|why| LeftOut::new(&file.source, why)));
                 for document in parsed.documents {
                     self.add(&mut known, &Arc::new(document))?;
                 }
             }
-            Err(error) => left_out.push(LeftOut {
-                source: file.source.clone(),
-                why: error.to_string(),
-            }),
+            Err(error) => left_out.push(LeftOut::new(&file.source, error)),
         }
         self.held += known.length;
         self.files.insert(file.source.clone(), known);

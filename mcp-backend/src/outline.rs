@@ -72,15 +72,11 @@ pub fn sections(text: &str, headings: &[Heading]) -> Vec<Section> {
             continue;
         }
         let names: Vec<String> = trail.iter().map(|(_, name)| name.clone()).collect();
-        let slug = names
-            .iter()
-            .map(|name| slug(name))
-            .collect::<Vec<_>>()
-            .join("/");
+        let slug: Vec<String> = names.iter().map(|name| slug(name)).collect();
         cut(
             text,
             names,
-            slugs.unique(slug),
+            slugs.unique(slug.join("/")),
             start..end,
             body,
             &mut sections,
@@ -119,9 +115,13 @@ fn cut(
     sections: &mut Vec<Section>,
 ) {
     let mut start = range.start;
-    let mut part = 1;
-    while range.end - start > LONGEST_SECTION {
-        let end = start + cut_point(&text[start..range.end]);
+    for part in 1.. {
+        let is_last = range.end - start <= LONGEST_SECTION;
+        let end = if is_last {
+            range.end
+        } else {
+            start + cut_point(&text[start..range.end])
+        };
         sections.push(Section {
             slug: part_slug(&slug, part),
             headings: headings.clone(),
@@ -129,16 +129,11 @@ fn cut(
             body: body.start.clamp(start, end)..end,
             plain: None,
         });
+        if is_last {
+            return;
+        }
         start = end;
-        part += 1;
     }
-    sections.push(Section {
-        slug: part_slug(&slug, part),
-        headings,
-        range: start..range.end,
-        body: body.start.clamp(start, range.end)..range.end,
-        plain: None,
-    });
 }
 
 fn part_slug(slug: &str, part: usize) -> String {

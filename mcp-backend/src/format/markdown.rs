@@ -156,11 +156,7 @@ fn front_matter(block: &str) -> BTreeMap<String, String> {
 }
 
 fn unquoted(value: &str) -> &str {
-    let quoted = |quote: char| {
-        value
-            .strip_prefix(quote)
-            .and_then(|rest| rest.strip_suffix(quote))
-    };
+    let quoted = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
     quoted('"').or_else(|| quoted('\'')).unwrap_or(value)
 }
 

@@ -35,9 +35,8 @@ pub(super) fn parse(source: &str, text: &str) -> Result<Parsed, FormatError> {
     for (index, record) in records.into_iter().take(MOST_RECORDS).enumerate() {
         match document(source, record) {
             Ok(document) if !ids.insert(document.record.clone()) => {
-                parsed
-                    .faults
-                    .push(format!("record {}: its id is used twice", index + 1));
+                let fault = format!("record {}: its id is used twice", index + 1);
+                parsed.faults.push(fault);
             }
             Ok(document) => parsed.documents.push(document),
             Err(fault) => parsed.faults.push(format!("record {}: {fault}", index + 1)),
