@@ -1,5 +1,6 @@
 //! Everything served over HTTP: the routes, and what holds for all of them.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,10 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
+use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures::{Stream, StreamExt};
 use mcp_protocol::calls::Version;
 use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, SessionConfig};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
@@ -23,7 +26,7 @@ use crate::viewer;
 /// A larger request body is refused with 413 (bytes).
 pub const LARGEST_BODY: usize = 4 * 1024 * 1024;
 /// Silence on a stream is broken this often, so that nothing between us and the client cuts it.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Sessions at once of each transport.
 pub const MOST_SESSIONS: usize = 4_096;
 /// A Streamable HTTP session without any request this long is ended. Long, because a client that
@@ -111,7 +114,12 @@ fn streamable(
     StreamableHttpService::new(move || Ok(server.clone()), sessions, config)
 }
 
-async fn only_our_hosts(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
+/// Refuses what is not for this server.
+pub async fn only_our_hosts(
+    State(hosts): State<Arc<Hosts>>,
+    request: Request,
+    next: Next,
+) -> Response {
     match hosts.admit(request.headers()) {
         Ok(()) => next.run(request).await,
         Err(foreign) => (StatusCode::FORBIDDEN, format!("{foreign}\n")).into_response(),
@@ -142,11 +150,25 @@ async fn around_sessions(
     response
 }
 
+/// An event stream that is kept alive.
+pub fn event_stream(events: impl Stream<Item = Event> + Send + 'static) -> Response {
+    let stream = Sse::new(events.map(Ok::<_, Infallible>))
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keepalive"));
+    ([("x-accel-buffering", "no")], stream).into_response()
+}
+
+/// The answer to a body of another kind.
+pub fn not_json() -> Response {
+    let words = "the body must be application/json\n";
+    (StatusCode::UNSUPPORTED_MEDIA_TYPE, words).into_response()
+}
+
 /// The answer to one client too many.
 pub fn too_many_sessions() -> Response {
+    let later = [(header::RETRY_AFTER, "60")];
     (
         StatusCode::SERVICE_UNAVAILABLE,
-        [(header::RETRY_AFTER, "60")],
+        later,
         "too many sessions\n",
     )
         .into_response()

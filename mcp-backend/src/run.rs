@@ -1,12 +1,11 @@
 //! Runs the server: serves on a socket or on stdin until told to end, and reads the folder beside.
 
-use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
 use axum::serve::ListenerExt;
 use rmcp::ServiceExt;
 use rmcp::transport::stdio_pipes;
@@ -91,15 +90,7 @@ async fn serve_http(
     // Nobody may be reading; that is no reason to fail.
     let _ = writeln!(std::io::stdout(), "listening on http://{address}");
 
-    let serving =
-        axum::serve(listener, router).with_graceful_shutdown(ending.clone().cancelled_owned());
-    let patience = async {
-        ending.cancelled().await;
-        tokio::time::sleep(LAST_ANSWERS).await;
-    };
-    first_of(serving.into_future(), patience)
-        .await
-        .transpose()?;
+    serve_until(listener, router, &ending, LAST_ANSWERS).await?;
     log::info!(event = "ended"; "ended");
     Ok(())
 }
@@ -118,7 +109,10 @@ async fn serve_stdio(
             Err(error) => log::warn!(event = "session_not_started"; "{error}"),
         }
     };
-    first_of(session, ending.cancelled()).await;
+    tokio::select! {
+        () = session => {}
+        () = ending.cancelled() => {}
+    }
     Ok(())
 }
 
@@ -158,10 +152,25 @@ pub(crate) fn end_with(
     });
 }
 
-async fn first_of<T>(work: impl Future<Output = T>, end: impl Future<Output = ()>) -> Option<T> {
-    let (work, end) = (pin!(work), pin!(end));
+/// Serves until `ending`; answers under way have `last_answers` then.
+pub(crate) async fn serve_until<L>(
+    listener: L,
+    router: Router,
+    ending: &CancellationToken,
+    last_answers: Duration,
+) -> anyhow::Result<()>
+where
+    L: axum::serve::Listener,
+    L::Addr: std::fmt::Debug,
+{
+    let serving =
+        axum::serve(listener, router).with_graceful_shutdown(ending.clone().cancelled_owned());
+    let patience = async {
+        ending.cancelled().await;
+        tokio::time::sleep(last_answers).await;
+    };
     tokio::select! {
-        result = work => Some(result),
-        () = end => None,
+        served = serving.into_future() => Ok(served?),
+        () = patience => Ok(()),
     }
 }

@@ -2,15 +2,13 @@
 //! address to post to; answers to what is posted there come on the stream.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Request, StatusCode, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures::channel::mpsc;
 use futures::{SinkExt, Stream, StreamExt, stream};
@@ -21,7 +19,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::PAGES_HEADER;
-use crate::http::{KEEP_ALIVE, too_many_sessions};
+use crate::http::{event_stream, not_json, too_many_sessions};
 use crate::server::DocumentServer;
 
 /// Messages that wait in a session, each way.
@@ -63,10 +61,6 @@ impl Sessions {
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, mpsc::Sender<ClientJsonRpcMessage>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn sender(&self, id: &SessionId) -> Option<mpsc::Sender<ClientJsonRpcMessage>> {
-        self.lock().get(id).cloned()
-    }
 }
 
 /// Removes the session when its stream is dropped, for whatever reason; the MCP server behind it
@@ -103,10 +97,8 @@ pub async fn open(State(sessions): State<Sessions>) -> Response {
     };
     tokio::spawn(serve(sessions.clone(), to_client, from_client));
 
-    let events = events(&id, from_server, sessions.ending.clone(), registered);
-    let stream =
-        Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keepalive"));
-    ([("x-accel-buffering", "no")], stream).into_response()
+    let ending = sessions.ending.clone();
+    event_stream(events(&id, from_server, ending, registered))
 }
 
 /// `POST /messages?session_id=…`
@@ -118,34 +110,31 @@ pub async fn receive(
 ) -> Response {
     // A page of another origin can post text, but not JSON, without asking first.
     if !media_type::is_json(&headers) {
-        return (
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the body must be application/json\n",
-        )
-            .into_response();
+        return not_json();
     }
-    let Some(mut session) = sessions.sender(&query.session_id) else {
+    let session = sessions.lock().get(&query.session_id).cloned();
+    let Some(mut session) = session else {
         return (StatusCode::NOT_FOUND, "no such session\n").into_response();
     };
     let message = match serde_json::from_slice(&body) {
         Ok(message) => told_of_pages(message, &headers),
         Err(_) => {
-            return (
-                StatusCode::BAD_REQUEST,
-                "the body is not a JSON-RPC message\n",
-            )
-                .into_response();
+            let words = "the body is not a JSON-RPC message\n";
+            return (StatusCode::BAD_REQUEST, words).into_response();
         }
     };
     match tokio::time::timeout(PATIENCE, session.send(message)).await {
         Ok(Ok(())) => (StatusCode::ACCEPTED, "accepted\n").into_response(),
         Ok(Err(_)) => (StatusCode::NOT_FOUND, "the session has ended\n").into_response(),
-        Err(_) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            [(header::RETRY_AFTER, "10")],
-            "the session is busy\n",
-        )
-            .into_response(),
+        Err(_) => {
+            let later = [(header::RETRY_AFTER, "10")];
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                later,
+                "the session is busy\n",
+            )
+                .into_response()
+        }
     }
 }
 
@@ -167,12 +156,8 @@ async fn serve(
     from_client: mpsc::Receiver<ClientJsonRpcMessage>,
 ) {
     let transport = (to_client, from_client);
-    match sessions
-        .server
-        .clone()
-        .serve_with_ct(transport, sessions.ending.child_token())
-        .await
-    {
+    let (server, ending) = (sessions.server.clone(), sessions.ending.child_token());
+    match server.serve_with_ct(transport, ending).await {
         Ok(running) => drop(running.waiting().await),
         Err(error) => log::debug!(event = "session_not_started"; "{error}"),
     }
@@ -183,7 +168,7 @@ fn events(
     messages: mpsc::Receiver<ServerJsonRpcMessage>,
     ending: CancellationToken,
     registered: Registered,
-) -> impl Stream<Item = Result<Event, Infallible>> + use<> {
+) -> impl Stream<Item = Event> + use<> {
     let endpoint = Event::default()
         .event("endpoint")
         .data(format!("/messages?session_id={}", id.0));
@@ -196,7 +181,6 @@ fn events(
     });
     stream::iter([endpoint])
         .chain(messages)
-        .map(Ok)
         .take_until(ending.cancelled_owned())
 }
 
@@ -210,14 +194,7 @@ impl SessionId {
     pub(crate) fn random() -> Result<Self, getrandom::Error> {
         let mut bytes = [0_u8; 16];
         getrandom::fill(&mut bytes)?;
-        Ok(Self(bytes.iter().fold(
-            String::with_capacity(32),
-            |mut hex, byte| {
-                // Writing to a string cannot fail.
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            },
-        )))
+        Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
     }
 }
 

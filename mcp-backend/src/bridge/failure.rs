@@ -116,19 +116,23 @@ impl Failure {
         }
     }
 
-    /// The same response for the gateway's own look, in full.
-    pub fn response_in_full(&self, id: Option<&Id>) -> Message {
-        match self {
-            Self::Refused(error) => Message::error(id, error),
-            other => Message::error(id, &RpcError::new(code::INTERNAL, &other.in_full())),
-        }
+    /// The response to the request that can't be answered.
+    pub fn response(&self, id: &Id) -> Message {
+        self.response_to(id, false)
     }
 
-    /// The response to the request that can't be answered.
-    pub fn response(&self, id: Option<&Id>) -> Message {
+    /// The same; the gateway's own look (`is_look`) gets it in full.
+    pub fn response_to(&self, id: &Id, is_look: bool) -> Message {
         match self {
-            Self::Refused(error) => Message::error(id, error),
-            other => Message::error(id, &RpcError::new(code::INTERNAL, &other.to_string())),
+            Self::Refused(error) => Message::error(Some(id), error),
+            _ => {
+                let words = if is_look {
+                    self.in_full()
+                } else {
+                    self.to_string()
+                };
+                Message::error(Some(id), &RpcError::new(code::INTERNAL, &words))
+            }
         }
     }
 }

@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderMap, HeaderName};
+use axum::middleware;
 use axum::routing::{any, get};
 use mcp_protocol::{Message, Object};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +19,7 @@ use crate::bridge::pool::Pool;
 use crate::bridge::pool::process_slots::Owner;
 use crate::bridge::session::Session;
 use crate::hosts::Hosts;
+use crate::http::only_our_hosts;
 use crate::sse::SessionId;
 
 /// What the gateway calls itself.
@@ -68,11 +68,6 @@ impl BridgeState {
         }
     }
 
-    /// The person and the client that acts for it.
-    pub fn user_and_client(&self, headers: &HeaderMap) -> String {
-        self.owner(headers).user_and_client()
-    }
-
     /// Whether a request is the gateway's own look at what the server offers. On an address where
     /// it is believed it names who calls in every other one, and says who it is itself in this.
     pub fn is_look(&self, owner: &Owner, info: Option<&Object>, capabilities: &Object) -> bool {
@@ -107,13 +102,6 @@ pub fn router(bridge: BridgeState, largest_body: usize) -> Router {
         .layer(middleware::from_fn_with_state(hosts, only_our_hosts))
         // Asked by address, with whatever Host; tells nothing.
         .route("/healthz", get(|| async { "ok\n" }))
-}
-
-async fn only_our_hosts(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
-    match hosts.admit(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(foreign) => (StatusCode::FORBIDDEN, format!("{foreign}\n")).into_response(),
-    }
 }
 
 /// The messages of a body. A line break in them can only stand between values, and would end a

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
 use axum::serve::ListenerExt;
 use rustix::fs::Mode;
 use rustix::process::umask;
@@ -74,7 +73,7 @@ pub async fn serve(options: BridgeOptions) -> anyhow::Result<()> {
                 // Events are small and must not wait for the next one to fill a packet.
                 let _ = connection.set_nodelay(true);
             });
-            until(listener, router, &ending).await
+            run::serve_until(listener, router, &ending, LAST_ANSWERS).await
         }
         Listen::Unix(path) => {
             let listener = bind(path).await.with_context(|| {
@@ -82,7 +81,7 @@ pub async fn serve(options: BridgeOptions) -> anyhow::Result<()> {
                 format!("cannot listen on {path}; name another path with --listen unix:PATH")
             })?;
             say(&format!("unix:{}", path.display()));
-            let served = until(listener, router, &ending).await;
+            let served = run::serve_until(listener, router, &ending, LAST_ANSWERS).await;
             let _ = std::fs::remove_file(path);
             served
         }
@@ -138,23 +137,6 @@ async fn bind(path: &Path) -> std::io::Result<UnixListener> {
     let listener = UnixListener::bind(path);
     umask(usual);
     listener
-}
-
-async fn until<L>(listener: L, router: Router, ending: &CancellationToken) -> anyhow::Result<()>
-where
-    L: axum::serve::Listener,
-    L::Addr: std::fmt::Debug,
-{
-    let serving =
-        axum::serve(listener, router).with_graceful_shutdown(ending.clone().cancelled_owned());
-    let patience = async {
-        ending.cancelled().await;
-        tokio::time::sleep(LAST_ANSWERS).await;
-    };
-    tokio::select! {
-        served = serving.into_future() => Ok(served?),
-        () = patience => Ok(()),
-    }
 }
 
 fn say(address: &str) {

@@ -144,7 +144,7 @@ impl Session {
         };
         match (outcome, id) {
             (Ok(outcome), _) => outcome,
-            (Err(failure), Some(id)) => MessageOutcome::Answered(failure.response(Some(&id))),
+            (Err(failure), Some(id)) => MessageOutcome::Answered(failure.response(&id)),
             (Err(_), None) => MessageOutcome::Accepted,
         }
     }
@@ -156,34 +156,22 @@ impl Session {
         message: Message,
     ) -> Result<MessageOutcome, Failure> {
         // A process that has ended is not started for the sake of an answer to its question.
-        if message.kind() == Kind::Response {
-            if let Some(open) = server.running() {
-                open.connection.answer(message).await;
-            }
-            return Ok(MessageOutcome::Accepted);
-        }
-        match message.kind() {
-            Kind::Request => {
+        match (message.kind(), server.running()) {
+            (Kind::Request, _) => {
                 let open = server.open().await?;
                 if let Err(error) = server.remember(&message) {
-                    return Ok(MessageOutcome::Answered(Message::error(
-                        message.id().as_ref(),
-                        &error,
-                    )));
+                    return refused(message.id(), &error);
                 }
-                self.ask(server, &open, message).await
+                return self.ask(server, &open, message).await;
             }
-            _ => {
-                match server.running() {
-                    Some(open) if message.method() == "notifications/cancelled" => {
-                        open.connection.cancel(self.number, message).await;
-                    }
-                    Some(open) => open.connection.write(&message).await?,
-                    None => {}
-                }
-                Ok(MessageOutcome::Accepted)
+            (Kind::Response, Some(open)) => drop(open.connection.answer(message).await),
+            (_, Some(open)) if message.method() == "notifications/cancelled" => {
+                open.connection.cancel(self.number, message).await;
             }
+            (_, Some(open)) => open.connection.write(&message).await?,
+            (_, None) => {}
         }
+        Ok(MessageOutcome::Accepted)
     }
 
     /// The process is several sessions': what would change it for the others stays here.
@@ -193,13 +181,11 @@ impl Session {
         message: Message,
     ) -> Result<MessageOutcome, Failure> {
         let (method, id) = (message.method().to_owned(), message.id());
-        let done = |id: Option<Id>| {
+        let answered = |id: Option<Id>, result: &Object| {
             let id = id.unwrap_or_else(|| Id::number(0));
-            Ok(MessageOutcome::Answered(Message::result(
-                &id,
-                &Object::new(),
-            )))
+            Ok(MessageOutcome::Answered(Message::result(&id, result)))
         };
+        let done = |id| answered(id, &Object::new());
         let uri = message.params().text("uri").unwrap_or_default();
         match (message.kind(), method.as_str()) {
             (Kind::Response, _)
@@ -221,26 +207,18 @@ impl Session {
             // What a process logs names no session, so it is told to none.
             (_, "logging/setLevel") => {
                 let error = RpcError::new(code::METHOD_NOT_FOUND, "Method not found");
-                return Ok(MessageOutcome::Answered(Message::error(
-                    id.as_ref(),
-                    &error,
-                )));
+                return refused(id, &error);
             }
             (_, "initialize") => {
                 let open = server.open_beside().await?;
                 let HandshakeResult::Sessions(result, _) = &*open.hello else {
                     return done(id);
                 };
-                let id = id.unwrap_or_else(|| Id::number(0));
-                let result = shared_result(result.clone(), &message);
-                return Ok(MessageOutcome::Answered(Message::result(&id, &result)));
+                return answered(id, &shared_result(result.clone(), &message));
             }
             (_, "resources/subscribe") => {
                 if let Err(error) = self.edit_updates(|subscribed| subscribed.add(&uri).map(drop)) {
-                    return Ok(MessageOutcome::Answered(Message::error(
-                        id.as_ref(),
-                        &error,
-                    )));
+                    return refused(id, &error);
                 }
             }
             (_, "resources/unsubscribe") => {
@@ -287,11 +265,13 @@ impl Session {
             on_leave: OnLeave::Forget,
             patience: server.config().silence,
         };
-        open.connection
-            .ask(message, asking)
-            .await
-            .map(MessageOutcome::Forwarded)
+        let exchange = open.connection.ask(message, asking).await?;
+        Ok(MessageOutcome::Forwarded(exchange))
     }
+}
+
+fn refused(id: Option<Id>, error: &RpcError) -> Result<MessageOutcome, Failure> {
+    Ok(MessageOutcome::Answered(Message::error(id.as_ref(), error)))
 }
 
 /// The result of `initialize` for one of several sessions of a process.

@@ -28,6 +28,15 @@ pub enum ServerMessage {
     Answer(Message),
 }
 
+impl ServerMessage {
+    /// The message, whichever it is.
+    pub fn into_message(self) -> Message {
+        match self {
+            Self::Notice(message) | Self::Answer(message) => message,
+        }
+    }
+}
+
 /// A request under way. Dropping it is leaving.
 #[derive(Debug)]
 pub struct Exchange {
@@ -66,7 +75,7 @@ impl Exchange {
         let heard = heard.unwrap_or_else(|_| {
             self.connection
                 .leave(self.number, OnLeave::Cancel, "timeout");
-            ServerMessage::Answer(Failure::Silent(self.patience).response(Some(&self.id)))
+            ServerMessage::Answer(Failure::Silent(self.patience).response(&self.id))
         });
         if matches!(heard, ServerMessage::Answer(_)) {
             self.answer = None;
@@ -79,7 +88,7 @@ impl Exchange {
         self.notices = None;
         match self.next().await {
             Some(ServerMessage::Answer(message)) => message,
-            _ => Failure::Ended(End::new("it was asked twice")).response(Some(&self.id)),
+            _ => Failure::Ended(End::new("it was asked twice")).response(&self.id),
         }
     }
 
@@ -98,7 +107,7 @@ impl Exchange {
         ServerMessage::Answer(answer.unwrap_or_else(|| {
             let how = self.connection.how_it_ended();
             let failure = Failure::Ended(how.unwrap_or_else(End::stopped));
-            failure.response(Some(&self.id))
+            failure.response(&self.id)
         }))
     }
 }

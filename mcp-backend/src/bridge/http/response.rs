@@ -1,11 +1,10 @@
 //! HTTP responses: an answer alone as JSON, an answer with something before it as an event stream.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, stream};
@@ -14,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::bridge::connection::exchange::{Exchange, ServerMessage};
-use crate::http::KEEP_ALIVE;
+use crate::http::event_stream;
 
 /// An answer that takes longer than this comes as an event stream, which can be kept alive.
 const SOON: Duration = Duration::from_secs(5);
@@ -36,20 +35,14 @@ impl Accepts {
                 .filter_map(|value| value.to_str().ok())
                 .flat_map(|value| value.split(','))
                 .filter_map(|part| part.split(';').next())
-                .any(|part| {
-                    wanted
-                        .iter()
-                        .any(|name| part.trim().eq_ignore_ascii_case(name))
-                })
+                .any(|part| wanted.contains(&&*part.trim().to_ascii_lowercase()))
         };
         let json = names(&["application/json", "application/*", "*/*"]);
         let events = names(&["text/event-stream", "text/*", "*/*"]);
-        match (json, events) {
-            (false, false) => Self {
-                json: true,
-                events: true,
-            },
-            (json, events) => Self { json, events },
+        let neither = !json && !events;
+        Self {
+            json: json || neither,
+            events: events || neither,
         }
     }
 
@@ -90,18 +83,11 @@ pub async fn respond(
         Ok(Some(ServerMessage::Answer(answer))) if accepts.json => {
             return json(status(&answer), &answer);
         }
-        Ok(Some(ServerMessage::Answer(message) | ServerMessage::Notice(message))) => Some(message),
+        Ok(Some(heard)) => Some(heard.into_message()),
         Ok(None) => return StatusCode::BAD_GATEWAY.into_response(),
         Err(_) => None,
     };
-    let rest = heard.map(|heard| match heard {
-        ServerMessage::Answer(message) | ServerMessage::Notice(message) => message,
-    });
-    events(
-        stream::iter(first)
-            .chain(rest)
-            .map(|message| event(&message)),
-    )
+    events(stream::iter(first).chain(heard.map(ServerMessage::into_message)))
 }
 
 /// A response with one message.
@@ -128,16 +114,11 @@ pub fn received<T: Send + 'static>(
     })
 }
 
-/// An event stream that is kept alive.
-pub fn events(messages: impl Stream<Item = Event> + Send + 'static) -> Response {
-    let stream = Sse::new(messages.map(Ok::<_, Infallible>))
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keepalive"));
-    ([("x-accel-buffering", "no")], stream).into_response()
-}
-
-/// A message as an event.
-pub fn event(message: &Message) -> Event {
-    Event::default().event("message").data(message.to_string())
+/// An event stream of messages that is kept alive.
+pub fn events(messages: impl Stream<Item = Message> + Send + 'static) -> Response {
+    event_stream(
+        messages.map(|message| Event::default().event("message").data(message.to_string())),
+    )
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::bridge::http::response::{self, Accepts};
 use crate::bridge::http::stateless;
 use crate::bridge::http::{BridgeState, messages};
 use crate::bridge::session::{MessageOutcome, Session, no_sessions, not_in_sessions};
-use crate::http::too_many_sessions;
+use crate::http::{not_json, too_many_sessions};
 
 const SESSION: &str = "mcp-session-id";
 const VERSION: &str = "mcp-protocol-version";
@@ -41,21 +41,14 @@ pub async fn any(
 }
 
 fn not_allowed() -> Response {
-    (
-        StatusCode::METHOD_NOT_ALLOWED,
-        [(header::ALLOW, "GET, POST, DELETE")],
-    )
-        .into_response()
+    let allowed = [(header::ALLOW, "GET, POST, DELETE")];
+    (StatusCode::METHOD_NOT_ALLOWED, allowed).into_response()
 }
 
 async fn post(bridge: BridgeState, headers: HeaderMap, body: Bytes) -> Response {
     // A page of another origin can post text, but not JSON, without asking first.
     if !media_type::is_json(&headers) {
-        return (
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the body must be application/json\n",
-        )
-            .into_response();
+        return not_json();
     }
     let Some(messages) = messages(&body) else {
         let error = RpcError::new(code::PARSE_ERROR, "the body is not a JSON-RPC message");
@@ -112,11 +105,8 @@ fn unknown_version(
         RpcError::new(code::INVALID_REQUEST, &sentence)
     };
     let id = messages.iter().find_map(Message::id);
-    Some(response::refuse(
-        StatusCode::BAD_REQUEST,
-        id.as_ref(),
-        &error,
-    ))
+    let status = StatusCode::BAD_REQUEST;
+    Some(response::refuse(status, id.as_ref(), &error))
 }
 
 async fn initialize(bridge: BridgeState, headers: HeaderMap, message: Message) -> Response {
@@ -140,8 +130,7 @@ async fn initialize(bridge: BridgeState, headers: HeaderMap, message: Message) -
     };
     let result = match begun {
         Ok(result) => result,
-        Err(failure) if is_look => return known(&headers, &failure.response_in_full(Some(&id))),
-        Err(failure) => return known(&headers, &failure.response(Some(&id))),
+        Err(failure) => return known(&headers, &failure.response_to(&id, is_look)),
     };
     let name = HeaderValue::from_str(&session.id);
     if !bridge.pool.admit(Arc::new(session)) {
@@ -158,7 +147,7 @@ fn known(headers: &HeaderMap, answer: &Message) -> Response {
     if Accepts::from_headers(headers).json() {
         response::json(StatusCode::OK, answer)
     } else {
-        response::events(stream::iter([response::event(answer)]))
+        response::events(stream::iter([answer.clone()]))
     }
 }
 
@@ -184,11 +173,7 @@ async fn in_session(bridge: BridgeState, headers: HeaderMap, messages: Vec<Messa
         Some(only) if !is_array => response::respond(only, accepts, |_| StatusCode::OK).await,
         Some(last) if accepts.events() => {
             answers.push(last);
-            let all = stream::select_all(answers).map(|heard| match heard {
-                ServerMessage::Answer(message) | ServerMessage::Notice(message) => {
-                    response::event(&message)
-                }
-            });
+            let all = stream::select_all(answers).map(ServerMessage::into_message);
             response::events(all)
         }
         Some(last) => {
@@ -221,9 +206,10 @@ fn session(bridge: &BridgeState, headers: &HeaderMap) -> Result<Arc<Session>, Bo
         return Err(refuse(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing"));
     };
     let id = id.to_str().unwrap_or_default();
+    let owner = bridge.owner(headers);
     bridge
         .pool
-        .session(id, &bridge.user_and_client(headers))
+        .session(id, &owner.user_and_client())
         .ok_or_else(|| refuse(StatusCode::NOT_FOUND, "no such session"))
 }
 
@@ -240,11 +226,7 @@ fn get(bridge: &BridgeState, headers: &HeaderMap) -> Response {
         Ok(session) => {
             let messages = response::received(session.outbox.open());
             let ending = bridge.ending.clone().cancelled_owned();
-            response::events(
-                messages
-                    .map(|message| response::event(&message))
-                    .take_until(ending),
-            )
+            response::events(messages.take_until(ending))
         }
         Err(refusal) => *refusal,
     }

@@ -1,7 +1,7 @@
 //! `/mcp` for 2026-07-28, in front of a server that speaks it: no sessions, each request says all
 //! there is to know, and passes as it is.
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mcp_protocol::to_stateful::Caller;
 use mcp_protocol::{
@@ -40,12 +40,8 @@ pub async fn post(bridge: BridgeState, headers: HeaderMap, message: Message) -> 
     let is_look = bridge.is_look(&owner, info.as_ref(), &caller.capabilities);
     match ask(&bridge, &owner, caller, message, is_look).await {
         Ok(Some(asked)) => {
-            response::respond(
-                response::heard(asked),
-                Accepts::from_headers(&headers),
-                status,
-            )
-            .await
+            let accepts = Accepts::from_headers(&headers);
+            response::respond(response::heard(asked), accepts, status).await
         }
         Ok(None) => response::refuse(StatusCode::BAD_REQUEST, Some(&id), &not_spoken()),
         Err(failure) => failed(&failure, &id, is_look),
@@ -91,17 +87,11 @@ fn not_spoken() -> RpcError {
 
 /// The response where there is no answer; the gateway's own look gets it in full.
 fn failed(failure: &Failure, id: &Id, is_look: bool) -> Response {
-    let answer = if is_look {
-        failure.response_in_full(Some(id))
-    } else {
-        failure.response(Some(id))
-    };
+    let answer = failure.response_to(id, is_look);
     match failure {
         Failure::Full(..) => {
-            let mut response = response::json(StatusCode::SERVICE_UNAVAILABLE, &answer);
-            let soon = HeaderValue::from_static("5");
-            response.headers_mut().insert(header::RETRY_AFTER, soon);
-            response
+            let response = response::json(StatusCode::SERVICE_UNAVAILABLE, &answer);
+            ([(header::RETRY_AFTER, "5")], response).into_response()
         }
         _ => response::json(status(&answer), &answer),
     }
@@ -136,6 +126,7 @@ fn check_headers(headers: &HeaderMap, message: &Message) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderValue;
 
     const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"sea é","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
 
