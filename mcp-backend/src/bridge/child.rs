@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinHandle};
-use tokio::time::error::Elapsed;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -214,7 +213,8 @@ impl Life {
         }
         // The keeper has ended its group already, unless somebody has killed the reaper.
         signal_group(pid, Signal::KILL);
-        let broken = words(timeout(LAST_WORDS, self.reader).await);
+        let broken = timeout(LAST_WORDS, self.reader).await;
+        let broken = broken.ok().and_then(Result::ok).flatten();
         let said = timeout(LAST_WORDS, self.logger).await;
         let said = said.ok().and_then(Result::ok).unwrap_or_default();
         let how = match (asked, broken, said.how) {
@@ -232,10 +232,6 @@ impl Life {
         };
         self.called.ended(end)
     }
-}
-
-fn words(ended: Result<Result<Option<String>, JoinError>, Elapsed>) -> Option<String> {
-    ended.ok().and_then(Result::ok).flatten()
 }
 
 fn signal_group(pid: u32, signal: Signal) {
@@ -313,33 +309,22 @@ enum Line {
     End,
 }
 
-/// The next line without its end; never holds more than `longest` bytes.
+/// The next line without its end; never holds more than `longest` bytes and the end.
 async fn read_line(
     input: &mut (impl AsyncBufRead + Unpin),
     longest: usize,
 ) -> std::io::Result<Line> {
     let mut line = Vec::new();
-    loop {
-        let available = input.fill_buf().await?;
-        if available.is_empty() {
-            return Ok(if line.is_empty() {
-                Line::End
-            } else {
-                Line::Whole(line)
-            });
-        }
-        let end = available.iter().position(|byte| *byte == b'\n');
-        let part = &available[..end.unwrap_or(available.len())];
-        if line.len() + part.len() > longest {
-            return Ok(Line::TooLong);
-        }
-        line.extend_from_slice(part);
-        let read = part.len() + usize::from(end.is_some());
-        input.consume(read);
-        if end.is_some() {
-            return Ok(Line::Whole(line));
-        }
+    let most = (longest as u64).saturating_add(1);
+    input.take(most).read_until(b'\n', &mut line).await?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else if line.is_empty() {
+        return Ok(Line::End);
+    } else if line.len() > longest {
+        return Ok(Line::TooLong);
     }
+    Ok(Line::Whole(line))
 }
 
 /// Logs stderr line by line, a bounded number of them in a second. Returns what it told of the end.

@@ -159,19 +159,15 @@ impl Connection {
     /// Whether somebody waits for an answer, other than to a subscription, which ends only when
     /// nobody is there any more.
     pub fn is_busy(&self) -> bool {
-        self.lock()
-            .pending
-            .values()
-            .any(|pending| !pending.listens())
+        let table = self.lock();
+        table.pending.values().any(|pending| !pending.listens())
     }
 
     /// Whether a client without sessions has subscribed to something.
     pub fn is_listened_to(&self) -> bool {
         let table = self.lock();
-        table
-            .pending
-            .values()
-            .any(|pending| pending.owner == 0 && pending.listens())
+        let mut pending = table.pending.values();
+        pending.any(|pending| pending.owner == 0 && pending.listens())
     }
 
     /// Ends the process.
@@ -259,24 +255,27 @@ impl Connection {
 
     /// Passes a client's answer on to the process that asked. `false`: nothing like it was asked.
     pub async fn answer(&self, response: Message) -> bool {
-        let asked = number_of(response.id()).and_then(|number| self.lock().asked.remove(&number));
-        match asked {
+        match self.take_asked(&response) {
             Some(id) => self.write(&response.with_id(&id)).await.is_ok(),
             None => false,
         }
     }
 
+    /// What the process calls its question that went out under the id of this message.
+    fn take_asked(&self, message: &Message) -> Option<Id> {
+        self.lock().asked.remove(&number_of(message.id())?)
+    }
     /// Passes a client's `notifications/cancelled` on, in the terms of the process.
     pub async fn cancel(&self, owner: u64, notification: Message) {
         let Some(id) = notification.cancelled() else {
             return;
         };
+        let is_meant = |pending: &Pending| pending.owner == owner && pending.id == id;
         let number = self
             .lock()
             .pending
             .iter()
-            .find(|(_, pending)| pending.owner == owner && pending.id == id)
-            .map(|(number, _)| *number);
+            .find_map(|(number, pending)| is_meant(pending).then_some(*number));
         if let Some(number) = number {
             let mut notification = notification;
             notification.edit_params(|params| params.set("requestId", &number));
@@ -302,10 +301,8 @@ impl Connection {
             keep
         });
         for number in given_up {
-            self.try_write(&to_stateful::cancelled(
-                &Id::number(number),
-                "nobody waits for it",
-            ));
+            let id = Id::number(number);
+            self.try_write(&to_stateful::cancelled(&id, "nobody waits for it"));
         }
     }
 
@@ -396,10 +393,8 @@ impl Connection {
             // The process takes a question back, in terms of its own.
             let id = notification.cancelled();
             let mut table = self.lock();
-            let asked = table
-                .asked
-                .iter()
-                .find(|(_, asked)| Some(*asked) == id.as_ref());
+            let mut asked = table.asked.iter();
+            let asked = asked.find(|(_, asked)| Some(*asked) == id.as_ref());
             let Some(number) = asked.map(|(number, _)| *number) else {
                 return;
             };
@@ -436,15 +431,14 @@ impl Connection {
     }
 
     /// Gives a message to whoever waits for the newest answer; gives it back if nobody takes it.
-    fn tell_newest(&self, message: Message, wants: impl Fn(&Pending) -> bool) -> Option<Message> {
-        let mut message = message;
+    fn tell_newest(
+        &self,
+        mut message: Message,
+        wants: impl Fn(&Pending) -> bool,
+    ) -> Option<Message> {
         let table = self.lock();
-        for pending in table
-            .pending
-            .values()
-            .rev()
-            .filter(|pending| wants(pending))
-        {
+        let newest_first = table.pending.values().rev();
+        for pending in newest_first.filter(|pending| wants(pending)) {
             match pending.notices.try_send(message) {
                 Ok(()) => return None,
                 Err(error) => message = error.into_inner(),
@@ -472,8 +466,7 @@ impl Connection {
 
     /// Tells the process that its question reaches nobody. The request is one that was to go out.
     pub fn refuse(&self, request: Message) {
-        let asked = number_of(request.id()).and_then(|number| self.lock().asked.remove(&number));
-        if let Some(theirs) = asked {
+        if let Some(theirs) = self.take_asked(&request) {
             self.try_write(&unasked(&theirs, &request, code::INTERNAL));
         }
     }

@@ -59,8 +59,7 @@ pub struct Pool {
 struct PoolState {
     sessions: HashMap<String, Arc<Session>>,
     callers: HashMap<String, Arc<StdioServer>>,
-    shared: Option<Arc<StdioServer>>,
-    /// For the gateway's own look.
+    /// The one that all share, or else the one for the gateway's own look.
     lookout: Option<Arc<StdioServer>>,
 }
 
@@ -180,8 +179,7 @@ impl Pool {
     async fn try_session(&self, patience: Duration) {
         let server = self.of_nobody(Opening::InSession);
         let opened = timeout(patience, server.open()).await;
-        let opened = opened.unwrap_or(Err(Failure::NoHello(patience)));
-        match opened {
+        match opened.unwrap_or(Err(Failure::NoHello(patience))) {
             Ok(_) => {
                 self.config.learn(RevisionFamily::Stateful);
                 let before = self.lock().lookout.replace(server);
@@ -242,7 +240,7 @@ impl Pool {
     /// The server of a client without sessions.
     pub fn of_caller(&self, owner: &Owner, caller: Caller) -> Arc<StdioServer> {
         if self.sharing == Sharing::Shared {
-            return self.shared();
+            return self.lookout();
         }
         // Part of it, because a server behaves differently towards clients that can do different
         // things.
@@ -252,40 +250,20 @@ impl Pool {
         }
         let server = self.server(Opening::OfCaller(caller), Audience::Caller, owner.clone());
         let mut all = self.lock();
-        let own = all.callers.values();
-        let own = own.filter(|server| server.owner().shares(owner, LimitScope::Grant));
-        let has_too_many = !owner.is_nobody() && own.count() >= MOST_CALLERS_EACH;
-        if has_too_many || all.callers.len() >= MOST_CALLERS {
-            let scope = if has_too_many {
-                LimitScope::Grant
-            } else {
-                LimitScope::All
-            };
+        let owners = all.callers.values().map(|server| server.owner());
+        if let Some(scope) = crowded(owner, owners, MOST_CALLERS_EACH, MOST_CALLERS) {
             let idle = all
                 .callers
                 .iter()
                 .filter(|(_, server)| server.owner().shares(owner, scope))
                 .filter(|(_, server)| !server.is_listened_to())
-                .filter(|(_, server)| {
-                    server
-                        .running()
-                        .is_none_or(|open| !open.connection.is_busy())
-                })
+                .filter(|(_, server)| !server.is_busy())
                 .min_by_key(|(_, server)| server.used());
             if let Some(key) = idle.map(|(key, _)| key.clone()) {
                 all.callers.remove(&key);
             }
         }
         Arc::clone(all.callers.entry(key).or_insert(server))
-    }
-
-    /// The server that all share. It is told of no capabilities of clients, since theirs differ.
-    pub fn shared(&self) -> Arc<StdioServer> {
-        let mut all = self.lock();
-        Arc::clone(
-            all.shared
-                .get_or_insert_with(|| self.of_nobody(Opening::OfNobody)),
-        )
     }
 
     fn of_nobody(&self, opening: Opening) -> Arc<StdioServer> {
@@ -296,14 +274,9 @@ impl Pool {
     /// The server for the gateway's own look at what is offered: the one that all share, or one that
     /// nobody else uses. It is told of no capabilities of clients.
     pub fn lookout(&self) -> Arc<StdioServer> {
-        if self.sharing == Sharing::Shared {
-            return self.shared();
-        }
         let mut all = self.lock();
-        Arc::clone(
-            all.lookout
-                .get_or_insert_with(|| self.of_nobody(Opening::OfNobody)),
-        )
+        let lookout = &mut all.lookout;
+        Arc::clone(lookout.get_or_insert_with(|| self.of_nobody(Opening::OfNobody)))
     }
 
     /// Starts a process without anybody waiting for it: the one that all are to share, or the one for
@@ -333,15 +306,8 @@ impl Pool {
         let mut all = self.lock();
         let mut ended = None;
         let owner = &session.owner;
-        let own = all.sessions.values();
-        let own = own.filter(|other| other.owner.shares(owner, LimitScope::Grant));
-        let has_too_many = !owner.is_nobody() && own.count() >= MOST_SESSIONS_EACH;
-        if has_too_many || all.sessions.len() >= MOST_SESSIONS {
-            let scope = if has_too_many {
-                LimitScope::Grant
-            } else {
-                LimitScope::All
-            };
+        let owners = all.sessions.values().map(|other| &other.owner);
+        if let Some(scope) = crowded(owner, owners, MOST_SESSIONS_EACH, MOST_SESSIONS) {
             let unused = all
                 .sessions
                 .values()
@@ -376,12 +342,9 @@ impl Pool {
 
     fn servers(&self) -> Vec<Arc<StdioServer>> {
         let all = self.lock();
-        let own = all
-            .sessions
-            .values()
-            .filter_map(|session| session.server.get());
+        let sessions = all.sessions.values();
+        let own = sessions.filter_map(|session| session.server.get());
         own.chain(all.callers.values())
-            .chain(&all.shared)
             .chain(&all.lookout)
             .map(Arc::clone)
             .collect()
@@ -436,18 +399,28 @@ impl Pool {
 
     /// Stops all processes.
     pub fn close(&self) {
-        let PoolState {
-            sessions,
-            shared,
-            callers,
-            lookout,
-        } = std::mem::take(&mut *self.lock());
-        for session in sessions.into_values() {
+        let all = std::mem::take(&mut *self.lock());
+        for session in all.sessions.into_values() {
             session.end();
         }
-        for server in callers.into_values().chain(shared).chain(lookout) {
+        for server in all.callers.into_values().chain(all.lookout) {
             server.retire();
         }
+    }
+}
+
+/// Where one more of this owner's would be too many: among those of one connection, or of all.
+fn crowded<'a>(
+    owner: &Owner,
+    owners: impl Iterator<Item = &'a Owner> + Clone,
+    most_each: usize,
+    most: usize,
+) -> Option<LimitScope> {
+    let of_connection = |other: &&Owner| other.shares(owner, LimitScope::Grant);
+    if !owner.is_nobody() && owners.clone().filter(of_connection).count() >= most_each {
+        Some(LimitScope::Grant)
+    } else {
+        (owners.count() >= most).then_some(LimitScope::All)
     }
 }
 

@@ -9,10 +9,10 @@
 
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Signal, getpid, getppid, kill_process_group};
+use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// From the request to end until the group is killed.
@@ -42,19 +42,15 @@ async fn watch(command: &[String], parent: u32) -> anyhow::Result<()> {
     let (program, arguments) = command
         .split_first()
         .ok_or_else(|| anyhow::anyhow!("the command is empty"))?;
-    let mut child = tokio::process::Command::from({
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .stdin(Stdio::inherit())
-            .stdout(Stdio::inherit())
-            .stderr(Stdio::inherit());
-        command
-    })
-    .spawn()
-    .map_err(|error| {
-        anyhow::anyhow!("{program} can't be started: {error}; a program is looked for on the PATH")
-    })?;
+    // It has our three standard streams.
+    let mut child = Command::new(program)
+        .args(arguments)
+        .spawn()
+        .map_err(|error| {
+            anyhow::anyhow!(
+                "{program} can't be started: {error}; a program is looked for on the PATH"
+            )
+        })?;
     let nowhere = File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&nowhere)?;
     rustix::stdio::dup2_stdout(&nowhere)?;
@@ -85,7 +81,7 @@ fn is_child_of(parent: u32) -> bool {
     getppid().is_some_and(|pid| u32::try_from(pid.as_raw_nonzero().get()) == Ok(parent))
 }
 
-async fn end(child: &mut tokio::process::Child) {
+async fn end(child: &mut Child) {
     let _ = kill_process_group(getpid(), Signal::TERM);
     let _ = tokio::time::timeout(LAST_WORDS, child.wait()).await;
 }

@@ -88,8 +88,9 @@ impl Outbox {
             message.kind() == Kind::Request && now.duration_since(*since) >= UNASKED
         });
         state.waiting = waiting;
-        let late: VecDeque<(Instant, Message)> = late;
-        late.into_iter().map(|(_, message)| message).collect()
+        VecDeque::into_iter(late)
+            .map(|(_, message)| message)
+            .collect()
     }
 }
 

@@ -49,9 +49,9 @@ impl Subscribers {
 
     /// Whether anybody wants to know of updates of a resource.
     pub fn want_updates_of(&self, uri: &str) -> bool {
-        self.lock()
-            .iter()
-            .any(|subscriber| subscriber.filter.updates.iter().any(|own| own == uri))
+        let all = self.lock();
+        let mut wanted = all.iter().flat_map(|subscriber| &subscriber.filter.updates);
+        wanted.any(|wanted| wanted == uri)
     }
 
     /// Tells those who want to know.

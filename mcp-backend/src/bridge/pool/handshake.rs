@@ -12,6 +12,7 @@ use mcp_protocol::{
     Id, LATEST_STATEFUL, Message, Object, RevisionFamily, STATELESS, code, is_stateful_revision,
     meta,
 };
+use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::bridge::connection::exchange::{Exchange, OnLeave};
@@ -227,12 +228,17 @@ async fn initialized(asked: &mut Exchange) -> Result<HandshakeResult, Failure> {
 }
 
 fn discover(caller: &Caller) -> Message {
+    let params = envelope(&caller.client_info(), &caller.capabilities);
+    Message::request(&Id::number(0), "server/discover", &params)
+}
+
+/// The parameters that say nothing but who asks.
+fn envelope(info: &impl Serialize, capabilities: &Object) -> Object {
     let meta = Object::new()
         .with(meta::VERSION, STATELESS)
-        .with(meta::CLIENT_INFO, &caller.client_info())
-        .with(meta::CLIENT_CAPABILITIES, &caller.capabilities);
-    let params = Object::new().with("_meta", &meta);
-    Message::request(&Id::number(0), "server/discover", &params)
+        .with(meta::CLIENT_INFO, info)
+        .with(meta::CLIENT_CAPABILITIES, capabilities);
+    Object::new().with("_meta", &meta)
 }
 
 async fn by_discover(
@@ -240,10 +246,8 @@ async fn by_discover(
     connection: &Arc<Connection>,
     caller: &Caller,
 ) -> Result<HandshakeResult, Failure> {
-    let answer = ask(config, connection, discover(caller))
-        .await?
-        .answer()
-        .await;
+    let mut asked = ask(config, connection, discover(caller)).await?;
+    let answer = asked.answer().await;
     match Discovery::from_answer(&answer) {
         Discovery::Stateless(hello) => hello,
         Discovery::Refused | Discovery::Unclear => Err(match answer.failure() {
@@ -271,12 +275,9 @@ impl Discovery {
         if let Some(error) = answer.failure() {
             // A stateless server of another revision: `initialize` would be wrong, and so are we.
             let is_stateless = error.code() == code::UNSUPPORTED_VERSION;
-            let speaks_sessions = error.data().is_some_and(|data| {
-                let supported: Vec<String> = data.read("supported").unwrap_or_default();
-                supported
-                    .iter()
-                    .any(|version| is_stateful_revision(version))
-            });
+            let supported = error.data().and_then(|data| data.read("supported"));
+            let supported: Vec<String> = supported.unwrap_or_default();
+            let speaks_sessions = supported.iter().any(|it| is_stateful_revision(it));
             return match error.code() {
                 _ if is_stateless && !speaks_sessions => {
                     Self::Stateless(Err(Failure::Refused(error)))
@@ -300,10 +301,6 @@ pub(crate) fn nobody() -> Caller {
     let info = Object::new()
         .with("name", "mcp-backend bridge")
         .with("version", env!("CARGO_PKG_VERSION"));
-    let meta = Object::new()
-        .with(meta::VERSION, STATELESS)
-        .with(meta::CLIENT_INFO, &info)
-        .with(meta::CLIENT_CAPABILITIES, &Object::new());
-    let request = Message::notification("", &Object::new().with("_meta", &meta));
+    let request = Message::notification("", &envelope(&info, &Object::new()));
     Caller::from_message(&request).expect("the members that are asked for are all there")
 }

@@ -156,29 +156,22 @@ impl ProcessSlots {
         patience: Duration,
     ) -> Result<ProcessSlot, LimitScope> {
         let mut scope = LimitScope::All;
-        let waiting = async {
-            loop {
-                let freed = self.freed.notified();
-                let mut freed = std::pin::pin!(freed);
-                freed.as_mut().enable();
-                match self.take(owner) {
-                    Ok(slot) => return slot,
-                    Err(full) => scope = full,
-                }
-                freed.await;
-            }
-        };
-        timeout(patience, waiting).await.map_err(|_| scope)
+        let taken = self.wait_for(|| self.take(owner).map_err(|full| scope = full).ok());
+        timeout(patience, taken).await.map_err(|_| scope)
     }
 
     /// Waits until all are free.
     pub async fn all_free(&self) {
+        self.wait_for(|| (self.lock().all == 0).then_some(())).await;
+    }
+
+    /// Asks now and whenever one is free again.
+    async fn wait_for<T>(&self, mut ask: impl FnMut() -> Option<T>) -> T {
         loop {
-            let freed = self.freed.notified();
-            let mut freed = std::pin::pin!(freed);
+            let mut freed = std::pin::pin!(self.freed.notified());
             freed.as_mut().enable();
-            if self.lock().all == 0 {
-                return;
+            if let Some(found) = ask() {
+                return found;
             }
             freed.await;
         }

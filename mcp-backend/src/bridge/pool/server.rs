@@ -246,19 +246,13 @@ impl StdioServer {
         if !pool.is_some_and(|pool| pool.make_room(&self.owner, scope)) {
             return Err(full(scope));
         }
-        slots
-            .take_within(&self.owner, MAKE_ROOM)
-            .await
-            .map_err(full)
+        let slot = slots.take_within(&self.owner, MAKE_ROOM).await;
+        slot.map_err(full)
     }
 
     async fn start(&self, slot: ProcessSlot) -> Result<Open, Failure> {
-        let connection = Connection::start(
-            &self.config.spec,
-            self.audience.clone(),
-            Arc::clone(&self.numbers),
-            slot,
-        )?;
+        let (audience, numbers) = (self.audience.clone(), Arc::clone(&self.numbers));
+        let connection = Connection::start(&self.config.spec, audience, numbers, slot)?;
         let hello = handshake::hello(&self.config, &connection, &self.opening).await?;
         Ok(Open {
             connection,
@@ -268,14 +262,9 @@ impl StdioServer {
 
     /// Tells a new process what an earlier one of the same session was told.
     async fn tell_again(&self, open: &Open) {
-        let told: Vec<Message> = self
-            .now()
-            .told
-            .iter()
-            .map(|(_, told)| told.clone())
-            .collect();
+        let told = self.now().told.clone();
         let _ = open.connection.write(&to_stateful::initialized()).await;
-        for message in told {
+        for (_, message) in told {
             if let Ok(mut answer) = handshake::ask(&self.config, &open.connection, message).await {
                 tokio::spawn(async move { answer.answer().await });
             }
@@ -297,13 +286,9 @@ impl StdioServer {
         let mut now = self.now();
         now.told.retain(|(known, _)| *known != subject);
         if method == "resources/subscribe" {
-            let told = now.told.iter().map(|(known, _)| known);
-            let subscribed = told
-                .chain([&subject])
-                .filter_map(|known| known.strip_prefix("uri "));
-            let (count, bytes) =
-                subscribed.fold((0, 0), |(count, bytes), uri| (count + 1, bytes + uri.len()));
-            Subscriptions::fit(count, bytes)?;
+            let told = now.told.iter().map(|(known, _)| known).chain([&subject]);
+            let uris = told.filter_map(|known| known.strip_prefix("uri "));
+            Subscriptions::fit(uris.clone().count(), uris.map(str::len).sum())?;
         }
         if method != "resources/unsubscribe" {
             now.told.push((subject, message.clone()));
@@ -340,6 +325,11 @@ impl StdioServer {
         }
     }
 
+    /// Whether its process has work to do.
+    pub fn is_busy(&self) -> bool {
+        self.running().is_some_and(|open| open.connection.is_busy())
+    }
+
     /// Whether a client without sessions has subscribed to something.
     fn has_listeners(&self) -> bool {
         let open = self.running();
@@ -357,9 +347,8 @@ impl StdioServer {
                 open.connection.refuse(question);
             }
         }
-        let is_idle = self
-            .idle_since()
-            .is_some_and(|since| now.duration_since(since) >= self.config.idle);
+        let since = self.idle_since();
+        let is_idle = since.is_some_and(|since| now.duration_since(since) >= self.config.idle);
         if is_idle && !self.is_listened_to() {
             log::info!(event = "process_idle", server = self.config.spec.name.as_str(), pid = open.connection.pid(); "the process has had no use for {} s and is stopped", self.config.idle.as_secs());
             self.rest();
