@@ -30,8 +30,9 @@ pub(super) struct Exchange {
 /// Whether this gateway gave one of the answers: its refusals name a reason and the request.
 pub(super) fn are_ours(log: &[Exchange]) -> bool {
     log.iter().any(|exchange| {
-        let body = exchange.outcome.as_ref().ok().and_then(Answer::json);
-        body.is_some_and(|body| body["reason"].is_string() && body["request_id"].is_string())
+        exchange
+            .json()
+            .is_some_and(|body| body["reason"].is_string() && body["request_id"].is_string())
     })
 }
 
@@ -74,6 +75,16 @@ pub(super) enum TlsFailure {
 }
 
 impl Exchange {
+    /// The answer, whatever it is.
+    pub(super) fn answer(&self) -> Option<&Answer> {
+        self.outcome.as_ref().ok()
+    }
+
+    /// The JSON of the answer, whatever it says.
+    pub(super) fn json(&self) -> Option<Value> {
+        self.answer()?.json()
+    }
+
     /// The answer, unless something stands in front that has a check of its own.
     pub(super) fn reached(&self) -> Result<&Answer, Obstacle> {
         match &self.outcome {
@@ -138,6 +149,17 @@ pub(super) fn shown(url: &Url) -> String {
     format!("{bare}{more}")
 }
 
+/// Status and media type in words.
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.status.as_u16();
+        match self.media_type() {
+            kind if kind.is_empty() => write!(f, "{status} without a media type"),
+            kind => write!(f, "{status} with {kind}"),
+        }
+    }
+}
+
 impl Answer {
     /// The first value of a header, if it is text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
@@ -191,11 +213,9 @@ impl Answer {
     pub(super) fn beginning(&self) -> String {
         let start = &self.body[..self.body.len().min(400)];
         let text = String::from_utf8_lossy(start);
-        let printable = text
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect::<String>();
-        let words = printable.split_whitespace().collect::<Vec<_>>().join(" ");
+        let blank = |c: char| c.is_control() || c.is_whitespace();
+        let words = text.split(blank).filter(|word| !word.is_empty());
+        let words = words.collect::<Vec<_>>().join(" ");
         words.chars().take(120).collect()
     }
 }

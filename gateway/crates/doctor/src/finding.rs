@@ -42,47 +42,61 @@ pub struct Finding {
     pub evidence: Vec<String>,
 }
 
-impl Finding {
-    fn new(check: Check, verdict: Verdict, summary: impl Into<String>) -> Self {
-        Self {
-            check,
+impl Check {
+    fn found(self, verdict: Verdict, summary: impl Into<String>) -> Finding {
+        Finding {
+            check: self,
             verdict,
             summary: summary.into(),
             evidence: Vec::new(),
         }
     }
 
-    pub(super) fn pass(check: Check, summary: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Pass, summary)
+    pub(super) fn pass(self, summary: impl Into<String>) -> Finding {
+        self.found(Verdict::Pass, summary)
     }
 
-    pub(super) fn warn(check: Check, summary: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Warn, summary)
+    pub(super) fn warn(self, summary: impl Into<String>) -> Finding {
+        self.found(Verdict::Warn, summary)
     }
 
-    pub(super) fn fail(check: Check, summary: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Fail, summary)
+    pub(super) fn fail(self, summary: impl Into<String>) -> Finding {
+        self.found(Verdict::Fail, summary)
     }
 
-    pub(super) fn skip(check: Check, summary: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Skip, summary)
+    pub(super) fn skip(self, summary: impl Into<String>) -> Finding {
+        self.found(Verdict::Skip, summary)
+    }
+
+    /// Passes if it holds, else fails.
+    pub(super) fn pass_if(
+        self,
+        holds: bool,
+        well: impl Into<String>,
+        otherwise: impl Into<String>,
+    ) -> Finding {
+        if holds {
+            self.pass(well)
+        } else {
+            self.fail(otherwise)
+        }
     }
 
     /// Not judged, because `cause` has to be mended first.
-    pub(super) fn after(check: Check, cause: Check) -> Self {
-        Self::skip(check, format!("not judged: see {cause}"))
+    pub(super) fn after(self, cause: Self) -> Finding {
+        self.skip(format!("not judged: see {cause}"))
     }
+}
 
+impl Finding {
     pub(super) fn seen(mut self, evidence: impl Into<String>) -> Self {
         self.evidence.push(evidence.into());
         self
     }
 
-    /// At a server of another kind what stops no client is a warning.
-    fn elsewhere(mut self) -> Self {
-        if self.verdict == Verdict::Fail && self.check.is_minor_elsewhere() {
-            self.verdict = Verdict::Warn;
-        }
+    /// The same; a failure is a warning.
+    pub(super) fn warning_at_worst(mut self) -> Self {
+        self.verdict = self.verdict.min(Verdict::Warn);
         self
     }
 
@@ -123,26 +137,20 @@ impl Report {
     /// Puts findings in order. A check that came up twice keeps its worse verdict; one that did
     /// not come up is skipped.
     pub(super) fn new(url: String, is_ours: bool, found: Vec<Finding>, notes: Vec<String>) -> Self {
-        let findings = Check::ALL
-            .iter()
-            .map(|check| {
-                found
-                    .iter()
-                    .filter(|finding| finding.check == *check)
-                    .max_by_key(|finding| finding.verdict)
-                    .cloned()
-                    .unwrap_or_else(|| {
-                        Finding::skip(*check, "not judged: what it needs did not come about")
-                    })
-            })
-            .map(|finding| {
-                if is_ours {
-                    finding
-                } else {
-                    finding.elsewhere()
-                }
-            })
-            .collect();
+        let worst = |check: &Check| {
+            let of_check = found.iter().filter(|finding| finding.check == *check);
+            let worst = of_check.max_by_key(|finding| finding.verdict).cloned();
+            worst.unwrap_or_else(|| check.skip("not judged: what it needs did not come about"))
+        };
+        let findings = Check::ALL.iter().map(|check| {
+            // At a server of another kind what stops no client is a warning.
+            if is_ours || !check.is_minor_elsewhere() {
+                worst(check)
+            } else {
+                worst(check).warning_at_worst()
+            }
+        });
+        let findings = findings.collect();
         Self {
             url,
             is_ours,
@@ -202,11 +210,8 @@ impl Report {
 
     /// For programs: every check with everything.
     pub fn json(&self) -> Value {
-        let checks: Vec<Value> = self
-            .findings
-            .iter()
-            .map(|finding| finding.json(self.is_ours))
-            .collect();
+        let checks = self.findings.iter();
+        let checks: Vec<Value> = checks.map(|finding| finding.json(self.is_ours)).collect();
         json!({
             "url": self.url,
             "server": if self.is_ours { "cupcake-gateway" } else { "other" },
@@ -238,8 +243,8 @@ mod tests {
     #[test]
     fn every_check_is_reported_exactly_once_with_its_worst_verdict() {
         let report = report(vec![
-            Finding::fail(Check::Issuer, "differs"),
-            Finding::pass(Check::Issuer, "equal"),
+            Check::Issuer.fail("differs"),
+            Check::Issuer.pass("equal"),
         ]);
         assert_eq!(report.findings.len(), Check::ALL.len());
         let issuer = report.findings.iter().find(|f| f.check == Check::Issuer);
@@ -249,9 +254,9 @@ mod tests {
 
     #[test]
     fn the_exit_code_is_that_of_the_worst_verdict() {
-        let pass = Finding::pass(Check::Issuer, "equal");
-        let warn = Finding::warn(Check::Https, "loopback");
-        let fail = Finding::fail(Check::Deny, "no state");
+        let pass = Check::Issuer.pass("equal");
+        let warn = Check::Https.warn("loopback");
+        let fail = Check::Deny.fail("no state");
         assert_eq!(report(vec![pass.clone()]).exit_code(), 0);
         assert_eq!(report(vec![pass.clone(), warn.clone()]).exit_code(), 1);
         assert_eq!(report(vec![pass, warn, fail]).exit_code(), 2);
@@ -260,8 +265,8 @@ mod tests {
     #[test]
     fn at_another_server_what_stops_nobody_is_a_warning_and_advice_is_for_its_operator() {
         let found = vec![
-            Finding::fail(Check::IssFlag, "is not true"),
-            Finding::fail(Check::PkceVerified, "a token"),
+            Check::IssFlag.fail("is not true"),
+            Check::PkceVerified.fail("a token"),
         ];
         let report = Report::new(
             "https://mcp.example.com/mcp".into(),
@@ -281,7 +286,7 @@ mod tests {
 
     #[test]
     fn an_explained_report_says_why_what_was_seen_and_what_next() {
-        let report = report(vec![Finding::fail(Check::Issuer, "differs").seen("a != b")]);
+        let report = report(vec![Check::Issuer.fail("differs").seen("a != b")]);
         let text = report.text(true);
         for part in [
             "FAIL issuer ",

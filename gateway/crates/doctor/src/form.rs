@@ -67,11 +67,17 @@ impl Decision {
 impl Page {
     /// The page of an answer, if it is HTML.
     pub(super) fn from_exchange(exchange: &Exchange) -> Option<Self> {
-        let answer = exchange.outcome.as_ref().ok()?;
+        let answer = exchange.answer()?;
         answer.is_html().then(|| Self {
             url: exchange.url.clone(),
             html: Html::parse_document(&String::from_utf8_lossy(&answer.body)),
         })
+    }
+
+    /// What the user reads in an answer; nothing where it is no page.
+    pub(super) fn words_of(exchange: &Exchange) -> String {
+        let page = Self::from_exchange(exchange);
+        page.map(|page| page.words()).unwrap_or_default()
     }
 
     /// Every form on it.
@@ -83,10 +89,8 @@ impl Page {
 
     /// The form that asks for a password, filled in.
     pub(super) fn login(&self, name: &str, password: &str) -> Option<Form> {
-        let mut form = self
-            .forms()
-            .into_iter()
-            .find(|form| !form.passwords.is_empty())?;
+        let mut forms = self.forms().into_iter();
+        let mut form = forms.find(|form| !form.passwords.is_empty())?;
         for field in form.texts.clone() {
             form.set(&field, name);
         }
@@ -98,18 +102,16 @@ impl Page {
 
     /// The form with a button for the decision, that button pressed.
     pub(super) fn decide(&self, decision: Decision) -> Option<Form> {
-        self.forms()
-            .into_iter()
-            .find_map(|form| form.press(decision))
+        let mut forms = self.forms().into_iter();
+        forms.find_map(|form| form.press(decision))
     }
 
     /// What the user reads, at most 200 characters.
     pub(super) fn words(&self) -> String {
         let main = self.html.select(&selector("main, body")).next_back();
-        let text: String = main
-            .map(|main| main.text().collect::<Vec<_>>().join(" "))
-            .unwrap_or_default();
-        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let texts = main.iter().flat_map(ElementRef::text);
+        let words = texts.flat_map(str::split_whitespace).collect::<Vec<_>>();
+        let words = words.join(" ");
         words.chars().take(200).collect()
     }
 

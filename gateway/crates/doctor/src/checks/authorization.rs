@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::judgement::{Problem, all_well, answer, described, document, settle, strings};
+use super::judgement::{all_well, answer, judge, judge_document, no_store, settle, strings, wrong};
 use crate::check::Check;
 use crate::exchange::{Answer, Exchange};
 use crate::finding::Finding;
@@ -11,88 +11,65 @@ use crate::form::Page;
 /// `POST /register` with a redirect URI.
 pub(crate) fn registration(exchange: &Exchange, redirect_uri: &str) -> Finding {
     let check = Check::Registration;
-    let judged = document(exchange, 201).and_then(|document| {
+    judge_document(check, exchange, 201, |document| {
         if document["client_id"].as_str().is_none_or(str::is_empty) {
-            return Err(Problem::Wrong("the answer has no client_id".to_owned()));
+            return wrong("the answer has no client_id");
         }
         let echoed = strings(&document, "redirect_uris");
         if !echoed.contains(&redirect_uri) {
-            return Err(Problem::Wrong(format!(
-                "redirect_uris came back as {echoed:?}"
-            )));
+            return wrong(format!("redirect_uris came back as {echoed:?}"));
         }
         if document["client_secret"].is_string() {
-            return Ok(Finding::warn(
-                check,
-                "a client that asked for no secret was given one",
-            ));
+            return Ok(check.warn("a client that asked for no secret was given one"));
         }
-        Ok(Finding::pass(check, "a client registered itself"))
-    });
-    settle(check, [exchange], judged)
+        Ok(check.pass("a client registered itself"))
+    })
 }
 
 /// `POST /register` with a redirect URI that runs script.
 pub(crate) fn registration_errors(exchange: &Exchange) -> Finding {
     let check = Check::RegistrationErrors;
-    let judged = document(exchange, 400).and_then(|document| {
+    judge_document(check, exchange, 400, |document| {
         let error = document["error"].as_str().unwrap_or_default();
         if matches!(error, "invalid_redirect_uri" | "invalid_client_metadata") {
-            Ok(Finding::pass(
-                check,
-                format!("a dangerous redirect URI gets {error}"),
-            ))
+            Ok(check.pass(format!("a dangerous redirect URI gets {error}")))
         } else {
-            Err(Problem::Wrong(format!(
-                "a dangerous redirect URI gets error {error:?}"
-            )))
+            wrong(format!("a dangerous redirect URI gets error {error:?}"))
         }
-    });
-    settle(check, [exchange], judged)
+    })
 }
 
 /// An authorization request that must not be redirected: the last answer on the way.
 pub(crate) fn page_instead_of_redirect(check: Check, last: &Exchange) -> Finding {
-    let judged = answer(last).and_then(|answer| {
+    judge(check, last, |answer| {
         if answer.status.is_redirection() {
-            return Err(Problem::Wrong("it redirects away".to_owned()));
+            return wrong("it redirects away");
         }
         if answer.status.is_server_error() {
-            return Err(Problem::Wrong(format!("it answers {}", described(answer))));
+            return wrong(format!("it answers {answer}"));
         }
         let refused = answer.status.is_client_error();
         Ok(match (refused, answer.is_html()) {
-            (true, true) => Finding::pass(
-                check,
-                format!("a page with {}, no redirect", answer.status.as_u16()),
-            ),
-            (true, false) => Finding::warn(
-                check,
-                format!("no redirect, but no page: {}", described(answer)),
-            ),
-            (false, _) => Finding::warn(
-                check,
-                format!("no redirect, but {} as if all were well", described(answer)),
-            ),
+            (true, true) => check.pass(format!(
+                "a page with {}, no redirect",
+                answer.status.as_u16()
+            )),
+            (true, false) => check.warn(format!("no redirect, but no page: {answer}")),
+            (false, _) => check.warn(format!("no redirect, but {answer} as if all were well")),
         })
-    });
-    settle(check, [last], judged)
+    })
 }
 
 /// An authorization request whose loopback port differs from the registered one.
 pub(crate) fn loopback_port(last: &Exchange) -> Finding {
     let check = Check::LoopbackPort;
-    let judged = answer(last).and_then(|answer| {
-        if answer.status.is_success() || answer.status.is_redirection() {
-            Ok(Finding::pass(check, "another loopback port is accepted"))
-        } else {
-            Err(Problem::Wrong(format!(
-                "another loopback port gets {}",
-                described(answer)
-            )))
-        }
-    });
-    settle(check, [last], judged)
+    judge(check, last, |answer| {
+        Ok(check.pass_if(
+            answer.status.is_success() || answer.status.is_redirection(),
+            "another loopback port is accepted",
+            format!("another loopback port gets {answer}"),
+        ))
+    })
 }
 
 /// The page that a user without a session sees: the last answer on the way. `landing`: where it
@@ -108,60 +85,45 @@ pub(crate) fn login_page(
     }
     let judged = answer(last).and_then(|answer| {
         if answer.status.is_redirection() {
-            return Ok((Finding::pass(check, "another site does the login"), None));
+            return Ok((check.pass("another site does the login"), None));
         }
         let page = Page::from_exchange(last);
         if answer.status.as_u16() != 200 || !answer.is_html() {
-            let words = page.map(|page| page.words()).unwrap_or_default();
-            return Err(Problem::Wrong(format!(
-                "the page to log in is {}: {words}",
-                described(answer)
-            )));
+            let words = Page::words_of(last);
+            return wrong(format!("the page to log in is {answer}: {words}"));
         }
         if page.is_none_or(|page| page.forms().is_empty()) {
-            return Err(Problem::Wrong("the page to log in has no form".to_owned()));
+            return wrong("the page to log in has no form");
         }
-        Ok((Finding::pass(check, "a page to log in"), Some(answer)))
+        Ok((check.pass("a page to log in"), Some(answer)))
     });
     let (page, answer) = match judged {
-        Ok((finding, answer)) => (finding, answer),
-        Err(problem) => (settle(check, [last], Err(problem)), None),
+        Ok((finding, Some(answer))) => (finding, answer),
+        Ok((finding, None)) => return vec![finding],
+        Err(problem) => return vec![settle(check, [last], Err(problem))],
     };
-    let mut findings = vec![page];
-    let Some(answer) = answer else {
-        return findings;
-    };
-    let cache = answer.header("cache-control").unwrap_or("absent");
-    findings.push(if answer.has_cache_directive("no-store") {
-        Finding::pass(Check::LoginPageCache, "no-store")
-    } else {
-        Finding::fail(
-            Check::LoginPageCache,
-            format!("cache-control is {cache}, not no-store"),
-        )
-    });
-    findings.push(framing(answer));
-    findings
+    vec![
+        page,
+        no_store(Check::LoginPageCache, answer),
+        framing(answer),
+    ]
 }
 
 /// Somebody is sent back, though nobody logged in.
 fn without_login(landing: &Landing, is_loopback: bool) -> Finding {
     let check = Check::LoginPage;
-    let code = landing.parameter("code").is_some();
-    let error = landing.parameter("error").unwrap_or_default();
-    let finding = match (code, is_loopback) {
-        (true, true) => Finding::warn(
-            check,
-            "a code is given without a login: whoever reaches this server gets in. On this machine alone that is a demonstration",
-        ),
-        (true, false) => Finding::fail(
-            check,
-            "a code is given without a login: whoever reaches this server gets in",
-        ),
-        (false, _) => Finding::fail(
-            check,
-            format!("the request is sent back with error {error:?} before anybody could log in"),
-        ),
+    let open = "a code is given without a login: whoever reaches this server gets in";
+    let finding = match (landing.parameter("code"), is_loopback) {
+        (Some(_), true) => check.warn(format!(
+            "{open}. On this machine alone that is a demonstration"
+        )),
+        (Some(_), false) => check.fail(open),
+        (None, _) => {
+            let error = landing.parameter("error").unwrap_or_default();
+            check.fail(format!(
+                "the request is sent back with error {error:?} before anybody could log in"
+            ))
+        }
     };
     finding.seen(landing.names())
 }
@@ -177,10 +139,12 @@ fn framing(answer: &Answer) -> Finding {
         .header("x-frame-options")
         .unwrap_or_default()
         .to_ascii_uppercase();
+    let check = Check::LoginPageFraming;
     if ancestors || matches!(options.as_str(), "DENY" | "SAMEORIGIN") {
-        Finding::pass(Check::LoginPageFraming, "other sites can't frame it")
+        check.pass("other sites can't frame it")
     } else {
-        Finding::fail(Check::LoginPageFraming, "any site may frame it")
+        check
+            .fail("any site may frame it")
             .seen(format!("content-security-policy: {policy}"))
     }
 }
@@ -222,11 +186,7 @@ impl Landing {
 
     /// The names of the parameters, for evidence; never the code.
     fn names(&self) -> String {
-        let names: Vec<_> = self
-            .url
-            .query_pairs()
-            .map(|(key, _)| key.into_owned())
-            .collect();
+        let names: Vec<_> = self.url.query_pairs().map(|(name, _)| name).collect();
         format!("parameters of the redirect: {}", names.join(", "))
     }
 }
@@ -269,7 +229,7 @@ pub(crate) fn iss(landings: &[Landing], issuers: &[String], advertised: bool) ->
             Some(iss) if issuers.contains(&iss) => {}
             Some(iss) => wrong.push(format!("iss is {iss:?}, the issuer {:?}", issuers.first())),
             None if advertised => wrong.push(format!("no iss came; {}", landing.names())),
-            None => return Finding::after(check, Check::IssFlag),
+            None => return check.after(Check::IssFlag),
         }
     }
     all_well(
@@ -284,26 +244,16 @@ pub(crate) fn pkce_required(landing: Option<&Landing>, last: &Exchange) -> Findi
     let check = Check::PkceRequired;
     if let Some(landing) = landing {
         return match (landing.parameter("error"), landing.parameter("code")) {
-            (Some(error), None) => {
-                Finding::pass(check, format!("a request without PKCE gets {error}"))
-            }
-            _ => Finding::fail(check, "a request without PKCE gets a code").seen(landing.names()),
+            (Some(error), None) => check.pass(format!("a request without PKCE gets {error}")),
+            _ => check
+                .fail("a request without PKCE gets a code")
+                .seen(landing.names()),
         };
     }
-    let judged = answer(last).and_then(|answer| {
-        if answer.status.is_client_error() {
-            Ok(Finding::pass(
-                check,
-                format!("a request without PKCE gets {}", described(answer)),
-            ))
-        } else {
-            Err(Problem::Wrong(format!(
-                "a request without PKCE gets {}",
-                described(answer)
-            )))
-        }
-    });
-    settle(check, [last], judged)
+    judge(check, last, |answer| {
+        let summary = format!("a request without PKCE gets {answer}");
+        Ok(check.pass_if(answer.status.is_client_error(), &*summary, &*summary))
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use url::Url;
 
-use super::judgement::{Problem, all_well, answer, described, document, settle};
+use super::judgement::{answer, document, judge, judge_all, judge_document, wrong};
 use crate::check::Check;
 use crate::exchange::{Answer, Exchange};
 use crate::finding::{Finding, Verdict};
@@ -33,10 +33,10 @@ pub(crate) fn challenge(
     discovered: &Exchange,
 ) -> Vec<Finding> {
     let challenge = challenged(Check::Challenge, "the MCP URL", &facts.mcp);
-    let after = |check| match challenge.verdict {
-        Verdict::Fail => Some(Finding::after(check, Check::Challenge)),
+    let after = |check: Check| match challenge.verdict {
+        Verdict::Fail => Some(check.after(Check::Challenge)),
         // It met something that has a check of its own.
-        Verdict::Skip => Some(Finding::skip(check, challenge.summary.clone())),
+        Verdict::Skip => Some(check.skip(challenge.summary.clone())),
         _ => None,
     };
     let metadata = after(Check::ChallengeMetadata)
@@ -52,32 +52,20 @@ pub(crate) fn challenge(
     ]
 }
 
-fn challenged(check: Check, what: &str, exchanges: &[Exchange]) -> Finding {
-    let mut wrong = Vec::new();
-    for exchange in exchanges {
-        match answer(exchange) {
-            Err(Problem::Known(cause)) => return Finding::after(check, cause),
-            Err(Problem::Wrong(why)) => wrong.push(format!("{}: {why}", exchange.method)),
-            Ok(answer) => {
-                if let Some(why) = unchallenging(answer) {
-                    wrong.push(format!("{} {why}", exchange.method));
-                }
-            }
-        }
-    }
-    let mut methods: Vec<&str> = exchanges.iter().map(|e| e.method.as_str()).collect();
+fn challenged<'a>(check: Check, what: &str, exchanges: &'a [Exchange]) -> Finding {
+    let method = |exchange: &'a Exchange| exchange.method.as_str();
+    let mut methods: Vec<&str> = exchanges.iter().map(method).collect();
     methods.dedup();
-    all_well(
-        check,
-        format!("{what} challenges {}", methods.join(", ")),
-        wrong,
-    )
+    let well = format!("{what} challenges {}", methods.join(", "));
+    judge_all(check, well, exchanges, method, |exchange, answer| {
+        Some(format!("{} {}", exchange.method, unchallenging(answer)?))
+    })
 }
 
 /// What is wrong with an answer as a challenge.
 fn unchallenging(answer: &Answer) -> Option<String> {
     if answer.status.as_u16() != 401 {
-        return Some(format!("answers {}, not 401", described(answer)));
+        return Some(format!("answers {answer}, not 401"));
     }
     let Some(header) = bearer(answer) else {
         return Some("answers 401 without WWW-Authenticate: Bearer".to_owned());
@@ -94,7 +82,7 @@ fn challenge_sse(exchanges: &[Exchange]) -> Finding {
         answer(exchange).is_ok_and(|answer| matches!(answer.status.as_u16(), 404 | 405))
     };
     if exchanges.iter().all(absent) {
-        return Finding::skip(check, "the older transport is not served here");
+        return check.skip("the older transport is not served here");
     }
     challenged(check, "the older transport", exchanges)
 }
@@ -102,32 +90,23 @@ fn challenge_sse(exchanges: &[Exchange]) -> Finding {
 fn challenge_metadata(target: &Target, facts: &Unauthenticated, discovered: &Exchange) -> Finding {
     let check = Check::ChallengeMetadata;
     let Some(exchange) = &facts.metadata else {
-        return Finding::fail(
-            check,
-            "resource_metadata names a private host, which no client reaches",
-        )
-        .seen(
-            facts
-                .mcp
-                .first()
-                .map(Exchange::to_string)
-                .unwrap_or_default(),
-        );
+        let first = facts.mcp.first();
+        return check
+            .fail("resource_metadata names a private host, which no client reaches")
+            .seen(first.map(Exchange::to_string).unwrap_or_default());
     };
     if exchange.url == discovered.url && document(discovered, 200).is_err() {
-        return Finding::after(check, Check::ProtectedResourceMetadata);
+        return check.after(Check::ProtectedResourceMetadata);
     }
     if exchange.url.origin() != target.mcp.origin() {
-        return Finding::fail(check, "resource_metadata is on another origin")
+        return check
+            .fail("resource_metadata is on another origin")
             .seen(exchange.to_string());
     }
-    let judged = document(exchange, 200).map(|_| {
-        Finding::pass(
-            check,
-            format!("resource_metadata leads to {}", exchange.url.path()),
-        )
-    });
-    settle(check, [exchange], judged)
+    judge_document(check, exchange, 200, |_| {
+        let path = exchange.url.path();
+        Ok(check.pass(format!("resource_metadata leads to {path}")))
+    })
 }
 
 /// The URL in the challenge that clients follow, unless it is on a private host of another origin.
@@ -139,43 +118,35 @@ pub(crate) fn metadata_url(target: &Target, exchange: &Exchange) -> Option<Url> 
 
 fn invalid_token(exchange: &Exchange) -> Finding {
     let check = Check::ChallengeInvalidToken;
-    let judged = answer(exchange).and_then(|answer| {
+    judge(check, exchange, |answer| {
         if answer.status.as_u16() != 401 {
-            return Err(Problem::Wrong(format!(
-                "a token that is none gets {}",
-                described(answer)
-            )));
+            return wrong(format!("a token that is none gets {answer}"));
         }
         match bearer(answer).and_then(|header| parameter(header, "error")) {
-            Some(error) if error == "invalid_token" => Ok(Finding::pass(
-                check,
-                "a token that is none gets invalid_token",
-            )),
-            other => Err(Problem::Wrong(format!(
+            Some(error) if error == "invalid_token" => {
+                Ok(check.pass("a token that is none gets invalid_token"))
+            }
+            other => wrong(format!(
                 "a token that is none gets error {:?}, not invalid_token",
                 other.unwrap_or_default()
-            ))),
-        }
-    });
-    settle(check, [exchange], judged)
-}
-
-fn preflight(exchanges: &[Exchange]) -> Finding {
-    let check = Check::Preflight;
-    let mut wrong = Vec::new();
-    for exchange in exchanges {
-        match answer(exchange) {
-            Err(Problem::Known(cause)) => return Finding::after(check, cause),
-            Err(Problem::Wrong(why)) => wrong.push(format!("{}: {why}", exchange.url.path())),
-            Ok(answer) if answer.status.is_success() => {}
-            Ok(answer) => wrong.push(format!(
-                "OPTIONS {} answers {}",
-                exchange.url.path(),
-                described(answer)
             )),
         }
-    }
-    all_well(check, "OPTIONS is answered without a token", wrong)
+    })
+}
+
+fn preflight<'a>(exchanges: &'a [Exchange]) -> Finding {
+    let well = "OPTIONS is answered without a token";
+    let path = |exchange: &'a Exchange| exchange.url.path();
+    judge_all(
+        Check::Preflight,
+        well,
+        exchanges,
+        path,
+        |exchange, answer| {
+            let fault = || format!("OPTIONS {} answers {answer}", exchange.url.path());
+            (!answer.status.is_success()).then(fault)
+        },
+    )
 }
 
 /// The parameters of its Bearer challenge.

@@ -6,10 +6,12 @@ use std::time::Duration;
 use serde_json::Value;
 use url::Url;
 
-use super::judgement::{Problem, all_well, answer, described, document, settle, strings};
+use super::judgement::{
+    Problem, all_well, answer, document, judge, judge_all, judge_document, settle, strings, wrong,
+};
 use super::refresh;
 use crate::check::Check;
-use crate::exchange::Exchange;
+use crate::exchange::{Answer, Exchange};
 use crate::finding::Finding;
 use crate::private::{is_stray, urls};
 use crate::target::Target;
@@ -62,19 +64,12 @@ impl Discovery {
             let url = Url::parse(server[member].as_str()?).ok()?;
             (!is_stray(target, &url)).then_some(url)
         };
-        let mut issuers: Vec<String> = server["issuer"]
-            .as_str()
-            .map(str::to_owned)
-            .into_iter()
-            .collect();
-        issuers.extend(
-            strings(&resource, "authorization_servers")
-                .first()
-                .map(|s| (*s).to_owned()),
-        );
+        let named = strings(&resource, "authorization_servers");
+        let issuers = server["issuer"].as_str().into_iter();
+        let issuers = issuers.chain(named.first().copied());
         let scopes = strings(&resource, "scopes_supported");
         Some(Endpoints {
-            issuers,
+            issuers: issuers.map(str::to_owned).collect(),
             authorization: endpoint("authorization_endpoint"),
             token: endpoint("token_endpoint"),
             registration: endpoint("registration_endpoint"),
@@ -127,57 +122,44 @@ fn resource_metadata(facts: &Discovery, resource: &Result<Value, Problem>) -> Fi
     let judged = resource.clone().and_then(|document| {
         let servers = strings(&document, "authorization_servers");
         if servers.is_empty() {
-            return Err(Problem::Wrong(
-                "it names no authorization_servers".to_owned(),
-            ));
+            return wrong("it names no authorization_servers");
         }
-        Ok(Finding::pass(
-            check,
-            format!("found at {}", facts.resource.url.path()),
-        ))
+        Ok(check.pass(format!("found at {}", facts.resource.url.path())))
     });
     settle(check, [&facts.resource], judged)
 }
 
 fn resource_metadata_root(target: &Target, facts: &Discovery) -> Finding {
     let check = Check::ProtectedResourceMetadataRoot;
-    let is_absent = answer(&facts.resource_root)
-        .is_ok_and(|answer| matches!(answer.status.as_u16(), 404 | 405 | 410));
-    if is_absent && document(&facts.resource, 200).is_ok() {
-        return Finding::pass(
-            check,
-            "not served, and not needed: the form with the path is found",
-        );
+    if answer(&facts.resource_root).is_ok_and(is_absent) && document(&facts.resource, 200).is_ok() {
+        return check.pass("not served, and not needed: the form with the path is found");
     }
-    let judged = document(&facts.resource_root, 200).and_then(|document| {
+    judge_document(check, &facts.resource_root, 200, |document| {
         let resource = document["resource"].as_str().unwrap_or_default();
         let url = Url::parse(resource).ok();
         let stray = url.as_ref().is_none_or(|url| is_stray(target, url));
         match url {
             // A private host is told by its own check.
             Some(url) if stray || url.origin() == target.mcp.origin() => {
-                Ok(Finding::pass(check, format!("its resource is {url}")))
+                Ok(check.pass(format!("its resource is {url}")))
             }
-            _ => Err(Problem::Wrong(format!(
+            _ => wrong(format!(
                 "its resource {resource:?} is not on {}",
                 target.origin()
-            ))),
+            )),
         }
-    });
-    settle(check, [&facts.resource_root], judged)
+    })
 }
 
 fn resource_is_named(target: &Target, resource: &Value) -> Finding {
     let named = resource["resource"].as_str().unwrap_or_default();
     if target.is_named_by(named) {
-        Finding::pass(Check::Resource, format!("resource is {named}"))
+        Check::Resource.pass(format!("resource is {named}"))
     } else {
-        Finding::fail(
-            Check::Resource,
-            format!("resource is {named:?}, not the URL typed"),
-        )
-        .seen(format!("typed: {}", target.typed))
-        .seen(format!("resource: {named}"))
+        Check::Resource
+            .fail(format!("resource is {named:?}, not the URL typed"))
+            .seen(format!("typed: {}", target.typed))
+            .seen(format!("resource: {named}"))
     }
 }
 
@@ -185,17 +167,12 @@ fn server_metadata(facts: &Discovery, server: &Result<Value, Problem>) -> Findin
     let check = Check::AuthorizationServerMetadata;
     let judged = server.clone().and_then(|document| {
         for member in ["issuer", "authorization_endpoint", "token_endpoint"] {
-            if document[member]
-                .as_str()
-                .is_none_or(|url| Url::parse(url).is_err())
-            {
-                return Err(Problem::Wrong(format!("its {member} is missing or no URL")));
+            let url = document[member].as_str();
+            if url.is_none_or(|url| Url::parse(url).is_err()) {
+                return wrong(format!("its {member} is missing or no URL"));
             }
         }
-        Ok(Finding::pass(
-            check,
-            format!("found at {}", facts.server.url.path()),
-        ))
+        Ok(check.pass(format!("found at {}", facts.server.url.path())))
     });
     settle(check, [&facts.server], judged)
 }
@@ -205,16 +182,16 @@ fn issuer(resource: &Value, server: &Value) -> Finding {
     let named = strings(resource, "authorization_servers");
     let first = named.first().copied().unwrap_or_default();
     if issuer == first && !issuer.is_empty() {
-        Finding::pass(Check::Issuer, format!("both documents say {issuer}"))
+        Check::Issuer.pass(format!("both documents say {issuer}"))
     } else {
-        Finding::fail(
-            Check::Issuer,
-            format!("issuer {issuer:?} is not authorization_servers[0] {first:?}"),
-        )
-        .seen(format!("authorization server metadata: issuer {issuer}"))
-        .seen(format!(
-            "protected resource metadata: authorization_servers[0] {first}"
-        ))
+        Check::Issuer
+            .fail(format!(
+                "issuer {issuer:?} is not authorization_servers[0] {first:?}"
+            ))
+            .seen(format!("authorization server metadata: issuer {issuer}"))
+            .seen(format!(
+                "protected resource metadata: authorization_servers[0] {first}"
+            ))
     }
 }
 
@@ -259,7 +236,7 @@ fn metadata_head(facts: &Discovery) -> Finding {
             continue;
         }
         match answer(head) {
-            Err(Problem::Known(cause)) => return Finding::after(check, cause),
+            Err(Problem::Known(cause)) => return check.after(cause),
             Ok(answer) if answer.status.as_u16() == 200 && answer.says_json() => {}
             _ => wrong.push(head.to_string()),
         }
@@ -268,25 +245,14 @@ fn metadata_head(facts: &Discovery) -> Finding {
 }
 
 fn metadata_cors(facts: &Discovery) -> Finding {
-    let wrong: Vec<String> = facts
+    let name = "access-control-allow-origin";
+    let wrong = facts
         .documents()
         .filter(|exchange| document(exchange, 200).is_ok())
-        .filter(|exchange| {
-            let allowed = answer(exchange).map(|a| a.header("access-control-allow-origin"));
-            allowed != Ok(Some("*"))
-        })
-        .map(|exchange| {
-            format!(
-                "{} has no access-control-allow-origin: *",
-                exchange.url.path()
-            )
-        })
-        .collect();
-    all_well(
-        Check::MetadataCors,
-        "any web page may read the metadata",
-        wrong,
-    )
+        .filter(|exchange| answer(exchange).map(|answer| answer.header(name)) != Ok(Some("*")))
+        .map(|exchange| format!("{} has no {name}: *", exchange.url.path()));
+    let well = "any web page may read the metadata";
+    all_well(Check::MetadataCors, well, wrong.collect())
 }
 
 fn metadata_speed(facts: &Discovery) -> Finding {
@@ -296,15 +262,15 @@ fn metadata_speed(facts: &Discovery) -> Finding {
         .filter_map(|exchange| Some((answer(exchange).ok()?.took, exchange)))
         .max_by_key(|(took, _)| *took);
     let Some((took, exchange)) = slowest else {
-        return Finding::skip(check, "no document was found");
+        return check.skip("no document was found");
     };
     let summary = format!("the slowest took {} ms", took.as_millis());
     let finding = if took >= TOO_SLOW {
-        Finding::fail(check, summary)
+        check.fail(summary)
     } else if took >= SLOW {
-        Finding::warn(check, summary)
+        check.warn(summary)
     } else {
-        Finding::pass(check, summary)
+        check.pass(summary)
     };
     finding.seen(exchange.to_string())
 }
@@ -330,102 +296,84 @@ fn metadata_stable(facts: &Discovery) -> Finding {
 /// What the authorization server says that it can do.
 fn capabilities(server: &Value) -> Vec<Finding> {
     let lists = |member: &str, word: &str| strings(server, member).contains(&word);
-    let flag = |check: Check, member: &str, well: &str, otherwise: fn(Check, String) -> Finding| {
-        if server[member] == true {
-            Finding::pass(check, well)
-        } else {
-            otherwise(check, format!("{member} is not true"))
-                .seen(format!("{member}: {}", server[member]))
+    let judged = |check: Check, holds: bool, well: &str, otherwise: String, members: &[&str]| {
+        if holds {
+            return check.pass(well);
         }
+        let seen = members.iter();
+        let seen = seen.map(|member| format!("{member}: {}", server[*member]));
+        seen.fold(check.fail(otherwise), Finding::seen)
     };
-    let s256 = if lists("code_challenge_methods_supported", "S256") {
-        Finding::pass(Check::PkceS256, "S256 is supported")
-    } else {
-        Finding::fail(
-            Check::PkceS256,
-            "code_challenge_methods_supported has no S256",
-        )
-        .seen(format!(
-            "code_challenge_methods_supported: {}",
-            server["code_challenge_methods_supported"]
-        ))
+    let has = |check: Check, member: &str, word: &str, well: &str| {
+        let otherwise = format!("{member} has no {word}");
+        judged(check, lists(member, word), well, otherwise, &[member])
     };
-    let none = if lists("token_endpoint_auth_methods_supported", "none") {
-        Finding::pass(Check::PublicClients, "clients without a secret are served")
-    } else {
-        Finding::fail(
-            Check::PublicClients,
-            "token_endpoint_auth_methods_supported has no none",
-        )
-        .seen(format!(
-            "token_endpoint_auth_methods_supported: {}",
-            server["token_endpoint_auth_methods_supported"]
-        ))
+    let flag = |check: Check, member: &str, well: &str| {
+        let otherwise = format!("{member} is not true");
+        judged(check, server[member] == true, well, otherwise, &[member])
     };
     // RFC 8414 §2: absent, it is authorization_code and implicit.
     let grant = server["grant_types_supported"].is_null()
         || lists("grant_types_supported", "authorization_code");
-    let code = if grant && lists("response_types_supported", "code") {
-        Finding::pass(Check::CodeFlow, "the authorization code flow is supported")
-    } else {
-        Finding::fail(Check::CodeFlow, "the authorization code flow is not listed")
-            .seen(format!(
-                "response_types_supported: {}",
-                server["response_types_supported"]
-            ))
-            .seen(format!(
-                "grant_types_supported: {}",
-                server["grant_types_supported"]
-            ))
-    };
-    let registration = if server["registration_endpoint"].is_string() {
-        Finding::pass(Check::RegistrationEndpoint, "clients may register")
-    } else {
-        Finding::fail(
-            Check::RegistrationEndpoint,
-            "there is no registration_endpoint",
-        )
-    };
     vec![
-        s256,
-        none,
-        code,
-        registration,
+        has(
+            Check::PkceS256,
+            "code_challenge_methods_supported",
+            "S256",
+            "S256 is supported",
+        ),
+        has(
+            Check::PublicClients,
+            "token_endpoint_auth_methods_supported",
+            "none",
+            "clients without a secret are served",
+        ),
+        judged(
+            Check::CodeFlow,
+            grant && lists("response_types_supported", "code"),
+            "the authorization code flow is supported",
+            "the authorization code flow is not listed".to_owned(),
+            &["response_types_supported", "grant_types_supported"],
+        ),
+        Check::RegistrationEndpoint.pass_if(
+            server["registration_endpoint"].is_string(),
+            "clients may register",
+            "there is no registration_endpoint",
+        ),
         flag(
             Check::IssFlag,
             "authorization_response_iss_parameter_supported",
             "authorization responses carry iss",
-            Finding::fail,
         ),
+        // Clients may register instead.
         flag(
             Check::ClientIdMetadataDocuments,
             "client_id_metadata_document_supported",
             "client metadata documents are supported",
-            Finding::warn,
-        ),
+        )
+        .warning_at_worst(),
     ]
 }
 
 fn scopes(resource: &Value) -> Finding {
     let scopes = strings(resource, "scopes_supported");
     if scopes.contains(&"offline_access") {
-        Finding::warn(
-            Check::Scopes,
-            "offline_access is listed as a scope of the resource",
-        )
+        Check::Scopes.warn("offline_access is listed as a scope of the resource")
     } else {
-        Finding::pass(
-            Check::Scopes,
-            format!("scopes_supported: {}", scopes.join(" ")),
-        )
+        Check::Scopes.pass(format!("scopes_supported: {}", scopes.join(" ")))
     }
+}
+
+/// Whether it says that there is nothing.
+fn is_absent(answer: &Answer) -> bool {
+    matches!(answer.status.as_u16(), 404 | 405 | 410)
 }
 
 fn openid_configuration(exchange: &Exchange) -> Finding {
     let check = Check::OpenidConfiguration;
-    let judged = answer(exchange).and_then(|answer| {
-        if matches!(answer.status.as_u16(), 404 | 405 | 410) {
-            return Ok(Finding::pass(check, "not served, and says so"));
+    judge(check, exchange, |answer| {
+        if is_absent(answer) {
+            return Ok(check.pass("not served, and says so"));
         }
         let whole = document(exchange, 200)?;
         let needed = [
@@ -435,45 +383,37 @@ fn openid_configuration(exchange: &Exchange) -> Finding {
             "id_token_signing_alg_values_supported",
         ];
         match needed.iter().find(|member| whole[**member].is_null()) {
-            None => Ok(Finding::pass(check, "served whole")),
-            Some(member) => Err(Problem::Wrong(format!("served without {member}"))),
+            None => Ok(check.pass("served whole")),
+            Some(member) => wrong(format!("served without {member}")),
         }
-    });
-    settle(check, [exchange], judged)
+    })
 }
 
-fn unknown_well_known(guessed: &[Exchange]) -> Finding {
-    let check = Check::UnknownWellKnown;
-    let mut wrong = Vec::new();
-    for exchange in guessed {
-        match answer(exchange) {
-            Err(Problem::Known(cause)) => return Finding::after(check, cause),
-            Err(Problem::Wrong(why)) => wrong.push(format!("{}: {why}", exchange.url.path())),
-            Ok(answer) if matches!(answer.status.as_u16(), 404 | 405 | 410) => {}
+fn unknown_well_known<'a>(guessed: &'a [Exchange]) -> Finding {
+    let well = "guessed paths answer 404";
+    let path = |exchange: &'a Exchange| exchange.url.path();
+    judge_all(
+        Check::UnknownWellKnown,
+        well,
+        guessed,
+        path,
+        |exchange, answer| {
             // A document there is for others to judge; a page or a challenge is for nobody.
-            Ok(answer) if answer.status.is_success() && answer.json().is_some() => {}
-            Ok(answer) => wrong.push(format!(
-                "{} answers {}, not 404",
-                exchange.url.path(),
-                described(answer)
-            )),
-        }
-    }
-    all_well(check, "guessed paths answer 404", wrong)
+            let is_document = answer.status.is_success() && answer.json().is_some();
+            let fault = || format!("{} answers {answer}, not 404", exchange.url.path());
+            (!is_absent(answer) && !is_document).then(fault)
+        },
+    )
 }
 
 fn manifest(exchange: &Exchange) -> Finding {
     let check = Check::Manifest;
-    let judged = answer(exchange).and_then(|answer| {
-        if matches!(answer.status.as_u16(), 404 | 405 | 410) {
-            return Ok(Finding::skip(
-                check,
-                "there is none, and no current client needs it",
-            ));
+    judge(check, exchange, |answer| {
+        if is_absent(answer) {
+            return Ok(check.skip("there is none, and no current client needs it"));
         }
-        document(exchange, 200).map(|_| Finding::pass(check, "found, in JSON"))
-    });
-    settle(check, [exchange], judged)
+        document(exchange, 200).map(|_| check.pass("found, in JSON"))
+    })
 }
 
 #[cfg(test)]

@@ -23,34 +23,43 @@ pub(super) fn answer(exchange: &Exchange) -> Result<&Answer, Problem> {
     })
 }
 
+/// It is not as it should be, in words.
+pub(super) fn wrong<T>(why: impl Into<String>) -> Result<T, Problem> {
+    Err(Problem::Wrong(why.into()))
+}
+
 /// The JSON of an answer with a status.
 pub(super) fn document(exchange: &Exchange, status: u16) -> Result<Value, Problem> {
     let answer = answer(exchange)?;
+    let path = exchange.url.path();
     if answer.status.as_u16() != status {
-        return Err(Problem::Wrong(format!(
-            "{} answers {}, not {status}",
-            exchange.url.path(),
-            described(answer)
-        )));
+        return wrong(format!("{path} answers {answer}, not {status}"));
     }
-    answer.json().ok_or_else(|| {
-        Problem::Wrong(format!(
-            "{} answers {}, not JSON",
-            exchange.url.path(),
-            described(answer)
-        ))
-    })
+    let json = answer.json();
+    json.map_or_else(|| wrong(format!("{path} answers {answer}, not JSON")), Ok)
 }
 
-/// Status and media type in words.
-pub(super) fn described(answer: &Answer) -> String {
-    let kind = answer.media_type();
-    let kind = if kind.is_empty() {
-        "without a media type".to_owned()
-    } else {
-        format!("with {kind}")
-    };
-    format!("{} {kind}", answer.status.as_u16())
+/// A finding about the answer to an exchange, which becomes evidence.
+pub(super) fn judge<'a>(
+    check: Check,
+    exchange: &'a Exchange,
+    judge: impl FnOnce(&'a Answer) -> Result<Finding, Problem>,
+) -> Finding {
+    settle(check, [exchange], answer(exchange).and_then(judge))
+}
+
+/// The same about the JSON of an answer with a status.
+pub(super) fn judge_document(
+    check: Check,
+    exchange: &Exchange,
+    status: u16,
+    judge: impl FnOnce(Value) -> Result<Finding, Problem>,
+) -> Finding {
+    settle(
+        check,
+        [exchange],
+        document(exchange, status).and_then(judge),
+    )
 }
 
 /// A finding from a judgement that may have met a problem; `seen` becomes evidence.
@@ -59,29 +68,54 @@ pub(super) fn settle<'a>(
     seen: impl IntoIterator<Item = &'a Exchange>,
     judged: Result<Finding, Problem>,
 ) -> Finding {
-    match judged {
-        Ok(finding) => seen.into_iter().fold(finding, |finding, exchange| {
-            finding.seen(exchange.to_string())
-        }),
-        Err(Problem::Known(cause)) => Finding::after(check, cause),
-        Err(Problem::Wrong(why)) => seen
-            .into_iter()
-            .fold(Finding::fail(check, why), |finding, exchange| {
-                finding.seen(exchange.to_string())
-            }),
+    let finding = match judged {
+        Ok(finding) => finding,
+        Err(Problem::Known(cause)) => return check.after(cause),
+        Err(Problem::Wrong(why)) => check.fail(why),
+    };
+    let evidence = seen.into_iter().map(Exchange::to_string);
+    evidence.fold(finding, Finding::seen)
+}
+
+/// Whether it may be kept by nobody on the way.
+pub(super) fn no_store(check: Check, answer: &Answer) -> Finding {
+    let cache = answer.header("cache-control").unwrap_or("absent");
+    check.pass_if(
+        answer.has_cache_directive("no-store"),
+        "no-store",
+        format!("cache-control is {cache}, not no-store"),
+    )
+}
+
+/// Passes when nothing is wrong with any answer. `name`: what an exchange without an answer is called.
+pub(super) fn judge_all<'a>(
+    check: Check,
+    well: impl Into<String>,
+    exchanges: &'a [Exchange],
+    name: impl Fn(&'a Exchange) -> &'a str,
+    fault: impl Fn(&'a Exchange, &'a Answer) -> Option<String>,
+) -> Finding {
+    let mut wrong = Vec::new();
+    for exchange in exchanges {
+        match answer(exchange) {
+            Err(Problem::Known(cause)) => return check.after(cause),
+            Err(Problem::Wrong(why)) => wrong.push(format!("{}: {why}", name(exchange))),
+            Ok(answer) => wrong.extend(fault(exchange, answer)),
+        }
     }
+    all_well(check, well, wrong)
 }
 
 /// Passes when nothing is wrong, else fails with the first thing and all as evidence.
 pub(super) fn all_well(check: Check, well: impl Into<String>, wrong: Vec<String>) -> Finding {
     let Some(first) = wrong.first() else {
-        return Finding::pass(check, well);
+        return check.pass(well);
     };
     let more = match wrong.len() {
         1 => String::new(),
         count => format!(" (and {} more)", count - 1),
     };
-    let finding = Finding::fail(check, format!("{first}{more}"));
+    let finding = check.fail(format!("{first}{more}"));
     wrong.into_iter().fold(finding, Finding::seen)
 }
 

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use url::Url;
 
-use super::judgement::{Problem, answer, described, settle};
+use super::judgement::{Problem, answer, judge, settle, wrong};
 use crate::check::Check;
 use crate::exchange::{Answer, Exchange};
 use crate::finding::Finding;
@@ -29,20 +29,18 @@ pub(crate) fn response(answer: &Answer, id: u64) -> Option<Value> {
 fn result(exchange: &Exchange, id: u64) -> Result<Value, Problem> {
     let answer = answer(exchange)?;
     if answer.status.as_u16() != 200 {
-        return Err(Problem::Wrong(format!(
-            "the call answers {}",
-            described(answer)
-        )));
+        return wrong(format!("the call answers {answer}"));
     }
-    let message = response(answer, id)
-        .ok_or_else(|| Problem::Wrong(format!("no JSON-RPC response in {}", described(answer))))?;
-    match message.get("result") {
-        Some(result) => Ok(result.clone()),
-        None => Err(Problem::Wrong(format!(
+    let Some(mut message) = response(answer, id) else {
+        return wrong(format!("no JSON-RPC response in {answer}"));
+    };
+    match message.get_mut("result") {
+        Some(result) => Ok(result.take()),
+        None => wrong(format!(
             "the call gets error {}: {}",
             message["error"]["code"],
             message["error"]["message"].as_str().unwrap_or_default()
-        ))),
+        )),
     }
 }
 
@@ -53,13 +51,8 @@ pub(crate) fn initialize(exchange: &Exchange, id: u64) -> Finding {
         let name = server["name"].as_str().unwrap_or("a server without a name");
         let version = server["version"].as_str().unwrap_or_default();
         match result["protocolVersion"].as_str() {
-            Some(revision) => Ok(Finding::pass(
-                check,
-                format!("{name} {version}, revision {revision}"),
-            )),
-            None => Err(Problem::Wrong(
-                "the result has no protocolVersion".to_owned(),
-            )),
+            Some(revision) => Ok(check.pass(format!("{name} {version}, revision {revision}"))),
+            None => wrong("the result has no protocolVersion"),
         }
     });
     settle(check, [exchange], judged)
@@ -68,21 +61,19 @@ pub(crate) fn initialize(exchange: &Exchange, id: u64) -> Finding {
 /// `server/discover` of 2026-07-28: a result, or an error that makes a client fall back.
 pub(crate) fn server_discover(exchange: &Exchange, id: u64) -> Finding {
     let check = Check::ServerDiscover;
-    let judged = answer(exchange).and_then(|answer| {
+    judge(check, exchange, |answer| {
         if result(exchange, id).is_ok() {
-            return Ok(Finding::pass(check, "the server speaks 2026-07-28"));
+            return Ok(check.pass("the server speaks 2026-07-28"));
         }
         let understood = matches!(answer.status.as_u16(), 200 | 400 | 404 | 405 | 406);
         if understood && !answer.is_html() {
-            let summary = format!("{}: clients fall back to initialize", described(answer));
-            return Ok(Finding::pass(check, summary));
+            let summary = format!("{answer}: clients fall back to initialize");
+            return Ok(check.pass(summary));
         }
-        Err(Problem::Wrong(format!(
-            "the answer is {}, from which no client falls back",
-            described(answer)
-        )))
-    });
-    settle(check, [exchange], judged)
+        wrong(format!(
+            "the answer is {answer}, from which no client falls back"
+        ))
+    })
 }
 
 /// The tools of `tools/list`.
@@ -96,34 +87,26 @@ pub(crate) fn tools_list(exchange: &Exchange, id: u64) -> Vec<Finding> {
     let check = Check::ToolsList;
     let judged = result(exchange, id).and_then(|result| {
         if !result["tools"].is_array() {
-            return Err(Problem::Wrong("the result has no tools".to_owned()));
+            return wrong("the result has no tools");
         }
         Ok(match names(&tools(exchange, id)).as_slice() {
-            [] => Finding::warn(check, "the list of tools is empty"),
-            names => Finding::pass(check, format!("{} tools: {}", names.len(), brief(names))),
+            [] => check.warn("the list of tools is empty"),
+            names => check.pass(format!("{} tools: {}", names.len(), brief(names))),
         })
     });
     let usable = judged.is_ok();
     let mut findings = vec![settle(check, [exchange], judged)];
     if usable {
         let tools = tools(exchange, id);
-        let bare: Vec<Value> = tools
-            .iter()
-            .filter(|tool| !tool["annotations"]["readOnlyHint"].is_boolean())
-            .cloned()
-            .collect();
+        let mut bare = tools.clone();
+        bare.retain(|tool| !tool["annotations"]["readOnlyHint"].is_boolean());
+        let check = Check::ToolAnnotations;
         findings.push(if bare.is_empty() {
-            Finding::pass(
-                Check::ToolAnnotations,
-                "every tool says whether it only reads",
-            )
+            check.pass("every tool says whether it only reads")
         } else {
-            let summary = format!(
-                "{} of {} tools have no readOnlyHint",
-                bare.len(),
-                tools.len()
-            );
-            Finding::warn(Check::ToolAnnotations, summary).seen(brief(&names(&bare)))
+            let (bare_ones, all) = (bare.len(), tools.len());
+            let summary = format!("{bare_ones} of {all} tools have no readOnlyHint");
+            check.warn(summary).seen(brief(&names(&bare)))
         });
     }
     findings
@@ -195,18 +178,18 @@ fn contract(
     let offered = |name: &str| tools.iter().find(|tool| tool["name"] == name);
     // One without the other is some other tool of that name, such as one that fetches a URL.
     let alone = |there: &str, missing: &str| {
-        let summary =
-            format!("there is {there} without {missing}: no deep research, no company knowledge");
-        Finding::warn(check, summary)
+        check.warn(format!(
+            "there is {there} without {missing}: no deep research, no company knowledge"
+        ))
     };
     let (searches, fetches) = match (offered("search"), offered("fetch")) {
         (Some(searches), Some(fetches)) => (searches, fetches),
         (Some(_), None) => return alone("search", "fetch"),
         (None, Some(_)) => return alone("fetch", "search"),
         (None, None) => {
-            let summary =
-                "neither search nor fetch, which only deep research and company knowledge need";
-            return Finding::skip(check, summary);
+            return check.skip(
+                "neither search nor fetch, which only deep research and company knowledge need",
+            );
         }
     };
     let tool = if name == "search" { searches } else { fetches };
@@ -216,19 +199,19 @@ fn contract(
         && schema["properties"][argument]["type"] == "string"
         && schema["required"] == json!([argument]);
     if !exact {
-        return Finding::fail(
-            check,
-            format!("its input is not exactly one required string {argument:?}"),
-        )
-        .seen(format!("inputSchema: {schema}"));
+        return check
+            .fail(format!(
+                "its input is not exactly one required string {argument:?}"
+            ))
+            .seen(format!("inputSchema: {schema}"));
     }
     let Some((exchange, id)) = call else {
-        return Finding::pass(check, "its input is as the contract says; not called");
+        return check.pass("its input is as the contract says; not called");
     };
     let judged = result(exchange, id)
         .and_then(|result| document(&result))
-        .and_then(|found| judge(&found).map_err(|why| Problem::Wrong(why.to_owned())))
-        .map(|summary| Finding::pass(check, summary));
+        .and_then(|found| judge(&found).or_else(wrong))
+        .map(|summary| check.pass(summary));
     settle(check, [exchange], judged)
 }
 
@@ -239,7 +222,6 @@ pub(crate) fn payload(exchange: &Exchange, id: u64) -> Option<Value> {
 }
 
 fn document(result: &Value) -> Result<Value, Problem> {
-    let wrong = |why: &str| Err(Problem::Wrong(why.to_owned()));
     if result["isError"] == true {
         return wrong("the tool reports an error");
     }
@@ -269,19 +251,12 @@ fn is_web_url(value: &Value) -> bool {
 /// A call with the id of a session that does not exist.
 pub(crate) fn session_unknown(exchange: &Exchange) -> Finding {
     let check = Check::SessionUnknown;
-    let judged = answer(exchange).and_then(|answer| match answer.status.as_u16() {
-        404 => Ok(Finding::pass(check, "an unknown session gets 404")),
-        200 => Ok(Finding::pass(check, "the server keeps no sessions")),
-        400 => Ok(Finding::warn(
-            check,
-            "an unknown session gets 400: some clients stay stuck",
-        )),
-        _ => Err(Problem::Wrong(format!(
-            "an unknown session gets {}",
-            described(answer)
-        ))),
-    });
-    settle(check, [exchange], judged)
+    judge(check, exchange, |answer| match answer.status.as_u16() {
+        404 => Ok(check.pass("an unknown session gets 404")),
+        200 => Ok(check.pass("the server keeps no sessions")),
+        400 => Ok(check.warn("an unknown session gets 400: some clients stay stuck")),
+        _ => wrong(format!("an unknown session gets {answer}")),
+    })
 }
 
 /// A call with the token in the query alone.
@@ -295,17 +270,13 @@ pub(crate) fn origin(exchange: &Exchange) -> Finding {
 }
 
 fn refused(check: Check, status: u16, what: &str, exchange: &Exchange) -> Finding {
-    let judged = answer(exchange).and_then(|answer| {
-        if answer.status.as_u16() == status {
-            Ok(Finding::pass(check, format!("{what} gets {status}")))
-        } else {
-            Err(Problem::Wrong(format!(
-                "{what} gets {}, not {status}",
-                described(answer)
-            )))
-        }
-    });
-    settle(check, [exchange], judged)
+    judge(check, exchange, |answer| {
+        Ok(check.pass_if(
+            answer.status.as_u16() == status,
+            format!("{what} gets {status}"),
+            format!("{what} gets {answer}, not {status}"),
+        ))
+    })
 }
 
 #[cfg(test)]

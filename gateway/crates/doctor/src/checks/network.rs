@@ -51,13 +51,12 @@ pub(crate) fn network(target: &Target, network: &Network) -> Vec<Finding> {
             let list = addresses.iter().map(|address| address.ip().to_string());
             let list = list.collect::<Vec<_>>().join(", ");
             let summary = format!("{} is {list}", target.host());
-            findings.push(Finding::pass(Check::NameResolves, summary));
+            findings.push(Check::NameResolves.pass(summary));
             findings.push(public_address(target, addresses));
             findings.push(connects(&network.connections));
         }
         Err(failure) => {
-            let finding =
-                Finding::fail(Check::NameResolves, format!("{}: {failure}", target.host()));
+            let finding = Check::NameResolves.fail(format!("{}: {failure}", target.host()));
             findings.push(finding);
         }
     }
@@ -65,7 +64,7 @@ pub(crate) fn network(target: &Target, network: &Network) -> Vec<Finding> {
         findings.extend(handshake(tls, network.now));
     } else if target.mcp.scheme() == "http" {
         for check in [Check::TlsVersion, Check::TlsCertificate] {
-            findings.push(Finding::skip(check, "the URL is http"));
+            findings.push(check.skip("the URL is http"));
         }
     }
     findings
@@ -73,14 +72,11 @@ pub(crate) fn network(target: &Target, network: &Network) -> Vec<Finding> {
 
 fn https(target: &Target) -> Finding {
     if target.mcp.scheme() == "https" {
-        Finding::pass(Check::Https, "the URL is https")
+        Check::Https.pass("the URL is https")
     } else if target.is_loopback() {
-        Finding::warn(
-            Check::Https,
-            "plain http, which only programs on this machine may use",
-        )
+        Check::Https.warn("plain http, which only programs on this machine may use")
     } else {
-        Finding::fail(Check::Https, "plain http: tokens travel in the open")
+        Check::Https.fail("plain http: tokens travel in the open")
     }
 }
 
@@ -92,25 +88,16 @@ fn public_address(target: &Target, addresses: &[SocketAddr]) -> Finding {
         .filter(|address| !is_public(*address))
         .map(|address| address.to_string())
         .collect();
-    if private.is_empty() {
-        Finding::pass(check, "all addresses are public")
-    } else if private.len() < addresses.len() {
-        Finding::fail(
-            check,
-            format!(
-                "{} of {} addresses are not public",
-                private.len(),
-                addresses.len()
-            ),
-        )
-        .seen(private.join(", "))
-    } else {
-        let summary = format!(
+    let (count, all) = (private.len(), addresses.len());
+    let finding = match count {
+        0 => return check.pass("all addresses are public"),
+        _ if count < all => check.fail(format!("{count} of {all} addresses are not public")),
+        _ => check.warn(format!(
             "{} is reached only from this machine or network",
             target.host()
-        );
-        Finding::warn(check, summary).seen(private.join(", "))
-    }
+        )),
+    };
+    finding.seen(private.join(", "))
 }
 
 fn connects(connections: &[(SocketAddr, Result<(), String>)]) -> Finding {
@@ -120,17 +107,13 @@ fn connects(connections: &[(SocketAddr, Result<(), String>)]) -> Finding {
         .filter_map(|(address, outcome)| Some(format!("{address}: {}", outcome.as_ref().err()?)))
         .collect();
     if failures.is_empty() {
-        return Finding::pass(check, "every address takes connections");
+        return check.pass("every address takes connections");
     }
     let finding = if failures.len() == connections.len() {
-        Finding::fail(check, "no address takes connections")
+        check.fail("no address takes connections")
     } else {
-        let summary = format!(
-            "{} of {} addresses take no connections",
-            failures.len(),
-            connections.len()
-        );
-        Finding::warn(check, summary)
+        let (dead, all) = (failures.len(), connections.len());
+        check.warn(format!("{dead} of {all} addresses take no connections"))
     };
     failures.into_iter().fold(finding, Finding::seen)
 }
@@ -139,14 +122,14 @@ fn handshake(tls: &Result<Tls, Failure>, now: Timestamp) -> Vec<Finding> {
     let (version, certificate) = (Check::TlsVersion, Check::TlsCertificate);
     match tls {
         Ok(tls) => vec![
-            Finding::pass(version, tls.version.clone()),
+            version.pass(tls.version.clone()),
             certificate_lifetime(tls.expires, now),
         ],
         Err(Failure::Tls(TlsFailure::Certificate(why))) => {
-            vec![Finding::fail(certificate, why.clone())]
+            vec![certificate.fail(why.clone())]
         }
-        Err(Failure::Tls(TlsFailure::Protocol(why))) => vec![Finding::fail(version, why.clone())],
-        Err(failure) => vec![Finding::fail(version, failure.to_string())],
+        Err(Failure::Tls(TlsFailure::Protocol(why))) => vec![version.fail(why.clone())],
+        Err(failure) => vec![version.fail(failure.to_string())],
     }
 }
 
@@ -154,10 +137,10 @@ fn certificate_lifetime(expires: Option<Timestamp>, now: Timestamp) -> Finding {
     let check = Check::TlsCertificate;
     match expires {
         Some(end) if end.since(now) < EXPIRES_SOON => {
-            Finding::warn(check, format!("valid, but only until {end}"))
+            check.warn(format!("valid, but only until {end}"))
         }
-        Some(end) => Finding::pass(check, format!("valid until {end}")),
-        None => Finding::pass(check, "valid"),
+        Some(end) => check.pass(format!("valid until {end}")),
+        None => check.pass("valid"),
     }
 }
 
@@ -165,21 +148,20 @@ fn certificate_lifetime(expires: Option<Timestamp>, now: Timestamp) -> Finding {
 pub(crate) fn clock(date: Option<&str>, now: Timestamp) -> Finding {
     let check = Check::Clock;
     let Some(server) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
-        return Finding::warn(check, "the answers carry no Date header")
+        return check
+            .warn("the answers carry no Date header")
             .seen(format!("date: {date:?}"));
     };
-    let skew = match server.duration_since(now.to_system_time()) {
-        Ok(ahead) => ahead,
-        Err(behind) => behind.duration(),
-    };
+    let skew = server.duration_since(now.to_system_time());
+    let skew = skew.unwrap_or_else(|behind| behind.duration());
     let evidence = format!("date: {}; here it is {now}", date.unwrap_or_default());
     let summary = format!("the clocks differ by {} s", skew.as_secs());
     if skew > SKEW_FAIL {
-        Finding::fail(check, summary).seen(evidence)
+        check.fail(summary).seen(evidence)
     } else if skew > SKEW_WARN {
-        Finding::warn(check, summary).seen(evidence)
+        check.warn(summary).seen(evidence)
     } else {
-        Finding::pass(check, summary)
+        check.pass(summary)
     }
 }
 

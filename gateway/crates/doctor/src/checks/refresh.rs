@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::judgement::{Problem, answer, described, document, settle, strings};
+use super::judgement::{Problem, answer, document, judge_document, settle, strings, wrong};
 use crate::check::Check;
 use crate::exchange::Exchange;
 use crate::finding::Finding;
@@ -20,15 +20,16 @@ pub(super) fn offline_access(server: &Value) -> Finding {
         return not_offered(check);
     }
     if strings(server, "scopes_supported").contains(&"offline_access") {
-        Finding::pass(check, "scopes_supported has offline_access")
-    } else {
-        let seen = format!("scopes_supported: {}", server["scopes_supported"]);
-        Finding::fail(check, "scopes_supported has no offline_access").seen(seen)
+        return check.pass("scopes_supported has offline_access");
     }
+    let seen = format!("scopes_supported: {}", server["scopes_supported"]);
+    check
+        .fail("scopes_supported has no offline_access")
+        .seen(seen)
 }
 
 fn not_offered(check: Check) -> Finding {
-    Finding::skip(check, "refresh tokens are not offered")
+    check.skip("refresh tokens are not offered")
 }
 
 /// Every finding about the exchange where nothing is offered.
@@ -45,13 +46,11 @@ pub(crate) fn nothing_offered() -> Vec<Finding> {
 
 /// Whether the code gave one.
 pub(crate) fn refresh_token(given: bool) -> Finding {
-    let check = Check::RefreshToken;
-    if given {
-        Finding::pass(check, "the code gave a refresh token")
-    } else {
-        let summary = "the metadata offers refresh tokens, and the code gave none";
-        Finding::fail(check, summary)
-    }
+    Check::RefreshToken.pass_if(
+        given,
+        "the code gave a refresh token",
+        "the metadata offers refresh tokens, and the code gave none",
+    )
 }
 
 /// What a refresh token was exchanged for, and how that was used.
@@ -92,8 +91,8 @@ pub(crate) fn refreshed(seen: &Refreshed<'_>) -> Vec<Finding> {
         findings.push(rotation(seen));
         findings.push(grace(seen));
     } else {
-        findings.push(Finding::after(Check::RefreshRotation, check));
-        findings.push(Finding::after(Check::RefreshGrace, check));
+        findings.push(Check::RefreshRotation.after(check));
+        findings.push(Check::RefreshGrace.after(check));
     }
     findings
 }
@@ -101,34 +100,30 @@ pub(crate) fn refreshed(seen: &Refreshed<'_>) -> Vec<Finding> {
 fn exchanged(seen: &Refreshed<'_>) -> Result<Finding, Problem> {
     document(seen.first, 200)?;
     if access_token(seen.first).is_none() {
-        let why = "the answer to a refresh has no access_token";
-        return Err(Problem::Wrong(why.to_owned()));
+        return wrong("the answer to a refresh has no access_token");
     }
     if let Some(call) = seen.call {
         let answered = answer(call)?;
         // What else may be wrong with a call is said by the checks of the calls.
         if answered.status.as_u16() == 401 {
-            let why = format!("the refreshed access token gets {}", described(answered));
-            return Err(Problem::Wrong(why));
+            return wrong(format!("the refreshed access token gets {answered}"));
         }
     }
-    let summary = "a refresh gives an access token that works";
-    Ok(Finding::pass(Check::Refresh, summary))
+    Ok(Check::Refresh.pass("a refresh gives an access token that works"))
 }
 
 fn rotation(seen: &Refreshed<'_>) -> Finding {
     let check = Check::RefreshRotation;
     let judged = match (successor(seen.first), seen.next) {
-        (None, _) => Err(Problem::Wrong(
-            "a refresh gives no new refresh token, so that a stolen one is never noticed"
-                .to_owned(),
-        )),
-        (Some(token), _) if token == seen.token => Err(Problem::Wrong(
-            "a refresh gives the same refresh token again".to_owned(),
-        )),
+        (None, _) => {
+            wrong("a refresh gives no new refresh token, so that a stolen one is never noticed")
+        }
+        (Some(token), _) if token == seen.token => {
+            wrong("a refresh gives the same refresh token again")
+        }
         (Some(_), Some(next)) => document(next, 200)
-            .map(|_| Finding::pass(check, "each refresh token is followed by one that works")),
-        (Some(_), None) => return Finding::skip(check, "the new token was not tried"),
+            .map(|_| check.pass("each refresh token is followed by one that works")),
+        (Some(_), None) => return check.skip("the new token was not tried"),
     };
     settle(
         check,
@@ -140,18 +135,17 @@ fn rotation(seen: &Refreshed<'_>) -> Finding {
 fn grace(seen: &Refreshed<'_>) -> Finding {
     let check = Check::RefreshGrace;
     let Some(again) = seen.again else {
-        return Finding::skip(check, "the second refresh was not tried");
+        return check.skip("the second refresh was not tried");
     };
-    let judged = document(again, 200).and_then(|_| {
+    judge_document(check, again, 200, |_| {
         if successor(again) == successor(seen.first) {
             let summary = "a second refresh with one token gets what the first one got";
-            Ok(Finding::pass(check, summary))
+            Ok(check.pass(summary))
         } else {
             let why = "two refreshes with one token get two different refresh tokens";
-            Err(Problem::Wrong(why.to_owned()))
+            wrong(why)
         }
-    });
-    settle(check, [again], judged)
+    })
 }
 
 #[cfg(test)]

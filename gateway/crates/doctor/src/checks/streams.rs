@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::judgement::{Problem, all_well, answer, described, settle};
+use super::judgement::{all_well, answer, judge, wrong};
 use crate::check::Check;
 use crate::exchange::{Exchange, shown};
 use crate::finding::{Finding, Verdict};
@@ -68,20 +68,20 @@ pub(crate) fn sse(target: &Target, trial: &SseTrial) -> Vec<Finding> {
     };
     if compression([recording]).verdict == Verdict::Fail {
         return checks
-            .map(|check| Finding::after(check, Check::StreamCompression))
+            .map(|check| check.after(Check::StreamCompression))
             .to_vec();
     }
     let first = first_event(recording);
     if first.verdict == Verdict::Fail {
         return vec![
             first,
-            Finding::after(Check::SseEndpoint, Check::SseFirstEvent),
-            Finding::after(Check::SseBuffering, Check::SseFirstEvent),
+            Check::SseEndpoint.after(Check::SseFirstEvent),
+            Check::SseBuffering.after(Check::SseFirstEvent),
         ];
     }
     let endpoint = endpoint_origin(target, recording);
     let buffering = if endpoint.verdict == Verdict::Fail {
-        Finding::after(Check::SseBuffering, Check::SseEndpoint)
+        Check::SseBuffering.after(Check::SseEndpoint)
     } else {
         buffering(trial.posted.as_ref())
     };
@@ -91,15 +91,11 @@ pub(crate) fn sse(target: &Target, trial: &SseTrial) -> Vec<Finding> {
 fn not_opened(check: Check, exchange: &Exchange) -> Finding {
     let absent = answer(exchange).is_ok_and(|a| matches!(a.status.as_u16(), 400 | 404 | 405 | 406));
     if absent || check != Check::SseFirstEvent {
-        return Finding::skip(check, "the backend does not serve the older transport");
+        return check.skip("the backend does not serve the older transport");
     }
-    let judged = answer(exchange).and_then(|answer| {
-        Err(Problem::Wrong(format!(
-            "GET /sse answers {}",
-            described(answer)
-        )))
-    });
-    settle(check, [exchange], judged)
+    judge(check, exchange, |answer| {
+        wrong(format!("GET /sse answers {answer}"))
+    })
 }
 
 /// Whether any stream is compressed.
@@ -123,18 +119,23 @@ fn first_event(recording: &Recording) -> Finding {
     match recording.events.first() {
         Some((at, event)) if event.name == "endpoint" => {
             let summary = format!("the endpoint event came after {} ms", at.as_millis());
-            if *at < LATE {
-                Finding::pass(check, summary)
-            } else {
-                Finding::warn(check, summary)
-            }
+            timely(check, *at, summary)
         }
-        Some((_, event)) => Finding::fail(
-            check,
-            format!("the first event is {:?}, not endpoint", event.name),
-        ),
-        None => Finding::fail(check, format!("no event came within {} s", EVENT.as_secs()))
+        Some((_, event)) => {
+            check.fail(format!("the first event is {:?}, not endpoint", event.name))
+        }
+        None => check
+            .fail(format!("no event came within {} s", EVENT.as_secs()))
             .seen(format!("{} pieces came", recording.arrivals.len() - 1)),
+    }
+}
+
+/// What came after so long.
+fn timely(check: Check, after: Duration, summary: String) -> Finding {
+    if after < LATE {
+        check.pass(summary)
+    } else {
+        check.warn(summary)
     }
 }
 
@@ -150,42 +151,37 @@ fn endpoint_origin(target: &Target, recording: &Recording) -> Finding {
     let check = Check::SseEndpoint;
     match endpoint(target, recording) {
         Some(url) if url.origin() == target.mcp.origin() => {
-            Finding::pass(check, format!("messages go to {}", url.path()))
+            check.pass(format!("messages go to {}", url.path()))
         }
-        Some(url) => Finding::fail(
-            check,
-            format!("messages go to {}", url.origin().ascii_serialization()),
-        )
-        .seen(format!("endpoint: {}", shown(&url))),
-        None => Finding::fail(check, "the endpoint event holds no URL"),
+        Some(url) => {
+            let elsewhere = url.origin().ascii_serialization();
+            check
+                .fail(format!("messages go to {elsewhere}"))
+                .seen(format!("endpoint: {}", shown(&url)))
+        }
+        None => check.fail("the endpoint event holds no URL"),
     }
 }
 
 fn buffering(posted: Option<&Posted>) -> Finding {
     let check = Check::SseBuffering;
     let Some(posted) = posted else {
-        return Finding::skip(check, "no message was posted");
+        return check.skip("no message was posted");
     };
-    let judged = answer(&posted.exchange).and_then(|answer| {
+    judge(check, &posted.exchange, |answer| {
         if !answer.status.is_success() {
-            let what = described(answer);
-            return Err(Problem::Wrong(format!("a message is answered with {what}")));
+            return wrong(format!("a message is answered with {answer}"));
         }
         let Some(answered) = posted.answered else {
-            return Err(Problem::Wrong(format!(
+            return wrong(format!(
                 "no answer came on the open stream within {} s",
                 EVENT.as_secs()
-            )));
+            ));
         };
         let delay = answered.saturating_sub(posted.accepted);
         let summary = format!("an answer came {} ms after its message", delay.as_millis());
-        Ok(if delay < LATE {
-            Finding::pass(check, summary)
-        } else {
-            Finding::warn(check, summary)
-        })
-    });
-    settle(check, [&posted.exchange], judged)
+        Ok(timely(check, delay, summary))
+    })
 }
 
 /// A stream that nobody wrote to, watched for a while.
@@ -196,28 +192,20 @@ pub(crate) fn idle(recording: &Recording, watched: Duration) -> Finding {
             "the stream was cut after {} s of silence",
             recording.longest_silence(*end).as_secs()
         );
-        return Finding::fail(check, summary)
+        return check
+            .fail(summary)
             .seen(why.clone().unwrap_or_else(|| "ended properly".to_owned()));
     }
     let silence = recording.longest_silence(watched);
+    let (open, silent) = (watched.as_secs(), silence.as_secs());
     if silence > SILENCE {
-        Finding::warn(
-            check,
-            format!(
-                "open after {} s, but nothing came for {} s",
-                watched.as_secs(),
-                silence.as_secs()
-            ),
-        )
+        check.warn(format!(
+            "open after {open} s, but nothing came for {silent} s"
+        ))
     } else {
-        Finding::pass(
-            check,
-            format!(
-                "open after {} s, never silent for more than {} s",
-                watched.as_secs(),
-                silence.as_secs()
-            ),
-        )
+        check.pass(format!(
+            "open after {open} s, never silent for more than {silent} s"
+        ))
     }
 }
 

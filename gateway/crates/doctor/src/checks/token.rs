@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::judgement::{Problem, answer, described, document, settle};
+use super::judgement::{answer, document, judge, judge_document, no_store, settle, wrong};
 use crate::check::Check;
 use crate::exchange::Exchange;
 use crate::finding::Finding;
@@ -20,19 +20,19 @@ pub(crate) fn token_error(exchange: &Exchange) -> Finding {
     {
         // Clients go by the code; some take a 401 for one of a client that is not known.
         let summary = format!("a code that is none gets invalid_grant with {status}, not 400");
-        return Finding::warn(check, summary).seen(exchange.to_string());
+        return check.warn(summary).seen(exchange.to_string());
     }
-    let judged = document(exchange, 400).and_then(|document| match document["error"].as_str() {
-        Some("invalid_grant") => Ok(Finding::pass(
-            check,
-            "a code that is none gets invalid_grant, in JSON",
-        )),
-        other => Err(Problem::Wrong(format!(
-            "a code that is none gets error {:?}, not invalid_grant",
-            other.unwrap_or_default()
-        ))),
-    });
-    settle(check, [exchange], judged)
+    judge_document(check, exchange, 400, |document| {
+        match document["error"].as_str() {
+            Some("invalid_grant") => {
+                Ok(check.pass("a code that is none gets invalid_grant, in JSON"))
+            }
+            other => wrong(format!(
+                "a code that is none gets error {:?}, not invalid_grant",
+                other.unwrap_or_default()
+            )),
+        }
+    })
 }
 
 /// The answer to a code with a wrong verifier. The form of the error is `token_error`'s matter.
@@ -47,18 +47,13 @@ pub(crate) fn code_single_use(exchange: &Exchange) -> Finding {
     no_token(check, well, "a code works twice", exchange)
 }
 
-fn no_token(check: Check, well: &str, wrong: &str, exchange: &Exchange) -> Finding {
-    let judged = answer(exchange).and_then(|answer| {
-        if answer.status.is_success() {
-            Err(Problem::Wrong(wrong.to_owned()))
-        } else if answer.status.is_server_error() {
-            let summary = format!("{well}, but the answer is {}", described(answer));
-            Ok(Finding::warn(check, summary))
-        } else {
-            Ok(Finding::pass(check, well))
+fn no_token(check: Check, well: &str, otherwise: &str, exchange: &Exchange) -> Finding {
+    judge(check, exchange, |answer| {
+        if answer.status.is_server_error() {
+            return Ok(check.warn(format!("{well}, but the answer is {answer}")));
         }
-    });
-    settle(check, [exchange], judged)
+        Ok(check.pass_if(!answer.status.is_success(), well, otherwise))
+    })
 }
 
 /// The answer to a good code.
@@ -68,17 +63,13 @@ pub(crate) fn token_response(exchange: &Exchange) -> Vec<Finding> {
         let token = document["access_token"].as_str().unwrap_or_default();
         let kind = document["token_type"].as_str().unwrap_or_default();
         if token.is_empty() {
-            return Err(Problem::Wrong("there is no access_token".to_owned()));
+            return wrong("there is no access_token");
         }
         if !kind.eq_ignore_ascii_case("bearer") {
-            return Err(Problem::Wrong(format!(
-                "token_type is {kind:?}, not Bearer"
-            )));
+            return wrong(format!("token_type is {kind:?}, not Bearer"));
         }
         let Some(lifetime) = document["expires_in"].as_u64() else {
-            return Err(Problem::Wrong(
-                "there is no expires_in in whole seconds".to_owned(),
-            ));
+            return wrong("there is no expires_in in whole seconds");
         };
         // Some servers and proxies cap a header line at 8 KiB, a few at 4.
         if token.len() > 4096 {
@@ -86,31 +77,17 @@ pub(crate) fn token_response(exchange: &Exchange) -> Vec<Finding> {
                 "the token is {} bytes long; some proxies cut headers at 4 KiB",
                 token.len()
             );
-            return Ok(Finding::warn(check, summary));
+            return Ok(check.warn(summary));
         }
         let Some(scope) = document["scope"].as_str() else {
-            return Ok(Finding::warn(
-                check,
-                "the answer does not say which scope was granted",
-            ));
+            return Ok(check.warn("the answer does not say which scope was granted"));
         };
-        Ok(Finding::pass(
-            check,
-            format!("a token for {lifetime} s, scope {scope}"),
-        ))
+        Ok(check.pass(format!("a token for {lifetime} s, scope {scope}")))
     });
     let usable = judged.is_ok();
     let mut findings = vec![settle(check, [exchange], judged)];
     if let (true, Ok(answer)) = (usable, answer(exchange)) {
-        let cache = answer.header("cache-control").unwrap_or("absent");
-        findings.push(if answer.has_cache_directive("no-store") {
-            Finding::pass(Check::TokenNoStore, "no-store")
-        } else {
-            Finding::fail(
-                Check::TokenNoStore,
-                format!("cache-control is {cache}, not no-store"),
-            )
-        });
+        findings.push(no_store(Check::TokenNoStore, answer));
     }
     findings
 }
@@ -119,41 +96,34 @@ pub(crate) fn token_response(exchange: &Exchange) -> Vec<Finding> {
 /// long after.
 pub(crate) fn revocation(call: &Exchange, after: Duration) -> Finding {
     let check = Check::Revocation;
-    let judged = answer(call).and_then(|answer| {
-        if answer.status.as_u16() == 401 {
-            Ok(Finding::pass(
-                check,
-                format!("a revoked token is refused after {} ms", after.as_millis()),
-            ))
-        } else {
-            Err(Problem::Wrong(format!(
-                "{} ms after its revocation the token gets {}",
-                after.as_millis(),
-                described(answer)
-            )))
-        }
-    });
-    settle(check, [call], judged)
+    judge(check, call, |answer| {
+        let after = after.as_millis();
+        Ok(check.pass_if(
+            answer.status.as_u16() == 401,
+            format!("a revoked token is refused after {after} ms"),
+            format!("{after} ms after its revocation the token gets {answer}"),
+        ))
+    })
 }
 
 /// A stream that was open when its grant was revoked at `revoked` (since the stream's request).
 pub(crate) fn revocation_stream(recording: &Recording, revoked: Duration) -> Finding {
     let check = Check::RevocationStream;
     match &recording.end {
-        Some((end, _)) if *end < revoked => Finding::skip(check, "the stream had ended before"),
+        Some((end, _)) if *end < revoked => check.skip("the stream had ended before"),
         Some((end, failure)) => {
             let summary = format!("its stream ended after {} ms", (*end - revoked).as_millis());
             match failure {
-                None => Finding::pass(check, summary),
-                Some(why) => {
-                    Finding::warn(check, format!("{summary}, but not properly")).seen(why.clone())
-                }
+                None => check.pass(summary),
+                Some(why) => check
+                    .warn(format!("{summary}, but not properly"))
+                    .seen(why.clone()),
             }
         }
-        None => Finding::fail(
-            check,
-            format!("its stream is open {} s later", STREAM_END.as_secs()),
-        ),
+        None => check.fail(format!(
+            "its stream is open {} s later",
+            STREAM_END.as_secs()
+        )),
     }
 }
 

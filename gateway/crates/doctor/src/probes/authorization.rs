@@ -31,7 +31,7 @@ impl Examination<'_> {
     /// A token request with a code that is none: its error must be one that clients can read.
     pub(super) async fn refuse_bad_code(&mut self, endpoints: &Endpoints, client: &Client) {
         let Some(url) = &endpoints.token else {
-            return self.found(Finding::after(Check::TokenError, Check::PrivateHost));
+            return self.found(Check::TokenError.after(Check::PrivateHost));
         };
         let verifier = Secret::draw(&mut OsRng);
         let fields = token_request(client, "gateway-doctor-no-code", verifier.reveal());
@@ -95,7 +95,7 @@ impl Examination<'_> {
     ) -> Option<Grant> {
         let (authorize, token) = (endpoints.authorization.as_ref()?, endpoints.token.as_ref()?);
         for check in [Check::Login, Check::Deny] {
-            self.found(Finding::skip(check, "nobody is asked"));
+            self.found(check.skip("nobody is asked"));
         }
         let mut landings = vec![landing.clone()];
         let without = self.request(endpoints, client).without("code_challenge");
@@ -168,7 +168,7 @@ impl Examination<'_> {
                 "nobody came back from the login within {} s",
                 patience.as_secs()
             );
-            self.found(Finding::warn(Check::AuthorizationResponse, summary));
+            self.found(Check::AuthorizationResponse.warn(summary));
             return None;
         };
         let landing = request.landing(url, client);
@@ -180,10 +180,7 @@ impl Examination<'_> {
                 &endpoints.issuers,
                 endpoints.iss,
             ));
-            self.found(Finding::skip(
-                Check::AuthorizationResponse,
-                "the operator pressed Deny",
-            ));
+            self.found(Check::AuthorizationResponse.skip("the operator pressed Deny"));
             return None;
         }
         self.found(authorization::authorization_response(&landing));
@@ -200,7 +197,7 @@ impl Examination<'_> {
                 self.found(authorization::deny(&landing));
                 landings.push(landing);
             }
-            None => self.found(Finding::skip(Check::Deny, "nobody pressed Deny")),
+            None => self.found(Check::Deny.skip("nobody pressed Deny")),
         }
         self.found(authorization::iss(
             &landings,
@@ -226,19 +223,16 @@ impl Examination<'_> {
         let Some(form) =
             Page::from_exchange(&page).and_then(|page| page.login(name, password.reveal()))
         else {
-            let finding = Finding::fail(
-                Check::Login,
-                "the page has no form for a name and a password",
-            );
+            let finding = Check::Login.fail("the page has no form for a name and a password");
             self.found(finding.seen(page.to_string()));
             return None;
         };
         let after = browser.submit(&self.http, &form).await;
         let Some(words) = still_asks_for_password(&after) else {
-            self.found(Finding::pass(Check::Login, format!("{name} is logged in")));
+            self.found(Check::Login.pass(format!("{name} is logged in")));
             return Some(browser);
         };
-        let finding = Finding::fail(Check::Login, format!("{name} was not let in: {words}"));
+        let finding = Check::Login.fail(format!("{name} was not let in: {words}"));
         self.found(finding.seen(after.to_string()));
         None
     }
@@ -350,9 +344,9 @@ fn astray(check: Check, last: &Exchange) -> Finding {
     let words = Page::from_exchange(last)
         .map(|page| page.words())
         .unwrap_or_default();
-    Finding::fail(
-        check,
-        format!("the pages did not lead back to the client: {words}"),
-    )
-    .seen(last.to_string())
+    check
+        .fail(format!(
+            "the pages did not lead back to the client: {words}"
+        ))
+        .seen(last.to_string())
 }

@@ -5,7 +5,6 @@ use super::session::{initialize_message, post};
 use crate::check::Check;
 use crate::checks::discovery::Endpoints;
 use crate::checks::refresh::{self, Refreshed};
-use crate::finding::Finding;
 use crate::http_client::Ask;
 
 impl Examination<'_> {
@@ -19,7 +18,7 @@ impl Examination<'_> {
         self.found(refresh::refresh_token(grant.refresh_token.is_some()));
         let (Some(token), Some(url)) = (&grant.refresh_token, &endpoints.token) else {
             for check in [Check::Refresh, Check::RefreshRotation, Check::RefreshGrace] {
-                self.found(Finding::after(check, Check::RefreshToken));
+                self.found(check.after(Check::RefreshToken));
             }
             return;
         };

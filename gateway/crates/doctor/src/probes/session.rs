@@ -8,7 +8,6 @@ use super::examination::{Examination, Grant};
 use crate::check::Check;
 use crate::checks::mcp;
 use crate::exchange::Exchange;
-use crate::finding::Finding;
 use crate::finding::Verdict;
 use crate::http_client::Ask;
 use crate::options::Login;
@@ -51,7 +50,7 @@ impl Examination<'_> {
         if welcomed {
             self.list_tools(grant, &session).await;
         } else {
-            self.found(Finding::after(Check::ToolsList, Check::Initialize));
+            self.found(Check::ToolsList.after(Check::Initialize));
         }
         self.be_refused(grant, &session).await;
         session
@@ -114,7 +113,7 @@ impl Examination<'_> {
         if matches!(self.options.login, Login::Token(_)) {
             // It is somebody's, and whoever finds it in a log has it.
             let why = "a token that was given is not put into a URL";
-            self.found(Finding::skip(Check::QueryToken, why));
+            self.found(Check::QueryToken.skip(why));
         } else {
             let mut in_query = url.clone();
             in_query

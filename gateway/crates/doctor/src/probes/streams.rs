@@ -13,7 +13,6 @@ use crate::check::Check;
 use crate::checks::discovery::Endpoints;
 use crate::checks::streams::{EVENT, Posted, SseTrial, compression, endpoint, idle, sse};
 use crate::checks::token::{self, STREAM_END};
-use crate::finding::Finding;
 use crate::finding::Verdict;
 use crate::http_client::Ask;
 use crate::stream_recorder::StreamRecorder;
@@ -51,10 +50,7 @@ impl Examination<'_> {
             .map(StreamRecorder::recording)
             .collect();
         if recordings.is_empty() {
-            self.found(Finding::skip(
-                Check::StreamCompression,
-                "there is no stream",
-            ));
+            self.found(Check::StreamCompression.skip("there is no stream"));
         } else {
             self.found(compression(&recordings));
         }
@@ -127,7 +123,7 @@ impl Examination<'_> {
     /// A minute of silence on a stream of its own.
     async fn watch(&mut self, streams: &Streams, grant: &Grant) {
         if self.options.quick {
-            return self.found(Finding::skip(Check::StreamIdle, "left out by --quick"));
+            return self.found(Check::StreamIdle.skip("left out by --quick"));
         }
         let quiet = match (&streams.mcp, &streams.sse) {
             (Some(_), _) => None,
@@ -140,7 +136,7 @@ impl Examination<'_> {
             (None, None) => None,
         };
         let Some(live) = streams.mcp.as_ref().or(quiet.as_ref()) else {
-            return self.found(Finding::skip(Check::StreamIdle, "there is no stream"));
+            return self.found(Check::StreamIdle.skip("there is no stream"));
         };
         (self.say)(&format!(
             "Watching a quiet stream for {} s …",
@@ -155,7 +151,7 @@ impl Examination<'_> {
     async fn revoke(&mut self, endpoints: &Endpoints, grant: &Grant, live: Option<StreamRecorder>) {
         let Some(url) = &endpoints.revocation else {
             let summary = "there is no revocation_endpoint: the test token lives until it expires";
-            return self.found(Finding::warn(Check::Revocation, summary));
+            return self.found(Check::Revocation.warn(summary));
         };
         let fields = [("token", &grant.token), ("client_id", &grant.client_id)];
         let fields = fields.map(|(name, value)| (name.to_owned(), value.clone()));
@@ -186,8 +182,8 @@ impl Examination<'_> {
                 let recording = live.until(STREAM_END, |_| false).await;
                 token::revocation_stream(&recording, at)
             }
-            (Some(_), _) => Finding::after(Check::RevocationStream, Check::Revocation),
-            (None, _) => Finding::skip(Check::RevocationStream, "there is no stream"),
+            (Some(_), _) => Check::RevocationStream.after(Check::Revocation),
+            (None, _) => Check::RevocationStream.skip("there is no stream"),
         });
     }
 
