@@ -43,14 +43,10 @@ impl Browser {
 
     async fn settle(&mut self, wire: &HttpClient, mut exchange: Exchange) -> Exchange {
         for _ in 0..MAX_STEPS {
-            match location(&exchange) {
-                Some(next) if next.origin() == exchange.url.origin() => {
-                    exchange = self
-                        .exchange(wire, Ask::new(http::Method::GET, &next))
-                        .await;
-                }
-                _ => break,
-            }
+            let next = location(&exchange).filter(|next| next.origin() == exchange.url.origin());
+            let Some(next) = next else { break };
+            let ask = Ask::new(http::Method::GET, &next);
+            exchange = self.exchange(wire, ask).await;
         }
         exchange
     }
@@ -91,12 +87,10 @@ impl Browser {
 
 /// Where an answer redirects to, absolute.
 pub(super) fn location(exchange: &Exchange) -> Option<Url> {
-    let answer = exchange.outcome.as_ref().ok()?;
-    let location = answer.header(LOCATION.as_str())?;
-    let redirects = answer.status.is_redirection();
-    redirects
-        .then(|| exchange.url.join(location).ok())
-        .flatten()
+    let redirect = exchange.answer()?;
+    let location = redirect.header(LOCATION.as_str())?;
+    let url = exchange.url.join(location).ok()?;
+    redirect.status.is_redirection().then_some(url)
 }
 
 #[cfg(test)]

@@ -56,10 +56,8 @@ impl Callback {
     pub(super) async fn landing(&self, state: &str, patience: Duration) -> Option<Url> {
         let deadline = Instant::now() + patience;
         loop {
-            let (stream, _) = timeout_at(deadline, self.listener.accept())
-                .await
-                .ok()?
-                .ok()?;
+            let accepted = timeout_at(deadline, self.listener.accept()).await;
+            let (stream, _) = accepted.ok()?.ok()?;
             let answered = timeout(LINE_PATIENCE, self.answer(stream, state)).await;
             if let Ok(Some(url)) = answered {
                 return Some(url);
@@ -100,9 +98,7 @@ fn landing_url(head: &[u8], redirect_uri: &Url) -> Option<Url> {
     let line = std::str::from_utf8(line).ok()?;
     let target = line.strip_prefix("GET ")?.split(' ').next()?;
     let path = target.split('?').next()?;
-    (path == PATH)
-        .then(|| redirect_uri.join(target).ok())
-        .flatten()
+    redirect_uri.join(target).ok().filter(|_| path == PATH)
 }
 
 #[cfg(test)]

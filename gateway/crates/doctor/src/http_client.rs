@@ -28,6 +28,7 @@ use url::{Position, Url};
 
 use super::exchange::{Answer, Exchange, Failure, Reader, TlsFailure};
 use super::stream_recorder::StreamRecorder;
+use super::target::host_and_port;
 
 /// No document or page that is examined is larger.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -69,7 +70,11 @@ impl Ask {
     }
 
     /// A form, as browsers and token requests send it.
-    pub(super) fn form(url: &Url, fields: &[(String, String)]) -> Self {
+    pub(super) fn form<N, V>(url: &Url, fields: &[(N, V)]) -> Self
+    where
+        N: AsRef<str>,
+        V: AsRef<str>,
+    {
         let body = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(fields)
             .finish();
@@ -113,7 +118,6 @@ impl Ask {
     }
 
     fn request(&self) -> Result<Request<Full<Bytes>>, Failure> {
-        let broken = |error: http::Error| Failure::Broken(error.to_string());
         let target = &self.url[Position::BeforePath..Position::AfterQuery];
         let authority = &self.url[Position::BeforeHost..Position::AfterPort];
         let mut request = Request::builder()
@@ -158,13 +162,21 @@ impl HttpClient {
 
     /// One exchange to its end.
     pub(super) async fn send(&self, ask: Ask) -> Exchange {
-        let whole = async {
-            let opened = self.open(&ask).await?;
-            read(opened).await
-        };
-        let outcome = timeout(self.patience, whole)
-            .await
-            .unwrap_or(Err(Failure::TimedOut(self.patience)));
+        let whole = async { read(self.open(&ask).await?).await };
+        let outcome = within(self.patience, whole).await;
+        self.record(&ask, outcome)
+    }
+
+    /// One exchange after the other.
+    pub(super) async fn send_all(&self, asks: impl IntoIterator<Item = Ask>) -> Vec<Exchange> {
+        let mut exchanges = Vec::new();
+        for ask in asks {
+            exchanges.push(self.send(ask).await);
+        }
+        exchanges
+    }
+
+    fn record(&self, ask: &Ask, outcome: Result<Answer, Failure>) -> Exchange {
         let exchange = ask.exchange(outcome);
         self.log.lock().push(exchange.clone());
         exchange
@@ -173,19 +185,12 @@ impl HttpClient {
     /// Opens an event stream and follows it in the background. Any other answer is an exchange.
     pub(super) async fn follow(&self, ask: Ask) -> Result<StreamRecorder, Exchange> {
         let ask = ask.with("accept", "text/event-stream, application/json");
-        let head = timeout(self.patience, self.open(&ask))
-            .await
-            .unwrap_or(Err(Failure::TimedOut(self.patience)));
-        let outcome = match head {
+        let outcome = match within(self.patience, self.open(&ask)).await {
             Ok(opened) if is_event_stream(&opened) => return Ok(StreamRecorder::follow(opened)),
-            Ok(opened) => timeout(self.patience, read(opened))
-                .await
-                .unwrap_or(Err(Failure::TimedOut(self.patience))),
+            Ok(opened) => within(self.patience, read(opened)).await,
             Err(failure) => Err(failure),
         };
-        let exchange = ask.exchange(outcome);
-        self.log.lock().push(exchange.clone());
-        Err(exchange)
+        Err(self.record(&ask, outcome))
     }
 
     /// Everything that was exchanged so far.
@@ -196,18 +201,15 @@ impl HttpClient {
     /// Sends the request and reads the head of the answer.
     async fn open(&self, ask: &Ask) -> Result<Opened, Failure> {
         let started = Instant::now();
-        let host = ask.url.host_str().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = ask.url.port_or_known_default().unwrap_or(443);
+        let (host, port) = host_and_port(&ask.url);
         let stream = dial(host, port, self.patience / 3).await?;
-        let broken = |error: hyper::Error| Failure::Broken(error.to_string());
         let (mut sender, connection) = if ask.url.scheme() == "https" {
             handshake(encrypt(self.tls.clone(), host, stream).await?).await?
         } else {
             handshake(stream).await?
         };
-        let response = sender.send_request(ask.request()?).await.map_err(broken)?;
-        let (head, body) = response.into_parts();
+        let response = sender.send_request(ask.request()?).await;
+        let (head, body) = response.map_err(broken)?.into_parts();
         Ok(Opened {
             status: head.status,
             headers: head.headers,
@@ -218,8 +220,21 @@ impl HttpClient {
     }
 }
 
+/// What comes of work that may take so long.
+pub(super) async fn within<T>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let outcome = timeout(patience, work).await;
+    outcome.unwrap_or(Err(Failure::TimedOut(patience)))
+}
+
 fn is_event_stream(opened: &Opened) -> bool {
     opened.status == StatusCode::OK && media_type::is_event_stream(&opened.headers)
+}
+
+fn broken(error: impl std::fmt::Display) -> Failure {
+    Failure::Broken(error.to_string())
 }
 
 async fn handshake<S>(stream: S) -> Result<(http1::SendRequest<Full<Bytes>>, Connection), Failure>
@@ -228,7 +243,7 @@ where
 {
     let (sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| Failure::Broken(error.to_string()))?;
+        .map_err(broken)?;
     let task = tokio::spawn(async move {
         // How it ended shows on the request.
         let _ = connection.await;
@@ -239,7 +254,7 @@ where
 async fn read(mut opened: Opened) -> Result<Answer, Failure> {
     let mut body = Vec::new();
     while let Some(frame) = opened.body.frame().await {
-        let frame = frame.map_err(|error| Failure::Broken(error.to_string()))?;
+        let frame = frame.map_err(broken)?;
         if let Ok(bytes) = frame.into_data() {
             body.extend_from_slice(&bytes);
         }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use url::{Host, Url};
 
-use super::target::Target;
+use super::target::{Target, is_loopback};
 use gateway_core::address::is_public;
 
 /// Endings of names that no public name server answers (RFC 6761, RFC 6762, RFC 8375, RFC 9476,
@@ -47,15 +47,6 @@ pub(super) fn is_private(url: &Url) -> bool {
 pub(super) fn is_stray(target: &Target, url: &Url) -> bool {
     let is_same = url.host() == target.mcp.host() || (target.is_loopback() && is_loopback(url));
     is_private(url) && !is_same
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        None => false,
-    }
 }
 
 /// Every http or https URL among the strings of a document, with the path of its member.

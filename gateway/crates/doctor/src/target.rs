@@ -78,26 +78,35 @@ impl Target {
     }
 
     /// The host, bare of brackets.
-    pub(super) fn host(&self) -> String {
-        let host = self.mcp.host_str().unwrap_or_default();
-        host.trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned()
+    pub(super) fn host(&self) -> &str {
+        host_and_port(&self.mcp).0
     }
 
     /// The port, given or of the scheme.
     pub(super) fn port(&self) -> u16 {
-        self.mcp.port_or_known_default().unwrap_or(443)
+        host_and_port(&self.mcp).1
     }
 
     /// Whether the URL itself names this machine.
     pub(super) fn is_loopback(&self) -> bool {
-        match self.mcp.host() {
-            Some(Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            None => false,
-        }
+        is_loopback(&self.mcp)
+    }
+}
+
+/// Whom a URL leads to: the host, bare of brackets, and the port, given or of the scheme.
+pub(super) fn host_and_port(url: &Url) -> (&str, u16) {
+    let host = url.host_str().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (host, url.port_or_known_default().unwrap_or(443))
+}
+
+/// Whether a URL names this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
     }
 }
 

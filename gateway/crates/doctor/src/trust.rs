@@ -1,5 +1,6 @@
 //! Which certificates are trusted, and what a server's own one says.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,22 +33,17 @@ pub(super) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>,
     // A root that can't be read is one less; an empty store shows at the first handshake.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_file {
-        let refused = |why: String| TrustError::CaFile {
+        let refused = |why: &dyn Display| TrustError::CaFile {
             path: path.to_owned(),
-            why,
+            why: why.to_string(),
         };
-        let mut added = 0;
-        let certificates =
-            CertificateDer::pem_file_iter(path).map_err(|error| refused(error.to_string()))?;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| refused(error.to_string()))?;
-            roots
-                .add(certificate)
-                .map_err(|error| refused(error.to_string()))?;
-            added += 1;
+        let before = roots.len();
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| refused(&error))? {
+            let certificate = certificate.map_err(|error| refused(&error))?;
+            roots.add(certificate).map_err(|error| refused(&error))?;
         }
-        if added == 0 {
-            return Err(refused("it holds no certificate in PEM".to_owned()));
+        if roots.len() == before {
+            return Err(refused(&"it holds no certificate in PEM"));
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -33,10 +33,17 @@ impl Examination<'_> {
         let Some(url) = &endpoints.token else {
             return self.found(Check::TokenError.after(Check::PrivateHost));
         };
-        let verifier = Secret::draw(&mut OsRng);
-        let fields = token_request(client, "gateway-doctor-no-code", verifier.reveal());
-        let exchange = self.http.send(Ask::form(url, &fields)).await;
+        let exchange = self
+            .redeem_unproven(url, client, "gateway-doctor-no-code")
+            .await;
         self.found(token::token_error(&exchange));
+    }
+
+    /// A token request with a verifier that is nobody's.
+    async fn redeem_unproven(&self, url: &Url, client: &Client, code: &str) -> Exchange {
+        let verifier = Secret::draw(&mut OsRng);
+        let fields = token_request(client, code, verifier.reveal());
+        self.http.send(Ask::form(url, &fields)).await
     }
 
     /// What a browser without a session sees; the code, where it is given without a login.
@@ -55,32 +62,17 @@ impl Examination<'_> {
         let open = landing.filter(|landing| landing.parameter("code").is_some());
 
         let elsewhere = "https://gateway-doctor.invalid/callback";
-        let last = visit(
-            &self.http,
-            &request.with("redirect_uri", elsewhere).url(url),
-        )
-        .await;
-        self.found(authorization::page_instead_of_redirect(
-            Check::BadRedirect,
-            &last,
-        ));
-
-        let last = visit(
-            &self.http,
-            &request.with("client_id", "gateway-doctor-unknown").url(url),
-        )
-        .await;
-        self.found(authorization::page_instead_of_redirect(
-            Check::UnknownClient,
-            &last,
-        ));
+        for (check, name, value) in [
+            (Check::BadRedirect, "redirect_uri", elsewhere),
+            (Check::UnknownClient, "client_id", "gateway-doctor-unknown"),
+        ] {
+            let last = visit(&self.http, &request.with(name, value).url(url)).await;
+            self.found(authorization::page_instead_of_redirect(check, &last));
+        }
 
         let other_port = callback::redirect_uri(client.redirect_uri.port().unwrap_or(1) ^ 1);
-        let last = visit(
-            &self.http,
-            &request.with("redirect_uri", other_port.as_str()).url(url),
-        )
-        .await;
+        let to_other_port = request.with("redirect_uri", other_port.as_str());
+        let last = visit(&self.http, &to_other_port.url(url)).await;
         self.found(authorization::loopback_port(&last));
         open.map(|landing| (request, landing))
     }
@@ -108,18 +100,12 @@ impl Examination<'_> {
         let last = visit(&self.http, &other.url(authorize)).await;
         let second = location(&last).map(|url| other.landing(url, client));
         if let Some(code) = second.and_then(|landing| landing.parameter("code")) {
-            let wrong = Secret::draw(&mut OsRng);
-            let fields = token_request(client, &code, wrong.reveal());
-            let exchange = self.http.send(Ask::form(token, &fields)).await;
+            let exchange = self.redeem_unproven(token, client, &code).await;
             self.found(token::pkce_verified(&exchange));
         }
         self.found(authorization::authorization_response(landing));
         landings.extend(refused);
-        self.found(authorization::iss(
-            &landings,
-            &endpoints.issuers,
-            endpoints.iss,
-        ));
+        self.found(iss(&landings, endpoints));
         self.redeem(client, token, request, landing).await
     }
 
@@ -164,10 +150,8 @@ impl Examination<'_> {
         ));
         let mut landings = Vec::new();
         let Some(url) = callback.landing(&request.state, patience).await else {
-            let summary = format!(
-                "nobody came back from the login within {} s",
-                patience.as_secs()
-            );
+            let seconds = patience.as_secs();
+            let summary = format!("nobody came back from the login within {seconds} s");
             self.found(Check::AuthorizationResponse.warn(summary));
             return None;
         };
@@ -175,11 +159,7 @@ impl Examination<'_> {
         landings.push(landing.clone());
         if landing.parameter("error").as_deref() == Some("access_denied") {
             self.found(authorization::deny(&landing));
-            self.found(authorization::iss(
-                &landings,
-                &endpoints.issuers,
-                endpoints.iss,
-            ));
+            self.found(iss(&landings, endpoints));
             self.found(Check::AuthorizationResponse.skip("the operator pressed Deny"));
             return None;
         }
@@ -199,11 +179,7 @@ impl Examination<'_> {
             }
             None => self.found(Check::Deny.skip("nobody pressed Deny")),
         }
-        self.found(authorization::iss(
-            &landings,
-            &endpoints.issuers,
-            endpoints.iss,
-        ));
+        self.found(iss(&landings, endpoints));
         grant
     }
 
@@ -267,14 +243,8 @@ impl Examination<'_> {
         let walked = self
             .decide(browser, &request, client, authorize, Decision::Allow)
             .await;
-        if let Some(code) = walked
-            .as_ref()
-            .ok()
-            .and_then(|landing| landing.parameter("code"))
-        {
-            let wrong = Secret::draw(&mut OsRng);
-            let fields = token_request(client, &code, wrong.reveal());
-            let exchange = self.http.send(Ask::form(token, &fields)).await;
+        if let Ok(Some(code)) = walked.as_ref().map(|landing| landing.parameter("code")) {
+            let exchange = self.redeem_unproven(token, client, &code).await;
             self.found(token::pkce_verified(&exchange));
         }
         landings.extend(walked.ok());
@@ -292,11 +262,7 @@ impl Examination<'_> {
         };
         self.found(authorization::authorization_response(&landing));
         landings.push(landing.clone());
-        self.found(authorization::iss(
-            &landings,
-            &endpoints.issuers,
-            endpoints.iss,
-        ));
+        self.found(iss(&landings, endpoints));
         self.redeem(client, token, &request, &landing).await
     }
 
@@ -314,11 +280,13 @@ impl Examination<'_> {
             return Err(page);
         };
         let last = browser.submit(&self.http, &form).await;
-        match location(&last) {
-            Some(url) => Ok(request.landing(url, client)),
-            None => Err(last),
-        }
+        let landing = location(&last).map(|url| request.landing(url, client));
+        landing.ok_or(last)
     }
+}
+
+fn iss(landings: &[Landing], endpoints: &Endpoints) -> Finding {
+    authorization::iss(landings, &endpoints.issuers, endpoints.iss)
 }
 
 async fn visit(http: &HttpClient, url: &Url) -> Exchange {
@@ -328,22 +296,18 @@ async fn visit(http: &HttpClient, url: &Url) -> Exchange {
 /// What the page says, when it is still one for the password.
 fn still_asks_for_password(after: &Exchange) -> Option<String> {
     let refused = after
-        .outcome
-        .as_ref()
-        .map_or(true, |answer| !answer.status.is_success());
+        .answer()
+        .is_none_or(|answer| !answer.status.is_success());
     let page = Page::from_exchange(after);
-    let asks = page
-        .as_ref()
-        .is_some_and(|page| page.forms().iter().any(|form| !form.passwords.is_empty()));
+    let mut forms = page.iter().flat_map(Page::forms);
+    let asks = forms.any(|form| !form.passwords.is_empty());
     let led_back = location(after).is_some();
-    (asks || (refused && !led_back)).then(|| page.map(|page| page.words()).unwrap_or_default())
+    (asks || (refused && !led_back)).then(|| Page::words_of(after))
 }
 
 /// A decision that did not lead back to the client.
 fn astray(check: Check, last: &Exchange) -> Finding {
-    let words = Page::from_exchange(last)
-        .map(|page| page.words())
-        .unwrap_or_default();
+    let words = Page::words_of(last);
     check
         .fail(format!(
             "the pages did not lead back to the client: {words}"

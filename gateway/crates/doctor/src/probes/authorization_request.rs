@@ -14,6 +14,7 @@ use crate::http_client::Ask;
 use gateway_core::secret::Secret;
 
 /// An authorization request and what proves it.
+#[derive(Clone)]
 pub(super) struct Request {
     parameters: Vec<(&'static str, String)>,
     verifier: Secret,
@@ -54,7 +55,7 @@ impl Examination<'_> {
         let redeemed = token_request(client, &code, request.verifier.reveal());
         let exchange = self.http.send(Ask::form(url, &redeemed)).await;
         self.findings.extend(token::token_response(&exchange));
-        let body = exchange.outcome.ok().and_then(|answer| answer.json())?;
+        let body = exchange.json()?;
         Some(Grant {
             client_id: client.id.clone(),
             token: body["access_token"].as_str()?.to_owned(),
@@ -72,21 +73,13 @@ impl Request {
     }
 
     pub(super) fn with(&self, name: &str, value: &str) -> Self {
-        let replaced = |(key, old): &(&'static str, String)| {
-            (
-                *key,
-                if *key == name {
-                    value.to_owned()
-                } else {
-                    old.clone()
-                },
-            )
-        };
-        Self {
-            parameters: self.parameters.iter().map(replaced).collect(),
-            verifier: self.verifier.clone(),
-            state: self.state.clone(),
+        let mut request = self.clone();
+        for (key, old) in &mut request.parameters {
+            if *key == name {
+                value.clone_into(old);
+            }
         }
+        request
     }
 
     pub(super) fn without(mut self, name: &str) -> Self {

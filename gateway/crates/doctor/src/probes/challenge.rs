@@ -4,7 +4,7 @@ use http::Method;
 use url::Url;
 
 use super::examination::Examination;
-use super::session::{self, discover_message, initialize_message, post};
+use super::session::{discover, initialize_message, post};
 use crate::checks;
 use crate::checks::challenge::{Unauthenticated, metadata_url};
 use crate::checks::discovery::Discovery;
@@ -21,15 +21,10 @@ impl Examination<'_> {
         let invalid =
             post(&self.target.mcp, &initialize_message(1)).bearer("gateway-doctor-invalid");
         let invalid_token = self.http.send(invalid).await;
-        let typed = if self.target.path() == self.target.sse.path() {
-            &sse
-        } else {
-            &mcp
-        };
+        let is_sse = self.target.path() == self.target.sse.path();
+        let mut typed = if is_sse { &sse } else { &mcp }.iter();
         // Clients take the challenge of their first POST.
-        let challenged = typed
-            .iter()
-            .find(|exchange| exchange.method == Method::POST);
+        let challenged = typed.find(|exchange| exchange.method == Method::POST);
         let metadata = match challenged.and_then(|exchange| metadata_url(self.target, exchange)) {
             Some(url) => Some(self.http.send(Ask::get(&url)).await),
             None => None,
@@ -50,16 +45,10 @@ impl Examination<'_> {
             Ask::new(Method::GET, url).with("accept", "text/event-stream"),
             Ask::new(Method::HEAD, url),
             post(url, &initialize_message(1)),
-            post(url, &discover_message(1))
-                .with("mcp-protocol-version", session::STATELESS)
-                .with("mcp-method", "server/discover"),
+            discover(url),
             Ask::new(Method::DELETE, url),
         ];
-        let mut exchanges = Vec::new();
-        for ask in asks {
-            exchanges.push(self.http.send(ask).await);
-        }
-        exchanges
+        self.http.send_all(asks).await
     }
 
     async fn preflights(&self, discovery: &Discovery) -> Vec<Exchange> {
@@ -83,10 +72,6 @@ impl Examination<'_> {
             .flat_map(|e| [&e.token, &e.registration])
             .flatten();
         asks.extend(endpoints.map(|url| preflight(url, "POST", WEB_CLIENT)));
-        let mut exchanges = Vec::new();
-        for ask in asks {
-            exchanges.push(self.http.send(ask).await);
-        }
-        exchanges
+        self.http.send_all(asks).await
     }
 }

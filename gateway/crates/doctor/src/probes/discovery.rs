@@ -34,22 +34,17 @@ impl Examination<'_> {
         let (root_url, server_url) = (self.target.at(RESOURCE), self.target.at(SERVER));
         let resource = self.http.send(Ask::get(&resource_url)).await;
         let now = Clock.now();
-        let mut heads = Vec::new();
-        for url in [&resource_url, &root_url, &server_url] {
-            heads.push(self.http.send(Ask::new(Method::HEAD, url)).await);
-        }
-        let mut forwarded = Vec::new();
-        for url in [&resource_url, &server_url] {
-            forwarded.push(self.http.send(forwarded_get(url)).await);
-        }
-        let mut guessed = Vec::new();
-        for guess in [
+        let heads = [&resource_url, &root_url, &server_url].map(|url| Ask::new(Method::HEAD, url));
+        let heads = self.http.send_all(heads).await;
+        let forwarded = [&resource_url, &server_url].map(forwarded_get);
+        let forwarded = self.http.send_all(forwarded).await;
+        let guessed = [
             format!("{SERVER}{path}"),
             format!("{OPENID}{path}"),
             format!("{path}{RESOURCE}"),
-        ] {
-            guessed.push(self.http.send(Ask::get(&self.target.at(&guess))).await);
-        }
+        ];
+        let guessed = guessed.map(|guess| Ask::get(&self.target.at(&guess)));
+        let guessed = self.http.send_all(guessed).await;
         let facts = Discovery {
             resource_root: self.http.send(Ask::get(&root_url)).await,
             server: self.server_metadata(&resource, &server_url).await,
@@ -60,14 +55,8 @@ impl Examination<'_> {
             heads,
             forwarded,
         };
-        let date = facts
-            .resource
-            .outcome
-            .as_ref()
-            .ok()
-            .and_then(|answer| answer.header("date"));
-        let clock = checks::network::clock(date, now);
-        self.found(clock);
+        let date = facts.resource.answer().and_then(|it| it.header("date"));
+        self.found(checks::network::clock(date, now));
         let found = checks::discovery::discovery(self.target, &facts);
         self.findings.extend(found);
         facts
@@ -76,12 +65,7 @@ impl Examination<'_> {
     /// The metadata of the authorization server that the resource names, where clients look for it
     /// (RFC 8414 §3.1, then OpenID Connect Discovery), else what stands beside the MCP URL.
     async fn server_metadata(&self, resource: &Exchange, beside: &Url) -> Exchange {
-        let named = resource
-            .outcome
-            .as_ref()
-            .ok()
-            .and_then(|answer| answer.json());
-        let named = named.unwrap_or_default();
+        let named = resource.json().unwrap_or_default();
         let issuer = named["authorization_servers"][0].as_str();
         let issuer = issuer.and_then(|issuer| Url::parse(issuer).ok());
         let issuer = issuer.filter(|url| {
@@ -94,11 +78,8 @@ impl Examination<'_> {
                 break;
             }
             let found = self.http.send(Ask::get(&candidate)).await;
-            let is_found = found.outcome.as_ref().is_ok_and(|answer| {
-                answer.status.is_success()
-                    && answer.json().is_some_and(|it| it["issuer"].is_string())
-            });
-            if is_found {
+            let is_success = found.answer().is_some_and(|it| it.status.is_success());
+            if is_success && found.json().is_some_and(|it| it["issuer"].is_string()) {
                 return found;
             }
         }
@@ -108,10 +89,8 @@ impl Examination<'_> {
     /// The same document under the names of known clients. What they get is judged with the rest
     /// of the log.
     pub(super) async fn look_like_clients(&self, discovery: &Discovery) {
-        for name in USER_AGENTS {
-            let ask = Ask::get(&discovery.resource.url).with("user-agent", name);
-            self.http.send(ask).await;
-        }
+        let ask = |name: &&str| Ask::get(&discovery.resource.url).with("user-agent", name);
+        self.http.send_all(USER_AGENTS.iter().map(ask)).await;
     }
 }
 

@@ -7,7 +7,6 @@ use http::Method;
 use url::Url;
 
 use crate::checks::streams::{EVENT, FirstEvent, first_arrival};
-use crate::exchange::Exchange;
 use crate::http_client::{Ask, HttpClient};
 use crate::trust::{TrustError, client_config};
 use gateway_core::secret::Secret;
@@ -28,13 +27,9 @@ pub async fn first_event(url: &Url, token: &Secret) -> Result<FirstEvent, TrustE
             let seen = live.until(EVENT, |recording| !recording.events.is_empty());
             first_arrival(&seen.await)
         }
-        Err(Exchange {
-            outcome: Ok(answer),
-            ..
-        }) => FirstEvent::NoStream(format!("it answered {}", answer.status)),
-        Err(Exchange {
-            outcome: Err(failure),
-            ..
-        }) => FirstEvent::NoStream(failure.to_string()),
+        Err(exchange) => FirstEvent::NoStream(match exchange.outcome {
+            Ok(answer) => format!("it answered {}", answer.status),
+            Err(failure) => failure.to_string(),
+        }),
     })
 }

@@ -4,33 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use tokio::time::timeout;
 
 use crate::checks::network::{Network, Tls};
-use crate::exchange::Failure;
-use crate::http_client::{connect, encrypt, resolve};
+use crate::http_client::{connect, encrypt, resolve, within};
 use crate::target::Target;
 use crate::trust::expiry;
 use gateway_core::clock::Clock;
 
 pub(super) async fn look(target: &Target, tls: Arc<ClientConfig>, patience: Duration) -> Network {
     let host = target.host();
-    let addresses = timeout(patience, resolve(&host, target.port()))
-        .await
-        .unwrap_or(Err(Failure::TimedOut(patience)));
+    let addresses = within(patience, resolve(host, target.port())).await;
     let mut connections = Vec::new();
     let mut handshake = None;
     for address in addresses.iter().flatten() {
         let connected = connect(*address, patience / 3).await;
-        connections.push((
-            *address,
-            connected.as_ref().map(|_| ()).map_err(Clone::clone),
-        ));
+        let outcome = connected.as_ref().map(drop).map_err(Clone::clone);
+        connections.push((*address, outcome));
         // One handshake is enough: the name is the same for all addresses.
         if let (Ok(stream), "https", None) = (connected, target.mcp.scheme(), &handshake) {
-            let agreed = timeout(patience, encrypt(tls.clone(), &host, stream))
-                .await
-                .unwrap_or(Err(Failure::TimedOut(patience)));
+            let agreed = within(patience, encrypt(tls.clone(), host, stream)).await;
             handshake = Some(agreed.map(|stream| {
                 let (_, session) = stream.get_ref();
                 let certificates = session.peer_certificates().unwrap_or_default();

@@ -28,10 +28,7 @@ impl Examination<'_> {
                 ("refresh_token", token),
                 ("client_id", &grant.client_id),
             ];
-            Ask::form(
-                url,
-                &fields.map(|(name, value)| (name.to_owned(), value.to_owned())),
-            )
+            Ask::form(url, &fields)
         };
         let first = self.http.send(ask(token)).await;
         let call = match refresh::access_token(&first) {

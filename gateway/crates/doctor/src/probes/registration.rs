@@ -25,15 +25,11 @@ impl Examination<'_> {
             || callback::redirect_uri(callback::PORT),
             Callback::redirect_uri,
         );
-        let exchange = self
-            .http
-            .send(Ask::json(url, &metadata(&redirect_uri, endpoints.refresh)))
-            .await;
-        self.found(authorization::registration(
-            &exchange,
-            redirect_uri.as_str(),
-        ));
-        let body = exchange.outcome.ok().and_then(|answer| answer.json())?;
+        let metadata = metadata(&redirect_uri, endpoints.refresh);
+        let exchange = self.http.send(Ask::json(url, &metadata)).await;
+        let found = authorization::registration(&exchange, redirect_uri.as_str());
+        self.found(found);
+        let body = exchange.json()?;
         let id = body["client_id"].as_str()?.to_owned();
         let dangerous =
             json!({"client_name": CLIENT_NAME, "redirect_uris": ["javascript:alert(1)"]});
@@ -49,18 +45,13 @@ impl Examination<'_> {
 
     /// Removes the registration where the server offers that (RFC 7592), or says that it stays.
     pub(super) async fn deregister(&mut self, client: &Client) {
-        let (url, token) = (
-            &client.registration["registration_client_uri"],
-            &client.registration["registration_access_token"],
-        );
-        let url = url.as_str().and_then(|url| Url::parse(url).ok());
-        if let (Some(url), Some(token)) = (url, token.as_str())
+        let member = |name: &str| client.registration[name].as_str();
+        let url = member("registration_client_uri").and_then(|url| Url::parse(url).ok());
+        if let (Some(url), Some(token)) = (url, member("registration_access_token"))
             && url.origin() == self.target.mcp.origin()
         {
-            let gone = self
-                .http
-                .send(Ask::new(Method::DELETE, &url).bearer(token))
-                .await;
+            let delete = Ask::new(Method::DELETE, &url).bearer(token);
+            let gone = self.http.send(delete).await;
             if gone.outcome.is_ok_and(|answer| answer.status.is_success()) {
                 return;
             }

@@ -14,7 +14,7 @@ use crate::options::Login;
 
 /// The revision of the handshake, and the stateless one.
 const REVISION: &str = "2025-11-25";
-pub(super) const STATELESS: &str = "2026-07-28";
+const STATELESS: &str = "2026-07-28";
 
 /// Something is found by one of these in almost every collection.
 const QUERIES: &[&str] = &["cupcake", "the", "a", "2026"];
@@ -32,17 +32,11 @@ impl Examination<'_> {
     /// Calls in the order of ChatGPT: the new handshake, the old one, the tools.
     pub(super) async fn use_token(&mut self, grant: &Grant) -> Session {
         let url = &self.target.mcp;
-        let ask = post(url, &discover_message(1))
-            .bearer(&grant.token)
-            .with("mcp-protocol-version", STATELESS)
-            .with("mcp-method", "server/discover");
-        let discovered = self.http.send(ask).await;
+        let discovered = self.http.send(discover(url).bearer(&grant.token)).await;
         self.found(mcp::server_discover(&discovered, 1));
 
-        let hello = self
-            .http
-            .send(post(url, &initialize_message(2)).bearer(&grant.token))
-            .await;
+        let hello = post(url, &initialize_message(2)).bearer(&grant.token);
+        let hello = self.http.send(hello).await;
         let welcome = mcp::initialize(&hello, 2);
         let welcomed = welcome.verdict != Verdict::Fail;
         self.found(welcome);
@@ -61,10 +55,8 @@ impl Examination<'_> {
         let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
         self.http.send(session.post(url, grant, &initialized)).await;
 
-        let list = self
-            .http
-            .send(session.post(url, grant, &message(3, "tools/list", json!({}))))
-            .await;
+        let list = session.post(url, grant, &message(3, "tools/list", json!({})));
+        let list = self.http.send(list).await;
         self.findings.extend(mcp::tools_list(&list, 3));
         let tools = mcp::tools(&list, 3);
         if !tools.is_empty() {
@@ -73,15 +65,12 @@ impl Examination<'_> {
     }
 
     async fn search_and_fetch(&mut self, grant: &Grant, session: &Session, tools: &[Value]) {
-        let mut searched = None;
-        let mut first = None;
+        let url = &self.target.mcp;
+        let (mut searched, mut first) = (None, None);
         if mcp::callable(tools, "search").is_some() {
             for (id, query) in (10..).zip(QUERIES) {
                 let call = call(id, "search", json!({"query": query}));
-                let exchange = self
-                    .http
-                    .send(session.post(&self.target.mcp, grant, &call))
-                    .await;
+                let exchange = self.http.send(session.post(url, grant, &call)).await;
                 let payload = mcp::payload(&exchange, id).unwrap_or_default();
                 first = payload["results"][0]["id"].as_str().map(str::to_owned);
                 let nothing = payload["results"].as_array().is_some_and(Vec::is_empty);
@@ -96,10 +85,7 @@ impl Examination<'_> {
         let mut fetched = None;
         if let (Some(id), Some(_)) = (first, mcp::callable(tools, "fetch")) {
             let call = call(20, "fetch", json!({"id": id}));
-            let exchange = self
-                .http
-                .send(session.post(&self.target.mcp, grant, &call))
-                .await;
+            let exchange = self.http.send(session.post(url, grant, &call)).await;
             fetched = Some((exchange, 20));
         }
         let seen = fetched.as_ref().map(|(exchange, id)| (exchange, *id));
@@ -145,15 +131,13 @@ impl Examination<'_> {
 
 impl Session {
     fn from_initialize(hello: &Exchange) -> Self {
-        let answer = hello.outcome.as_ref().ok();
-        let result = answer
-            .and_then(|answer| mcp::response(answer, 2))
-            .unwrap_or_default();
+        let answer = hello.answer();
+        let result = answer.and_then(|answer| mcp::response(answer, 2));
+        let result = result.unwrap_or_default();
         let revision = result["result"]["protocolVersion"].as_str();
+        let id = answer.and_then(|answer| answer.header("mcp-session-id"));
         Self {
-            id: answer
-                .and_then(|answer| answer.header("mcp-session-id"))
-                .map(str::to_owned),
+            id: id.map(str::to_owned),
             revision: revision.unwrap_or(REVISION).to_owned(),
         }
     }
@@ -197,13 +181,16 @@ pub(super) fn initialize_message(id: u64) -> Value {
     message(id, "initialize", params)
 }
 
-pub(super) fn discover_message(id: u64) -> Value {
+/// The first question of the stateless revision.
+pub(super) fn discover(url: &Url) -> Ask {
     let meta = json!({
         "io.modelcontextprotocol/protocolVersion": STATELESS,
         "io.modelcontextprotocol/clientInfo": client_info(),
         "io.modelcontextprotocol/clientCapabilities": {},
     });
-    message(id, "server/discover", json!({"_meta": meta}))
+    post(url, &message(1, "server/discover", json!({"_meta": meta})))
+        .with("mcp-protocol-version", STATELESS)
+        .with("mcp-method", "server/discover")
 }
 
 fn client_info() -> Value {

@@ -15,7 +15,7 @@ use crate::checks::streams::{EVENT, Posted, SseTrial, compression, endpoint, idl
 use crate::checks::token::{self, STREAM_END};
 use crate::finding::Verdict;
 use crate::http_client::Ask;
-use crate::stream_recorder::StreamRecorder;
+use crate::stream_recorder::{Recording, StreamRecorder};
 
 /// How long a quiet stream is watched.
 const IDLE: Duration = Duration::from_secs(60);
@@ -36,11 +36,8 @@ impl Examination<'_> {
         grant: &Grant,
         session: Session,
     ) {
-        let mcp = self
-            .http
-            .follow(session.ask(stream(&self.target.mcp), grant))
-            .await
-            .ok();
+        let mcp = session.ask(stream(&self.target.mcp), grant);
+        let mcp = self.http.follow(mcp).await.ok();
         let sse = self.try_sse(grant).await;
         let mut streams = Streams { mcp, sse };
         self.watch(&streams, grant).await;
@@ -65,11 +62,8 @@ impl Examination<'_> {
 
     /// The older transport: first event, endpoint, a message and its answer.
     async fn try_sse(&mut self, grant: &Grant) -> Option<StreamRecorder> {
-        let opened = self
-            .http
-            .follow(stream(&self.target.sse).bearer(&grant.token))
-            .await;
-        let live = match opened {
+        let ask = stream(&self.target.sse).bearer(&grant.token);
+        let live = match self.http.follow(ask).await {
             Ok(live) => live,
             Err(exchange) => {
                 let trial = SseTrial {
@@ -80,9 +74,8 @@ impl Examination<'_> {
                 return None;
             }
         };
-        let recording = live
-            .until(EVENT, |recording| !recording.events.is_empty())
-            .await;
+        let recording = live.until(EVENT, |recording| !recording.events.is_empty());
+        let recording = recording.await;
         let endpoint = endpoint(self.target, &recording);
         let posted = match endpoint.filter(|url| url.origin() == self.target.mcp.origin()) {
             Some(url) => Some(self.converse(&live, &url, grant).await),
@@ -101,22 +94,15 @@ impl Examination<'_> {
         let ask = post(url, &initialize_message(1)).bearer(&grant.token);
         let exchange = self.http.send(ask).await;
         let accepted = live.age();
-        let recording = live
-            .until(EVENT, |recording| {
-                recording
-                    .events
-                    .iter()
-                    .any(|(_, event)| event.name == "message")
-            })
-            .await;
-        let mut answers = recording
-            .events
-            .iter()
-            .filter(|(_, event)| event.name == "message");
+        let answered = |recording: &Recording| {
+            let mut events = recording.events.iter();
+            events.find_map(|(at, event)| (event.name == "message").then_some(*at))
+        };
+        let recording = live.until(EVENT, |recording| answered(recording).is_some());
         Posted {
             exchange,
             accepted,
-            answered: answers.next().map(|(at, _)| *at),
+            answered: answered(&recording.await),
         }
     }
 
@@ -128,11 +114,10 @@ impl Examination<'_> {
         let quiet = match (&streams.mcp, &streams.sse) {
             (Some(_), _) => None,
             // A second one: the first has had a conversation.
-            (None, Some(_)) => self
-                .http
-                .follow(stream(&self.target.sse).bearer(&grant.token))
-                .await
-                .ok(),
+            (None, Some(_)) => {
+                let ask = stream(&self.target.sse).bearer(&grant.token);
+                self.http.follow(ask).await.ok()
+            }
             (None, None) => None,
         };
         let Some(live) = streams.mcp.as_ref().or(quiet.as_ref()) else {
@@ -154,21 +139,15 @@ impl Examination<'_> {
             return self.found(Check::Revocation.warn(summary));
         };
         let fields = [("token", &grant.token), ("client_id", &grant.client_id)];
-        let fields = fields.map(|(name, value)| (name.to_owned(), value.clone()));
         // The stream may end before the answer is here.
         let at = live.as_ref().map(StreamRecorder::age);
         self.http.send(Ask::form(url, &fields)).await;
         let revoked = Instant::now();
         let call = loop {
             let list = message(40, "tools/list", json!({}));
-            let call = self
-                .http
-                .send(post(&self.target.mcp, &list).bearer(&grant.token))
-                .await;
-            let refused = call
-                .outcome
-                .as_ref()
-                .is_ok_and(|answer| answer.status.as_u16() == 401);
+            let ask = post(&self.target.mcp, &list).bearer(&grant.token);
+            let call = self.http.send(ask).await;
+            let refused = call.answer().is_some_and(|it| it.status.as_u16() == 401);
             if refused || revoked.elapsed() >= REVOKED {
                 break call;
             }
