@@ -25,6 +25,7 @@ use super::mounted_backend::MountedBackend;
 use super::proxy_error::ProxyError;
 use super::rejection::Rejection;
 use super::response_head::Shape;
+use super::response_writer::event;
 use super::rewrite::EndpointRewriter;
 use super::streams::{Held, StreamView, Streams};
 use super::tool_list_filter::{FilterDependencies, ToolListFilter};
@@ -333,9 +334,7 @@ impl Relay<'_> {
 pub(super) fn last_event(full: Full, permit: &Permit, context: &RequestContext) -> Bytes {
     let rejection = Rejection::from(full);
     let told = single_id(permit).map(|id| rejection.answer().as_error(Some(&id), &context.id));
-    told.map_or(Bytes::new(), |told| {
-        Bytes::from(format!("event: message\ndata: {told}\n\n"))
-    })
+    told.map_or(Bytes::new(), |told| event(&told))
 }
 
 /// The stream that an exchange is, for the registry.
@@ -363,10 +362,7 @@ async fn piece(connection: &mut Connection, outbox: &mut Option<LegacyOutbox>) -
 /// The next answer of the gateway's own for this stream; never, if it has no outbox.
 async fn letter(outbox: &mut Option<LegacyOutbox>) -> Bytes {
     match outbox {
-        Some(outbox) => {
-            let message = outbox.next().await;
-            Bytes::from(format!("event: message\ndata: {message}\n\n"))
-        }
+        Some(outbox) => event(&outbox.next().await),
         None => std::future::pending().await,
     }
 }

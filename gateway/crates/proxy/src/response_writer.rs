@@ -1,6 +1,7 @@
 //! Writing a whole response to a client, and leaving its connection in a state that is good for
 //! the next request or closed.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,11 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// And up to this size.
 const MOST_LINGERED: usize = 16 * 1024 * 1024;
+
+/// A message as an event of a stream.
+pub(super) fn event(message: &impl Display) -> Bytes {
+    Bytes::from(format!("event: message\ndata: {message}\n\n"))
+}
 
 /// Writes `response` with its framing: the length of its body, no body for HEAD.
 pub(super) async fn write(session: &mut ServerSession, response: Response) -> pingora::Result<()> {

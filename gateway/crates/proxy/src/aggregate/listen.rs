@@ -6,7 +6,6 @@ use std::mem::{replace, take};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::header::{CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderValue, StatusCode};
 use mcp_protocol::members::Whose;
@@ -21,6 +20,7 @@ use tokio::time::sleep;
 use super::Asked;
 use super::member::Reply;
 use crate::client_watch::ClientWatch;
+use crate::response_writer::event;
 
 /// The pause before a member is listened to again: it doubles from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -348,10 +348,6 @@ pub(super) async fn begin(session: &mut ServerSession) -> pingora::Result<()> {
     let chunked = HeaderValue::from_static("chunked");
     head.insert_header(TRANSFER_ENCODING, chunked)?;
     session.write_response_header(Box::new(head)).await
-}
-
-pub(super) fn event(message: &Message) -> Bytes {
-    Bytes::from(format!("event: message\ndata: {message}\n\n"))
 }
 
 #[cfg(test)]

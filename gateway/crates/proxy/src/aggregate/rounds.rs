@@ -9,11 +9,12 @@ use mcp_protocol::{Kind, Message, Object, RpcError, code, media_type};
 use pingora::protocols::http::ServerSession;
 
 use super::Asked;
-use super::listen::{begin, event};
+use super::listen::begin;
 use super::local_request::respond;
 use super::route::pass_on;
 use crate::client_watch::ClientWatch;
 use crate::holder::Holder;
+use crate::response_writer::event;
 use crate::sessions::StateTags;
 use gateway_upstream::Connection;
 

@@ -99,8 +99,7 @@ impl Downstream<'_> {
         self.begin(session).await?;
         if let Some(message) = first {
             let event = self.event(&message).await?;
-            self.context.sent(event.len());
-            session.write_response_body(event, false).await?;
+            self.write(session, event).await?;
         }
         self.relay(session, &mut watch, responses, EndOfStream::default())
             .await
@@ -128,12 +127,11 @@ impl Downstream<'_> {
         let mut watch = ExchangeWatch::new(revoked, leaving);
         self.begin(session).await?;
         if let Some(first) = first {
-            self.context.sent(first.len());
-            session.write_response_body(first, false).await?;
+            self.write(session, first).await?;
         }
         let end = EndOfStream {
             _held: Some(self.hold()),
-            farewell: farewell.map(event),
+            farewell: farewell.map(response_writer::event),
         };
         self.relay(session, &mut watch, responses, end).await
     }
@@ -188,7 +186,12 @@ impl Downstream<'_> {
 
     async fn event(&self, message: &Message) -> Result<Bytes, ProxyError> {
         let text = self.spelled(message).await?;
-        Ok(Bytes::from(format!("event: message\ndata: {text}\n\n")))
+        Ok(response_writer::event(&text))
+    }
+
+    async fn write(&self, session: &mut ServerSession, event: Bytes) -> Result<(), ProxyError> {
+        self.context.sent(event.len());
+        Ok(session.write_response_body(event, false).await?)
     }
 
     /// Answers that a message was taken, or a session ended.
@@ -253,8 +256,7 @@ impl Downstream<'_> {
                 Next::Came(Some(message)) => {
                     patience.renew();
                     let event = self.event(&message).await?;
-                    self.context.sent(event.len());
-                    session.write_response_body(event, false).await?;
+                    self.write(session, event).await?;
                 }
                 Next::Silence => {
                     patience.renew();
@@ -264,9 +266,7 @@ impl Downstream<'_> {
                     // Its head is written: it is told as what any other answer is.
                     let refusal = responses.refusal().await;
                     if let Some(answer) = refusal.and_then(|it| it.answer(&self.context.id)) {
-                        let event = Bytes::from(format!("event: message\ndata: {answer}\n\n"));
-                        self.context.sent(event.len());
-                        session.write_response_body(event, false).await?;
+                        self.write(session, response_writer::event(&answer)).await?;
                     }
                     session.write_response_body(Bytes::new(), true).await?;
                     self.log("done", 200);
@@ -323,11 +323,6 @@ impl Downstream<'_> {
 struct EndOfStream {
     _held: Option<Held>,
     farewell: Option<Bytes>,
-}
-
-/// A message as an event.
-pub(super) fn event(message: &Message) -> Bytes {
-    Bytes::from(format!("event: message\ndata: {message}\n\n"))
 }
 
 /// A response that never came.
