@@ -138,11 +138,9 @@ impl Translator {
             mounted,
             context,
             lifetime,
-            claims: permit.token().claims().clone(),
             token: permit.token().clone(),
             calls: permit.calls().to_vec(),
             conversation,
-            origin: context.allowed_origin.as_ref(),
             plan: plan.name(),
         };
         if plan == TranslationPlan::Unconnected {

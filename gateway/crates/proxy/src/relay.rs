@@ -29,7 +29,6 @@ use super::response_writer::event;
 use super::rewrite::EndpointRewriter;
 use super::streams::{Held, StreamView, Streams};
 use super::tool_list_filter::{FilterDependencies, ToolListFilter};
-use gateway_core::clock::Timestamp;
 use gateway_core::policy::Permit;
 use gateway_upstream::{Connection, Connections, Failure};
 use mcp_protocol::sse::Boundary;
@@ -314,7 +313,9 @@ impl Relay<'_> {
     }
 
     fn hold(&self) -> Held {
-        let stream = stream_view(self.mounted, self.permit, self.dependencies.clock.now());
+        let name = &self.mounted.backend.mount.name;
+        let now = self.dependencies.clock.now();
+        let stream = StreamView::new(name, self.permit.token().claims(), now);
         self.streams
             .hold(stream, self.lifetime.closing(), self.context)
     }
@@ -335,19 +336,6 @@ pub(super) fn last_event(full: Full, permit: &Permit, context: &RequestContext) 
     let rejection = Rejection::from(full);
     let told = single_id(permit).map(|id| rejection.answer().as_error(Some(&id), &context.id));
     told.map_or(Bytes::new(), |told| event(&told))
-}
-
-/// The stream that an exchange is, for the registry.
-pub(super) fn stream_view(mounted: &MountedBackend, permit: &Permit, now: Timestamp) -> StreamView {
-    let claims = permit.token().claims();
-    StreamView {
-        backend: mounted.backend.mount.name.clone(),
-        user: claims.user.clone(),
-        user_name: claims.user_name.clone(),
-        client: claims.client.clone(),
-        grant: claims.grant.clone(),
-        since: now,
-    }
 }
 
 /// What goes into the answer next.

@@ -6,9 +6,10 @@ use http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
     TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use pingora::http::ResponseHeader;
 
+use super::cors::allow_reading;
 use super::upstream_head::is_named_by_connection;
 use mcp_protocol::media_type;
 
@@ -91,20 +92,28 @@ impl Shape {
     }
 }
 
-/// The head for the client. `session` is the bound form of the backend's session id;
-/// `takes_chunks` is true for HTTP/1.1 (in 1.0 the end of the connection is the end of the body,
-/// HTTP/2 has frames).
-pub(super) fn build(
-    upstream: &ResponseHeader,
-    shape: Shape,
-    session: Option<String>,
-    takes_chunks: bool,
+/// The head of a stream of events of the gateway's own, in this version of HTTP, which pages of `origin`
+/// may read.
+pub(super) fn of_events(
+    version: Version,
+    origin: Option<&HeaderValue>,
 ) -> pingora::Result<ResponseHeader> {
-    let headers = headers(&upstream.headers, shape, session);
-    framed(upstream.status, headers, shape, takes_chunks)
+    let events = HeaderValue::from_static("text/event-stream");
+    let said = HeaderMap::from_iter([(CONTENT_TYPE, events)]);
+    let mut headers = headers(&said, Shape::Events, None);
+    if let Some(origin) = origin {
+        allow_reading(&mut headers, origin);
+    }
+    framed(
+        StatusCode::OK,
+        headers,
+        Shape::Events,
+        version == Version::HTTP_11,
+    )
 }
 
-/// The head of these headers with its framing.
+/// The head of these headers with its framing. `takes_chunks` is true for HTTP/1.1 (in 1.0 the end of the
+/// connection is the end of the body, HTTP/2 has frames).
 pub(super) fn framed(
     status: StatusCode,
     headers: HeaderMap,
@@ -211,7 +220,8 @@ mod tests {
     fn passed(lines: &[(&'static str, &str)]) -> ResponseHeader {
         let upstream = upstream(200, lines);
         let shape = Shape::from_head((&upstream).into(), false);
-        build(&upstream, shape, Some("s~t".to_owned()), true).unwrap()
+        let headers = headers(&upstream.headers, shape, Some("s~t".to_owned()));
+        framed(upstream.status, headers, shape, true).unwrap()
     }
 
     #[test]

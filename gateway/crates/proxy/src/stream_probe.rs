@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Method};
 use pingora::ErrorType;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::sleep;
@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use super::client_watch::ClientWatch;
 use super::drain::Draining;
 use super::lifetime;
-use super::response_head::{self, Shape};
+use super::response_head;
 use gateway_core::protocol::bearer::BearerPresentation;
 use gateway_core::secret::{Secret, SecretHash};
 
@@ -65,10 +65,7 @@ impl StreamProbe {
 
 /// Writes the event at once, and ends the stream later.
 pub(super) async fn serve(session: &mut ServerSession, draining: &Draining) -> pingora::Result<()> {
-    let mut ours = ResponseHeader::build(StatusCode::OK, Some(1))?;
-    ours.insert_header(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"))?;
-    let takes_chunks = session.req_header().version == Version::HTTP_11;
-    let head = response_head::build(&ours, Shape::Events, None, takes_chunks)?;
+    let head = response_head::of_events(session.req_header().version, None)?;
     session.write_response_header(Box::new(head)).await?;
     session
         .write_response_body(Bytes::from_static(EVENT), false)

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::context::RequestContext;
+use gateway_core::access_token::Claims;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{GrantId, UserId};
@@ -28,6 +29,20 @@ pub struct StreamView {
     pub grant: GrantId,
     /// Since when.
     pub since: Timestamp,
+}
+
+impl StreamView {
+    /// One that begins now, at the backend of this name.
+    pub(super) fn new(backend: &str, claims: &Claims, since: Timestamp) -> Self {
+        Self {
+            backend: backend.to_owned(),
+            user: claims.user.clone(),
+            user_name: claims.user_name.clone(),
+            client: claims.client.clone(),
+            grant: claims.grant.clone(),
+            since,
+        }
+    }
 }
 
 /// How many bits of a number count the streams of a process. The others are drawn once for each process, so

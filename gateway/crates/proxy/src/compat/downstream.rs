@@ -5,9 +5,8 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue, StatusCode, Version};
+use http::{HeaderName, HeaderValue, StatusCode};
 use mcp_protocol::{Id, Kind, Message};
-use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use tokio::time::{sleep, timeout};
 
@@ -23,12 +22,11 @@ use crate::mounted_backend::MountedBackend;
 use crate::policy_input;
 use crate::proxy_error::ProxyError;
 use crate::rejection::Rejection;
-use crate::response_head::{self, Shape};
+use crate::response_head;
 use crate::response_writer;
 use crate::state::ProxyState;
 use crate::streams::{Held, StreamView};
 use crate::tool_list_filter::ToolListFilter;
-use gateway_core::access_token::Claims;
 use gateway_core::policy::AccessToken;
 use gateway_core::protocol::web::Response;
 use gateway_upstream::Failure;
@@ -42,13 +40,11 @@ pub(super) struct Downstream<'a> {
     pub(super) mounted: &'a MountedBackend,
     pub(super) context: &'a RequestContext,
     pub(super) lifetime: StreamLifetime,
-    pub(super) claims: Claims,
     pub(super) token: AccessToken,
     /// What the exchange is for; empty for a stream.
     pub(super) calls: Vec<Call>,
     /// The gateway's own name of the session or stream; empty where there is none.
     pub(super) conversation: String,
-    pub(super) origin: Option<&'a HeaderValue>,
     /// What is translated into what, for the log.
     pub(super) plan: &'static str,
 }
@@ -212,7 +208,7 @@ impl Downstream<'_> {
     ) -> Result<(), ProxyError> {
         *response.status_mut() =
             StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        if let Some(origin) = self.origin {
+        if let Some(origin) = &self.context.allowed_origin {
             allow_reading(response.headers_mut(), origin);
         }
         self.context.answered(None);
@@ -224,20 +220,9 @@ impl Downstream<'_> {
 
     async fn begin(&self, session: &mut ServerSession) -> Result<(), ProxyError> {
         self.context.answered(None);
-        let mut ours = ResponseHeader::build(StatusCode::OK, Some(8))?;
-        let events = HeaderValue::from_static("text/event-stream");
-        ours.insert_header(CONTENT_TYPE, events)?;
-        let takes_chunks = session.req_header().version == Version::HTTP_11;
-        let mut head = response_head::build(&ours, Shape::Events, None, takes_chunks)?;
-        if let Some(origin) = self.origin {
-            let mut headers = http::HeaderMap::new();
-            allow_reading(&mut headers, origin);
-            for (name, value) in &headers {
-                head.insert_header(name.clone(), value.clone())?;
-            }
-        }
-        session.write_response_header(Box::new(head)).await?;
-        Ok(())
+        let origin = self.context.allowed_origin.as_ref();
+        let head = response_head::of_events(session.req_header().version, origin)?;
+        Ok(session.write_response_header(Box::new(head)).await?)
     }
 
     async fn relay(
@@ -294,14 +279,8 @@ impl Downstream<'_> {
     }
 
     fn hold(&self) -> Held {
-        let stream = StreamView {
-            backend: self.mounted.backend.mount.name.clone(),
-            user: self.claims.user.clone(),
-            user_name: self.claims.user_name.clone(),
-            client: self.claims.client.clone(),
-            grant: self.claims.grant.clone(),
-            since: self.state.clock.now(),
-        };
+        let name = &self.mounted.backend.mount.name;
+        let stream = StreamView::new(name, self.token.claims(), self.state.clock.now());
         let closing = self.lifetime.closing();
         self.state.streams.hold(stream, closing, self.context)
     }

@@ -38,7 +38,7 @@ pub(super) async fn stream(
     };
     let accounts = Arc::clone(&downstream.state.server.accounts);
     let backend = downstream.mounted.backend.mount.name.clone();
-    let claims = downstream.claims.clone();
+    let claims = downstream.token.claims().clone();
     let ended = subscription.as_ref().map(to_stateful::ended);
     let last = ended.clone();
     let responses = ResponseStream::spawn(move |out| async move {

@@ -5,7 +5,7 @@ use super::exchange::{LaneExchange, Stage};
 use crate::admission::Admitted;
 use crate::exchange_log::ExchangeLog;
 use crate::in_flight::{Full, Hold};
-use crate::relay;
+use crate::streams::StreamView;
 
 impl LaneExchange {
     /// Enters the stream that this is into the registry, if it is not there yet.
@@ -14,8 +14,8 @@ impl LaneExchange {
             return;
         };
         let state = &self.road.service.state;
-        let mounted = &self.request.route.mounted;
-        let view = relay::stream_view(mounted, &admitted.permit, state.clock.now());
+        let name = &self.request.route.mounted.backend.mount.name;
+        let view = StreamView::new(name, admitted.permit.token().claims(), state.clock.now());
         let closing = admitted.lifetime.closing();
         self.held = Some(state.streams.hold(view, closing, &self.context));
     }
