@@ -74,14 +74,15 @@ pub(super) struct AccountCall<'a> {
     pub(super) account: Option<&'a Arc<Account>>,
 }
 
-impl<'a> AccountCall<'a> {
-    fn person(&self) -> Person<'a> {
-        Person {
-            id: &self.claims.user,
-            name: &self.claims.user_name,
-        }
+/// Whose token says this.
+pub(super) fn person(claims: &Claims) -> Person<'_> {
+    Person {
+        id: &claims.user,
+        name: &claims.user_name,
     }
+}
 
+impl AccountCall<'_> {
     /// What becomes of a request that the backend refused in doubt of the account: `Ok` once, where it is
     /// to be sent again with what the account has then. `sent`: what it was sent with.
     pub(super) async fn settle(
@@ -92,13 +93,13 @@ impl<'a> AccountCall<'a> {
     ) -> Result<(), Why> {
         match (doubt, self.account, sent) {
             (AccountDoubt::Scope(scope), ..) => {
-                let (accounts, person) = (self.accounts, self.person());
+                let (accounts, person) = (self.accounts, person(self.claims));
                 let noted = accounts.needs_scope(self.backend, person, scope.as_deref());
                 noted.await.map_err(|error| Why::Account(error.into()))?;
                 Err(Why::Scope)
             }
             (AccountDoubt::Unauthorized, Some(account), Some(sent)) => {
-                let (accounts, person) = (self.accounts, self.person());
+                let (accounts, person) = (self.accounts, person(self.claims));
                 let renewed = accounts.refused(self.backend, person, account, sent);
                 renewed.await.map_err(Why::Account)?;
                 if is_second {
@@ -120,23 +121,14 @@ impl<'a> AccountCall<'a> {
         };
         // A service of the configuration is nobody who could connect anything.
         if !is_for_person || self.claims.user.is_service() {
-            return AccountRefusal {
-                why,
-                link: None,
-                asked,
-            };
+            return AccountRefusal::new(why, asked);
         }
-        match self.accounts.link(self.backend, self.person()).await {
+        match self.accounts.link(self.backend, person(self.claims)).await {
             Ok(link) => AccountRefusal {
-                why,
                 link: Some((*link).clone()),
-                asked,
+                ..AccountRefusal::new(why, asked)
             },
-            Err(error) => AccountRefusal {
-                why: Why::Account(error),
-                link: None,
-                asked,
-            },
+            Err(error) => AccountRefusal::new(Why::Account(error), asked),
         }
     }
 }
@@ -150,11 +142,7 @@ pub(super) async fn account_of(
     if mounted.backend.account.is_none() {
         return Ok(None);
     }
-    let person = Person {
-        id: &claims.user,
-        name: &claims.user_name,
-    };
-    let backend = &mounted.backend.mount.name;
+    let (backend, person) = (&mounted.backend.mount.name, person(claims));
     // Boxed: requests for other backends need not have room for it.
     let account = Box::pin(state.server.accounts.credential(backend, person)).await;
     if let Ok(Some(account)) = &account {
@@ -182,11 +170,8 @@ pub(super) async fn refuse(
 
 /// A request whose person's account was disconnected while it was under way.
 pub(super) fn ended(asked: Asked) -> Rejection {
-    Rejection::Account(Box::new(AccountRefusal {
-        why: Why::Account(AccountError::NotConnected),
-        link: None,
-        asked,
-    }))
+    let why = Why::Account(AccountError::NotConnected);
+    Rejection::Account(Box::new(AccountRefusal::new(why, asked)))
 }
 
 /// What was asked by an admitted request, for the answer where it can't be made with an account after all.

@@ -83,6 +83,15 @@ pub(super) struct Asked {
 }
 
 impl AccountRefusal {
+    /// One without an address.
+    pub(super) const fn new(why: Why, asked: Asked) -> Self {
+        Self {
+            why,
+            link: None,
+            asked,
+        }
+    }
+
     pub(super) fn reason(&self) -> Reason {
         match &self.why {
             Why::Account(error) => error.reason(),

@@ -12,7 +12,6 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use super::account_doubt::{self, AccountCall, AccountDoubt};
-use super::account_refusal::Why;
 use super::admission::Admitted;
 use super::context::RequestContext;
 use super::cors::allow_reading;
@@ -309,42 +308,36 @@ async fn reach(
         };
         reached.connection.abandon().await;
         // Boxed: it happens seldom.
-        let call = account_call(state, mounted, admitted);
-        let settled = Box::pin(call.settle(&doubt, sent.as_ref(), is_second));
-        if let Err(why) = settled.await {
-            return Err(Box::pin(doubted(state, mounted, admitted, why)).await);
-        }
+        let sent = (sent.as_ref(), is_second);
+        Box::pin(settle(state, mounted, admitted, &doubt, sent)).await?;
         is_second = true;
     }
 }
 
-/// In whose name a request is sent.
-pub(super) fn account_call<'a>(
-    state: &'a ProxyState,
-    mounted: &'a MountedBackend,
-    admitted: &'a Admitted,
-) -> AccountCall<'a> {
-    AccountCall {
+/// Settles what a backend doubts of the account in whose name it was asked: `Ok` where the request is sent
+/// once more. `sent`: the value that says whose account it is, and whether that was the second time.
+pub(super) async fn settle(
+    state: &ProxyState,
+    mounted: &MountedBackend,
+    admitted: &Admitted,
+    doubt: &AccountDoubt,
+    (sent, is_second): (Option<&HeaderValue>, bool),
+) -> Result<(), Rejection> {
+    let call = AccountCall {
         accounts: &state.server.accounts,
         backend: &mounted.backend.mount.name,
         claims: admitted.permit.token().claims(),
         account: admitted.account.as_ref(),
-    }
-}
-
-/// The refusal of a request that a backend refused in doubt of the account.
-pub(super) async fn doubted(
-    state: &ProxyState,
-    mounted: &MountedBackend,
-    admitted: &Admitted,
-    why: Why,
-) -> Rejection {
+    };
+    let Err(why) = call.settle(doubt, sent, is_second).await else {
+        return Ok(());
+    };
     let asked = account_doubt::asked(state, mounted, admitted);
-    let call = account_call(state, mounted, admitted);
-    Rejection::Account(Box::new(call.refusal(why, asked).await))
+    let refusal = call.refusal(why, asked).await;
+    Err(Rejection::Account(Box::new(refusal)))
 }
 
-/// The same, once. `sent`: the value that says whose account it is.
+/// What [`reach`] does, once. `sent`: the value that says whose account it is.
 async fn reach_once(
     state: &ProxyState,
     context: &RequestContext,

@@ -57,11 +57,11 @@ pub(super) fn connected(
     }
     let holder = Holder::new(&confirmed.token, &confirmed.route.mounted.backend.mount);
     let asked = (calls.to_vec(), false);
-    Some(Rejection::Account(Box::new(AccountRefusal {
-        why: Why::Connected,
-        link: None,
-        asked: Asked::new(&state.sessions, &confirmed.request, holder, asked),
-    })))
+    let asked = Asked::new(&state.sessions, &confirmed.request, holder, asked);
+    Some(Rejection::Account(Box::new(AccountRefusal::new(
+        Why::Connected,
+        asked,
+    ))))
 }
 
 impl ConfirmedRequest {

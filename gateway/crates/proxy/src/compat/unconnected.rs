@@ -12,8 +12,9 @@ use tokio::time::sleep;
 
 use super::downstream::Downstream;
 use super::response_stream::ResponseStream;
+use crate::account_doubt::person;
 use crate::proxy_error::ProxyError;
-use gateway_accounts::{Accounts, Person};
+use gateway_accounts::Accounts;
 use gateway_core::access_token::Claims;
 
 /// How often the account is looked for. Each look may be one into the store.
@@ -68,11 +69,7 @@ pub(super) async fn stream(
 
 /// Waits until the person has an account there that can be used.
 async fn connected(accounts: &Accounts, backend: &str, claims: &Claims) {
-    let person = Person {
-        id: &claims.user,
-        name: &claims.user_name,
-    };
-    while accounts.credential(backend, person).await.is_err() {
+    while accounts.credential(backend, person(claims)).await.is_err() {
         sleep(LOOK).await;
     }
 }

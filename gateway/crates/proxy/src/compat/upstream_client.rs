@@ -222,11 +222,9 @@ impl UpstreamClient {
                 .as_ref()
                 .is_some_and(|account| account.is_over())
             {
-                return Err(SessionError::Account(Box::new(AccountRefusal {
-                    why: Why::Account(AccountError::NotConnected),
-                    link: None,
-                    asked: self.asked.clone(),
-                })));
+                let why = Why::Account(AccountError::NotConnected);
+                let refusal = AccountRefusal::new(why, self.asked.clone());
+                return Err(SessionError::Account(Box::new(refusal)));
             }
             let sent = self.account.as_ref().map(|account| account.value());
             let head = |target: &str| {

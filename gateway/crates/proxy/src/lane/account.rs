@@ -13,10 +13,7 @@ impl LaneExchange {
         let (state, mounted) = (&self.road.service.state, &self.request.route.mounted);
         let is_second = self.doubts > 0;
         self.doubts += 1;
-        let call = exchange::account_call(state, mounted, admitted);
-        let Err(why) = call.settle(&doubt, self.sent.as_ref(), is_second).await else {
-            return Ok(());
-        };
-        Err(exchange::doubted(state, mounted, admitted, why).await)
+        let sent = (self.sent.as_ref(), is_second);
+        exchange::settle(state, mounted, admitted, &doubt, sent).await
     }
 }
