@@ -16,14 +16,11 @@ use std::fmt;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::mcp_error::Delivery;
+use super::mcp_error::{Delivery, answers};
 use gateway_accounts::{AccountError, Link};
 use gateway_core::reason::Reason;
 use mcp_protocol::calls::Call;
 use mcp_protocol::{Id, LATEST_STATEFUL, STATELESS, code};
-
-/// JSON-RPC 2.0 §5.1.
-const INVALID_REQUEST: i64 = -32600;
 
 /// The tool that stands for all others while there is no account: what it is for is all that can be done.
 pub(super) const CONNECT_TOOL: &str = "gateway_connect_account";
@@ -172,19 +169,10 @@ impl AccountRefusal {
 
     /// The answer within MCP; `None` where there is none to give.
     pub(super) fn answer(&self, request_id: &str) -> Option<Value> {
-        let mut answers = self.asked.calls.iter().filter_map(|call| {
-            let id = call.id.as_ref()?;
-            Some(match self.outcome(call, request_id) {
-                Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
-                Err(error) => json!({"jsonrpc": "2.0", "id": id, "error": error}),
-            })
-        });
-        if self.asked.is_batch {
-            let answers: Vec<Value> = answers.collect();
-            (!answers.is_empty()).then_some(Value::Array(answers))
-        } else {
-            answers.next()
-        }
+        let outcome = |call| self.outcome(call, request_id);
+        let calls = self.asked.calls.iter();
+        let waiting = calls.filter_map(|call| Some((call.id.as_ref()?, outcome(call))));
+        answers(self.asked.is_batch, waiting)
     }
 
     /// The result of one call, or its error.
@@ -231,7 +219,7 @@ impl AccountRefusal {
             return Ok(result);
         }
         let data = json!({"reason": reason, "request_id": request_id});
-        Err(json!({"code": INVALID_REQUEST, "message": sentence, "data": data}))
+        Err(json!({"code": code::INVALID_REQUEST, "message": sentence, "data": data}))
     }
 
     /// What a person is asked, beside the address.

@@ -14,17 +14,11 @@
 //! ([`Refused::decline`]).
 
 use mcp_protocol::jsonrpc::Body;
-use mcp_protocol::{Message, RpcError};
+use mcp_protocol::{Message, RpcError, code};
 
 use super::request::{McpBody, McpRequest};
 use gateway_core::policy::{AccessToken, Permit, Refusal, Refused};
 use mcp_protocol::calls::Call;
-
-/// *Method not found*: what a client says that does not answer such questions (JSON-RPC 2.0 §5.1).
-const METHOD_NOT_FOUND: i64 = -32601;
-
-/// *Internal error*, where it could not be decided.
-const INTERNAL: i64 = -32603;
 
 /// What is sent instead of a refused request.
 pub(super) struct DeclineMessage {
@@ -58,11 +52,12 @@ impl DeclineMessage {
     }
 }
 
-/// How the backend is told why.
+/// How the backend is told why: as a client does that does not answer such questions; or that of an internal
+/// error, where it could not be decided.
 pub(super) fn why(refusal: &Refusal) -> RpcError {
     let code = match refusal {
-        Refusal::Policy(_, decision) if decision.is_failed() => INTERNAL,
-        _ => METHOD_NOT_FOUND,
+        Refusal::Policy(_, decision) if decision.is_failed() => code::INTERNAL,
+        _ => code::METHOD_NOT_FOUND,
     };
     RpcError::new(code, "What this asks for is not answered here")
 }

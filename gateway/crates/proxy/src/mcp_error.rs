@@ -19,12 +19,25 @@ use gateway_core::grants::NotAllowed;
 use gateway_core::policy::rules::{Effect, Failure};
 use gateway_core::policy::{Permit, Refusal, Refused};
 use gateway_core::protocol::scope::Scope;
-use mcp_protocol::Id;
-use mcp_protocol::calls::Call;
 
-/// JSON-RPC 2.0 §5.1.
-const METHOD_NOT_FOUND: i64 = -32601;
-const INVALID_REQUEST: i64 = -32600;
+use mcp_protocol::calls::Call;
+use mcp_protocol::{Id, code};
+
+/// The answers to those calls of a request that wait for one: results, and errors. `None` where none does.
+pub(super) fn answers<'c>(
+    is_batch: bool,
+    each: impl Iterator<Item = (&'c Id, Result<Value, Value>)>,
+) -> Option<Value> {
+    let mut answers = each.map(|(id, outcome)| match outcome {
+        Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
+        Err(error) => json!({"jsonrpc": "2.0", "id": id, "error": error}),
+    });
+    if !is_batch {
+        return answers.next();
+    }
+    let answers: Vec<Value> = answers.collect();
+    (!answers.is_empty()).then_some(Value::Array(answers))
+}
 
 /// Where the answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,8 +147,7 @@ impl RefusedCall {
             return None;
         }
         let reason = self.refusal().reason().code();
-        let answer = |call: &Call| {
-            let id = call.id.as_ref()?;
+        let outcome = |call: &Call| {
             if call.tool().is_some() {
                 let mut meta = json!({"reason": reason, "request_id": request_id});
                 if let Some(challenge) = challenge {
@@ -147,27 +159,23 @@ impl RefusedCall {
                     // Clients of 2026-07-28 take no result without it.
                     result["resultType"] = json!("complete");
                 }
-                return Some(json!({"jsonrpc": "2.0", "id": id, "result": result}));
+                return Ok(result);
             }
             if let Some(result) = self.empty_list(call) {
-                return Some(json!({"jsonrpc": "2.0", "id": id, "result": result}));
+                return Ok(result);
             }
             let code = match self.refusal() {
                 Refusal::Method(method) | Refusal::Policy(method, _) if *method == call.method => {
-                    METHOD_NOT_FOUND
+                    code::METHOD_NOT_FOUND
                 }
-                _ => INVALID_REQUEST,
+                _ => code::INVALID_REQUEST,
             };
             let data = json!({"reason": reason, "request_id": request_id});
-            let error = json!({"code": code, "message": words, "data": data});
-            Some(json!({"jsonrpc": "2.0", "id": id, "error": error}))
+            Err(json!({"code": code, "message": words, "data": data}))
         };
-        let mut answers = self.refused.calls.iter().filter_map(answer);
-        if self.is_batch {
-            Some(answers.collect())
-        } else {
-            answers.next()
-        }
+        let calls = self.refused.calls.iter();
+        let waiting = calls.filter_map(|call| Some((call.id.as_ref()?, outcome(call))));
+        answers(self.is_batch, waiting)
     }
 }
 

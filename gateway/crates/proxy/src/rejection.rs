@@ -24,9 +24,6 @@ use mcp_protocol::{Id, code};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
-/// JSON-RPC: internal error.
-const INTERNAL: i64 = -32603;
-
 /// Why a request is refused. Facts; what they mean for whom it is answered is
 /// [`Rejection::answer`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -376,7 +373,7 @@ impl<'a> RefusalAnswer<'a> {
 
     /// As the answer to a request, where that can't be the HTTP status any more.
     pub(super) fn as_error(&self, id: Option<&Id>, request_id: &str) -> serde_json::Value {
-        self.rpc_error(id, INTERNAL, request_id)
+        self.rpc_error(id, code::INTERNAL, request_id)
     }
 
     /// The answer to a refused call, within MCP.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::mcp_error::answers;
 use gateway_core::limits::{Meter, wait_in_words};
 use gateway_core::reason::Reason;
 use mcp_protocol::calls::Call;
-use mcp_protocol::{Id, code};
+use mcp_protocol::code;
 
 /// JSON-RPC 2.0 §5.1: one of those that a server defines for itself.
 pub(crate) const LIMIT_REACHED: i64 = -32000;
@@ -56,8 +57,8 @@ pub(crate) enum Why {
 impl LimitRefusal {
     pub(crate) const fn reason(&self) -> Reason {
         match &self.why {
-            Why::Reached { .. } | Why::UsedUp { .. } | Why::TooMuch { .. } => Reason::LimitReached,
             Why::Unknown(reason) => *reason,
+            _ => Reason::LimitReached,
         }
     }
 
@@ -114,23 +115,16 @@ impl LimitRefusal {
     /// An error for each request that waits for an answer; `None` where none does.
     pub(crate) fn answer(&self, words: &str, request_id: &str) -> Option<Value> {
         let number = match &self.why {
-            Why::Reached { .. } | Why::UsedUp { .. } | Why::TooMuch { .. } => LIMIT_REACHED,
             Why::Unknown(_) => code::INTERNAL,
+            _ => LIMIT_REACHED,
         };
         let mut data = json!({"reason": self.reason().code(), "request_id": request_id});
         if let Some(seconds) = self.retry_after() {
             data["retry_after"] = json!(seconds);
         }
-        let error = |id: &Id| {
-            let error = json!({"code": number, "message": words, "data": data});
-            json!({"jsonrpc": "2.0", "id": id, "error": error})
-        };
-        let mut answers = self.calls.iter().filter_map(|call| call.id.as_ref());
-        if self.is_batch {
-            let answers: Vec<_> = answers.map(error).collect();
-            return (!answers.is_empty()).then_some(Value::Array(answers));
-        }
-        answers.next().map(error)
+        let error = json!({"code": number, "message": words, "data": data});
+        let waiting = self.calls.iter().filter_map(|call| call.id.as_ref());
+        answers(self.is_batch, waiting.map(|id| (id, Err(error.clone()))))
     }
 }
 
@@ -138,6 +132,7 @@ impl LimitRefusal {
 mod tests {
     use super::*;
     use gateway_core::limits::{Quota, Unit};
+    use mcp_protocol::Id;
 
     fn refusal(calls: &[Call], is_batch: bool) -> LimitRefusal {
         LimitRefusal {

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
-use super::{Body, Detail, INTERNAL, RefusalAnswer};
+use super::{Body, Detail, RefusalAnswer};
 use crate::account_refusal::AccountRefusal;
 use crate::call_limits::{LimitRefusal, Why};
 use gateway_core::reason::Reason;
 use gateway_upstream::Failure;
-use mcp_protocol::Id;
+use mcp_protocol::{Id, code};
 
 impl<'a> RefusalAnswer<'a> {
     /// `id`: of the request that waits for the backend's answer.
@@ -36,7 +36,7 @@ impl<'a> RefusalAnswer<'a> {
             }
         };
         Self {
-            body: id.map_or(Body::Http, |id| Body::JsonRpc(Some(id), INTERNAL)),
+            body: id.map_or(Body::Http, |id| Body::JsonRpc(Some(id), code::INTERNAL)),
             ..Self::new(status, reason).with(detail).retry_after(5)
         }
     }
@@ -44,17 +44,15 @@ impl<'a> RefusalAnswer<'a> {
     /// None of several servers that were asked together has an answer to the request `id`.
     pub(crate) fn of_members(id: &'a Id) -> Self {
         Self {
-            body: Body::JsonRpc(Some(id), INTERNAL),
+            body: Body::JsonRpc(Some(id), code::INTERNAL),
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Reason::UpstreamUnreachable).retry_after(5)
         }
     }
 
     pub(super) fn of_limit(refusal: &'a LimitRefusal) -> Self {
         let status = match refusal.why {
-            Why::Reached { .. } | Why::UsedUp { .. } | Why::TooMuch { .. } => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
             Why::Unknown(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::TOO_MANY_REQUESTS,
         };
         Self {
             body: Body::Limit(refusal),
@@ -67,7 +65,7 @@ impl<'a> RefusalAnswer<'a> {
     pub(super) fn of_account(refusal: &'a AccountRefusal) -> Self {
         let retry_after = refusal.retry_after();
         let body = match (retry_after, refusal.single_id()) {
-            (Some(_), Some(id)) => Body::JsonRpc(Some(id), INTERNAL),
+            (Some(_), Some(id)) => Body::JsonRpc(Some(id), code::INTERNAL),
             (Some(_), None) => Body::Http,
             (None, _) => Body::Account(refusal),
         };
