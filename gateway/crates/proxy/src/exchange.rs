@@ -18,7 +18,7 @@ use super::cors::allow_reading;
 use super::event_filter::EventFilter;
 use super::exchange_watch::ExchangeWatch;
 use super::holder::Holder;
-use super::in_flight::{Full, Hold};
+use super::in_flight::Hold;
 use super::lifetime;
 use super::mcp_error::single_id;
 use super::mounted_backend::MountedBackend;
@@ -77,19 +77,12 @@ pub(super) async fn exchange(
     let (shape, list) = match form.list {
         None => (form.shape, None),
         Some(limit) => {
-            let filter = ToolListFilter {
-                dependencies: state.filter_dependencies(),
-                mounted,
-                context,
-                token: admitted.permit.token(),
-                calls: admitted.permit.calls(),
-                conversation: &conversation,
-            };
+            let filter = list_filter(state, mounted, context, &admitted, &conversation);
             let is_lenient = route.endpoint == McpEndpoint::Messages || !head.status.is_success();
             let hold = context.hold(&state.budget);
-            let whole = whole_list(&mut connection, filter, is_lenient, hold, limit);
-            let list = watch.before_answer(session, whole).await?;
-            let list = list.map_err(|unheld| unheld.rejection(&admitted.permit))?;
+            let permit = &admitted.permit;
+            let whole = whole_list(&mut connection, filter, permit, is_lenient, hold, limit);
+            let list = watch.before_answer(session, whole).await??;
             (Shape::Bytes(Some(list.len() as u64)), Some(list))
         }
     };
@@ -235,6 +228,24 @@ impl AnswerForm {
             is_filtered,
             list,
         })
+    }
+}
+
+/// What judges the lists of an answer.
+pub(super) fn list_filter<'a>(
+    state: &'a ProxyState,
+    mounted: &'a MountedBackend,
+    context: &'a RequestContext,
+    admitted: &'a Admitted,
+    conversation: &'a str,
+) -> ToolListFilter<'a> {
+    ToolListFilter {
+        dependencies: state.filter_dependencies(),
+        mounted,
+        context,
+        token: admitted.permit.token(),
+        calls: admitted.permit.calls(),
+        conversation,
     }
 }
 
@@ -384,55 +395,28 @@ async fn reach_once(
     })
 }
 
-/// Why a list is not held whole.
-enum HoldError {
-    Failed(Failure),
-    Full(Full),
-}
-
-impl HoldError {
-    fn rejection(self, permit: &Permit) -> Rejection {
-        match self {
-            Self::Failed(failure) => Rejection::Upstream(failure, single_id(permit)),
-            Self::Full(full) => full.into(),
-        }
-    }
-}
-
-impl From<Failure> for HoldError {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-impl From<Full> for HoldError {
-    fn from(full: Full) -> Self {
-        Self::Full(full)
-    }
-}
-
 /// The whole of an answer that may hold a list, cut to what the token allows.
 async fn whole_list(
     connection: &mut Connection,
     filter: ToolListFilter<'_>,
+    permit: &Permit,
     is_lenient: bool,
     mut hold: Hold,
     limit: usize,
-) -> Result<Bytes, HoldError> {
+) -> Result<Bytes, Rejection> {
+    let failed = |failure| Rejection::Upstream(failure, single_id(permit));
     let mut body = Vec::new();
     let patience = filter.mounted.backend.response_timeout;
     loop {
         let read = timeout(patience, connection.read_body())
             .await
-            .unwrap_or(Err(Failure::TimedOut("the rest of the response")))?;
-        match read {
+            .unwrap_or(Err(Failure::TimedOut("the rest of the response")));
+        match read.map_err(failed)? {
             Some(chunk) if body.len() + chunk.len() <= limit => {
                 hold.grow_beyond_free(body.len() + chunk.len())?;
                 body.extend_from_slice(&chunk);
             }
-            Some(_) => {
-                return Err(Failure::Broken(TOO_LARGE.to_owned()).into());
-            }
+            Some(_) => return Err(failed(Failure::Broken(TOO_LARGE.to_owned()))),
             None => break,
         }
     }
@@ -440,7 +424,7 @@ async fn whole_list(
         .judge_body(body, is_lenient)
         .await
         .map(|list| hold.over(list))
-        .map_err(|unreadable| Failure::Broken(unreadable.to_string()).into())
+        .map_err(|unreadable| failed(Failure::Broken(unreadable.to_string())))
 }
 
 /// A backend that wants credentials wants them from the gateway: its challenge would send the

@@ -3,12 +3,7 @@
 use gateway_lane::{Answer, Unfit};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 
-use crate::admission::Admitted;
-use crate::context::RequestContext;
 use crate::event_filter::EventFilter;
-use crate::mounted_backend::MountedBackend;
-use crate::state::ProxyState;
-use crate::tool_list_filter::ToolListFilter;
 use gateway_core::protocol::web::Response;
 use mcp_protocol::sse::Boundary;
 
@@ -27,24 +22,6 @@ impl AnswerState {
     pub(super) fn take_filter(&mut self) -> Result<EventFilter, Unfit> {
         let filter = self.filter.take();
         filter.ok_or_else(|| unfit(&"nothing is there to judge its events"))
-    }
-}
-
-/// What judges the lists of an answer.
-pub(super) fn filter<'a>(
-    state: &'a ProxyState,
-    mounted: &'a MountedBackend,
-    context: &'a RequestContext,
-    admitted: &'a Admitted,
-    conversation: &'a str,
-) -> ToolListFilter<'a> {
-    ToolListFilter {
-        dependencies: state.filter_dependencies(),
-        mounted,
-        context,
-        token: admitted.permit.token(),
-        calls: admitted.permit.calls(),
-        conversation,
     }
 }
 

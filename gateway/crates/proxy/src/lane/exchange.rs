@@ -11,7 +11,7 @@ use gateway_lane::{
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, Method};
 
-use super::answer::{AnswerState, answer, filter, unfit};
+use super::answer::{AnswerState, answer, unfit};
 use super::failure::{blameless, failure};
 use super::service::{Road, ending};
 use crate::account_doubt::{self, AccountDoubt};
@@ -353,15 +353,9 @@ impl lane::Exchange for Box<LaneExchange> {
         let (Stage::Admitted(admitted), Some(answer)) = (&self.stage, &self.answer) else {
             return Err(self.refusal(&Rejection::Unspeakable));
         };
-        let state = &self.road.service.state;
-        let mounted = &self.request.route.mounted;
-        let filter = filter(
-            state,
-            mounted,
-            &self.context,
-            admitted,
-            &answer.conversation,
-        );
+        let (state, mounted) = (&self.road.service.state, &self.request.route.mounted);
+        let (context, conversation) = (&self.context, &answer.conversation);
+        let filter = exchange::list_filter(state, mounted, context, admitted, conversation);
         let is_lenient = !(200..300).contains(&answer.status);
         let judged = filter.judge_body(Vec::from(body), is_lenient).await;
         let judged = judged.map_err(|unreadable| {
@@ -380,15 +374,9 @@ impl lane::Exchange for Box<LaneExchange> {
             return Err(unfit(&"it is over"));
         };
         let mut events_filter = answer.take_filter()?;
-        let state = &self.road.service.state;
-        let mounted = &self.request.route.mounted;
-        let lists = filter(
-            state,
-            mounted,
-            &self.context,
-            admitted,
-            &answer.conversation,
-        );
+        let (state, mounted) = (&self.road.service.state, &self.request.route.mounted);
+        let (context, conversation) = (&self.context, &answer.conversation);
+        let lists = exchange::list_filter(state, mounted, context, admitted, conversation);
         let mut passed = match events_filter.pass(&events, lists).await {
             Ok(passed) => passed,
             Err(HoldError::Unreadable(unreadable)) => return Err(unfit(&unreadable)),
