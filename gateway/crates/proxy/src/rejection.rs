@@ -45,7 +45,7 @@ pub(super) enum Rejection {
     #[error("malformed token")]
     MalformedToken,
     #[error("{0}")]
-    Token(TokenRejection),
+    Token(#[from] TokenRejection),
     #[error("{}", .0.refusal())]
     Refused(Box<RefusedCall>),
     #[error("{0}")]
@@ -462,12 +462,6 @@ pub(super) fn rejected_by(end: End) -> Rejection {
 impl From<Full> for Rejection {
     fn from(full: Full) -> Self {
         Self::InFlight(full)
-    }
-}
-
-impl From<TokenRejection> for Rejection {
-    fn from(rejection: TokenRejection) -> Self {
-        Self::Token(rejection)
     }
 }
 

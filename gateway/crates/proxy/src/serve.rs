@@ -47,7 +47,7 @@ pub(super) struct Service {
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service")
-            .field("state", &self.state)
+            .field("settings", &self.state.settings)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,5 @@
 //! What requests share: the proxy's dependencies, its settings, and what it remembers.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -143,9 +142,7 @@ impl ProxyState {
             traces,
         }
     }
-}
 
-impl ProxyState {
     /// Notes that the grant of a token is used, and by a personal token from where.
     pub(super) fn note_use(&self, token: &AccessToken, from: Option<IpAddr>) {
         let (grant, uses) = (&token.claims().grant, &self.server.last_use);
@@ -166,13 +163,5 @@ impl ProxyState {
             known_lists: &self.known_lists,
             clock: self.clock,
         }
-    }
-}
-
-impl fmt::Debug for ProxyState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProxyState")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
     }
 }
