@@ -65,19 +65,17 @@ impl Sessions {
         } else {
             (&self.ids, "")
         };
-        format!("{id}{mark}~{}", key.tag(parts(id, holder).all()))
+        format!("{id}{mark}~{}", tag(key, holder, [id]))
     }
 
     /// The backend's id in what the client presents; `None` if it was given to somebody else.
     pub(super) fn unbind<'a>(&self, presented: &'a str, holder: Holder<'_>) -> Option<&'a str> {
         let (id, tag) = presented.rsplit_once('~')?;
-        if self.ids.verify(parts(id, holder).all(), tag) {
+        if is_tag(&self.ids, tag, holder, [id]) {
             return Some(id);
         }
         let id = id.strip_suffix(OPENS_URLS)?;
-        self.ids_of_openers
-            .verify(parts(id, holder).all(), tag)
-            .then_some(id)
+        is_tag(&self.ids_of_openers, tag, holder, [id]).then_some(id)
     }
 
     /// The public URL for the path and query where a legacy session takes its messages.
@@ -86,7 +84,7 @@ impl Sessions {
     }
 
     fn endpoint(&self, key: &TagKey, target: &str, holder: Holder<'_>) -> String {
-        let tag = key.tag(parts(target, holder).all());
+        let tag = tag(key, holder, [target]);
         let path = holder.mount.messages_path();
         let encoded = URL_SAFE_NO_PAD.encode(target);
         self.issuer.join(&format!("{path}?session={encoded}~{tag}"))
@@ -103,26 +101,21 @@ impl Sessions {
 
     /// What the client gets for a session that the gateway itself keeps for it.
     pub(super) fn bind_own(&self, text: &str, holder: Holder<'_>) -> String {
-        format!("{text}~{}", self.own.tag(parts(text, holder).all()))
+        format!("{text}~{}", tag(&self.own, holder, [text]))
     }
 
     /// The text in such an id; `None` if it is none, or another's.
     pub(super) fn unbind_own<'a>(&self, presented: &'a str, holder: Holder<'_>) -> Option<&'a str> {
         let (text, tag) = presented.rsplit_once('~')?;
-        self.own
-            .verify(parts(text, holder).all(), tag)
-            .then_some(text)
+        is_tag(&self.own, tag, holder, [text]).then_some(text)
     }
 
     /// What the client gets for a session that was begun before its person had an account at the backend:
     /// it is the person's and the client's, whichever account they connect.
     pub(super) fn bind_waiting(&self, text: &str, holder: Holder<'_>, opens_urls: bool) -> String {
         let mark = if opens_urls { OPENS_URLS } else { "" };
-        let holder = without_account(holder);
-        format!(
-            "{text}{mark}~{}",
-            self.waiting.tag(parts(text, holder).all())
-        )
+        let tag = tag(&self.waiting, without_account(holder), [text]);
+        format!("{text}{mark}~{tag}")
     }
 
     /// The text in such an id; `None` if it is none, or another's.
@@ -133,10 +126,7 @@ impl Sessions {
     ) -> Option<&'a str> {
         let (text, tag) = presented.rsplit_once('~')?;
         let text = text.strip_suffix(OPENS_URLS).unwrap_or(text);
-        let holder = without_account(holder);
-        self.waiting
-            .verify(parts(text, holder).all(), tag)
-            .then_some(text)
+        is_tag(&self.waiting, tag, without_account(holder), [text]).then_some(text)
     }
 
     /// The public URL for the messages of a legacy stream that the gateway itself holds.
@@ -155,7 +145,7 @@ impl Sessions {
 
     /// The id under which a client is asked what the backend asks under `id`, a JSON text.
     pub(super) fn bind_question(&self, id: &str, conversation: &str, holder: Holder<'_>) -> String {
-        let tag = self.questions.tag(in_(conversation, id, holder).all());
+        let tag = tag(&self.questions, holder, [conversation, id]);
         format!("{}~{tag}", URL_SAFE_NO_PAD.encode(id))
     }
 
@@ -168,13 +158,12 @@ impl Sessions {
     ) -> Option<String> {
         let (encoded, tag) = presented.rsplit_once('~')?;
         let id = decoded(encoded)?;
-        let parts = in_(conversation, &id, holder);
-        self.questions.verify(parts.all(), tag).then_some(id)
+        is_tag(&self.questions, tag, holder, [conversation, &id]).then_some(id)
     }
 
     /// What a client gets for a task that a tool began.
     pub(super) fn bind_task(&self, id: &str, tool: &str, holder: Holder<'_>) -> String {
-        let tag = self.tasks.tag(in_(tool, id, holder).all());
+        let tag = tag(&self.tasks, holder, [tool, id]);
         let (id, tool) = (URL_SAFE_NO_PAD.encode(id), URL_SAFE_NO_PAD.encode(tool));
         format!("{id}~{tool}~{tag}")
     }
@@ -188,8 +177,7 @@ impl Sessions {
         let (named, tag) = presented.rsplit_once('~')?;
         let (id, tool) = named.split_once('~')?;
         let (id, tool) = (decoded(id)?, decoded(tool)?);
-        let parts = in_(&tool, &id, holder);
-        self.tasks.verify(parts.all(), tag).then_some((id, tool))
+        is_tag(&self.tasks, tag, holder, [&tool, &id]).then_some((id, tool))
     }
 
     fn target(&self, key: &TagKey, query: Option<&str>, holder: Holder<'_>) -> Option<String> {
@@ -206,9 +194,8 @@ impl Sessions {
                 .rsplit_once("%7E")
                 .or_else(|| presented.rsplit_once("%7e"))
         })?;
-        let target = String::from_utf8(URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()?;
-        key.verify(parts(&target, holder).all(), tag)
-            .then_some(target)
+        let target = decoded(encoded)?;
+        is_tag(key, tag, holder, [&target]).then_some(target)
     }
 }
 
@@ -233,15 +220,14 @@ impl StateTags {
 
     /// What the client gets.
     pub(super) fn bind(&self, name: &str) -> String {
-        let tag = self.key.tag(parts(name, self.holder()).all());
+        let tag = tag(&self.key, self.holder(), [name]);
         format!("{name}~{tag}")
     }
 
     /// The name in what it brings back; `None` if it was given to somebody else.
     pub(super) fn unbind(&self, presented: &str) -> Option<String> {
         let (name, tag) = presented.rsplit_once('~')?;
-        let parts = parts(name, self.holder());
-        self.key.verify(parts.all(), tag).then(|| name.to_owned())
+        is_tag(&self.key, tag, self.holder(), [name]).then(|| name.to_owned())
     }
 
     const fn holder(&self) -> Holder<'_> {
@@ -264,41 +250,36 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }
 
+/// The tag of something that is given to its holder.
+fn tag<const N: usize>(key: &TagKey, holder: Holder<'_>, what: [&str; N]) -> String {
+    over(holder, what, |parts| key.tag(parts))
+}
+
+/// Whether it is that tag.
+fn is_tag<const N: usize>(key: &TagKey, tag: &str, holder: Holder<'_>, what: [&str; N]) -> bool {
+    over(holder, what, |parts| key.verify(parts, tag))
+}
+
 /// What a tag is made over: whose it is, and what.
-struct Parts<'a> {
-    all: [&'a [u8]; 6],
-    used: usize,
-}
-
-impl<'a> Parts<'a> {
-    fn new<const N: usize>(holder: Holder<'a>, what: [&'a str; N]) -> Self {
-        let claims = holder.claims;
-        let who = [
-            claims.user.as_str(),
-            claims.client.as_str(),
-            &holder.mount.name,
-        ];
-        // A list with an account in it is never one without: each part is told with its length.
-        let account = holder.account.map(AccountId::as_str);
-        let (mut all, mut used) = ([&[][..]; 6], 0);
-        for part in who.into_iter().chain(account).chain(what) {
-            all[used] = part.as_bytes();
-            used += 1;
-        }
-        Self { all, used }
+fn over<const N: usize, T>(
+    holder: Holder<'_>,
+    what: [&str; N],
+    tagged: impl FnOnce(&[&[u8]]) -> T,
+) -> T {
+    let claims = holder.claims;
+    let who = [
+        claims.user.as_str(),
+        claims.client.as_str(),
+        &holder.mount.name,
+    ];
+    // A list with an account in it is never one without: each part is told with its length.
+    let account = holder.account.map(AccountId::as_str);
+    let (mut all, mut used) = ([&[][..]; 6], 0);
+    for part in who.into_iter().chain(account).chain(what) {
+        all[used] = part.as_bytes();
+        used += 1;
     }
-
-    fn all(&self) -> &[&'a [u8]] {
-        &self.all[..self.used]
-    }
-}
-
-fn in_<'a>(within: &'a str, id: &'a str, holder: Holder<'a>) -> Parts<'a> {
-    Parts::new(holder, [within, id])
-}
-
-fn parts<'a>(id: &'a str, holder: Holder<'a>) -> Parts<'a> {
-    Parts::new(holder, [id])
+    tagged(&all[..used])
 }
 
 #[cfg(test)]
