@@ -135,7 +135,7 @@ pub(super) async fn confirm(
         Err(error) if error.is_for_person() => {
             Destination::unconnected(&state.sessions, head, route, holder)
         }
-        Err(_) => Destination::nowhere(),
+        Err(_) => Destination::default(),
     };
     head.check_body()?;
     context.confirming = context.started.elapsed();

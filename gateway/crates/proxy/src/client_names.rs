@@ -223,22 +223,12 @@ impl ToolListFilter<'_> {
         }
     }
 
-    fn names(&self) -> Names<'_> {
-        Names {
-            sessions: self.dependencies.sessions,
-            holder: Holder::new(self.token, &self.mounted.backend.mount),
-            conversation: self.conversation,
-        }
-    }
-
     fn question(&self, object: &Object, member: &str) -> Option<String> {
         let id = object.raw(member)?.get();
         let is_id = id.starts_with(['"', '-']) || id.starts_with(|c: char| c.is_ascii_digit());
-        let names = self.names();
-        (is_id && id.len() <= LONGEST_ID).then(|| {
-            let (sessions, conversation) = (names.sessions, names.conversation);
-            sessions.bind_question(id, conversation, names.holder)
-        })
+        let (owner, sessions) = (self.owner(), self.dependencies.sessions);
+        (is_id && id.len() <= LONGEST_ID)
+            .then(|| sessions.bind_question(id, owner.conversation, owner.holder))
     }
 
     fn name_question(&self, message: &mut Object) -> bool {
@@ -281,10 +271,9 @@ impl ToolListFilter<'_> {
     }
 
     fn owner(&self) -> TaskOwner<'_> {
-        let names = self.names();
         TaskOwner {
-            holder: names.holder,
-            conversation: names.conversation,
+            holder: Holder::new(self.token, &self.mounted.backend.mount),
+            conversation: self.conversation,
         }
     }
 
@@ -324,10 +313,9 @@ impl ToolListFilter<'_> {
     }
 
     fn task(&self, id: &str, tool: &str) -> String {
-        self.dependencies.tasks.began(self.owner(), id, tool);
-        let names = self.names();
-        let sessions = names.sessions;
-        sessions.bind_task(id, tool, names.holder)
+        let (owner, sessions) = (self.owner(), self.dependencies.sessions);
+        self.dependencies.tasks.began(owner, id, tool);
+        sessions.bind_task(id, tool, owner.holder)
     }
 
     /// A task that a tool began, or that was asked about.

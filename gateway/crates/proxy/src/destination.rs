@@ -28,7 +28,18 @@ pub(super) enum GatewayOwned {
     Unconnected,
 }
 
-/// Where a request goes, and which session it belongs to.
+impl GatewayOwned {
+    /// What is written into its name; nothing for a stream that has none.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Session(text) | Self::Waiting(text) | Self::Stream(text) => text,
+            Self::Unconnected => "",
+        }
+    }
+}
+
+/// Where a request goes, and which session it belongs to. By default to no backend.
+#[derive(Default)]
 pub(super) struct Destination {
     pub(super) own: Option<GatewayOwned>,
     pub(super) target: String,
@@ -44,12 +55,7 @@ impl Destination {
     ) -> Result<Self, Rejection> {
         let own = own(sessions, headers, route, holder);
         let (target, session) = match &own {
-            Some(
-                GatewayOwned::Session(name)
-                | GatewayOwned::Waiting(name)
-                | GatewayOwned::Stream(name),
-            ) => (name.clone(), None),
-            Some(GatewayOwned::Unconnected) => (String::new(), None),
+            Some(own) => (own.text().to_owned(), None),
             None => (
                 target(sessions, route, holder)?,
                 bound_session(sessions, headers, route, holder)?,
@@ -61,9 +67,7 @@ impl Destination {
             session,
         })
     }
-}
 
-impl Destination {
     /// Of a request whose person has no account at the backend: to none, but for a stream on which they are
     /// told of it once they have. One of a session is that of a session which was begun without.
     pub(super) fn unconnected(
@@ -85,16 +89,7 @@ impl Destination {
         };
         Self {
             own: is_stream.then_some(GatewayOwned::Unconnected),
-            ..Self::nowhere()
-        }
-    }
-
-    /// Of a request that goes to no backend.
-    pub(super) const fn nowhere() -> Self {
-        Self {
-            own: None,
-            target: String::new(),
-            session: None,
+            ..Self::default()
         }
     }
 }

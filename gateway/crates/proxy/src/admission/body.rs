@@ -7,7 +7,7 @@ use http::HeaderValue;
 
 use super::ConfirmedRequest;
 use crate::client_names::Names;
-use crate::destination::{Destination, GatewayOwned};
+use crate::destination::Destination;
 use crate::holder::Holder;
 use crate::rejection::Rejection;
 use crate::request::RequestHead;
@@ -44,15 +44,7 @@ pub(super) fn names<'n>(
     route: BackendRoute<'n>,
 ) -> Names<'n> {
     let conversation = match (&destination.own, route.endpoint) {
-        (
-            Some(
-                GatewayOwned::Session(name)
-                | GatewayOwned::Waiting(name)
-                | GatewayOwned::Stream(name),
-            ),
-            _,
-        ) => name.as_str(),
-        (Some(GatewayOwned::Unconnected), _) => "",
+        (Some(own), _) => own.text(),
         (None, McpEndpoint::Messages) => destination.target.as_str(),
         (None, _) => destination.session.as_deref().unwrap_or_default(),
     };
