@@ -6,9 +6,12 @@ use std::time::Instant;
 
 use mcp_protocol::members::Uris;
 use parking_lot::Mutex;
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use quick_cache::{OptionsBuilder, Weighter};
+
 use tokio::sync::watch;
+
+use super::known_lists::in_one_piece;
 
 /// For how many tokens it is remembered whose resources are whose, about.
 const TOKENS: usize = 1024;
@@ -73,20 +76,8 @@ pub(super) struct Aggregates {
 
 impl Default for Aggregates {
     fn default() -> Self {
-        // In one piece, so that what is known of many members has room whatever the number of processors.
-        let options = OptionsBuilder::new()
-            .shards(1)
-            .estimated_items_capacity(TOKENS)
-            .weight_capacity(ROOM)
-            .build()
-            .expect("both capacities are given");
         Self {
-            uris: Cache::with_options(
-                options,
-                Weight,
-                quick_cache::DefaultHashBuilder::default(),
-                quick_cache::sync::DefaultLifecycle::default(),
-            ),
+            uris: in_one_piece(TOKENS, ROOM, Weight),
             looks: Mutex::default(),
             away: Mutex::default(),
             looked_at: Arc::default(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+
 use pingora::apps::HttpServerApp as _;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{
@@ -33,7 +33,7 @@ use super::metered::{self, FREE_HEAD};
 use super::response_writer;
 use super::serve::Service;
 use super::watchdog::RequestWatchdog;
-use gateway_core::protocol::web::Response;
+use gateway_core::protocol::web::{self, Response};
 use gateway_core::reason::Reason;
 
 /// How many streams of one connection are open at once. Clients open one for each call and one for
@@ -277,13 +277,7 @@ pub(super) async fn has_preface(io: &mut (impl AsyncRead + Unpin), bytes: &mut B
 
 /// What a stream is answered that there is no room for.
 fn answer(status: StatusCode, reason: Reason) -> Response {
-    let mut response = Response::new(Bytes::from(metered::body(reason)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
-    response
+    web::with_retry_after(web::json(status, &metered::body(reason)), 5)
 }
 
 async fn refuse(mut session: ServerSession, response: Response) {

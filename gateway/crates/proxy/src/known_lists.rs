@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -164,17 +164,26 @@ pub(super) struct KnownLists {
     hasher: RandomState,
 }
 
+/// A cache for about so many items, of so much weight in all. In one piece, so that an item of the largest size
+/// has room whatever the number of processors.
+pub(super) fn in_one_piece<K: Eq + Hash, V: Clone, W: Weighter<K, V> + Clone>(
+    items: usize,
+    room: u64,
+    weighter: W,
+) -> Cache<K, V, W> {
+    let options = OptionsBuilder::new()
+        .shards(1)
+        .estimated_items_capacity(items)
+        .weight_capacity(room)
+        .build()
+        .expect("both capacities are given");
+    Cache::with_options(options, weighter, Default::default(), Default::default())
+}
+
 impl Default for KnownLists {
     fn default() -> Self {
-        // In one piece, so that a list of the largest size has room whatever the number of processors.
-        let options = OptionsBuilder::new()
-            .shards(1)
-            .estimated_items_capacity(CLIENTS)
-            .weight_capacity(ROOM)
-            .build()
-            .expect("both capacities are given");
         Self {
-            by_client: Cache::with_options(options, Weight, Default::default(), Default::default()),
+            by_client: in_one_piece(CLIENTS, ROOM, Weight),
             shared: Mutex::default(),
             hasher: RandomState::new(),
         }

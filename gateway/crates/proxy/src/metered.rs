@@ -259,7 +259,7 @@ async fn farewell<T: Transport>(mut stream: BufWriter<T>, answer: &[u8]) -> io::
 
 /// A whole answer for a connection on which no request was read; it is closed afterwards.
 pub(super) fn answer(status: StatusCode, reason: Reason, retry: bool) -> Vec<u8> {
-    let body = body(reason);
+    let body = body(reason).to_string();
     let retry = if retry { "Retry-After: 5\r\n" } else { "" };
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n{retry}\
@@ -270,13 +270,12 @@ pub(super) fn answer(status: StatusCode, reason: Reason, retry: bool) -> Vec<u8>
 }
 
 /// The body of such an answer.
-pub(super) fn body(reason: Reason) -> String {
+pub(super) fn body(reason: Reason) -> serde_json::Value {
     serde_json::json!({
         "error": reason.code(),
         "error_description": format!("{} {}", reason.sentence(), reason.remedy()),
-        "reason": reason.code(),
+    "reason": reason.code(),
     })
-    .to_string()
 }
 
 impl<T: Transport> AsyncRead for Metered<T> {

@@ -225,6 +225,12 @@ impl Routes {
         &self.backends
     }
 
+    /// The backend of this name.
+    pub(super) fn backend(&self, name: &str) -> Option<&Arc<MountedBackend>> {
+        let mut backends = self.backends.iter();
+        backends.find(|mounted| mounted.backend.mount.name == name)
+    }
+
     /// The route of a canonical path. A person opens `/` with GET; everything else at the place of
     /// a backend at `/` is MCP.
     pub(super) fn route<'a>(&'a self, method: &Method, target: Target<'a>) -> Route<'a> {

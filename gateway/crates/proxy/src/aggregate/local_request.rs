@@ -39,8 +39,7 @@ async fn serve(
     aggregate: String,
     caller: gateway_upstream::OnBehalfOf,
 ) -> pingora::Result<()> {
-    let mut backends = service.state.routes.backends().iter();
-    let found = backends.find(|mounted| mounted.backend.mount.name == aggregate);
+    let found = service.state.routes.backend(&aggregate);
     let found = found.and_then(|mounted| {
         let aggregate = mounted.backend.aggregate.clone()?;
         Some((Arc::clone(mounted), aggregate))

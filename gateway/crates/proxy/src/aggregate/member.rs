@@ -126,10 +126,7 @@ impl Asked {
 
     pub(super) fn mounted_member(&self, member: usize) -> Option<Arc<MountedBackend>> {
         let name = self.members().names().get(member)?;
-        let mut backends = self.service.state.routes.backends().iter();
-        backends
-            .find(|mounted| mounted.backend.mount.name == *name)
-            .cloned()
+        self.service.state.routes.backend(name).cloned()
     }
 
     /// What is known of the request at that member.
