@@ -110,6 +110,20 @@ impl Downstream<'_> {
         exchange_watch::while_wanted(&self.state.draining, &self.lifetime, session, work).await
     }
 
+    /// The same of what the backend is asked for the request `id`: where that fails, the request does.
+    pub(super) async fn asked<T>(
+        &self,
+        session: &mut ServerSession,
+        id: Option<&Id>,
+        work: impl Future<Output = Result<T, SessionError>>,
+    ) -> Result<T, ProxyError> {
+        let done = self.while_wanted(session, work).await?;
+        done.map_err(|error| {
+            self.doubt(&error);
+            error.rejection(id.cloned()).into()
+        })
+    }
+
     /// Answers with events until somebody ends them. `first` goes out before any message.
     pub(super) async fn stream(
         &self,

@@ -3,13 +3,13 @@
 //! be kept: replicas agree on it, and a restart does not end it. In front of HTTP+SSE it names a
 //! session that the gateway holds.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::Method;
 use mcp_protocol::to_stateless::{self, ClientInitialize};
 use mcp_protocol::{Kind, Message, Object};
 use pingora::protocols::http::ServerSession;
-use rand::rngs::OsRng;
 
 use super::downstream::{Downstream, always_ok};
 use super::response_stream::ResponseStream;
@@ -22,7 +22,6 @@ use super::upstream_client::UpstreamClient;
 use super::upstream_session::{UpstreamSession, Wire, called};
 use crate::proxy_error::ProxyError;
 use crate::rejection::Rejection;
-use gateway_core::secret;
 
 /// What of a server's capabilities says whether it ever speaks unasked.
 fn telling(capabilities: &Object) -> Object {
@@ -55,11 +54,8 @@ impl Translator {
     ) -> Result<(), ProxyError> {
         let id = message.id();
         let hello = ClientInitialize::from_message(message);
-        let discovered = downstream
-            .while_wanted(session, stateless_upstream::handshake(&upstream, &hello))
-            .await?
-            .inspect_err(|error| downstream.doubt(error))
-            .map_err(|error| error.rejection(id.clone()))?;
+        let shaking = stateless_upstream::handshake(&upstream, &hello);
+        let discovered = downstream.asked(session, id.as_ref(), shaking).await?;
         let id = id.unwrap_or_else(|| mcp_protocol::Id::number(0));
         let Some(result) = discovered.outcome() else {
             downstream.mounted.protocols.invalidate();
@@ -67,11 +63,8 @@ impl Translator {
             return downstream.respond(session, &refusal, 200, None).await;
         };
         let capabilities = result.object("capabilities").unwrap_or_default();
-        let written = SessionState {
-            nonce: secret::identifier("", &mut OsRng),
-            agreed: Some((hello.clone(), telling(&capabilities))),
-        };
-        let text = written.text();
+        let agreed = (hello.clone(), telling(&capabilities));
+        let text = SessionState::new(Some(agreed)).text();
         if text.len() > LONGEST {
             let what = "what the client can do takes more room than a session id has";
             return Err(Rejection::BadMessage(what.to_owned()).into());
@@ -91,19 +84,12 @@ impl Translator {
     ) -> Result<(), ProxyError> {
         let id = message.id();
         let opened = UpstreamSession::open(upstream, Wire::HttpSse, message);
-        let upstream_session = downstream
-            .while_wanted(session, opened)
-            .await?
-            .inspect_err(|error| downstream.doubt(error))
-            .map_err(|error| error.rejection(id.clone()))?;
+        let upstream_session = downstream.asked(session, id.as_ref(), opened).await?;
         let hello = upstream_session.hello.clone();
         if hello.is_error() {
             return downstream.respond(session, &hello, 200, None).await;
         }
-        let written = SessionState {
-            nonce: secret::identifier("", &mut OsRng),
-            agreed: None,
-        };
+        let written = SessionState::new(None);
         self.pool.keep(
             own_key(&written, downstream),
             upstream_session,
@@ -238,19 +224,14 @@ impl Translator {
         hello: ClientInitialize,
         capabilities: Object,
     ) -> Arc<StatelessUpstream> {
-        let memory = self
-            .memories
-            .get_or_insert_with(nonce, || {
-                Ok::<_, std::convert::Infallible>(Arc::new(Memory::default()))
-            })
-            .unwrap_or_default();
-        let param_headers = Arc::clone(&self.param_headers);
-        Arc::new(StatelessUpstream::new(
+        let fresh = || Ok::<_, Infallible>(Arc::<Memory>::default());
+        let memory = self.memories.get_or_insert_with(nonce, fresh);
+        Arc::new(StatelessUpstream {
             hello,
             capabilities,
-            memory,
-            param_headers,
-        ))
+            memory: memory.unwrap_or_default(),
+            param_headers: Arc::clone(&self.param_headers),
+        })
     }
 }
 

@@ -19,7 +19,7 @@ use super::param_headers::ParamHeaders;
 use super::plan::UpstreamProtocol;
 use super::response_stream::{MessageSender, ResponseStream};
 use super::session_error::{SessionError, failed};
-use super::stateless_upstream::{self, MOST_RUNNING, Memory, StatelessUpstream};
+use super::stateless_upstream::{self, MOST_RUNNING, StatelessUpstream};
 use super::translator::Translator;
 use super::upstream_client::UpstreamClient;
 use super::upstream_session::{UpstreamSession, Wire, called};
@@ -225,8 +225,12 @@ async fn begin(
     };
     let answer = Message::result(&id, &to_stateless::initialized(&result, &hello));
     let capabilities = result.object("capabilities").unwrap_or_default();
-    let memory = Arc::new(Memory::default());
-    let kept = StatelessUpstream::new(hello, capabilities, memory, Arc::clone(param_headers));
+    let kept = StatelessUpstream {
+        hello,
+        capabilities,
+        memory: Arc::default(),
+        param_headers: Arc::clone(param_headers),
+    };
     Some((answer, StreamUpstream::Stateless(Arc::new(kept))))
 }
 

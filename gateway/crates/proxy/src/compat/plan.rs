@@ -139,12 +139,7 @@ fn fallback_key(mounted: &MountedBackend, admitted: &Admitted) -> FallbackKey {
     )
 }
 
-/// The revision family that a request is of.
-fn family_of(facts: RequestFacts<'_>) -> RevisionFamily {
-    family(facts.mcp_endpoint, facts.is_stateless)
-}
-
-/// The same, from where it came and whether it has no session.
+/// The revision family that a request is of, from where it came and whether it has no session.
 pub(crate) const fn family(mcp_endpoint: McpEndpoint, is_stateless: bool) -> RevisionFamily {
     match mcp_endpoint {
         McpEndpoint::Sse | McpEndpoint::Messages => RevisionFamily::HttpSse,
@@ -163,7 +158,8 @@ fn plan(facts: RequestFacts<'_>, protocols: RevisionFamilies) -> TranslationPlan
             UpstreamProtocol::Stateless => protocols.has(RevisionFamily::Stateless),
         })
     };
-    let plan = match (family_of(facts), facts.method, facts.call) {
+    let family = family(facts.mcp_endpoint, facts.is_stateless);
+    let plan = match (family, facts.method, facts.call) {
         (RevisionFamily::HttpSse, &Method::GET, _) => {
             protocol([UpstreamProtocol::Sessions, UpstreamProtocol::Stateless])
                 .map(TranslationPlan::LegacyStream)

@@ -24,6 +24,14 @@ pub(super) struct SessionState {
 }
 
 impl SessionState {
+    /// That of a session which begins.
+    pub(super) fn new(agreed: Option<(ClientInitialize, Object)>) -> Self {
+        Self {
+            nonce: secret::identifier("", &mut OsRng),
+            agreed,
+        }
+    }
+
     pub(super) fn text(&self) -> String {
         let mut object = Object::new().with("n", &self.nonce);
         if let Some((hello, capabilities)) = &self.agreed {
@@ -56,9 +64,6 @@ pub(crate) fn waiting_session(request: &McpRequest) -> Option<String> {
         return None;
     }
     let hello = ClientInitialize::from_message(message);
-    let written = SessionState {
-        nonce: secret::identifier("", &mut OsRng),
-        agreed: Some((hello, Object::new())),
-    };
+    let written = SessionState::new(Some((hello, Object::new())));
     Some(written.text()).filter(|text| text.len() <= LONGEST)
 }

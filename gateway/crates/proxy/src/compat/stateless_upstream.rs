@@ -36,8 +36,8 @@ pub(super) struct StatelessUpstream {
     pub(super) hello: ClientInitialize,
     /// What of the backend's capabilities matters for its stream.
     pub(super) capabilities: Object,
-    memory: Arc<Memory>,
-    param_headers: Arc<ParamHeaders>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) param_headers: Arc<ParamHeaders>,
 }
 
 /// What can't be written into a session id.
@@ -52,20 +52,6 @@ pub(super) struct Memory {
 }
 
 impl StatelessUpstream {
-    pub(super) const fn new(
-        hello: ClientInitialize,
-        capabilities: Object,
-        memory: Arc<Memory>,
-        param_headers: Arc<ParamHeaders>,
-    ) -> Self {
-        Self {
-            hello,
-            capabilities,
-            memory,
-            param_headers,
-        }
-    }
-
     /// Takes a message of the client. `None` if there is nothing to answer. The handshake is not
     /// among them: see [`handshake`].
     pub(super) fn take(

@@ -14,7 +14,7 @@ use mcp_protocol::{Id, Kind, Message, Object, SharedSubscriptions, to_stateful};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use self::exchange::{call_over_stream, read_stream, relay_response, response_in};
+use self::exchange::{call_over_stream, read_stream, relay_response, response_in, tell};
 use self::routes::Routes;
 use super::response_stream::{MessageSender, ResponseStream, Task};
 use super::session_error::SessionError;
@@ -263,16 +263,7 @@ impl UpstreamSession {
                 (&upstream.backend.mcp_path, session.as_deref())
             }
         };
-        let reply = upstream
-            .post(target, session, self.headers(), message)
-            .await?;
-        let status = reply.status;
-        reply.reader.close().await;
-        match status {
-            200..=299 => Ok(()),
-            404 => Err(SessionError::Lost),
-            _ => Err(SessionError::Refused(status)),
-        }
+        tell(upstream, target, session, self.headers(), message).await
     }
 
     /// What the backend says unasked goes to `out` from now on, until its other end is dropped. It is

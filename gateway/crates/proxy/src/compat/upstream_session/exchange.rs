@@ -11,6 +11,24 @@ use crate::compat::session_error::SessionError;
 use crate::compat::upstream_client::{More, Reader, UpstreamClient};
 use gateway_upstream::Failure;
 
+/// Posts one message whose answer, if it has one, comes elsewhere.
+pub(super) async fn tell(
+    upstream: &UpstreamClient,
+    target: &str,
+    session: Option<&str>,
+    more: More,
+    message: &Message,
+) -> Result<(), SessionError> {
+    let reply = upstream.post(target, session, more, message).await?;
+    let status = reply.status;
+    reply.reader.close().await;
+    match status {
+        200..=299 => Ok(()),
+        404 => Err(SessionError::Lost),
+        _ => Err(SessionError::Refused(status)),
+    }
+}
+
 /// Posts a request whose answer comes over the session's one stream.
 pub(super) async fn call_over_stream(
     upstream: &UpstreamClient,
@@ -22,17 +40,8 @@ pub(super) async fn call_over_stream(
 ) -> Result<(), SessionError> {
     let answered = routes.expect(&request, out)?;
     let id = request.id();
-    let posted = async {
-        let reply = upstream.post(endpoint, None, More::new(), &request).await?;
-        let status = reply.status;
-        reply.reader.close().await;
-        match status {
-            200..=299 => Ok(()),
-            404 => Err(SessionError::Lost),
-            _ => Err(SessionError::Refused(status)),
-        }
-    };
-    if let Err(error) = posted.await {
+    let told = tell(upstream, endpoint, None, More::new(), &request);
+    if let Err(error) = told.await {
         if let Some(id) = id {
             routes.forget(&id);
         }
