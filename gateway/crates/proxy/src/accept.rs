@@ -20,6 +20,7 @@ use pingora::services::Service;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::sleep;
 
+use super::connection_limits::LogThrottle;
 use super::listener::{Listener, Port};
 use gateway_core::open_files;
 use gateway_core::reason::Reason;
@@ -188,7 +189,7 @@ async fn open(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Takes connections until the shutdown, or until another process takes them.
 async fn keep(socket: TcpListener, listener: &Listener, port: &Port, mut shutdown: ShutdownWatch) {
-    let mut trouble = AcceptErrors::default();
+    let mut trouble = LogThrottle::default();
     loop {
         let taken = tokio::select! {
             taken = socket.accept() => taken,
@@ -203,7 +204,7 @@ async fn keep(socket: TcpListener, listener: &Listener, port: &Port, mut shutdow
         match taken {
             Ok((accepted, peer)) => listener.take(port, accepted, peer, &shutdown),
             Err(error) => {
-                if let Some(failed) = trouble.meet(Instant::now()) {
+                if let Some(failed) = trouble.count(Instant::now(), PERIOD) {
                     say(&error, failed);
                 }
                 if is_lasting(&error) {
@@ -241,41 +242,19 @@ fn say(error: &io::Error, failed: u64) {
     );
 }
 
-/// How often taking a connection failed since the log last said so.
-#[derive(Debug, Default)]
-struct AcceptErrors {
-    said: Option<Instant>,
-    unsaid: u64,
-}
-
-impl AcceptErrors {
-    /// Counts one more. The count, when the log is to say it.
-    fn meet(&mut self, now: Instant) -> Option<u64> {
-        self.unsaid += 1;
-        if self
-            .said
-            .is_some_and(|said| now.duration_since(said) < PERIOD)
-        {
-            return None;
-        }
-        self.said = Some(now);
-        Some(std::mem::take(&mut self.unsaid))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_log_says_once_in_a_period_how_often_it_failed() {
-        let mut trouble = AcceptErrors::default();
+        let mut trouble = LogThrottle::default();
         let start = Instant::now();
-        assert_eq!(trouble.meet(start), Some(1));
+        assert_eq!(trouble.count(start, PERIOD), Some(1));
         for _ in 0..50 {
-            assert_eq!(trouble.meet(start + PERIOD / 2), None);
+            assert_eq!(trouble.count(start + PERIOD / 2, PERIOD), None);
         }
-        assert_eq!(trouble.meet(start + PERIOD), Some(51));
+        assert_eq!(trouble.count(start + PERIOD, PERIOD), Some(51));
     }
 
     #[test]

@@ -35,11 +35,26 @@ pub(super) struct ConnectionLimits {
     reached: CounterFamily<1>,
 }
 
-/// When it was last said in the log that connections are refused, and how many were since.
+/// When the log last said that something happened, and how often it has since.
 #[derive(Debug, Default)]
-struct LogThrottle {
-    at: Option<Instant>,
+pub(super) struct LogThrottle {
+    said: Option<Instant>,
     unsaid: u64,
+}
+
+impl LogThrottle {
+    /// Counts one more. The count, when the log is to say it: once in a period.
+    pub(super) fn count(&mut self, now: Instant, period: Duration) -> Option<u64> {
+        self.unsaid += 1;
+        if self
+            .said
+            .is_some_and(|said| now.duration_since(said) < period)
+        {
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -127,14 +142,10 @@ impl ConnectionLimits {
     /// second, which has how many there were since the last one. Who is refused must not fill the log.
     pub(super) fn record(&self, refusal: Refusal) {
         self.reached.with([refusal.limit]).increment();
-        let mut said = self.said.lock();
-        said.unsaid += 1;
-        if said.at.is_some_and(|at| at.elapsed() < FAREWELL) {
+        let count = self.said.lock().count(Instant::now(), FAREWELL);
+        let Some(refused) = count else {
             return;
-        }
-        let refused = std::mem::take(&mut said.unsaid);
-        said.at = Some(Instant::now());
-        drop(said);
+        };
         let reason = refusal.reason;
         log::warn!(
             event = "connection_refused", reason = reason.code(), hint = reason.remedy(),
