@@ -95,7 +95,7 @@ fn headers(input: &UpstreamHead<'_>) -> Option<HeaderMap> {
     let mut are_values = true;
     each(input, |name, value| match HeaderValue::from_bytes(value) {
         Ok(mut value) => {
-            value.set_sensitive(is_secret(name, input.backend));
+            value.set_sensitive(secrets(input.backend).any(|secret| secret == name));
             headers.append(name.clone(), value);
         }
         Err(_) => are_values = false,
@@ -103,12 +103,11 @@ fn headers(input: &UpstreamHead<'_>) -> Option<HeaderMap> {
     are_values.then_some(headers)
 }
 
-/// Whether a header may say what lets somebody in, which nothing prints then.
-fn is_secret(name: &HeaderName, backend: &Backend) -> bool {
+/// The headers that may say what lets somebody in at a backend: nothing prints them, and no client says them.
+fn secrets(backend: &Backend) -> impl Iterator<Item = &HeaderName> {
     let account = backend.account.as_ref().map(|account| &account.header);
     let configured = backend.headers.iter().map(|(name, _)| name);
-    let secrets = configured.chain(&backend.token_header).chain(account);
-    secrets.into_iter().any(|secret| secret == name)
+    configured.chain(&backend.token_header).chain(account)
 }
 
 /// Tells the headers of the request one by one, but for those that frame it. That each value can be one is for
@@ -197,21 +196,7 @@ fn is_dropped(name: &HeaderName, input: &UpstreamHead<'_>) -> bool {
     is_never_forwarded(name)
         || is_named_by_connection(name, input.client_headers)
         || is_identity(name, input.identity)
-        || input
-            .backend
-            .token_header
-            .as_ref()
-            .is_some_and(|own| is_spelling_of(name, own.as_str()))
-        || input
-            .backend
-            .account
-            .as_ref()
-            .is_some_and(|own| is_spelling_of(name, own.header.as_str()))
-        || input
-            .backend
-            .headers
-            .iter()
-            .any(|(own, _)| is_spelling_of(name, own.as_str()))
+        || secrets(input.backend).any(|own| is_spelling_of(name, own.as_str()))
 }
 
 fn is_never_forwarded(name: &str) -> bool {
