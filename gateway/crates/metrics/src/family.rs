@@ -7,6 +7,28 @@ use prometheus::{
     CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
 
+/// What kind of metric a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It rises and falls.
+    Gauge,
+    /// Durations, counted by their length.
+    Histogram,
+}
+
+impl Kind {
+    /// As Prometheus calls it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
 /// Held while what was counted elsewhere is taken over: two who ask at the same moment must not both add
 /// what is new.
 static ADVANCING: Mutex<()> = Mutex::new(());
@@ -130,6 +152,7 @@ impl<const N: usize> HistogramFamily<N> {
 /// Makes a family and enters it where all are gathered. Names and labels are those of the table, which a
 /// test makes once: nothing here fails afterwards.
 pub(crate) trait Family: Sized {
+    const KIND: Kind;
     fn register(
         registry: &Registry,
         name: &str,
@@ -140,8 +163,9 @@ pub(crate) trait Family: Sized {
 }
 
 macro_rules! families_without_buckets {
-    ($($family:ident: $vector:ident;)*) => {
+($($family:ident: $kind:ident, $vector:ident;)*) => {
         $(impl<const N: usize> Family for $family<N> {
+            const KIND: Kind = Kind::$kind;
             fn register(
                 registry: &Registry,
                 name: &str,
@@ -158,13 +182,14 @@ macro_rules! families_without_buckets {
 }
 
 families_without_buckets! {
-    CounterFamily: IntCounterVec;
-    GaugeFamily: IntGaugeVec;
-    NumberFamily: GaugeVec;
-    SecondsFamily: CounterVec;
+CounterFamily: Counter, IntCounterVec;
+GaugeFamily: Gauge, IntGaugeVec;
+NumberFamily: Gauge, GaugeVec;
+SecondsFamily: Counter, CounterVec;
 }
 
 impl<const N: usize> Family for HistogramFamily<N> {
+    const KIND: Kind = Kind::Histogram;
     fn register(
         registry: &Registry,
         name: &str,

@@ -21,7 +21,7 @@ pub use self::backend::{BackendMetrics, MOST_TOOLS, RpcMethod};
 pub use self::decision::Decision;
 pub use self::exchange::{Ended, ExchangeMeter};
 pub use self::family::{
-    Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily, NumberFamily,
+    Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily, Kind, NumberFamily,
     SecondsFamily,
 };
-pub use self::table::{Families, Kind, Metrics, Row};
+pub use self::table::{Families, Metrics, Row};

@@ -7,30 +7,8 @@ use std::sync::Arc;
 use prometheus::{Registry, TextEncoder};
 
 use super::family::{
-    CounterFamily, Family, GaugeFamily, HistogramFamily, NumberFamily, SecondsFamily,
+    CounterFamily, Family, GaugeFamily, HistogramFamily, Kind, NumberFamily, SecondsFamily,
 };
-
-/// What kind of metric a row is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// It only grows.
-    Counter,
-    /// It rises and falls.
-    Gauge,
-    /// Durations, counted by their length.
-    Histogram,
-}
-
-impl Kind {
-    /// As Prometheus calls it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
-    }
-}
 
 /// One metric.
 #[derive(Clone, Copy, Debug)]
@@ -43,24 +21,6 @@ pub struct Row {
     pub labels: &'static [&'static str],
     /// What it says.
     pub help: &'static str,
-}
-
-macro_rules! kind {
-    (CounterFamily) => {
-        Kind::Counter
-    };
-    (SecondsFamily) => {
-        Kind::Counter
-    };
-    (GaugeFamily) => {
-        Kind::Gauge
-    };
-    (NumberFamily) => {
-        Kind::Gauge
-    };
-    (HistogramFamily) => {
-        Kind::Histogram
-    };
 }
 
 macro_rules! metrics {
@@ -85,7 +45,7 @@ macro_rules! metrics {
 
         const TABLE: &[Row] = &[$(Row {
             name: $name,
-            kind: kind!($family),
+kind: <$family<0> as Family>::KIND,
             labels: &[$($label),*],
             help: $help,
         },)*];
