@@ -30,10 +30,8 @@ use super::request::{Reached, Request, RequestError};
 use super::tool::ToolListing;
 use gateway_core::grants::PinKey;
 use mcp_protocol::scan::Scan;
-use mcp_protocol::{media_type, meta};
+use mcp_protocol::{LATEST_STATEFUL, STATELESS, media_type, meta};
 
-const SESSIONS: &str = "2025-11-25";
-const STATELESS: &str = "2026-07-28";
 const LEGACY: &str = "2024-11-05";
 
 /// How what the bridge says of itself begins.
@@ -97,11 +95,11 @@ impl McpClient<'_> {
 
     async fn ask_with_session(&self) -> Result<ToolListing, CatalogueError> {
         let hello = self
-            .post(&self.backend.mcp_path, &[], &initialize(SESSIONS), 1)
+            .post(&self.backend.mcp_path, &[], &initialize(LATEST_STATEFUL), 1)
             .await?;
         let session = hello.session.clone();
         let hello = hello.result()?;
-        let version = hello["protocolVersion"].as_str().unwrap_or(SESSIONS);
+        let version = hello["protocolVersion"].as_str().unwrap_or(LATEST_STATEFUL);
         let mut headers = vec![(
             VERSION,
             HeaderValue::from_str(version).map_err(|_| garbled())?,
@@ -341,8 +339,8 @@ fn initialize(version: &str) -> Value {
 fn envelope() -> Value {
     json!({"_meta": {
         (meta::VERSION): STATELESS,
-        "io.modelcontextprotocol/clientInfo": client_info(),
-        "io.modelcontextprotocol/clientCapabilities": {},
+        (meta::CLIENT_INFO): client_info(),
+        (meta::CLIENT_CAPABILITIES): {},
     }})
 }
 

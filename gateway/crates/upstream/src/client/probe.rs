@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
-use mcp_protocol::{RevisionFamilies, RevisionFamily};
+use mcp_protocol::{LATEST_STATEFUL, RevisionFamilies, RevisionFamily, STATELESS};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::{McpClient, SESSION, SESSIONS, STATELESS, VERSION, initialize};
+use super::{McpClient, SESSION, VERSION, initialize};
 use crate::catalogue_error::CatalogueError;
 use crate::connection::Failure;
 
@@ -77,7 +77,7 @@ impl McpClient<'_> {
 
     async fn speaks_sessions(&self) -> Result<bool, CatalogueError> {
         let hello = self
-            .post(&self.backend.mcp_path, &[], &initialize(SESSIONS), 1)
+            .post(&self.backend.mcp_path, &[], &initialize(LATEST_STATEFUL), 1)
             .await?;
         refuse_fault(hello.status.as_u16())?;
         let session = hello.session.clone();
