@@ -39,6 +39,15 @@ fn status_of(message: &Message) -> u16 {
     message.failure().map_or(200, |error| error.status(false))
 }
 
+/// Who waits for the answer to a call.
+struct Waiting {
+    upstream: Arc<UpstreamClient>,
+    /// Of the client's request.
+    id: Id,
+    caller: Caller,
+    states: StateTags,
+}
+
 impl Translator {
     /// One request or notification of a stateless client.
     pub(super) async fn take_stateless(
@@ -61,9 +70,14 @@ impl Translator {
             }
         };
         let shared = self.shared(downstream, wire, &caller);
-        let states = StateTags::new(&downstream.state.sessions, downstream.holder());
+        let waiting = Waiting {
+            upstream,
+            id: id.clone(),
+            caller,
+            states: StateTags::new(&downstream.state.sessions, downstream.holder()),
+        };
         if let Some(state) = to_stateful::request_state(&message) {
-            let responses = self.retried(&state, upstream, id.clone(), caller, message, states);
+            let responses = self.retried(&state, waiting, message);
             return downstream
                 .answer(session, responses, Some(&id), status_of)
                 .await;
@@ -78,11 +92,11 @@ impl Translator {
         };
         if matches!(message.method(), "server/discover" | "subscriptions/listen") {
             return self
-                .over_session(downstream, session, upstream, &shared, &id, &message)
+                .over_session(downstream, session, waiting, &shared, &message)
                 .await;
         }
-        let pending = self.pending(shared, &upstream, request, &message, &caller);
-        let responses = self.passing(pending, upstream, id.clone(), caller, states);
+        let pending = self.pending(shared, &waiting, request, &message);
+        let responses = self.passing(pending, waiting);
         downstream
             .answer(session, responses, Some(&id), status_of)
             .await
@@ -94,11 +108,11 @@ impl Translator {
         &self,
         downstream: &Downstream<'_>,
         session: &mut ServerSession,
-        upstream: Arc<UpstreamClient>,
+        waiting: Waiting,
         shared: &SharedSession,
-        id: &Id,
         message: &Message,
     ) -> Result<(), ProxyError> {
+        let Waiting { upstream, id, .. } = waiting;
         let opened = downstream
             .while_wanted(session, shared.upstream_session(&upstream))
             .await?
@@ -106,14 +120,14 @@ impl Translator {
         let upstream_session = match opened {
             Ok(upstream_session) => upstream_session,
             Err(declined @ SessionError::Declined(_)) => {
-                let refusal = declined.response(id).map_err(Rejection::Account)?;
+                let refusal = declined.response(&id).map_err(Rejection::Account)?;
                 return downstream.respond(session, &refusal, 200, None).await;
             }
-            Err(error) => return Err(error.rejection(Some(id.clone())).into()),
+            Err(error) => return Err(error.rejection(Some(id)).into()),
         };
         if message.method() == "server/discover" {
             let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
-            let discovered = Message::result(id, &server.discovered());
+            let discovered = Message::result(&id, &server.discovered());
             return downstream.respond(session, &discovered, 200, None).await;
         }
         self.subscribe(downstream, session, upstream, upstream_session, message)
@@ -124,10 +138,11 @@ impl Translator {
     fn pending(
         &self,
         shared: SharedSession,
-        upstream: &Arc<UpstreamClient>,
+        Waiting {
+            upstream, caller, ..
+        }: &Waiting,
         request: Message,
         message: &Message,
-        caller: &Caller,
     ) -> PendingCall {
         let number = Id::number(self.requests.fetch_add(1, Ordering::Relaxed));
         let request = match caller.progress_token {
@@ -176,70 +191,50 @@ impl Translator {
     }
 
     /// What is answered to a retry: the call that waits for it goes on, if it is the same again.
-    fn retried(
-        &self,
-        state: &str,
-        upstream: Arc<UpstreamClient>,
-        id: Id,
-        caller: Caller,
-        retry: Message,
-        states: StateTags,
-    ) -> ResponseStream {
-        let suspended_call = states
+    fn retried(&self, state: &str, waiting: Waiting, retry: Message) -> ResponseStream {
+        let suspended_call = waiting
+            .states
             .unbind(state)
             .and_then(|name| self.suspended_calls.resume(&name, &retry));
         match suspended_call {
-            Some(call) => self.resumed(call, upstream, id, caller, retry, states),
+            Some(call) => self.resumed(call, waiting, retry),
             None => {
                 let sentence = "requestState is unknown here, has run out, or is of a call with other parameters";
                 let error = RpcError::new(code::INVALID_PARAMS, sentence);
-                ResponseStream::one(Message::error(Some(&id), &error))
+                ResponseStream::one(Message::error(Some(&waiting.id), &error))
             }
         }
     }
 
     /// What of a call's messages is for the client, until it is answered or asked back.
-    fn passing(
-        &self,
-        pending: PendingCall,
-        upstream: Arc<UpstreamClient>,
-        id: Id,
-        caller: Caller,
-        states: StateTags,
-    ) -> ResponseStream {
+    fn passing(&self, pending: PendingCall, waiting: Waiting) -> ResponseStream {
         let suspended_calls = Arc::clone(&self.suspended_calls);
-        ResponseStream::try_spawn(move |out| {
-            pass_on(suspended_calls, pending, upstream, id, caller, states, out)
-        })
+        ResponseStream::try_spawn(move |out| pass_on(suspended_calls, pending, waiting, out))
     }
 
     /// Goes on with a call that waited for the client's answer.
     fn resumed(
         &self,
-        suspended_calls: (PendingCall, Message),
-        upstream: Arc<UpstreamClient>,
-        id: Id,
-        caller: Caller,
+        (pending, asked): (PendingCall, Message),
+        waiting: Waiting,
         retry: Message,
-        states: StateTags,
     ) -> ResponseStream {
-        let (pending, asked) = suspended_calls;
         let table = Arc::clone(&self.suspended_calls);
         ResponseStream::try_spawn(move |out| async move {
             let Some(answer) = to_stateful::answer(&retry, &asked) else {
                 // It answered nothing, so it is asked again.
-                park(&table, pending, asked, &states, &id, &out).await;
+                park(&table, pending, asked, &waiting, &out).await;
                 return Ok(());
             };
             let upstream_session = pending.upstream_session.lock().clone();
             let told = match upstream_session {
-                Some(upstream_session) => upstream_session.notify(&upstream, &answer).await,
+                Some(upstream_session) => upstream_session.notify(&waiting.upstream, &answer).await,
                 None => Err(SessionError::Lost),
             };
             match told {
-                Ok(()) => pass_on(table, pending, upstream, id, caller, states, out).await,
+                Ok(()) => pass_on(table, pending, waiting, out).await,
                 Err(error) => {
-                    let _ = out.send(error.response(&id)?).await;
+                    let _ = out.send(error.response(&waiting.id)?).await;
                     Ok(())
                 }
             }
@@ -294,12 +289,15 @@ pub(super) fn calling(
 async fn pass_on(
     suspended_calls: Arc<SuspendedCalls>,
     mut pending: PendingCall,
-    upstream: Arc<UpstreamClient>,
-    id: Id,
-    caller: Caller,
-    states: StateTags,
+    waiting: Waiting,
     out: MessageSender,
 ) -> Result<(), Box<AccountRefusal>> {
+    let Waiting {
+        upstream,
+        id,
+        caller,
+        ..
+    } = &waiting;
     while let Some(message) = pending.responses.messages.recv().await {
         if message.kind() == Kind::Response {
             let server = pending
@@ -309,14 +307,14 @@ async fn pass_on(
                 .and_then(server_of);
             let response = match server {
                 Some(server) => {
-                    to_stateful::response(&id, &pending.method, &message, &server, &caller)
+                    to_stateful::response(id, &pending.method, &message, &server, caller)
                 }
-                None => message.with_id(&id),
+                None => message.with_id(id),
             };
             let _ = out.send(response).await;
             return Ok(());
         }
-        match to_stateful::pass(message, &pending.method, &caller) {
+        match to_stateful::pass(message, &pending.method, caller) {
             Passing::On(message) => {
                 let message = match &caller.progress_token {
                     Some(token) if message.progressed().is_some() => progress(message, token),
@@ -330,11 +328,11 @@ async fn pass_on(
             Passing::Answered(answer) => {
                 let upstream_session = pending.upstream_session.lock().clone();
                 if let Some(upstream_session) = upstream_session {
-                    let _ = upstream_session.notify(&upstream, &answer).await;
+                    let _ = upstream_session.notify(upstream, &answer).await;
                 }
             }
             Passing::Asks(asked) => {
-                park(&suspended_calls, pending, asked, &states, &id, &out).await;
+                park(&suspended_calls, pending, asked, &waiting, &out).await;
                 return Ok(());
             }
         }
@@ -353,8 +351,7 @@ async fn park(
     suspended_calls: &Arc<SuspendedCalls>,
     pending: PendingCall,
     asked: Message,
-    states: &StateTags,
-    id: &Id,
+    Waiting { id, states, .. }: &Waiting,
     out: &MessageSender,
 ) {
     let lifetime = pending.shared.lifetime.clone();
