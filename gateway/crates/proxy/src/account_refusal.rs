@@ -16,7 +16,7 @@ use std::fmt;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::mcp_error::{Delivery, answers};
+use super::mcp_error::{Delivery, answers, only};
 use gateway_accounts::{AccountError, Link};
 use gateway_core::reason::Reason;
 use mcp_protocol::calls::Call;
@@ -109,10 +109,7 @@ impl AccountRefusal {
 
     /// The id of the one request that waits for the answer, if it is one.
     pub(super) fn single_id(&self) -> Option<&Id> {
-        match self.asked.calls.as_slice() {
-            [call] => call.id.as_ref(),
-            _ => None,
-        }
+        only(&self.asked.calls)?.id.as_ref()
     }
 
     pub(super) fn status(&self) -> StatusCode {

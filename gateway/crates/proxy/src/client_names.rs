@@ -21,6 +21,7 @@ use mcp_protocol::{Id, Message, Object};
 use serde_json::value::RawValue;
 
 use super::holder::Holder;
+use super::mcp_error::only;
 use super::request::McpBody;
 use super::sessions::Sessions;
 use super::tasks::TaskOwner;
@@ -254,10 +255,7 @@ impl ToolListFilter<'_> {
 
     /// The tool that the one request is about to which this exchange belongs.
     fn tool(&self) -> Option<&str> {
-        match self.calls {
-            [call] => call.concerns(),
-            _ => None,
-        }
+        only(self.calls)?.concerns()
     }
 
     /// The same of a message that comes on a stream.

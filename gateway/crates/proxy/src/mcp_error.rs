@@ -179,12 +179,17 @@ impl RefusedCall {
     }
 }
 
-/// The id of the one request that waits for the answer, if it is one.
-pub(super) fn single_id(permit: &Permit) -> Option<Id> {
-    match permit.calls() {
-        [call] => call.id.clone(),
+/// The one call of a request, if it is one alone.
+pub(super) const fn only(calls: &[Call]) -> Option<&Call> {
+    match calls {
+        [call] => Some(call),
         _ => None,
     }
+}
+
+/// The id of the one request that waits for the answer, if it is one.
+pub(super) fn single_id(permit: &Permit) -> Option<Id> {
+    only(permit.calls())?.id.clone()
 }
 
 #[cfg(test)]

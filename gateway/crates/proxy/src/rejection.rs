@@ -14,7 +14,7 @@ use super::call_limits::LimitRefusal;
 use super::challenge::Challenge;
 use super::in_flight::Full;
 use super::lifetime::End;
-use super::mcp_error::RefusedCall;
+use super::mcp_error::{RefusedCall, only};
 use gateway_core::policy::{Refusal, TokenRejection};
 use gateway_core::protocol::web::{self, Response};
 use gateway_core::reason::Reason;
@@ -233,13 +233,6 @@ impl Rejection {
     /// Whether the client waits for no answer to what is refused, and is told that it was taken.
     pub(super) fn is_swallowed(&self) -> bool {
         matches!(self, Self::Refused(call) if call.is_swallowed())
-    }
-}
-
-fn only(calls: &[Call]) -> Option<&Call> {
-    match calls {
-        [call] => Some(call),
-        _ => None,
     }
 }
 
