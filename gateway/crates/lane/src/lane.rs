@@ -18,7 +18,7 @@ use super::date::{self, Dates};
 use super::downstream::{Downstream, ExchangeError};
 use super::ending::WatchedEnding;
 use super::exchange::{ActiveExchange, Relayed, Streaming};
-use super::handover::Handover;
+
 use super::head::{Head, Index};
 use super::limits::Limits;
 use super::receive::{BodyRead, Received};
@@ -65,6 +65,18 @@ pub struct Connection<IO> {
     pub(crate) peer: SocketAddr,
     pub(crate) pinned: Option<BackendConnection>,
     pub(crate) served: u32,
+}
+
+/// A connection whose next request is not for this lane, on its way to the other road.
+#[derive(Debug)]
+pub struct Handover<IO> {
+    /// The connection itself.
+    pub io: IO,
+    /// What was read from it and not answered, which is to be read first there: from the first byte of a
+    /// request.
+    pub bytes: Bytes,
+    /// Whether no request of it was answered here.
+    pub is_first: bool,
 }
 
 /// What becomes of a connection.

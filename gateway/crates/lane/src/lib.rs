@@ -34,7 +34,7 @@ mod downstream;
 mod ending;
 mod events;
 mod exchange;
-mod handover;
+
 mod head;
 mod lane;
 mod limits;
@@ -52,9 +52,9 @@ mod wire;
 mod writer;
 
 pub use self::backend::{Address, Backend};
-pub use self::handover::Handover;
+
 pub use self::head::Head;
-pub use self::lane::{Connection, Lane, Next};
+pub use self::lane::{Connection, Handover, Lane, Next};
 pub use self::limits::Limits;
 pub use self::response::{ResponseHead, is_bodiless};
 pub use self::service::{

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::handover::Handover;
-use super::lane::{Connection, Lane, Next};
+use super::lane::{Connection, Handover, Lane, Next};
 use super::service::Service;
 use super::stream::EventStream;
 

@@ -2,6 +2,7 @@
 //! borrowed while bytes flow.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -29,12 +30,7 @@ pub struct EventStream<IO, S: Service> {
     ending: Option<WatchedEnding>,
     is_kept: bool,
     closes: bool,
-    rest: Rest,
-}
-
-/// What a connection needs to carry on behind the stream.
-struct Rest {
-    peer: std::net::SocketAddr,
+    peer: SocketAddr,
     served: u32,
 }
 
@@ -69,10 +65,8 @@ impl<IO, S: Service> EventStream<IO, S> {
             is_kept: streaming.is_kept,
             exchange,
             closes,
-            rest: Rest {
-                peer: connection.peer,
-                served: connection.served,
-            },
+            peer: connection.peer,
+            served: connection.served,
             lane,
         }
     }
@@ -138,9 +132,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
         let (connection, buffers) = (self.connection, &self.lane.shared.buffers);
         Connection {
             client: self.client,
-            peer: self.rest.peer,
+            peer: self.peer,
             pinned: is_kept.then(|| connection.into_idle(buffers)),
-            served: self.rest.served.saturating_add(1),
+            served: self.served.saturating_add(1),
         }
     }
 
