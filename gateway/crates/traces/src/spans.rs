@@ -81,12 +81,10 @@ fn server_span(finished: &Finished) -> Span {
     // What a client did wrong is no error of the span that serves it.
     let fault = error_type(ending, ending.status, 500);
     attributes.extend(fault.as_ref().map(|it| text("error.type", it)));
-    let remote = record.parent.as_ref().map_or(0, |_| IS_REMOTE);
+    let parent = record.parent.as_ref();
+    let remote = parent.map_or(0, |_| IS_REMOTE);
     Span {
-        parent_span_id: record
-            .parent
-            .as_ref()
-            .map_or_else(Vec::new, |parent| bytes(parent.span)),
+        parent_span_id: parent.map_or_else(Vec::new, |parent| bytes(parent.span)),
         flags: SAMPLED | HAS_REMOTE | remote,
         kind: SpanKind::Server.into(),
         links: record.link.iter().map(link).collect(),
