@@ -87,27 +87,11 @@ pub async fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// The public listeners as a service of Pingora's server.
 pub struct PublicListeners {
-    listener: Arc<Listener>,
-    ports: Vec<(SocketAddr, Port)>,
-    open: BTreeMap<SocketAddr, std::net::TcpListener>,
-    sockets: ListenSockets,
-}
-
-impl PublicListeners {
-    /// Those at these addresses, on the sockets that are `open` already where there are some.
-    pub(super) const fn new(
-        listener: Arc<Listener>,
-        ports: Vec<(SocketAddr, Port)>,
-        open: BTreeMap<SocketAddr, std::net::TcpListener>,
-        sockets: ListenSockets,
-    ) -> Self {
-        Self {
-            listener,
-            ports,
-            open,
-            sockets,
-        }
-    }
+    pub(super) listener: Arc<Listener>,
+    pub(super) ports: Vec<(SocketAddr, Port)>,
+    /// Sockets that are open at some of these addresses already.
+    pub(super) open: BTreeMap<SocketAddr, std::net::TcpListener>,
+    pub(super) sockets: ListenSockets,
 }
 
 #[async_trait]

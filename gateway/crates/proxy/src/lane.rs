@@ -22,7 +22,6 @@
 //! Owns: what the lane is told ([`LaneService`], [`LaneExchange`]). Not: its transport (`gateway-lane`), what
 //! is decided (`admission`, `exchange`, `response_head`, `upstream_head`).
 
-mod account;
 mod answer;
 mod backends;
 mod exchange;

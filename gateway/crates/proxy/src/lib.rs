@@ -151,9 +151,12 @@ impl Proxy {
         };
         let served = addresses.served.iter().map(|at| (*at, port.clone()));
         let plain = addresses.plain.iter().map(|at| (*at, Port::Redirect));
-        let ports = served.chain(plain).collect();
-        let listener = Arc::new(self.listener(conf));
-        PublicListeners::new(listener, ports, addresses.open, addresses.sockets)
+        PublicListeners {
+            listener: Arc::new(self.listener(conf)),
+            ports: served.chain(plain).collect(),
+            open: addresses.open,
+            sockets: addresses.sockets,
+        }
     }
 
     fn listener(&self, conf: &Arc<ServerConf>) -> Listener {

@@ -87,8 +87,7 @@ pub(super) struct ToolListFilter<'a> {
 impl ToolListFilter<'_> {
     /// A message or batch with the tools cut out that the token does not allow. `None`: unchanged.
     pub(super) async fn judge(&self, text: &str) -> Result<Option<String>, Unreadable> {
-        let token = self.token_now();
-        let token = &token;
+        let token = &self.token_now();
         let filter = ToolListFilter { token, ..*self };
         if let Some(list) = filter.known(text.as_bytes()) {
             return Ok(filter.cut_text(&list, text).await);

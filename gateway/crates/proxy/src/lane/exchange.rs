@@ -64,10 +64,10 @@ pub(crate) struct LaneExchange {
     /// What tells the backend who calls.
     token: Option<Arc<BackendToken>>,
     /// What was sent to say whose account at the backend it is.
-    pub(super) sent: Option<HeaderValue>,
+    sent: Option<HeaderValue>,
     /// What the backend said of that account in place of an answer, and how often.
-    pub(super) doubt: Option<AccountDoubt>,
-    pub(super) doubts: u32,
+    doubt: Option<AccountDoubt>,
+    doubts: u32,
     /// What is held of a body, or for a client that does not read.
     pub(super) hold: Option<Hold>,
     /// Why no more may be.
@@ -281,6 +281,18 @@ impl LaneExchange {
             self.enter();
         }
         Ok(plan)
+    }
+
+    /// Settles what the backend doubts of the account in whose name it was called: whether the request is
+    /// sent once more.
+    async fn settle(&mut self) -> Result<(), Rejection> {
+        let (Stage::Admitted(admitted), Some(doubt)) = (&self.stage, self.doubt.take()) else {
+            return Err(Rejection::Unspeakable);
+        };
+        let (state, mounted) = (&self.road.service.state, &self.request.route.mounted);
+        let sent = (self.sent.as_ref(), self.doubts > 0);
+        self.doubts += 1;
+        exchange::settle(state, mounted, admitted, &doubt, sent).await
     }
 
     /// The answer to a refusal, told as it is made.
