@@ -8,6 +8,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
+use super::headers::text;
 use super::in_flight::{FREE, Hold};
 use super::proxy_error::ProxyError;
 use super::rejection::Rejection;
@@ -80,9 +81,9 @@ fn grow(session: &mut ServerSession, hold: &mut Hold, bytes: usize) -> Result<()
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<usize> {
-    let text = headers.get(CONTENT_LENGTH)?.to_str().ok()?;
+    let length = text(headers, CONTENT_LENGTH)?;
     // A length that does not fit is larger than any limit.
-    Some(text.trim().parse().unwrap_or(usize::MAX))
+    Some(length.trim().parse().unwrap_or(usize::MAX))
 }
 
 /// Whether the body of an MCP message is of the form that is taken: JSON in UTF-8, plain.
@@ -91,10 +92,7 @@ pub(super) fn check_form(headers: &HeaderMap) -> Result<(), Rejection> {
     if coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
         return Err(Rejection::Compressed);
     }
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .ok_or(Rejection::MediaType)?;
+    let kind = text(headers, CONTENT_TYPE).ok_or(Rejection::MediaType)?;
     let mut parts = kind.split(';').map(str::trim);
     if !parts
         .next()

@@ -8,6 +8,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use super::headers::text;
 use super::request::RequestHead;
 use super::settings::Settings;
 use gateway_core::protocol::web::{self, Response};
@@ -57,10 +58,7 @@ pub(super) fn preflight(head: RequestHead<'_>, origin: Option<&HeaderValue>) -> 
         ACCESS_CONTROL_ALLOW_METHODS,
         HeaderValue::from_static("GET, POST, DELETE"),
     );
-    let asked = head
-        .headers
-        .get(ACCESS_CONTROL_REQUEST_HEADERS)
-        .and_then(|value| value.to_str().ok());
+    let asked = text(head.headers, ACCESS_CONTROL_REQUEST_HEADERS);
     if let Ok(value) = HeaderValue::from_str(&sendable(asked.unwrap_or_default())) {
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, value);
     }

@@ -1,8 +1,9 @@
 //! Where a request goes at its backend, and which session it belongs to: what the client was given for
 //! the backend's own names, taken back.
 
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, Method};
 
+use super::headers::{SESSION, text};
 use super::holder::Holder;
 use super::rejection::Rejection;
 use super::request::{RequestHead, is_mirrored};
@@ -12,8 +13,6 @@ use super::upstream_head::forwarded_query;
 
 /// The method of a stateless client's stream.
 const LISTEN: &str = "subscriptions/listen";
-
-const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// Something that a translation keeps for a client, by what is written into its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +77,7 @@ impl Destination {
     ) -> Self {
         let mirror = head.mirror();
         let is_waiting = || {
-            let presented = head.headers.get(SESSION)?.to_str().ok()?;
+            let presented = text(head.headers, SESSION)?;
             sessions.unbind_waiting(presented, holder)
         };
         let is_stream = match *head.method {
@@ -120,7 +119,7 @@ fn own(
 ) -> Option<GatewayOwned> {
     match route.endpoint {
         McpEndpoint::Mcp if !is_mirrored(headers) => {
-            let presented = headers.get(SESSION)?.to_str().ok()?;
+            let presented = text(headers, SESSION)?;
             if let Some(text) = sessions.unbind_own(presented, holder) {
                 return Some(GatewayOwned::Session(text.to_owned()));
             }

@@ -6,7 +6,7 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
@@ -17,6 +17,7 @@ use super::context::RequestContext;
 use super::cors::allow_reading;
 use super::event_filter::EventFilter;
 use super::exchange_watch::ExchangeWatch;
+use super::headers::{self, SESSION};
 use super::holder::Holder;
 use super::in_flight::Hold;
 use super::lifetime;
@@ -38,8 +39,6 @@ use gateway_core::access_token::BackendToken;
 use gateway_core::policy::Permit;
 use gateway_core::reason::Reason;
 use gateway_upstream::{Catalogue, Connection, Failure, Pooling, Reached, Request, RequestError};
-
-const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// What is wrong with an answer that would have to be held whole and can't be.
 pub(super) const TOO_LARGE: &str = "a list of tools or an answer about a task is too large";
@@ -176,10 +175,7 @@ fn doubt_protocols(head: UpstreamAnswer<'_>, route: BackendRoute<'_>, permit: &P
 
 /// The session that the answer belongs to, which may begin with it; empty where there is none.
 pub(super) fn conversation(admitted: &Admitted, head: UpstreamAnswer<'_>) -> String {
-    let begun = || {
-        let begun = head.headers.get(SESSION)?;
-        begun.to_str().ok().map(str::to_owned)
-    };
+    let begun = || headers::text(head.headers, SESSION).map(str::to_owned);
     admitted.session.clone().or_else(begun).unwrap_or_default()
 }
 
@@ -278,7 +274,7 @@ pub(super) fn bound_session(
     admitted: &Admitted,
 ) -> Option<String> {
     let holder = Holder::new(admitted.permit.token(), &mounted.backend.mount);
-    let id = upstream.get(SESSION)?.to_str().ok()?;
+    let id = headers::text(upstream, SESSION)?;
     Some(sessions.bind(id, holder, admitted.opens_urls))
 }
 

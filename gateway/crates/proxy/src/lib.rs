@@ -43,6 +43,7 @@ mod exchange;
 mod exchange_log;
 mod exchange_watch;
 mod framing;
+mod headers;
 mod holder;
 mod hooks;
 mod http2;

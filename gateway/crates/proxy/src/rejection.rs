@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
+use http::StatusCode;
 use http::header::{ALLOW, WWW_AUTHENTICATE};
-use http::{HeaderName, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
@@ -12,6 +12,7 @@ use self::bearer::BearerError;
 use super::account_refusal::AccountRefusal;
 use super::call_limits::LimitRefusal;
 use super::challenge::Challenge;
+use super::headers::SESSION;
 use super::in_flight::Full;
 use super::lifetime::End;
 use super::mcp_error::{RefusedCall, only};
@@ -21,8 +22,6 @@ use gateway_core::reason::Reason;
 use gateway_upstream::Failure;
 use mcp_protocol::calls::Call;
 use mcp_protocol::{Id, code};
-
-const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// Why a request is refused. Facts; what they mean for whom it is answered is
 /// [`Rejection::answer`].

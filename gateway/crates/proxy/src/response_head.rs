@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use pingora::http::ResponseHeader;
 
 use super::cors::allow_reading;
+use super::headers::{SESSION, text};
 use super::upstream_head::is_named_by_connection;
 use mcp_protocol::media_type;
 
@@ -45,8 +46,6 @@ const STOPPED_STARTING: &[&str] = &[
     "x-webkit-csp",
     "x-xss-protection",
 ];
-
-const SESSION: &str = "mcp-session-id";
 
 /// The head of a backend's answer, whatever brought it here.
 #[derive(Clone, Copy, Debug)]
@@ -84,11 +83,8 @@ impl Shape {
         if media_type::is_event_stream(head.headers) && !is_encoded {
             return Self::Events;
         }
-        let length = head
-            .headers
-            .get(CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse().ok());
-        Self::Bytes(length)
+        let length = text(head.headers, CONTENT_LENGTH);
+        Self::Bytes(length.and_then(|length| length.parse().ok()))
     }
 }
 
@@ -158,7 +154,7 @@ pub(super) fn each(
         }
     }
     if let Some(session) = session.and_then(|text| HeaderValue::from_str(&text).ok()) {
-        line(&HeaderName::from_static(SESSION), session);
+        line(&SESSION, session);
     }
     let nosniff = HeaderValue::from_static("nosniff");
     line(&X_CONTENT_TYPE_OPTIONS, nosniff);
@@ -201,7 +197,7 @@ fn is_passed(name: &HeaderName, upstream: &HeaderMap) -> bool {
     let name = name.as_str();
     let starts = |family: &[&str]| family.iter().any(|start| name.starts_with(start));
     let is_passed = PASSED.contains(&name) || starts(PASSED_STARTING) && !starts(STOPPED_STARTING);
-    is_passed && name != SESSION && !is_named_by_connection(name, upstream)
+    is_passed && SESSION != name && !is_named_by_connection(name, upstream)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
+use super::headers::text;
 use gateway_core::protocol::web::Response;
 
 /// A body that nobody wants is read up to this size to keep the connection.
@@ -62,10 +63,7 @@ pub(super) async fn write(session: &mut ServerSession, response: Response) -> pi
 /// A client that waits for `100 Continue` may or may not send its body after another answer, so
 /// what follows on its connection can't be told.
 fn is_worth_draining(headers: &HeaderMap) -> bool {
-    let length = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse::<usize>().ok());
+    let length = text(headers, CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
     !headers.contains_key(EXPECT) && length.is_some_and(|length| length <= WORTH_DRAINING)
 }
 

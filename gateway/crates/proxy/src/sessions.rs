@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use http::HeaderMap;
 
+use super::headers::{SESSION, text};
 use super::holder::Holder;
 use gateway_core::access_token::Claims;
 use gateway_core::account::AccountId;
@@ -19,10 +20,7 @@ const OPENS_URLS: &str = "~u";
 /// Whether the id of the session that is presented says that its client opens addresses for its person.
 /// Any client may say so: it is asked then, and nothing else follows.
 pub(super) fn says_that_urls_are_opened(headers: &HeaderMap) -> bool {
-    let presented = headers
-        .get("mcp-session-id")
-        .and_then(|id| id.to_str().ok());
-    let named = presented.and_then(|presented| presented.rsplit_once('~'));
+    let named = text(headers, SESSION).and_then(|presented| presented.rsplit_once('~'));
     named.is_some_and(|(id, _)| id.ends_with(OPENS_URLS))
 }
 

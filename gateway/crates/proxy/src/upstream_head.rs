@@ -5,6 +5,7 @@ use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 
+use super::headers::SESSION;
 use gateway_core::access_token::Claims;
 use gateway_traces::Propagated;
 use gateway_upstream::{Backend, IdentityHeaders};
@@ -135,8 +136,7 @@ fn ours<'a>(input: &UpstreamHead<'a>) -> Vec<(HeaderName, &'a [u8])> {
         ours.push((ACCEPT, accept.as_bytes()));
     }
     if let Some(session) = input.session {
-        let name = HeaderName::from_static("mcp-session-id");
-        ours.push((name, session.as_bytes()));
+        ours.push((SESSION, session.as_bytes()));
     }
     let configured = input.backend.headers.iter();
     ours.extend(configured.map(|(name, value)| (name.clone(), value.as_bytes())));

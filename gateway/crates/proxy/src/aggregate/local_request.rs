@@ -14,6 +14,7 @@ use pingora::protocols::http::ServerSession;
 use super::{Asked, Unanswered};
 use crate::client_watch::ClientWatch;
 use crate::compat::FULL_LIST;
+use crate::headers::text;
 use crate::rejection::RefusalAnswer;
 use crate::response_writer;
 use crate::serve::Service;
@@ -67,9 +68,7 @@ async fn serve(
         // 2026-07-28 has no notification of clients that a server waits for.
         return respond(session, StatusCode::ACCEPTED, None).await;
     };
-    let headers = &session.req_header().headers;
-    let named = headers.get("mcp-protocol-version");
-    let named = named.and_then(|named| named.to_str().ok());
+    let named = text(&session.req_header().headers, "mcp-protocol-version");
     if named != Some(STATELESS) {
         // Of older revisions are those alone that began no session, and so were not translated.
         let error = RpcError::unsupported_version(named.unwrap_or_default());

@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use mcp_protocol::{Id, Kind, Message};
 use pingora::protocols::http::ServerSession;
 use tokio::time::{sleep, timeout};
@@ -16,6 +16,7 @@ use crate::client_watch::gone;
 use crate::context::RequestContext;
 use crate::cors::allow_reading;
 use crate::exchange_watch::{self, ExchangeWatch, Next, Patience};
+use crate::headers::SESSION;
 use crate::holder::Holder;
 use crate::lifetime::{self, StreamLifetime};
 use crate::mounted_backend::MountedBackend;
@@ -31,8 +32,6 @@ use gateway_core::policy::AccessToken;
 use gateway_core::protocol::web::Response;
 use gateway_upstream::Failure;
 use mcp_protocol::calls::Call;
-
-const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// The client's side of one translated exchange.
 pub(super) struct Downstream<'a> {

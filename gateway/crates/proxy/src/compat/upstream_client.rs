@@ -16,6 +16,7 @@ use super::session_error::SessionError;
 use crate::account_doubt::{AccountCall, AccountDoubt};
 use crate::account_refusal::{AccountRefusal, Asked, Why};
 use crate::context::RequestContext;
+use crate::headers::{self, SESSION};
 use crate::in_flight::{Full, Hold};
 use crate::lifetime::StreamLifetime;
 use crate::mounted_backend::MountedBackend;
@@ -52,8 +53,6 @@ fn too_large() -> Failure {
 const fn full(full: Full) -> Failure {
     Failure::Full(full.setting())
 }
-
-const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// Who speaks to which backend: the right to, for as long as the token's lifetime, and what of the
 /// client's headers goes on.
@@ -330,11 +329,7 @@ impl UpstreamClient {
         let (mut connection, target) = (reached.connection, reached.target);
         let head = connection.read_head().await?;
         let status = head.status.as_u16();
-        let session = head
-            .headers
-            .get(&SESSION)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
+        let session = headers::text(&head.headers, SESSION).map(str::to_owned);
         let is_events = media_type::is_event_stream(&head.headers);
         let hold = self.hold.another(LARGEST + PIECE);
         let reader = Reader::new(connection, &self.connections, is_events, hold);

@@ -20,6 +20,7 @@ use crate::context::RequestContext;
 use crate::cors::allow_reading;
 use crate::event_filter::{EventFilter, HoldError};
 use crate::exchange::{self, AnswerForm};
+use crate::headers::text;
 use crate::in_flight::{FREE, Full, Hold, UNREAD};
 use crate::lifetime::End;
 use crate::mcp_error::single_id;
@@ -216,7 +217,7 @@ impl LaneExchange {
         };
         let route = self.request.route.route();
         let headers = head.to_header_map();
-        let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+        let location = text(&headers, LOCATION);
         let backend = &route.mounted.backend;
         match redirect(backend, &admitted.target, head.status(), location) {
             Redirect::No => {}
