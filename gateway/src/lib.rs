@@ -15,7 +15,7 @@
 //! | [`keys`], [`environment`], [`supervisor`] | keys on disk, what endangers a set-up, processes that are started beside |
 //! | [`backup`] | what a gateway keeps, with its keys, in one encrypted file |
 //! | [`upgrade`] | how a new process takes over from the one that serves |
-//! | [`process_file`], [`program_output`], [`stop`] | such a process, what it prints, and the signals at which all ends |
+//! | [`program`], [`process_file`], [`stop`] | such a process, a file that stands for it, and the signals at which all ends |
 //!
 //! Owns: everything that is decided once, at the start. Not: what happens to a request. Nobody else
 //! reads configuration: each crate says in a struct of its own what it needs.
@@ -32,7 +32,7 @@ pub mod environment;
 pub mod keys;
 pub mod operator_api;
 pub mod process_file;
-pub mod program_output;
+pub mod program;
 pub mod server;
 pub mod service_manager;
 pub mod stop;

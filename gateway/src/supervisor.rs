@@ -12,21 +12,19 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, BufReader};
-use tokio::process::Command;
+use tokio::io::BufReader;
+use tokio::net::unix::pipe;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
-use self::programs::{Process, Release};
-use crate::program_output::next_line;
+use self::programs::Process;
+use crate::program::{self, next_line, stopped};
 use gateway_core::open_files;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// How long a program may take to end by itself at shutdown.
-const FAREWELL: Duration = Duration::from_secs(3);
 /// The longest line of its output that is logged in one piece.
 const LONGEST_LINE: u64 = 64 * 1024;
 
@@ -63,15 +61,10 @@ pub async fn supervise(
     stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
     let failed = |error| format!("`{}`: {error}", program.command.join(" "));
-    let process = match running {
-        Some(running) => running.go_on(),
-        None => start(&program),
-    };
+    let process = running.map_or_else(|| start(&program), Adoptable::go_on);
     let process = process.map_err(failed)?;
-    programs.keep(
-        runtime,
-        keep_running(program, process, programs.clone(), stop),
-    );
+    let keeping = keep_running(program, process, programs.clone(), stop);
+    programs.keep(runtime.spawn(keeping));
     Ok(())
 }
 
@@ -83,33 +76,28 @@ async fn keep_running(
 ) {
     let name = program.name.clone();
     let mut pause = FIRST_PAUSE;
-    let mut running = Some(first);
+    let mut process = Ok(first);
     loop {
-        let process = match running.take() {
-            Some(process) => Ok(process),
-            None => start(&program),
-        };
         let started = Instant::now();
         match process {
             Ok(mut process) => {
                 log::info!(event = "backend_started", backend = name, pid = process.id(), adopted = process.is_adopted(); "backend started");
-                let release = programs.enter(&program, &process);
-                let relays = [
-                    relay(&name, process.take_output()),
-                    relay(&name, process.take_errors()),
-                ];
+                programs.enter(&program, &process);
+                let outputs = process.take_outputs();
+                let relays: Vec<_> = outputs.map(|output| relay(&name, output)).collect();
                 tokio::select! {
                     () = stopped(&mut stop) => {
                         programs.forget(&name);
-                        process.end(FAREWELL).await;
+                        process.end().await;
                         return;
                     }
-                    release = release.asked() => {
+                    is_adopted = programs.released(&name) => {
                         // What it prints is read by its new owner, or by nobody any more.
-                        relays.into_iter().flatten().for_each(|relay| relay.abort());
-                        match release {
-                            Release::Adopted => process.let_go(),
-                            Release::Ended => process.end(FAREWELL).await,
+                        relays.iter().for_each(AbortHandle::abort);
+                        if is_adopted {
+                            process.let_go();
+                        } else {
+                            process.end().await;
                         }
                         return;
                     }
@@ -128,39 +116,25 @@ async fn keep_running(
         }
         tokio::select! {
             () = stopped(&mut stop) => return,
-            () = programs.left() => return,
+            _ = programs.released(&name) => return,
             () = sleep(pause) => {}
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
+        process = start(&program);
     }
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone, and the gateway with it.
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
 fn start(program: &Program) -> std::io::Result<Process> {
-    let Program {
-        command,
-        environment,
-        ..
-    } = program;
-    let (program, arguments) = command
+    let (command, arguments) = program
+        .command
         .split_first()
         .ok_or_else(|| std::io::Error::other("the command is empty"))?;
-    Command::new(beside_us(program))
+    program::command(beside_us(command))
         .args(arguments)
-        // The gateway's own environment may hold its secrets.
-        .env_clear()
-        .envs(std::env::vars().filter(|(name, _)| !name.starts_with("GATEWAY")))
-        .envs(environment.iter().cloned())
+        .envs(program.environment.iter().cloned())
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
-        .map(Process::started)
+        .and_then(Process::started)
 }
 
 /// A bare name is looked for beside the gateway's own file first, then in PATH.
@@ -172,11 +146,7 @@ fn beside_us(program: &str) -> PathBuf {
     sibling.unwrap_or_else(|| Path::new(program).to_owned())
 }
 
-fn relay(
-    name: &str,
-    output: Option<impl AsyncRead + Unpin + Send + 'static>,
-) -> Option<AbortHandle> {
-    let output = output?;
+fn relay(name: &str, output: pipe::Receiver) -> AbortHandle {
     let name = name.to_owned();
     let relaying = tokio::spawn(async move {
         let mut output = BufReader::new(output);
@@ -185,7 +155,7 @@ fn relay(
             log::log!(level, event = "backend_output", backend = name; "{said}");
         }
     });
-    Some(relaying.abort_handle())
+    relaying.abort_handle()
 }
 
 /// The level and the message of a line: programs of ours log in JSON, as we do. What others print is
@@ -197,10 +167,8 @@ fn level_and_message(line: &str) -> (log::Level, String) {
         message: String,
     }
     let ours = serde_json::from_str::<Line>(line).ok();
-    match ours.and_then(|line| Some((line.level.parse().ok()?, line.message))) {
-        Some(parsed) => parsed,
-        None => (log::Level::Debug, line.to_owned()),
-    }
+    let parsed = ours.and_then(|line| Some((line.level.parse().ok()?, line.message)));
+    parsed.unwrap_or_else(|| (log::Level::Debug, line.to_owned()))
 }
 
 #[cfg(test)]

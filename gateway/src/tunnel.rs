@@ -20,20 +20,17 @@ use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::io::{AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 pub use self::kind::TunnelKind;
-use crate::program_output::next_line;
+use crate::program::{self, next_line, stopped};
 
 /// How long a program may take until it prints its URL.
 const START: Duration = Duration::from_secs(60);
-
-/// How long it may take to end by itself.
-const FAREWELL: Duration = Duration::from_secs(3);
 
 /// The pause before it is started again, and the longest one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -143,10 +140,7 @@ impl Tunnel {
                     lines,
                 });
             }
-            Ok(None) => match child.wait().await {
-                Ok(status) => format!("ended ({status})"),
-                Err(error) => format!("ended ({error})"),
-            },
+            Ok(None) => format!("ended ({})", program::outcome(&mut child).await),
             Err(_) => {
                 end(child).await;
                 format!("took longer than {} s", START.as_secs())
@@ -221,19 +215,12 @@ async fn look_after(mut tunnel: Tunnel, mut stop: watch::Receiver<bool>, is_lost
     }
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone, and the gateway with it.
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
 /// Waits until it ends. What it prints is for those who look closely.
 async fn ended(tunnel: &mut Tunnel) -> String {
     let name = tunnel.kind.name();
     loop {
         tokio::select! {
-            status = tunnel.child.wait() => {
-                return status.map_or_else(|error| error.to_string(), |status| status.to_string());
-            }
+            status = program::outcome(&mut tunnel.child) => return status,
             Some(line) = tunnel.lines.recv() => {
                 log::debug!(event = "tunnel_output", tunnel = name; "{line}");
             }
@@ -242,15 +229,9 @@ async fn ended(tunnel: &mut Tunnel) -> String {
 }
 
 fn start(kind: TunnelKind, port: u16) -> Result<Child, TunnelError> {
-    Command::new(kind.name())
+    program::command(kind.name())
         .args(kind.arguments(port))
-        // The gateway's own environment may hold its secrets.
-        .env_clear()
-        .envs(std::env::vars().filter(|(name, _)| !name.starts_with("GATEWAY")))
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
         .map_err(|error| TunnelError::NotStarted(kind.name(), error))
 }
@@ -275,15 +256,13 @@ fn read(output: Option<impl AsyncRead + Unpin + Send + 'static>, sender: mpsc::S
     });
 }
 
-async fn end(mut child: Child) {
+async fn end(child: Child) {
     if let Some(id) = child.id().and_then(|id| i32::try_from(id).ok())
         && let Some(id) = rustix::process::Pid::from_raw(id)
     {
         let _ = kill_process(id, Signal::TERM);
     }
-    if timeout(FAREWELL, child.wait()).await.is_err() {
-        let _ = child.kill().await;
-    }
+    program::end(child).await;
 }
 
 #[cfg(test)]

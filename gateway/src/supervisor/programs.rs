@@ -3,21 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::process::ExitStatus;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::unix::pipe;
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
-use tokio::runtime::Handle;
+use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::{FAREWELL, Program};
+use super::Program;
 use crate::process_file::{ProcessFile, file_of};
+use crate::program::{self, FAREWELL};
 
 /// What another process needs to go on with a program.
 #[derive(Debug)]
@@ -37,26 +35,8 @@ pub struct Adoptable {
 impl Adoptable {
     /// Goes on with it. Needs a runtime.
     pub(super) fn go_on(self) -> io::Result<Process> {
-        Ok(Process(Kind::Adopted {
-            id: self.id,
-            process: ProcessFile::new(self.process)?,
-            input: self.input,
-            output: Some(pipe::Receiver::from_owned_fd(self.output)?),
-            errors: Some(pipe::Receiver::from_owned_fd(self.errors)?),
-        }))
-    }
-
-    fn of(child: &Child, pipes: &Pipes) -> io::Result<Self> {
-        let gone = || io::Error::from(io::ErrorKind::NotFound);
-        let id = child.id().ok_or_else(gone)?;
-        let copy = |pipe: Option<&dyn AsFd>| pipe.ok_or_else(gone)?.as_fd().try_clone_to_owned();
-        Ok(Self {
-            id,
-            process: file_of(id)?,
-            input: copy(pipes.input.as_ref().map(|pipe| pipe as &dyn AsFd))?,
-            output: copy(pipes.output.as_ref().map(|pipe| pipe as &dyn AsFd))?,
-            errors: copy(pipes.errors.as_ref().map(|pipe| pipe as &dyn AsFd))?,
-        })
+        let life = Life::Adopted(ProcessFile::new(self.process)?);
+        Process::new(self.id, life, self.input, [self.output, self.errors])
     }
 
     fn copy(&self) -> io::Result<Self> {
@@ -70,99 +50,72 @@ impl Adoptable {
     }
 }
 
-#[derive(Debug)]
-struct Pipes {
-    /// Held here: waiting for a child closes the pipe that it holds itself.
-    input: Option<ChildStdin>,
-    output: Option<ChildStdout>,
-    errors: Option<ChildStderr>,
-}
-
 /// One that runs.
 #[derive(Debug)]
-pub(super) struct Process(Kind);
-
-#[derive(Debug)]
-enum Kind {
-    Started {
-        child: Child,
-        pipes: Pipes,
-    },
-    Adopted {
-        id: u32,
-        process: ProcessFile,
-        input: OwnedFd,
-        output: Option<pipe::Receiver>,
-        errors: Option<pipe::Receiver>,
-    },
+pub(super) struct Process {
+    id: u32,
+    life: Life,
+    /// Held here: waiting for a child closes the pipe that it holds itself.
+    input: OwnedFd,
+    outputs: Option<[pipe::Receiver; 2]>,
 }
 
-type Output = Box<dyn tokio::io::AsyncRead + Unpin + Send>;
+#[derive(Debug)]
+enum Life {
+    Started(Child),
+    Adopted(ProcessFile),
+}
 
 impl Process {
-    pub(super) fn started(mut child: Child) -> Self {
-        let pipes = Pipes {
-            input: child.stdin.take(),
-            output: child.stdout.take(),
-            errors: child.stderr.take(),
-        };
-        Self(Kind::Started { child, pipes })
+    fn new(id: u32, life: Life, input: OwnedFd, outputs: [OwnedFd; 2]) -> io::Result<Self> {
+        let [output, errors] = outputs.map(pipe::Receiver::from_owned_fd);
+        Ok(Self {
+            id,
+            life,
+            input,
+            outputs: Some([output?, errors?]),
+        })
     }
 
-    pub(super) fn id(&self) -> u32 {
-        match &self.0 {
-            Kind::Started { child, .. } => child.id().unwrap_or(0),
-            Kind::Adopted { id, .. } => *id,
-        }
+    pub(super) fn started(mut child: Child) -> io::Result<Self> {
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
+        let id = child.id().ok_or_else(gone)?;
+        let input = child.stdin.take().ok_or_else(gone)?.into_owned_fd()?;
+        let output = child.stdout.take().ok_or_else(gone)?.into_owned_fd()?;
+        let errors = child.stderr.take().ok_or_else(gone)?.into_owned_fd()?;
+        Self::new(id, Life::Started(child), input, [output, errors])
+    }
+
+    pub(super) const fn id(&self) -> u32 {
+        self.id
     }
 
     pub(super) const fn is_adopted(&self) -> bool {
-        matches!(self.0, Kind::Adopted { .. })
+        matches!(self.life, Life::Adopted(_))
     }
 
-    pub(super) fn take_output(&mut self) -> Option<Output> {
-        match &mut self.0 {
-            Kind::Started { pipes, .. } => Some(Box::new(pipes.output.take()?)),
-            Kind::Adopted { output, .. } => Some(Box::new(output.take()?)),
-        }
-    }
-
-    pub(super) fn take_errors(&mut self) -> Option<Output> {
-        match &mut self.0 {
-            Kind::Started { pipes, .. } => Some(Box::new(pipes.errors.take()?)),
-            Kind::Adopted { errors, .. } => Some(Box::new(errors.take()?)),
-        }
+    pub(super) fn take_outputs(&mut self) -> impl Iterator<Item = pipe::Receiver> + use<> {
+        self.outputs.take().into_iter().flatten()
     }
 
     /// Waits for its end, and says how it ended where that can be known: the parent alone learns it.
     pub(super) async fn wait(&mut self) -> String {
-        match &mut self.0 {
-            Kind::Started { child, .. } => {
-                let status = child.wait().await;
-                status.map_or_else(
-                    |error| error.to_string(),
-                    |status: ExitStatus| status.to_string(),
-                )
-            }
-            Kind::Adopted { process, .. } => {
+        match &mut self.life {
+            Life::Started(child) => program::outcome(child).await,
+            Life::Adopted(process) => {
                 let ended = process.ended().await.map(|()| "unknown".to_owned());
                 ended.unwrap_or_else(|error| error.to_string())
             }
         }
     }
 
-    /// Closes its input, and kills it if it runs on for so long.
-    pub(super) async fn end(self, patience: Duration) {
-        match self.0 {
-            Kind::Started { mut child, pipes } => {
-                drop(pipes.input);
-                if timeout(patience, child.wait()).await.is_err() {
-                    let _ = child.kill().await;
-                }
-            }
-            Kind::Adopted { process, input, .. } => {
-                drop(input);
-                if !process.ends_within(patience).await {
+    /// Closes its input, and kills it if it runs on for too long.
+    pub(super) async fn end(self) {
+        drop(self.input);
+        match self.life {
+            Life::Started(child) => program::end(child).await,
+            Life::Adopted(process) => {
+                if !process.ends_within(FAREWELL).await {
                     process.kill();
                 }
             }
@@ -171,69 +124,30 @@ impl Process {
 
     /// Leaves it to another process, which holds its pipes.
     pub(super) fn let_go(self) {
-        if let Kind::Started { child, .. } = self.0 {
+        if let Life::Started(child) = self.life {
             // Dropped, it would be killed.
             std::mem::forget(child);
         }
     }
 
     fn to_adoptable(&self) -> io::Result<Adoptable> {
-        match &self.0 {
-            Kind::Started { child, pipes } => Adoptable::of(child, pipes),
-            Kind::Adopted {
-                id,
-                process,
-                input,
-                output,
-                errors,
-            } => {
-                let gone = || io::Error::from(io::ErrorKind::NotFound);
-                let copy = |pipe: &Option<pipe::Receiver>| {
-                    pipe.as_ref().ok_or_else(gone)?.as_fd().try_clone_to_owned()
-                };
-                Ok(Adoptable {
-                    id: *id,
-                    process: process.try_clone()?,
-                    input: input.try_clone()?,
-                    output: copy(output)?,
-                    errors: copy(errors)?,
-                })
-            }
-        }
-    }
-}
-
-/// What becomes of a program when the gateway leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Release {
-    /// Another process goes on with it.
-    Adopted,
-    /// Nobody does.
-    Ended,
-}
-
-/// Waits until it is decided what becomes of one program.
-pub(super) struct Released {
-    adopted: watch::Receiver<Option<Vec<String>>>,
-    name: String,
-}
-
-impl Released {
-    pub(super) async fn asked(mut self) -> Release {
-        let asked = self.adopted.wait_for(Option::is_some).await;
-        let is_adopted = asked
-            .map(|adopted| adopted.iter().flatten().any(|name| *name == self.name))
-            .ok();
-        match is_adopted {
-            Some(true) => Release::Adopted,
-            Some(false) => Release::Ended,
-            None => std::future::pending().await,
-        }
+        let outputs = self.outputs.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let [output, errors] = outputs;
+        Ok(Adoptable {
+            id: self.id,
+            process: match &self.life {
+                Life::Started(_) => file_of(self.id)?,
+                Life::Adopted(process) => process.try_clone()?,
+            },
+            input: self.input.try_clone()?,
+            output: output.as_fd().try_clone_to_owned()?,
+            errors: errors.as_fd().try_clone_to_owned()?,
+        })
     }
 }
 
 /// The programs that run beside this process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Programs {
     running: Arc<Mutex<BTreeMap<String, Running>>>,
     /// Those that another process goes on with, once one does.
@@ -250,16 +164,6 @@ struct Running {
     is_adopted: bool,
 }
 
-impl Default for Programs {
-    fn default() -> Self {
-        Self {
-            running: Arc::default(),
-            adopted: Arc::new(watch::Sender::new(None)),
-            keepers: Arc::default(),
-        }
-    }
-}
-
 impl Programs {
     /// Those that run, each with its backend and its digest.
     ///
@@ -269,11 +173,8 @@ impl Programs {
     pub fn all(&self) -> io::Result<Vec<(String, String, Adoptable)>> {
         let running = self.running.lock();
         let copied = running.iter().map(|(name, running)| {
-            Ok((
-                name.clone(),
-                running.digest.clone(),
-                running.program.copy()?,
-            ))
+            let program = running.program.copy()?;
+            Ok((name.clone(), running.digest.clone(), program))
         });
         copied.collect()
     }
@@ -293,13 +194,9 @@ impl Programs {
         self.release(&adopted);
     }
 
-    /// Runs what keeps a program running.
-    pub(super) fn keep(
-        &self,
-        runtime: &Handle,
-        keeping: impl Future<Output = ()> + Send + 'static,
-    ) {
-        self.keepers.lock().push(runtime.spawn(keeping));
+    /// Notes who keeps a program running.
+    pub(super) fn keep(&self, keeper: JoinHandle<()>) {
+        self.keepers.lock().push(keeper);
     }
 
     /// Waits until all have ended that were told to, or are another process' own.
@@ -315,16 +212,15 @@ impl Programs {
         let _ = timeout(FAREWELL * 2, ended).await;
     }
 
-    /// Ends once this process has left.
-    pub(super) async fn left(&self) {
+    /// Waits until this process leaves; whether another one goes on with this program. Else nobody does.
+    pub(super) async fn released(&self, name: &str) -> bool {
         let mut adopted = self.adopted.subscribe();
-        let has_left = adopted.wait_for(Option::is_some).await.is_ok();
-        if !has_left {
-            std::future::pending().await
-        }
+        // What sends it is held here, so that there is no error.
+        let adopted = adopted.wait_for(Option::is_some).await;
+        adopted.is_ok_and(|adopted| adopted.iter().flatten().any(|one| one == name))
     }
 
-    pub(super) fn enter(&self, program: &Program, process: &Process) -> Released {
+    pub(super) fn enter(&self, program: &Program, process: &Process) {
         // One that can't be handed over is started anew by the process that takes over.
         if let Ok(adoptable) = process.to_adoptable() {
             let entry = Running {
@@ -333,10 +229,6 @@ impl Programs {
                 is_adopted: process.is_adopted(),
             };
             self.running.lock().insert(program.name.clone(), entry);
-        }
-        Released {
-            adopted: self.adopted.subscribe(),
-            name: program.name.clone(),
         }
     }
 
