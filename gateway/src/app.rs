@@ -19,7 +19,7 @@ use gateway_core::clock::Clock;
 use gateway_core::grants::PinKey;
 use gateway_core::policy::PolicyHandle;
 use gateway_core::protocol::redirect_uri::PrivateUseSchemes;
-use gateway_core::secret::{self, SecretHash, TagKey};
+use gateway_core::secret::{self, SecretHash};
 use gateway_fetch::{Documents, Fetcher, Limits};
 use gateway_metrics::Metrics;
 use gateway_oauth::identity::{Passwords, Setup};
@@ -40,20 +40,14 @@ const STORE_START: Duration = Duration::from_secs(30);
 
 /// Everything that is built once and shared.
 pub struct App {
-    /// The endpoints.
-    pub authorization_server: Arc<AuthorizationServer>,
-    /// Typed access to the store.
-    pub records: Records,
+    /// The endpoints, with what they answer from: the store, the audit log, the policy and its limits.
+    pub server: Arc<AuthorizationServer>,
     /// The store, if only one process may have it open.
     pub movable: Option<Arc<Movable>>,
     /// The signing keys.
     pub keys: KeyRing,
-    /// The key for tags.
-    pub tags: TagKey,
     /// What was revoked.
     pub revocations: Arc<RevocationView>,
-    /// What the backends offer.
-    pub catalogue: Arc<Catalogue>,
     /// How the backends stand.
     pub lookout: Arc<Lookout>,
     /// The backends.
@@ -62,16 +56,6 @@ pub struct App {
     pub protocols: Vec<Arc<ProtocolSupport>>,
     /// The connections to them.
     pub connections: Arc<Connections>,
-    /// The audit log.
-    pub journal: Journal,
-    /// The operator's policy.
-    pub policy: PolicyHandle,
-    /// The limits of calls.
-    pub call_limits: Arc<CallLimits>,
-    /// The time.
-    pub clock: Clock,
-    /// What is counted.
-    pub metrics: Metrics,
     /// What is traced.
     pub traces: Traces,
 }
@@ -149,7 +133,12 @@ impl App {
         let clock = Clock;
         let metrics = Metrics::new();
         let (records, revocations, movable) = opened(config, clock, &metrics, runtime).await?;
-        let ring = ring_settings(config, admin_token);
+        let ring = RingSettings {
+            folder: config.keys_dir.clone(),
+            approvers: config.approvers.clone(),
+            access_ttl: config.access_ttl,
+            admin_token,
+        };
         let ring = KeyRing::open(ring, records.clone(), revocations.clone(), clock).await;
         let ring = ring.map_err(|error| unusable_keys(config, error))?;
         ring.follow(runtime);
@@ -161,73 +150,63 @@ impl App {
         let backends = backends(config);
         let connections = Arc::new(Connections::default());
         let protocols = protocols(config, &backends, &connections, runtime);
-        let shared = (&connections, &journal, &metrics);
-        let seals = seal_keys(config, &records, clock, runtime).await?;
-        let accounts = accounts(config, (&keys, seals), &backends, &records, shared);
-        let catalogue = catalogue(config, &keys, &backends, &connections);
+        let accounts = Accounts::new(Parts {
+            backends: with_accounts(config, &backends),
+            records: records.clone(),
+            keys: seal_keys(config, &records, clock, runtime).await?,
+            connections: connections.clone(),
+            issuer: config.issuer.clone(),
+            title: config.general.title.clone(),
+            tags: keys.tags.clone(),
+            journal: journal.clone(),
+            clock,
+            metrics: metrics.clone(),
+        });
+        let (identity, pins) = (&config.identity, PinKey::new(&keys.tags));
+        let (all, pool) = (backends.clone(), connections.clone());
+        let catalogue = Catalogue::new(all, pool, identity.clone(), pins);
         let catalogue = Arc::new(catalogue.with_accounts(accounts.clone()));
         let lookout = Lookout::follow(&catalogue, runtime);
         let traces = match config.traces.clone() {
             Some(settings) => Traces::start(settings, clock, &metrics, runtime),
             None => Traces::off(),
         };
-        let last_use = LastUse::follow(records.clone(), longest_rest(config), clock, runtime);
-        let policy = PolicyHandle::new(config.policy.clone());
-        let shares = Shares::new(records.clone(), clock);
         let (all, pool) = (backends.clone(), connections.clone());
-        let pages = PageReader::new(all, pool, config.identity.clone());
-        let call_limits = CallLimits::new(config.call_limits.clone(), shares);
+        let shares = Shares::new(records.clone(), clock);
         let registration = &config.registration;
-        let authorization_server = Arc::new(AuthorizationServer {
+        let server = Arc::new(AuthorizationServer {
             settings: settings(config),
-            records: records.clone(),
-            last_use,
+            last_use: LastUse::follow(records.clone(), longest_rest(config), clock, runtime),
+            limits: CallLimits::new(config.call_limits.clone(), shares),
+            records,
             keys: ring.handle(),
-            tags: keys.tags.clone(),
+            tags: keys.tags,
             passwords: Passwords::default(),
             passkeys: Passkeys::new(&config.issuer, &config.general.title),
             setup: Setup,
-            catalogue: catalogue.clone(),
+            catalogue,
             accounts,
             documents: (registration.metadata_documents).then(|| documents(registration)),
             key_sets: documents(registration),
             providers: Providers::new(config.providers.clone()),
-            pages,
-            policy: policy.clone(),
-            limits: call_limits.clone(),
+            pages: PageReader::new(all, pool, identity.clone()),
+            policy: PolicyHandle::new(config.policy.clone()),
             owner_pages: OwnerPagesHandle::default(),
-            journal: journal.clone(),
+            journal,
             clock,
-            metrics: metrics.clone(),
+            metrics,
         });
         Ok(Self {
-            authorization_server,
-            records,
+            server,
             movable,
             keys: ring,
-            tags: keys.tags,
             revocations,
-            catalogue,
             lookout,
             backends,
             protocols,
             connections,
-            journal,
-            policy,
-            call_limits,
-            clock,
-            metrics,
             traces,
         })
-    }
-}
-
-fn ring_settings(config: &Config, admin_token: Option<SecretHash>) -> RingSettings {
-    RingSettings {
-        folder: config.keys_dir.clone(),
-        approvers: config.approvers.clone(),
-        access_ttl: config.access_ttl,
-        admin_token,
     }
 }
 
@@ -267,40 +246,6 @@ async fn opened(
     let records = records.with_view(revocations.clone());
     let moves = matches!(config.store, StoreUrl::Folder(_));
     Ok((records, revocations, moves.then_some(movable)))
-}
-
-/// What asks backends for their tools.
-fn catalogue(
-    config: &Config,
-    keys: &KeysFolder,
-    backends: &[Arc<Backend>],
-    connections: &Arc<Connections>,
-) -> Catalogue {
-    let pins = PinKey::new(&keys.tags);
-    let (backends, connections) = (backends.to_vec(), connections.clone());
-    Catalogue::new(backends, connections, config.identity.clone(), pins)
-}
-
-/// People's own accounts at backends.
-fn accounts(
-    config: &Config,
-    (keys, seals): (&KeysFolder, SealKeys),
-    backends: &[Arc<Backend>],
-    records: &Records,
-    (connections, journal, metrics): (&Arc<Connections>, &Journal, &Metrics),
-) -> Arc<Accounts> {
-    Accounts::new(Parts {
-        backends: with_accounts(config, backends),
-        records: records.clone(),
-        keys: seals,
-        connections: connections.clone(),
-        issuer: config.issuer.clone(),
-        title: config.general.title.clone(),
-        tags: keys.tags.clone(),
-        journal: journal.clone(),
-        clock: Clock,
-        metrics: metrics.clone(),
-    })
 }
 
 /// The backends that are called with everybody's own account.

@@ -21,7 +21,6 @@ use crate::admin::{Admin, AdminPages, FrontDoor, PeerStreams, Process};
 use crate::app::App;
 use crate::backup::held::HeldBackups;
 use crate::config::{Config, Limits};
-use crate::keys::ring::KeyRing;
 use crate::service_manager::{ServiceManager, Sockets};
 use crate::stop::StopRequest;
 use crate::supervisor::Programs;
@@ -30,13 +29,10 @@ use crate::upgrade::{self, Predecessor, Succession};
 use gateway_core::open_files;
 use gateway_core::reason::Reason;
 use gateway_core::secret::SecretHash;
-use gateway_metrics::Metrics;
-use gateway_oauth::{AuthorizationServer, LONGEST_STREAM};
+use gateway_oauth::LONGEST_STREAM;
 use gateway_proxy::{
     Addresses, Bound, Dependencies, ListenSockets, Proxy, Settings, Timeouts, memory,
 };
-use gateway_store::RevocationView;
-use gateway_upstream::Lookout;
 
 /// What Pingora sleeps after it closed the listeners, for requests of the last moment.
 const LAST_MOMENT: u64 = 1;
@@ -68,9 +64,7 @@ pub fn listen_elsewhere(config: &Config, sockets: &mut Sockets) -> anyhow::Resul
 /// Where the configuration listens and none of these sockets does.
 fn missing(config: &Config, sockets: &Sockets) -> anyhow::Result<Vec<(&'static str, SocketAddr)>> {
     let mut addresses = addresses(config);
-    sockets
-        .check(&addresses)
-        .map_err(|sentence| anyhow::anyhow!(sentence))?;
+    sockets.check(&addresses).map_err(anyhow::Error::msg)?;
     addresses.retain(|(_, address)| !sockets.listens_at(*address));
     Ok(addresses)
 }
@@ -148,43 +142,25 @@ pub fn serve(
     options: ServeOptions,
 ) -> anyhow::Result<()> {
     let ServeOptions {
-        lane,
-        stream_probe,
-        stop,
-        manager,
-        legacy,
-        predecessor,
+        manager, legacy, ..
     } = options;
     open_files::raise();
     let mut server = pingora(config);
-    let clock = app.clock;
-    let last_use = app.authorization_server.last_use.clone();
-    let watched = Watched {
-        server: app.authorization_server.clone(),
-        revocations: app.revocations.clone(),
-        lookout: app.lookout.clone(),
-        keys: app.keys.clone(),
-        metrics: app.metrics.clone(),
-    };
-    let (journal, movable) = (app.journal.clone(), app.movable.clone());
-    let store = Arc::clone(app.records.store());
-    let settings = Settings {
-        stream_probe,
-        ..settings(config, lane)
-    };
-    let proxy = Proxy::new(settings, dependencies(app));
+    let settings = settings(config, options.lane, options.stream_probe);
+    let proxy = Proxy::new(settings, dependencies(&app));
+    let store = Arc::clone(app.server.records.store());
     let backups = HeldBackups::default();
-    let has_peers = store.is_shared() || predecessor.is_some();
+    let has_peers = store.is_shared() || options.predecessor.is_some();
     let streams = (&legacy.runtime, has_peers);
-    let admin = admin(config, watched, (&proxy, &backups), tls, streams);
+    let admin = admin(config, &app, (&proxy, &backups), tls, streams);
     let sockets = ListenSockets::default();
     let beginning = Beginning {
         succession: Succession {
             socket: upgrade::socket_in(&config.state),
             url: config.store.clone(),
             store,
-            movable,
-            journal,
+            movable: app.movable,
+            journal: app.server.journal.clone(),
             backups,
             sockets: sockets.clone(),
             drain: proxy.drain(),
@@ -193,7 +169,7 @@ pub fn serve(
             kept: legacy.kept,
             runtime: legacy.runtime,
         },
-        predecessor,
+        predecessor: options.predecessor,
     };
     let open = (manager.sockets, sockets);
     add_listeners(&mut server, config, tls, admin, open);
@@ -201,14 +177,12 @@ pub fn serve(
     let never_began = Arc::new(AtomicBool::new(false));
     server.run(RunArgs {
         shutdown_signal: Box::new(Farewell {
-            stop,
+            stop: options.stop,
             drain: proxy.drain(),
-            unready: config.timeouts.unready,
-            grace: config.timeouts.shutdown,
-            longest: config.timeouts.upgrade,
+            timeouts: config.timeouts.clone(),
             beginning: Mutex::new(Some(beginning)),
-            last_use,
-            clock,
+            last_use: app.server.last_use.clone(),
+            clock: app.server.clock,
             front: FrontDoor::new(&config.general.listen),
             public_url: config.issuer.as_str().to_owned(),
             notifier: manager.notifier,
@@ -222,37 +196,22 @@ pub fn serve(
     Ok(())
 }
 
-/// What the operator looks at.
-struct Watched {
-    server: Arc<AuthorizationServer>,
-    revocations: Arc<RevocationView>,
-    lookout: Arc<Lookout>,
-    keys: KeyRing,
-    metrics: Metrics,
-}
-
 /// What the admin listener answers, and the owner's pages.
 fn admin(
     config: &Config,
-    watched: Watched,
+    app: &App,
     (proxy, backups): (&Proxy, &HeldBackups),
     tls: Option<&Tls>,
     (runtime, has_peers): (&Handle, bool),
 ) -> Admin {
-    let Watched {
-        server,
-        revocations,
-        lookout,
-        keys,
-        metrics,
-    } = watched;
+    let (server, revocations, lookout) = (&app.server, &app.revocations, &app.lookout);
     // With the embedded store that is a process which left, if there is one.
     let streams = PeerStreams::new(proxy.streams().clone(), server.records.clone(), has_peers);
-    streams.follow(&revocations, server.clock, runtime);
+    streams.follow(revocations, server.clock, runtime);
     let process = Process {
         streams,
         backups: backups.clone(),
-        keys,
+        keys: app.keys.clone(),
     };
     server.owner_pages.set(Box::new(AdminPages::new(
         config.clone(),
@@ -261,13 +220,13 @@ fn admin(
         lookout.clone(),
     )));
     Admin {
-        server,
-        revocations,
-        lookout,
+        server: server.clone(),
+        revocations: revocations.clone(),
+        lookout: lookout.clone(),
         front: FrontDoor::new(&config.general.listen),
         proxy: proxy.clone(),
         process,
-        metrics,
+        metrics: server.metrics.clone(),
         certificate: tls.map(|tls| Arc::clone(&tls.status)),
         keys_dir: config.keys_dir.clone(),
     }
@@ -346,7 +305,7 @@ pub fn lane_of_environment() -> Result<bool, String> {
     lane(std::env::var_os("GATEWAY_LANE").as_deref())
 }
 
-fn settings(config: &Config, lane: bool) -> Settings {
+fn settings(config: &Config, lane: bool, stream_probe: Option<SecretHash>) -> Settings {
     let (connections, bound) = connections(&config.limits);
     Settings {
         issuer: config.issuer.clone(),
@@ -362,7 +321,7 @@ fn settings(config: &Config, lane: bool) -> Settings {
         keep_alive: config.timeouts.keepalive,
         lane,
         h2c: config.general.h2c,
-        stream_probe: None,
+        stream_probe,
         streams_outlast_tokens: config.refresh.map(|_| LONGEST_STREAM),
         timeouts: Timeouts {
             head: config.timeouts.header,
@@ -400,20 +359,21 @@ fn connections(limits: &Limits) -> (usize, Bound) {
     (by_memory, Bound::Memory)
 }
 
-fn dependencies(app: App) -> Dependencies {
+fn dependencies(app: &App) -> Dependencies {
+    let server = &app.server;
     Dependencies {
-        server: app.authorization_server,
-        keys: app.keys.handle(),
-        revocations: app.revocations,
-        tags: app.tags,
-        clock: app.clock,
-        journal: app.journal,
-        policy: app.policy,
-        backends: app.backends,
-        protocols: app.protocols,
-        connections: app.connections,
-        metrics: app.metrics,
-        traces: app.traces,
+        server: server.clone(),
+        keys: server.keys.clone(),
+        revocations: app.revocations.clone(),
+        tags: server.tags.clone(),
+        clock: server.clock,
+        journal: server.journal.clone(),
+        policy: server.policy.clone(),
+        backends: app.backends.clone(),
+        protocols: app.protocols.clone(),
+        connections: app.connections.clone(),
+        metrics: server.metrics.clone(),
+        traces: app.traces.clone(),
     }
 }
 

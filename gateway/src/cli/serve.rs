@@ -306,14 +306,14 @@ fn serve(
         app.backends.clone(),
         Arc::clone(&app.lookout),
     ));
-    let (journal, traces) = (app.journal.clone(), app.traces.clone());
-    let call_limits = Arc::clone(&app.call_limits);
+    let (journal, traces) = (app.server.journal.clone(), app.traces.clone());
+    let call_limits = Arc::clone(&app.server.limits);
     let handle = runtime.handle();
     let hangup = Arc::new(Notify::new());
     let tls = follow_certificate(config, &app, certificate.as_ref(), handle, &hangup);
     let reloading = reload::Reloading {
         configuration: configuration.clone(),
-        policy: app.policy.clone(),
+        policy: app.server.policy.clone(),
         call_limits: Arc::clone(&call_limits),
         journal: journal.clone(),
         certificate: tls.is_some().then_some(hangup),
@@ -392,8 +392,8 @@ fn follow_certificate(
             let following = Following {
                 settings: acme.clone(),
                 front: FrontDoor::new(&settings.plain),
-                records: app.records.clone(),
-                tags: app.tags.clone(),
+                records: app.server.records.clone(),
+                tags: app.server.tags.clone(),
                 tls: tls.clone(),
                 again,
             };
@@ -406,8 +406,8 @@ fn follow_certificate(
 /// What around us endangers what we promise.
 async fn dangers(config: &Config, app: &App, certificate: Option<&Certificate>) {
     let epoch = app.revocations.epoch();
-    let store = app.records.store().as_ref();
-    let now = app.clock.now();
+    let store = app.server.records.store().as_ref();
+    let now = app.server.clock.now();
     let found = environment::dangers(store, &config.keys_dir, epoch.as_ref(), now).await;
     let password_login = config.general.password_login;
     let alone = environment::no_way_in_alone(password_login, config.owner.is_some());

@@ -304,9 +304,9 @@ fn print_urls(config: &Config) {
 
 async fn print_setup(config: &Config, app: &App) -> Result<(), StoreError> {
     let offered = app
-        .authorization_server
+        .server
         .setup
-        .offer(&app.records, app.clock.now(), &mut OsRng)
+        .offer(&app.server.records, app.server.clock.now(), &mut OsRng)
         .await?;
     if let Some(code) = offered {
         println!(

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 
 use crate::admin::FrontDoor;
+use crate::config::Timeouts;
 use crate::service_manager::Notifier;
 use crate::stop::{StopRequest, StopSignals};
 use crate::upgrade::{Predecessor, Succession};
@@ -32,14 +33,12 @@ pub(super) struct Beginning {
 }
 
 /// Waits for a signal. SIGTERM and SIGINT: `/readyz` says so and all is served as before for `unready`, then
-/// streams are ended, open requests get `grace`, then the listeners close. A second signal: at once. Where another process takes over, everything that is open
-/// gets `longest` before that.
+/// streams are ended, open requests get `shutdown`, then the listeners close. A second signal: at once. Where another
+/// process takes over, everything that is open gets `upgrade` before that.
 pub(super) struct Farewell {
     pub(super) stop: StopRequest,
     pub(super) drain: Drain,
-    pub(super) unready: Duration,
-    pub(super) grace: Duration,
-    pub(super) longest: Duration,
+    pub(super) timeouts: Timeouts,
     pub(super) beginning: Mutex<Option<Beginning>>,
     pub(super) last_use: Arc<LastUse>,
     pub(super) clock: Clock,
@@ -47,15 +46,6 @@ pub(super) struct Farewell {
     pub(super) public_url: String,
     pub(super) notifier: Notifier,
     pub(super) never_began: Arc<AtomicBool>,
-}
-
-/// Why the server ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
-    Told,
-    TakenOver,
-    /// It could not take over itself, and the one before may serve on.
-    NeverBegan,
 }
 
 impl Farewell {
@@ -95,7 +85,7 @@ impl Farewell {
         log::info!(event = "leaving", running = running; "another process serves; what is open here goes on");
         let leaving = async {
             self.write_down().await;
-            self.drain.leave(self.longest).await;
+            self.drain.leave(self.timeouts.upgrade).await;
         };
         tokio::select! {
             () = leaving => {}
@@ -109,31 +99,29 @@ impl ShutdownSignalWatch for Farewell {
     async fn recv(&self) -> ShutdownSignal {
         // From here on no signal is missed, whatever is done when it comes.
         let mut told = Told::listen(self.stop.clone());
-        let why = tokio::select! {
-            () = told.again() => Why::Told,
-            () = self.drain.taken_over() => Why::TakenOver,
-            () = self.announce() => Why::NeverBegan,
-        };
-        if why == Why::NeverBegan {
-            self.never_began.store(true, Ordering::Relaxed);
-            return ShutdownSignal::FastShutdown;
-        }
-        let running = self.drain.running();
-        if why == Why::TakenOver {
-            self.leave(&mut told).await;
-        } else {
-            self.drain.announce();
-            let longest = self.unready + self.grace + WRITING_DOWN + ENDING;
-            self.notifier.stopping(running, longest);
-            tokio::select! {
-                () = tokio::time::sleep(self.unready) => {}
-                () = told.again() => return ShutdownSignal::FastShutdown,
+        tokio::select! {
+            () = told.again() => {
+                let running = self.drain.running();
+                self.drain.announce();
+                let Timeouts { unready, shutdown, .. } = self.timeouts;
+                let longest = unready + shutdown + WRITING_DOWN + ENDING;
+                self.notifier.stopping(running, longest);
+                tokio::select! {
+                    () = tokio::time::sleep(unready) => {}
+                    () = told.again() => return ShutdownSignal::FastShutdown,
+                }
+            }
+            () = self.drain.taken_over() => self.leave(&mut told).await,
+            // It could not take over itself, and the one before may serve on.
+            () = self.announce() => {
+                self.never_began.store(true, Ordering::Relaxed);
+                return ShutdownSignal::FastShutdown;
             }
         }
         let running = self.drain.running();
         log::info!(event = "shutdown_started", running = running; "shutdown started");
         tokio::select! {
-            left = self.drain.finish(self.grace) => {
+            left = self.drain.finish(self.timeouts.shutdown) => {
                 log::info!(event = "shutdown_drained", left = left; "shutdown drained");
                 self.write_down().await;
                 ShutdownSignal::GracefulTerminate
@@ -148,14 +136,14 @@ struct Told {
     /// Without handlers the signals end the process by themselves.
     signals: Option<StopSignals>,
     /// What was told before there were any, once.
-    earlier: Option<StopRequest>,
+    earlier: StopRequest,
 }
 
 impl Told {
     fn listen(earlier: StopRequest) -> Self {
         Self {
             signals: StopSignals::listen().ok(),
-            earlier: Some(earlier),
+            earlier,
         }
     }
 
@@ -167,18 +155,12 @@ impl Told {
                 None => std::future::pending().await,
             }
         };
-        let before = async {
-            match &mut self.earlier {
-                Some(earlier) => earlier.made().await,
-                None => std::future::pending().await,
-            }
-        };
         let was_earlier = tokio::select! {
             () = by_signal => false,
-            () = before => true,
+            () = self.earlier.made() => true,
         };
         // Both hear of the same signal: it counts once.
-        self.earlier = None;
+        self.earlier = StopRequest::never();
         if was_earlier {
             self.signals = StopSignals::listen().ok();
         }

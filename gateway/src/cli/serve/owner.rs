@@ -12,7 +12,7 @@ use gateway_oauth::identity::{
 use gateway_oauth::revoke_all::{RevocationSubject, cut_off};
 
 pub(super) async fn of_configuration(config: &Config, app: &App) -> anyhow::Result<()> {
-    let (records, now) = (&app.records, app.clock.now());
+    let (records, now) = (&app.server.records, app.server.clock.now());
     let Some(owner) = &config.owner else {
         for former in no_owner(records, now).await? {
             log::info!(
@@ -28,8 +28,8 @@ pub(super) async fn of_configuration(config: &Config, app: &App) -> anyhow::Resu
     let former = ensure_owner(records, &name, &password, now, &mut OsRng).await?;
     for former in former {
         let cut = cut_off(
-            &app.authorization_server.records,
-            &app.authorization_server.settings,
+            &app.server.records,
+            &app.server.settings,
             RevocationSubject::User(&former.id),
             now,
         )
@@ -58,7 +58,7 @@ pub(super) async fn of_configuration(config: &Config, app: &App) -> anyhow::Resu
             ..Record::new(Event::Operator)
         };
         // Taking access back never waits for the log.
-        let _ = app.journal.append_durable(record).await;
+        let _ = app.server.journal.append_durable(record).await;
         forget_former_owner(records, &former, now).await?;
     }
     Ok(())
