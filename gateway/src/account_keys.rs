@@ -29,10 +29,7 @@ const LOST: u32 = 3;
 /// Those of the keys folder.
 pub fn open(folder: &Path, random: &mut (impl RngCore + CryptoRng)) -> Result<SealKeys, KeysError> {
     if keys::numbered(folder, NAME)?.is_empty() {
-        let mut bytes = Zeroizing::new([0; 32]);
-        random.fill_bytes(&mut *bytes);
-        let path = folder.join(format!("{NAME}-1.key"));
-        keys::create_bytes(&path, &bytes)?;
+        keys::create_bytes(&folder.join(format!("{NAME}-1.key")), random)?;
     }
     let mut found = BTreeMap::new();
     for (id, path) in keys::numbered(folder, NAME)? {
@@ -147,7 +144,7 @@ mod tests {
         let sealed = first.seal(b"token", ALICE, &mut OsRng);
         let again = open(&folder, &mut OsRng).unwrap();
         assert_eq!(&**again.open(&sealed, ALICE).unwrap(), b"token");
-        keys::create_bytes(&folder.join("accounts-2.key"), &[9; 32]).unwrap();
+        keys::create_bytes(&folder.join("accounts-2.key"), &mut OsRng).unwrap();
         let rotated = open(&folder, &mut OsRng).unwrap();
         assert_eq!(rotated.active(), 2);
         assert_eq!(&**rotated.open(&sealed, ALICE).unwrap(), b"token");

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use biscuit_auth::builder::Algorithm;
 use biscuit_auth::{KeyPair, PrivateKey};
 use rand::RngCore;
+use zeroize::Zeroizing;
 
 use crate::backup::staging;
 use gateway_core::access_token::Keys;
@@ -73,18 +74,12 @@ pub fn open(
 
     let mut created = false;
     if signing_files(folder)?.is_empty() {
-        let pair = KeyPair::new_with_rng(Algorithm::Ed25519, random);
-        create(
-            &signing_file(folder, 1),
-            &pair.private().to_prefixed_string(),
-        )?;
+        create_pair(&signing_file(folder, 1), random)?;
         created = true;
     }
     let tags = folder.join(TAGS);
     if !tags.exists() {
-        let mut bytes = [0; 32];
-        random.fill_bytes(&mut bytes);
-        create_bytes(&tags, &bytes)?;
+        create_bytes(&tags, random)?;
         created = true;
     }
 
@@ -134,12 +129,10 @@ pub fn admin_token(folder: &Path) -> Result<Secret, KeysError> {
     let text = read(&path)?;
     // What `open` writes has 43 characters; one that was set by hand must be as hard to guess, and
     // must be one that a request can show.
-    let is_token = text.len() >= 32 && BearerToken::parse_token(&text).is_some();
-    if is_token {
-        Ok(Secret::presented(text))
-    } else {
-        Err(KeysError::AdminToken(path))
+    if text.len() < 32 || BearerToken::parse_token(&text).is_none() {
+        return Err(KeysError::AdminToken(path));
     }
+    Ok(Secret::presented(text))
 }
 
 /// The keys for access tokens, by their numbers.
@@ -224,8 +217,13 @@ pub(crate) fn numbered(folder: &Path, name: &str) -> Result<Vec<(u32, PathBuf)>,
 }
 
 /// Makes a key of 256 bits in a file that was not there.
-pub(crate) fn create_bytes(path: &Path, bytes: &[u8; 32]) -> Result<(), KeysError> {
-    create(path, &hex(bytes))
+pub(crate) fn create_bytes(
+    path: &Path,
+    random: &mut (impl RngCore + rand::CryptoRng),
+) -> Result<(), KeysError> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    random.fill_bytes(&mut *bytes);
+    create(path, &hex(&*bytes))
 }
 
 /// Reads such a key. Refused if others could read it.
@@ -246,8 +244,7 @@ fn read(path: &Path) -> Result<String, KeysError> {
 /// Writes a file that was not there, whole or not at all. Where two replicas start at once, the
 /// second sees the first one's key.
 fn create(path: &Path, text: &str) -> Result<(), KeysError> {
-    let placed = staging::place_new(path, format!("{text}\n").as_bytes());
-    placed
+    staging::place_new(path, format!("{text}\n").as_bytes())
         .map(drop)
         .map_err(|error| KeysError::Io(path.to_owned(), error))
 }

@@ -287,21 +287,8 @@ impl KeyRing {
     /// The folder, if it is another than it was.
     async fn read(&self, before: Option<&Folder>) -> Result<Option<Folder>, RingError> {
         let path = self.0.settings.folder.clone();
-        let files = on_disk(move || listing(&path)).await??;
-        if before.is_some_and(|before| before.files == files) {
-            return Ok(None);
-        }
-        let admin_token = self.read_admin_token().await?;
-        let path = self.0.settings.folder.clone();
-        let pairs = on_disk(move || super::signing_pairs(&path)).await??;
-        if pairs.is_empty() {
-            return Err(KeysError::Gone(self.0.settings.folder.clone()).into());
-        }
-        Ok(Some(Folder {
-            files,
-            pairs,
-            admin_token,
-        }))
+        let before = before.map(|before| before.files.clone());
+        Ok(on_disk(move || read(&path, before.as_ref())).await??)
     }
 
     /// Puts the keys of the folder to use; when one of them changes by itself.
@@ -321,15 +308,11 @@ impl KeyRing {
                 other = Some(*number);
                 continue;
             }
-            let first_seen = ring.records.signing_key_first_seen(*number, now).await?;
-            let is_revoked = revoked.contains(number);
-            facts.insert(
-                *number,
-                KeyFacts {
-                    first_seen,
-                    is_revoked,
-                },
-            );
+            let known = KeyFacts {
+                first_seen: ring.records.signing_key_first_seen(*number, now).await?,
+                is_revoked: revoked.contains(number),
+            };
+            facts.insert(*number, known);
         }
         if let (Some(number), true) = (other, unknown == Unknown::EndsTheStart || facts.is_empty())
         {
@@ -360,16 +343,6 @@ impl KeyRing {
         match other {
             Some(number) => Err(RingError::Other(number)),
             None => Ok(states.values().filter_map(|state| state.changes()).min()),
-        }
-    }
-
-    async fn read_admin_token(&self) -> Result<Option<SecretHash>, RingError> {
-        let folder = self.0.settings.folder.clone();
-        let read = on_disk(move || super::admin_token(&folder)).await?;
-        match read {
-            Ok(token) => Ok(Some(token.hash())),
-            Err(KeysError::Io(..)) => Ok(None),
-            Err(error) => Err(error.into()),
         }
     }
 }
@@ -406,6 +379,28 @@ async fn on_disk<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| StoreError::Away(error.to_string()).into())
+}
+
+/// What is in the folder, if it is something else than before.
+fn read(folder: &Path, before: Option<&Listing>) -> Result<Option<Folder>, KeysError> {
+    let files = listing(folder)?;
+    if before == Some(&files) {
+        return Ok(None);
+    }
+    let admin_token = match super::admin_token(folder) {
+        Ok(token) => Some(token.hash()),
+        Err(KeysError::Io(..)) => None,
+        Err(error) => return Err(error),
+    };
+    let pairs = super::signing_pairs(folder)?;
+    if pairs.is_empty() {
+        return Err(KeysError::Gone(folder.to_owned()));
+    }
+    Ok(Some(Folder {
+        files,
+        pairs,
+        admin_token,
+    }))
 }
 
 fn listing(folder: &Path) -> Result<Listing, KeysError> {
