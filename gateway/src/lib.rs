@@ -13,6 +13,7 @@
 //! | [`tunnel`] | a program that gives this machine a public URL |
 //! | [`service_manager`] | sockets that systemd opened, and what it is told |
 //! | [`keys`], [`environment`], [`supervisor`] | keys on disk, what endangers a set-up, processes that are started beside |
+//! | [`peer`] | the other processes on the same store, asked and answered |
 //! | [`backup`] | what a gateway keeps, with its keys, in one encrypted file |
 //! | [`upgrade`] | how a new process takes over from the one that serves |
 //! | [`program`], [`process_file`], [`stop`] | such a process, a file that stands for it, and the signals at which all ends |
@@ -31,6 +32,7 @@ pub mod config;
 pub mod environment;
 pub mod keys;
 pub mod operator_api;
+pub mod peer;
 pub mod process_file;
 pub mod program;
 pub mod server;

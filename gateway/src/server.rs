@@ -207,7 +207,7 @@ fn admin(
     let (server, revocations, lookout) = (&app.server, &app.revocations, &app.lookout);
     // With the embedded store that is a process which left, if there is one.
     let streams = PeerStreams::new(proxy.streams().clone(), server.records.clone(), has_peers);
-    streams.follow(revocations, server.clock, runtime);
+    streams.follow(server.clock, runtime);
     let process = Process {
         streams,
         backups: backups.clone(),

@@ -1,24 +1,17 @@
 //! The streams of all replicas: each holds its own, and asks the others through the store.
 //!
-//! Owns: what is asked and answered. Not: the way (`gateway_store::PeerQuestion`).
+//! Owns: what is asked and answered. Not: the way (`peer`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep};
+use tokio::runtime::Handle;
 
 use crate::operator_api::StreamEntry;
+use crate::peer::Peer;
 use gateway_core::clock::Clock;
-use gateway_core::secret;
 use gateway_proxy::{StreamView, Streams};
-use gateway_store::{PeerQuestion, Records, RevocationView, StoreError};
-
-/// How long others have to answer. Each looks once a second, or sooner.
-const PATIENCE: Duration = Duration::from_millis(1_800);
-
-/// Between two looks for answers.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+use gateway_store::{Records, StoreError};
 
 /// The most streams that one replica tells of.
 const MOST: usize = 1_000;
@@ -48,7 +41,6 @@ impl Filter {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Question {
-    from: String,
     /// Whether they are to be closed.
     close: bool,
     streams: Filter,
@@ -66,11 +58,9 @@ pub(super) struct Answer {
 #[derive(Clone, Debug)]
 pub struct PeerStreams {
     here: Streams,
-    records: Records,
     /// Its name, for people.
     replica: Arc<str>,
-    /// No other process has it.
-    id: Arc<str>,
+    peer: Peer,
     /// Whether there may be others.
     has_peers: bool,
 }
@@ -83,9 +73,8 @@ impl PeerStreams {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Self {
             here,
-            records,
             replica: format!("{}/{process}", host.trim()).into(),
-            id: secret::identifier("r_", &mut rand::rngs::OsRng).into(),
+            peer: Peer::new(records),
             has_peers,
         }
     }
@@ -96,44 +85,12 @@ impl PeerStreams {
     }
 
     /// Answers what others ask, for as long as there is a view.
-    pub fn follow(
-        &self,
-        view: &Arc<RevocationView>,
-        clock: Clock,
-        runtime: &tokio::runtime::Handle,
-    ) {
-        let (streams, mut questions) = (self.clone(), view.questions());
-        runtime.spawn(async move {
-            use tokio::sync::broadcast::error::RecvError;
-            loop {
-                match questions.recv().await {
-                    Ok(question) => streams.answer(&question, clock).await,
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return,
-                }
-            }
+    pub fn follow(&self, clock: Clock, runtime: &Handle) {
+        let streams = self.clone();
+        self.peer.follow(clock, runtime, move |asked: Question| {
+            let answer = streams.do_here(asked.close, &asked.streams);
+            (answer.count > 0).then_some(answer)
         });
-    }
-
-    async fn answer(&self, asked: &PeerQuestion, clock: Clock) {
-        // What another version asks may be more than this one knows.
-        let Ok(question) = serde_json::from_str::<Question>(&asked.text) else {
-            return;
-        };
-        if question.from == *self.id {
-            return;
-        }
-        let answer = self.do_here(question.close, &question.streams);
-        if answer.count == 0 {
-            return;
-        }
-        let answer = serde_json::to_vec(&answer).expect("texts, numbers and lists of them");
-        let answered = self
-            .records
-            .answer_peer(&asked.nonce, &self.id, &answer, clock.now());
-        if let Err(error) = answered.await {
-            log::debug!(event = "peer_not_answered"; "{error}");
-        }
     }
 
     /// Lists or closes those of this process.
@@ -167,29 +124,12 @@ impl PeerStreams {
             return Ok(Vec::new());
         }
         let question = Question {
-            from: self.id.to_string(),
             close,
             streams: filter.clone(),
         };
-        let question = PeerQuestion {
-            nonce: secret::identifier("", &mut rand::rngs::OsRng),
-            text: serde_json::to_string(&question).expect("texts and numbers"),
-        };
-        self.records.ask_peers(&question, clock.now()).await?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            sleep(LOOK_AGAIN).await;
-            let answers = self
-                .records
-                .peer_answers(&question.nonce, clock.now())
-                .await?;
-            // A number is one replica's.
-            let is_whole = filter.number.is_some() && !answers.is_empty();
-            if is_whole || Instant::now() >= deadline {
-                let read = answers.iter().map(|answer| serde_json::from_slice(answer));
-                return Ok(read.filter_map(Result::ok).collect());
-            }
-        }
+        // A number is one replica's.
+        let is_whole = |answers: &[Answer]| filter.number.is_some() && !answers.is_empty();
+        self.peer.ask(question, clock, is_whole).await
     }
 
     fn entry(&self, number: u64, stream: &StreamView) -> StreamEntry {
