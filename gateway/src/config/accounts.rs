@@ -8,7 +8,6 @@ use crate::config::values;
 use gateway_core::account::settings::{
     AccountKind, AccountSettings, CredentialHeader, OAuthAccount,
 };
-use gateway_core::protocol::resource::is_loopback;
 use gateway_core::secret::Secret;
 
 settings! {
@@ -117,11 +116,8 @@ pub(super) fn account(
 
 /// The backend's name stands in the path of a page.
 fn check_name(reader: &mut Reader<'_>, at: &str, name: Option<&str>) {
-    let is_plain = |name: &str| {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        !name.is_empty() && name.bytes().all(plain) && name != "keys"
-    };
-    if name.is_some_and(|name| !is_plain(name)) {
+    let is_one = |name| values::is_plain(name, b"-_") && !["", "keys"].contains(&name);
+    if name.is_some_and(|name| !is_one(name)) {
         let sentence = "wants a backend whose `name` has letters, digits, `-` and `_` alone and is not `keys`: it stands in the address of a page";
         reader.conflict(at, sentence);
     }
@@ -201,10 +197,8 @@ fn server(reader: &mut Reader<'_>, table: &str, keys: &AccountKeys) -> Option<OA
 }
 
 fn kind(text: &str) -> Result<String, String> {
-    match text {
-        "oauth" | "key" | "exchange" => Ok(text.to_owned()),
-        _ => Err("must be `oauth`, `key` or `exchange`".to_owned()),
-    }
+    let kinds = ["oauth", "key", "exchange"];
+    values::one_of(text, &kinds.map(|kind| (kind, kind.to_owned())))
 }
 
 fn header(text: &str) -> Result<CredentialHeader, String> {
@@ -215,14 +209,7 @@ fn header(text: &str) -> Result<CredentialHeader, String> {
 
 fn endpoint(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|_| "is no URL".to_owned())?;
-    let is_sound = match url.scheme() {
-        "https" => true,
-        "http" => is_loopback(&url),
-        _ => false,
-    };
-    if !is_sound {
-        return Err("must be https, or http on a loopback address".to_owned());
-    }
+    values::check_secure(&url)?;
     if url.fragment().is_some() || !url.username().is_empty() {
         return Err("has a fragment or a user name".to_owned());
     }

@@ -25,14 +25,14 @@ settings! {
         keep: usize = "16", keep;
         /// The age at which a new file begins, such as `1d`, if it has not reached its size before. Default: only
         /// by size.
-        max_age: Option<Duration>, max_age;
+        max_age: Option<Duration>, |text| units::at_least(text, Duration::from_secs(60));
         /// How long a numbered file is kept after its last line, such as `90d`. Default: as long as
         /// `audit.keep` lets it.
-        keep_for: Option<Duration>, keep_for;
+        keep_for: Option<Duration>, |text| units::at_least(text, Duration::from_secs(3600));
         /// How the arguments of a call are written: `hash` (keyed), `none` or `full`.
         arguments: ArgumentsMode = "hash", arguments;
         /// The longest time from a line to the signature over it.
-        checkpoint_every: Duration = "60s", checkpoint_every;
+        checkpoint_every: Duration = "60s", |text| units::at_least(text, Duration::from_secs(1));
         /// While the log can't be written: `refuse` logins, tokens and calls with 503, or `continue`
         /// without.
         on_failure: OnFailure = "refuse", on_failure;
@@ -53,43 +53,14 @@ fn keep(text: &str) -> Result<usize, String> {
     }
 }
 
-fn max_age(text: &str) -> Result<Duration, String> {
-    at_least(text, "1m", Duration::from_secs(60))
-}
-
-fn keep_for(text: &str) -> Result<Duration, String> {
-    at_least(text, "1h", Duration::from_secs(3600))
-}
-
-fn at_least(text: &str, least: &str, duration: Duration) -> Result<Duration, String> {
-    match units::duration(text)? {
-        found if found < duration => Err(format!("must be at least {least}")),
-        found => Ok(found),
-    }
-}
-
 fn arguments(text: &str) -> Result<ArgumentsMode, String> {
-    match text {
-        "hash" => Ok(ArgumentsMode::Hash),
-        "none" => Ok(ArgumentsMode::None),
-        "full" => Ok(ArgumentsMode::Full),
-        _ => Err("must be `hash`, `none` or `full`".to_owned()),
-    }
-}
-
-fn checkpoint_every(text: &str) -> Result<Duration, String> {
-    match units::duration(text)? {
-        every if every < Duration::from_secs(1) => Err("must be at least 1s".to_owned()),
-        every => Ok(every),
-    }
+    use ArgumentsMode::{Full, Hash, None};
+    values::one_of(text, &[("hash", Hash), ("none", None), ("full", Full)])
 }
 
 fn on_failure(text: &str) -> Result<OnFailure, String> {
-    match text {
-        "refuse" => Ok(OnFailure::Refuse),
-        "continue" => Ok(OnFailure::Continue),
-        _ => Err("must be `refuse` or `continue`".to_owned()),
-    }
+    use OnFailure::{Continue, Refuse};
+    values::one_of(text, &[("refuse", Refuse), ("continue", Continue)])
 }
 
 impl AuditKeys {

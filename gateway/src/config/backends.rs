@@ -117,10 +117,8 @@ fn published(text: &str) -> Result<PublishedFolder, String> {
 }
 
 fn process(text: &str) -> Result<String, String> {
-    match text {
-        "session" | "shared" => Ok(text.to_owned()),
-        _ => Err("must be `session` or `shared`".to_owned()),
-    }
+    let owners = ["session", "shared"];
+    values::one_of(text, &owners.map(|owner| (owner, owner.to_owned())))
 }
 
 /// `state`: the folder for the sockets of bridges.
@@ -365,14 +363,7 @@ fn check_header(
 
 fn mount_prefix(path: &str) -> Result<String, &'static str> {
     let prefix = path.strip_suffix('/').unwrap_or(path);
-    let plain = |part: &str| {
-        !part.is_empty()
-            && part != "."
-            && part != ".."
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-    };
+    let plain = |part| values::is_plain(part, b"-_.") && !["", ".", ".."].contains(&part);
     match prefix.strip_prefix('/') {
         _ if prefix.is_empty() => Ok(String::new()),
         Some(rest) if rest.split('/').all(plain) => {

@@ -97,12 +97,8 @@ fn unused_for(text: &str) -> Result<Duration, String> {
 }
 
 fn device(text: &str) -> Result<DeviceApps, String> {
-    match text {
-        "off" => Ok(DeviceApps::Off),
-        "verified" => Ok(DeviceApps::Verified),
-        "all" => Ok(DeviceApps::All),
-        _ => Err("must be `off`, `verified` or `all`".to_owned()),
-    }
+    use DeviceApps::{All, Off, Verified};
+    values::one_of(text, &[("off", Off), ("verified", Verified), ("all", All)])
 }
 
 /// What a client of the configuration may get.
@@ -114,12 +110,12 @@ pub(super) enum GrantType {
 }
 
 fn grant_type(text: &str) -> Result<GrantType, String> {
-    match text {
-        "authorization_code" => Ok(GrantType::AuthorizationCode),
-        "device_code" => Ok(GrantType::DeviceCode),
-        "client_credentials" => Ok(GrantType::ClientCredentials),
-        _ => Err("must be `authorization_code`, `device_code` or `client_credentials`".to_owned()),
-    }
+    let types = [
+        ("authorization_code", GrantType::AuthorizationCode),
+        ("device_code", GrantType::DeviceCode),
+        ("client_credentials", GrantType::ClientCredentials),
+    ];
+    values::one_of(text, &types)
 }
 
 fn service(text: &str) -> Result<String, String> {
@@ -325,11 +321,7 @@ fn client_keys(reader: &mut Reader<'_>, table: &str, keys: &ClientKeys) -> Optio
 /// An id that can be typed into an app, and that nobody else can have: those of clients that
 /// register themselves begin with `c_`, those of people with `u_`, of documents with `https:`.
 fn client_id(text: &str) -> Result<ClientId, String> {
-    let plain = text.len() <= 100
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b));
-    if !plain {
+    if text.len() > 100 || !values::is_plain(text, b"-_.~") {
         return Err("must have at most 100 letters, digits, `-`, `_`, `.` and `~`".to_owned());
     }
     if text.starts_with("c_") || text.starts_with("u_") || text.starts_with("g_") {

@@ -25,7 +25,7 @@ settings! {
         /// Only calls of this backend, by name.
         backend: Option<String>, values::text;
         /// Only calls of these tools: a name, in which `*` stands for any characters.
-        tool: Option<Pattern>, pattern;
+        tool: Option<Pattern>, values::pattern;
         /// Only calls of people in this `[[group]]`.
         group: Option<String>, values::text;
         /// Only calls of this app, by client id.
@@ -143,10 +143,9 @@ fn meters(reader: &mut Reader<'_>, table: &str, keys: &LimitKeys) -> Vec<Meter> 
 
 /// Metrics, logs and keys of the store have it.
 fn name(text: &str) -> Result<String, String> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if text == Budget::NAME {
         Err("is what the budgets of narrowed tokens are called".to_owned())
-    } else if (1..=64).contains(&text.len()) && text.bytes().all(is_plain) {
+    } else if (1..=64).contains(&text.len()) && values::is_plain(text, b"-_") {
         Ok(text.to_owned())
     } else {
         Err("is no name of at most 64 letters, digits, `-` and `_`".to_owned())
@@ -156,10 +155,6 @@ fn name(text: &str) -> Result<String, String> {
 fn per(text: &str) -> Result<Per, String> {
     let found = Per::ALL.into_iter().find(|per| per.name() == text);
     found.ok_or_else(|| "must be person, app, grant, tool, backend or group".to_owned())
-}
-
-fn pattern(text: &str) -> Result<Pattern, String> {
-    Pattern::parse(text).ok_or_else(|| "is no name and no pattern".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<u64, String> {

@@ -10,7 +10,6 @@ use crate::config::reader::Reader;
 use crate::config::settings::{SecretText, settings};
 use crate::config::{id_jag, units, values};
 use gateway_core::login_rules::AllowRule;
-use gateway_core::protocol::resource::is_loopback;
 use gateway_oauth::provider::{
     Authentication, Flavour, GitHub, OnLeave, OpenId, Protocol, Provider, WellKnown,
 };
@@ -303,26 +302,19 @@ fn provider_name(text: &str) -> Result<String, String> {
 }
 
 fn preset(text: &str) -> Result<Preset, String> {
-    match text {
-        "google" => Ok(Preset::Google),
-        "github" => Ok(Preset::GitHub),
-        "entra" => Ok(Preset::Entra),
-        _ => Err("must be `google`, `github` or `entra`; for any other give `issuer`".to_owned()),
-    }
+    use Preset::{Entra, GitHub, Google};
+    values::one_of(
+        text,
+        &[("google", Google), ("github", GitHub), ("entra", Entra)],
+    )
+    .map_err(|sentence| format!("{sentence}; for any other give `issuer`"))
 }
 
 /// Kept as it is written: it is compared byte for byte.
 fn issuer(text: &str) -> Result<String, String> {
     let url =
         Url::parse(text).map_err(|_| "is no URL, such as https://login.example.com".to_owned())?;
-    let is_sound = match url.scheme() {
-        "https" => true,
-        "http" => is_loopback(&url),
-        _ => false,
-    };
-    if !is_sound {
-        return Err("must be https, or http on a loopback address".to_owned());
-    }
+    values::check_secure(&url)?;
     if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
         return Err("has a query, a fragment or a user name, which no issuer has".to_owned());
     }
@@ -333,10 +325,7 @@ fn issuer(text: &str) -> Result<String, String> {
 }
 
 fn tenant(text: &str) -> Result<String, String> {
-    let is_plain = text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
-    if is_plain {
+    if values::is_plain(text, b"-.") {
         Ok(text.to_ascii_lowercase())
     } else {
         Err("is no tenant: write the id of your directory".to_owned())
@@ -352,11 +341,8 @@ fn max_age(text: &str) -> Result<Duration, String> {
 }
 
 fn on_leave(text: &str) -> Result<OnLeave, String> {
-    match text {
-        "keep" => Ok(OnLeave::Keep),
-        "revoke" => Ok(OnLeave::Revoke),
-        _ => Err("must be `keep` or `revoke`".to_owned()),
-    }
+    let ways = [("keep", OnLeave::Keep), ("revoke", OnLeave::Revoke)];
+    values::one_of(text, &ways)
 }
 
 #[cfg(test)]

@@ -14,11 +14,11 @@ settings! {
         /// is configured, `mcp` is the only one and covers everything.
         words: Option<String>, values::displayable;
         /// The tools that it covers: names, in which `*` stands for any characters.
-        tools: Vec<Pattern>, pattern;
+        tools: Vec<Pattern>, values::pattern;
         /// Instead of `tools`: all tools that the backend calls read-only.
         read_only: bool = "false", values::flag;
         /// The methods of MCP beside tools that it covers, such as `resources/*`.
-        methods: Vec<Pattern>, pattern;
+        methods: Vec<Pattern>, values::pattern;
         /// Other scopes that it covers along.
         includes: Vec<String>, values::text;
         /// Whether an app gets it that asks for no scope, and is told so at its first visit. If no
@@ -111,18 +111,13 @@ fn scope(reader: &mut Reader<'_>, name: &str, backends: &[&str]) -> Option<Scope
     (reader.problems.len() == before).then_some(rule)
 }
 
-fn pattern(text: &str) -> Result<Pattern, String> {
-    Pattern::parse(text).ok_or_else(|| "is no name and no pattern".to_owned())
-}
-
 /// Fewer characters than RFC 6749 §3.3 takes: those that need no quoting in a URL, a header, a
 /// configuration file or an environment variable.
 fn scope_name(name: &str) -> Result<(), String> {
     if name == OFFLINE_ACCESS {
         return Err("belongs to `offline_access`, which is about refresh tokens alone".to_owned());
     }
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_:/".contains(&byte);
-    if (1..=64).contains(&name.len()) && name.bytes().all(is_plain) {
+    if (1..=64).contains(&name.len()) && values::is_plain(name, b"-_:/") {
         Ok(())
     } else {
         Err(format!(

@@ -72,11 +72,8 @@ settings! {
 }
 
 fn format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "json" => Ok(LogFormat::Json),
-        "pretty" => Ok(LogFormat::Pretty),
-        _ => Err("must be `json` or `pretty`".to_owned()),
-    }
+    use LogFormat::{Json, Pretty};
+    values::one_of(text, &[("json", Json), ("pretty", Pretty)])
 }
 
 fn level(text: &str) -> Result<log::LevelFilter, String> {

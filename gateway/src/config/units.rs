@@ -8,6 +8,17 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "must be a number with a unit, such as 15s, 10m or 24h".to_owned())
 }
 
+/// One that is no shorter than `least`.
+pub(super) fn at_least(text: &str, least: Duration) -> Result<Duration, String> {
+    match duration(text)? {
+        found if found < least => {
+            let least = humantime::format_duration(least);
+            Err(format!("must be at least {least}"))
+        }
+        found => Ok(found),
+    }
+}
+
 /// `64KiB`, `4MiB`, `512B`; decimal units (`kB`, `MB`) as well. In bytes.
 pub(super) fn size(text: &str) -> Result<usize, String> {
     let wrong = || "must be a number with a unit, such as 64KiB or 4MiB".to_owned();

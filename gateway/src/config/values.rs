@@ -8,9 +8,12 @@ use std::str::FromStr;
 
 use http::HeaderName;
 use ipnet::{IpNet, Ipv4Net};
+use url::Url;
 
 use gateway_core::client::registration;
+use gateway_core::policy::Pattern;
 use gateway_core::protocol::redirect_uri;
+use gateway_core::protocol::resource::is_loopback;
 use gateway_oauth::identity::LoginName;
 
 /// As it stands.
@@ -32,6 +35,36 @@ pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     match count(text)? {
         0 => Err("must be at least 1".to_owned()),
         number => Ok(number),
+    }
+}
+
+/// One of a few words, as what it stands for.
+pub(super) fn one_of<T: Clone>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    if let Some((_, meant)) = words.iter().find(|(word, _)| *word == text) {
+        return Ok(meant.clone());
+    }
+    let words: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+    let (last, others) = words.split_last().expect("there are some words");
+    Err(format!("must be {} or {last}", others.join(", ")))
+}
+
+/// Whether a text has nothing but letters, digits and `others`.
+pub(super) fn is_plain(text: &str, others: &[u8]) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
+}
+
+/// A name, in which `*` stands for any characters.
+pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).ok_or_else(|| "is no name and no pattern".to_owned())
+}
+
+/// Whether nobody on the way reads what goes to a URL.
+pub(super) fn check_secure(url: &Url) -> Result<(), String> {
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if is_loopback(url) => Ok(()),
+        _ => Err("must be https, or http on a loopback address".to_owned()),
     }
 }
 
