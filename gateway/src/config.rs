@@ -176,7 +176,7 @@ pub struct Config {
 
 /// Gives the layers their types. All problems at once.
 pub fn resolve(layers: &Layers) -> Result<Config, Vec<Problem>> {
-    if layers.is_unread() {
+    if layers.is_unread {
         return Err(layers.problems.clone());
     }
     let mut reader = Reader::new(layers);

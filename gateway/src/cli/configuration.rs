@@ -126,7 +126,7 @@ impl Configuration {
     /// line has none in its configuration.
     pub(in crate::cli) fn resolve_without_backend(&self) -> Result<Config, ExitCode> {
         let mut layers = self.layers();
-        if layers.backends() == 0 {
+        if layers.count("backend") == 0 {
             layers.flag("backend.0.url", "--backend", "http://127.0.0.1:9");
         }
         config::resolve(&layers).map_err(|problems| report(&problems))

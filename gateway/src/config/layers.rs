@@ -25,15 +25,8 @@ pub enum Origin {
         path: PathBuf,
         /// Its line, from 1.
         line: usize,
-    },
-    /// A place in another file that the configuration names.
-    Place {
-        /// The file.
-        path: PathBuf,
-        /// Its line, from 1.
-        line: usize,
-        /// The column, from 1.
-        column: usize,
+        /// The column, from 1, in another file that the configuration names.
+        column: Option<usize>,
     },
     /// Nowhere.
     Default,
@@ -44,9 +37,9 @@ impl fmt::Display for Origin {
         match self {
             Self::Flag(name) => write!(f, "flag {name}"),
             Self::Environment(name) => write!(f, "environment {name}"),
-            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Self::Place { path, line, column } => {
-                write!(f, "{}:{line}:{column}", path.display())
+            Self::File { path, line, column } => {
+                write!(f, "{}:{line}", path.display())?;
+                column.map_or(Ok(()), |column| write!(f, ":{column}"))
             }
             Self::Default => f.write_str("default"),
         }
@@ -85,12 +78,15 @@ impl fmt::Display for Problem {
 /// Values by concrete path (`backend.0.url`), the strongest layer's each.
 #[derive(Clone, Debug)]
 pub struct Layers {
-    schema: &'static Schema,
+    /// The keys that are taken.
+    pub(super) schema: &'static Schema,
     values: BTreeMap<String, (Raw, Origin)>,
     /// What could not be read.
     pub problems: Vec<Problem>,
-    is_unread: bool,
-    credentials: Option<String>,
+    /// Whether a whole file is missing.
+    pub(super) is_unread: bool,
+    /// The folder of the credentials that systemd gives to a service, where there are some.
+    pub(super) credentials: Option<String>,
 }
 
 impl Layers {
@@ -105,16 +101,6 @@ impl Layers {
         }
     }
 
-    /// The keys that are taken.
-    pub(super) const fn schema(&self) -> &'static Schema {
-        self.schema
-    }
-
-    /// The folder of the credentials that systemd gives to a service, where there are some.
-    pub(super) fn credentials(&self) -> Option<&str> {
-        self.credentials.as_deref()
-    }
-
     /// The value at a path and where it was written.
     pub fn value(&self, path: &str) -> Option<&(Raw, Origin)> {
         self.values.get(path)
@@ -127,32 +113,23 @@ impl Layers {
             .map(|(path, (raw, origin))| (path.as_str(), raw, origin))
     }
 
-    /// How many backends are written, in any layer.
-    pub fn backends(&self) -> usize {
-        self.count("backend")
-    }
-
     /// How many tables of a list are written, in any layer.
     pub fn count(&self, list: &str) -> usize {
-        let index = |path: &str| -> Option<usize> {
-            let rest = path.strip_prefix(list)?.strip_prefix('.')?;
-            rest.split('.').next()?.parse().ok()
-        };
-        self.values
-            .keys()
-            .filter_map(|path| index(path))
-            .map(|index| index + 1)
-            .max()
-            .unwrap_or(0)
+        let indices = self.below(list).filter_map(|part| part.parse().ok());
+        indices.max().map_or(0, |last: usize| last + 1)
     }
 
     /// The names under which a table is written, in any layer.
     pub fn names(&self, table: &str) -> BTreeSet<String> {
-        let name = |path: &str| -> Option<String> {
+        self.below(table).map(str::to_owned).collect()
+    }
+
+    /// What follows a table in each path that is written.
+    fn below(&self, table: &str) -> impl Iterator<Item = &str> {
+        self.values.keys().filter_map(move |path| {
             let rest = path.strip_prefix(table)?.strip_prefix('.')?;
-            Some(rest.split('.').next()?.to_owned())
-        };
-        self.values.keys().filter_map(|path| name(path)).collect()
+            rest.split('.').next()
+        })
     }
 
     /// Sets a value from a flag. Call last: flags win.
@@ -172,15 +149,13 @@ impl Layers {
     /// Reads the file. Call first.
     pub fn file(&mut self, path: &Path, text: &str) {
         let lines = Lines { path, text };
-        let table = match DeTable::parse(text) {
-            Ok(table) => table,
+        match DeTable::parse(text) {
+            Ok(table) => self.table("", table.get_ref(), &lines),
             Err(error) => {
                 let at = error.span().map_or(0, |span| span.start);
                 self.problem(lines.origin(at), error.message().to_owned());
-                return;
             }
-        };
-        self.table("", table.get_ref(), &lines);
+        }
     }
 
     /// Reads the variables that are ours: `GATEWAY__SECTION__KEY`, for the common ones `GATEWAY_KEY`, and
@@ -222,10 +197,10 @@ impl Layers {
                         DeValue::Table(inner) => {
                             self.table(&format!("{path}.{index}"), inner, lines)
                         }
-                        _ => self.problem(
-                            origin.clone(),
-                            format!("each {path} is a table: [[{path}]]"),
-                        ),
+                        _ => {
+                            let sentence = format!("each {path} is a table: [[{path}]]");
+                            self.problem(origin.clone(), sentence);
+                        }
                     }
                 }
                 continue;
@@ -263,24 +238,17 @@ impl Layers {
                     .collect(),
             ),
             Some(Kind::Map | Kind::SecretMap) => {
-                let pairs: Option<Vec<_>> = value
-                    .split(',')
-                    .filter(|pair| !pair.trim().is_empty())
-                    .map(|pair| {
-                        let (name, value) = pair.split_once('=')?;
-                        Some((name.trim().to_owned(), value.trim().to_owned()))
-                    })
-                    .collect();
-                match pairs {
-                    Some(pairs) => Raw::Map(pairs),
-                    None => {
-                        self.problem(
-                            origin,
-                            format!("`{path}` is written as name=value,name=value"),
-                        );
-                        return;
-                    }
-                }
+                let pairs = value.split(',').filter(|pair| !pair.trim().is_empty());
+                let pairs = pairs.map(|pair| {
+                    let (name, value) = pair.split_once('=')?;
+                    Some((name.trim().to_owned(), value.trim().to_owned()))
+                });
+                let Some(pairs) = pairs.collect() else {
+                    let sentence = format!("`{path}` is written as name=value,name=value");
+                    self.problem(origin, sentence);
+                    return;
+                };
+                Raw::Map(pairs)
             }
             _ => Raw::Scalar(value.to_owned()),
         };
@@ -300,11 +268,6 @@ impl Layers {
     pub fn unread(&mut self, flag: &'static str, sentence: String) {
         self.is_unread = true;
         self.problem(Origin::Flag(flag), sentence);
-    }
-
-    /// Whether a whole file is missing.
-    pub const fn is_unread(&self) -> bool {
-        self.is_unread
     }
 
     fn problem(&mut self, origin: Origin, sentence: String) {
@@ -349,6 +312,7 @@ impl Lines<'_> {
         Origin::File {
             path: self.path.to_owned(),
             line: before.matches('\n').count() + 1,
+            column: None,
         }
     }
 }
@@ -401,7 +365,7 @@ mod tests {
         assert_eq!(text("public_url"), Raw::Scalar("https://env".into()));
         assert_eq!(text("store.url"), Raw::Scalar("file:flag".into()));
         assert_eq!(text("listen"), Raw::List(vec!["a:1".into(), "b:2".into()]));
-        assert_eq!(layers.backends(), 2);
+        assert_eq!(layers.count("backend"), 2);
         assert!(layers.problems.is_empty());
     }
 }

@@ -136,10 +136,10 @@ pub(super) fn policy(reader: &mut Reader<'_>, context: PolicyContext<'_>) -> Opt
         Ok(rules) => Some(Arc::new(rules)),
         Err(faults) => {
             let problems = faults.into_iter().map(|fault| Problem {
-                origin: Origin::Place {
+                origin: Origin::File {
                     path: path.clone(),
                     line: fault.line,
-                    column: fault.column,
+                    column: Some(fault.column),
                 },
                 sentence: fault.sentence,
             });

@@ -8,7 +8,7 @@ use crate::config::schema::Kind;
 /// One line of `gateway check`: path, value with secrets masked, origin.
 pub fn printed(layers: &Layers) -> Vec<(String, String, Origin)> {
     let mut lines = Vec::new();
-    for key in layers.schema().keys() {
+    for key in layers.schema.keys() {
         let of_list = key.path.split_once("[].");
         let paths: Vec<String> = match (of_list, key.path.split_once(".NAME.")) {
             (Some((list, rest)), _) => (0..layers.count(list))
@@ -35,25 +35,13 @@ pub fn printed(layers: &Layers) -> Vec<(String, String, Origin)> {
 fn masked(kind: Kind, raw: &Raw) -> String {
     match (kind, raw) {
         (Kind::Secret | Kind::Secrets, _) => "********".to_owned(),
-        (Kind::SecretMap, Raw::Map(pairs)) => pairs
-            .iter()
-            .map(|(name, _)| format!("{name}=********"))
-            .collect::<Vec<_>>()
-            .join(", "),
-        (Kind::SecretList, Raw::List(items)) => items
-            .iter()
-            .map(|item| match item.split_once('=') {
-                Some((name, _)) => format!("{name}=********"),
-                None => item.clone(),
-            })
-            .collect::<Vec<_>>()
-            .join(", "),
+        (Kind::SecretMap, Raw::Map(pairs)) => joined(pairs, |(name, _)| format!("{name}=********")),
+        (Kind::SecretList, Raw::List(items)) => joined(items, |item| match item.split_once('=') {
+            Some((name, _)) => format!("{name}=********"),
+            None => item.clone(),
+        }),
         (Kind::SecretList, Raw::Scalar(_)) => "********".to_owned(),
-        (_, Raw::Map(pairs)) => pairs
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect::<Vec<_>>()
-            .join(", "),
+        (_, Raw::Map(pairs)) => joined(pairs, |(name, value)| format!("{name}={value}")),
         (_, Raw::List(items)) => items.join(", "),
         (_, Raw::Scalar(text)) => match Url::parse(text) {
             // A password can hide in a URL.
@@ -64,4 +52,9 @@ fn masked(kind: Kind, raw: &Raw) -> String {
             _ => text.clone(),
         },
     }
+}
+
+fn joined<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
+    let texts: Vec<String> = items.iter().map(text).collect();
+    texts.join(", ")
 }

@@ -43,10 +43,7 @@ impl<'a> Reader<'a> {
 
     /// The default of a key; empty: it has none.
     pub(super) fn default(&self, path: &str) -> &'static str {
-        self.layers
-            .schema()
-            .find(path)
-            .map_or("", |key| key.default)
+        self.layers.schema.find(path).map_or("", |key| key.default)
     }
 
     /// The scalar at a path, or its default; `None` where there is neither.
@@ -72,7 +69,7 @@ impl<'a> Reader<'a> {
 
     /// The file of a credential that systemd gives to the service.
     fn credential(&mut self, path: &str, name: &str) -> Option<String> {
-        let Some(folder) = self.layers.credentials() else {
+        let Some(folder) = &self.layers.credentials else {
             let sentence = format!(
                 "is a credential of systemd's, and {CREDENTIALS_DIRECTORY} is not set: it is set for a \
                  service with LoadCredential=. A command beside the service needs no configuration \
