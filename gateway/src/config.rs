@@ -212,13 +212,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let providers = logins::providers(reader, &sources);
     general.check_logins(&providers, reader);
     let call_limits = limit::limits(reader, &backends, &groups);
-    let context = policy::PolicyContext {
-        backends: &backends,
-        clients: &clients,
-        approvers: &approvers,
-        groups,
-    };
-    let policy = policy::policy(reader, context);
+    let policy = policy::policy(reader, &backends, &clients, &approvers, groups);
     let log = Log::read(reader, "log");
     let owner = OwnerKeys::read(reader, "owner").owner(reader);
     services::check_owner(reader, owner.as_ref());
@@ -246,7 +240,11 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         limits,
         timeouts,
         discovery,
-        identity: identity.into(),
+        identity: IdentityHeaders {
+            user: identity.user_header,
+            client: identity.client_header,
+            grant: identity.grant_header,
+        },
         store: store?,
         access_ttl,
         refresh,

@@ -54,7 +54,7 @@ settings! {
 }
 
 /// The keys that are for an authorization server.
-const OF_SERVER: [&str; 11] = [
+const OF_SERVER: [&str; 10] = [
     "issuer",
     "authorization_endpoint",
     "token_endpoint",
@@ -65,7 +65,6 @@ const OF_SERVER: [&str; 11] = [
     "client_id",
     "client_secret",
     "client_secret_file",
-    "hint",
 ];
 
 /// `None` where nothing of it is written, or with a problem noted. `name`: the backend's.
@@ -77,10 +76,8 @@ pub(super) fn account(
 ) -> Option<AccountSettings> {
     let table = format!("{backend}.account");
     let at = |key: &str| format!("{table}.{key}");
-    let mut keys = AccountKeys::KEYS
-        .iter()
-        .filter_map(|key| key.path.rsplit('.').next());
-    if !keys.any(|key| reader.is_written(&at(key))) {
+    let mut keys = AccountKeys::KEYS.iter();
+    if !keys.any(|key| reader.is_written(&at(key.name()))) {
         return None;
     }
     let keys = AccountKeys::read(reader, &table);
@@ -94,12 +91,8 @@ pub(super) fn account(
         Some("oauth") => AccountKind::OAuth(Box::new(server(reader, &table, &keys)?)),
         Some("exchange") => AccountKind::Exchange(Box::new(server(reader, &table, &keys)?)),
         Some(_) => {
-            for key in &OF_SERVER[..OF_SERVER.len() - 1] {
-                if reader.is_written(&at(key)) {
-                    let sentence = "is for `oauth` and `exchange`: nobody is asked about a key";
-                    reader.conflict(&at(key), sentence);
-                }
-            }
+            let sentence = "is for `oauth` and `exchange`: nobody is asked about a key";
+            reader.refuse(&table, OF_SERVER, sentence);
             AccountKind::Key { hint: keys.hint }
         }
         None => {
@@ -125,11 +118,8 @@ fn check_name(reader: &mut Reader<'_>, at: &str, name: Option<&str>) {
 
 fn server(reader: &mut Reader<'_>, table: &str, keys: &AccountKeys) -> Option<OAuthAccount> {
     let at = |key: &str| format!("{table}.{key}");
-    let (inline, file) = (at("client_secret"), at("client_secret_file"));
-    let secret = reader.secret(
-        (&inline, keys.client_secret.0.as_deref()),
-        (&file, keys.client_secret_file.as_deref()),
-    );
+    let (inline, file) = (&keys.client_secret.0, &keys.client_secret_file);
+    let secret = reader.secret(&at("client_secret"), inline, file);
     if secret.is_some() && keys.client_id.is_none() {
         reader.conflict(&at("client_id"), "is missing beside its secret");
     }
@@ -179,7 +169,7 @@ fn server(reader: &mut Reader<'_>, table: &str, keys: &AccountKeys) -> Option<OA
     ];
     if let Some((name, _)) = extra.iter().find(|(name, _)| OURS.contains(&name.as_str())) {
         let sentence = format!("has `{name}`, which the gateway says itself");
-        reader.wrong(&at("extra"), &sentence);
+        reader.wrong(&at("extra"), sentence);
     }
     Some(OAuthAccount {
         issuer: keys.issuer.clone(),

@@ -2,6 +2,7 @@
 
 use crate::config::backends::{BackendKeys, ConfiguredBackend};
 use crate::config::reader::Reader;
+use crate::config::schema::Key;
 use gateway_upstream::Aggregate;
 use mcp_protocol::members::{Members, NotMembers, OWN_TOOLS};
 
@@ -23,12 +24,7 @@ pub(super) fn is_one(reader: &mut Reader<'_>, table: &str) -> bool {
     if reader.is_written(&format!("{table}.members")) {
         return true;
     }
-    for key in OF_AN_AGGREGATE {
-        let path = format!("{table}.{key}");
-        if reader.is_written(&path) {
-            reader.conflict(&path, "is for members, which is missing");
-        }
-    }
+    reader.refuse(table, OF_AN_AGGREGATE, "is for members, which is missing");
     false
 }
 
@@ -40,28 +36,20 @@ pub(super) fn aggregate(
 ) -> Option<Aggregate> {
     let keys_of_a_member = BackendKeys::KEYS
         .iter()
-        .filter_map(|key| key.path.rsplit('.').next())
+        .map(Key::name)
         .filter(|key| !ITS_OWN.contains(key))
         .chain(["account.kind"]);
-    for key in keys_of_a_member {
-        let path = format!("{table}.{key}");
-        if reader.is_written(&path) {
-            let sentence =
-                "stands beside members: it is said of each member, in its own [[backend]]";
-            reader.conflict(&path, sentence);
-        }
-    }
+    let sentence = "stands beside members: it is said of each member, in its own [[backend]]";
+    reader.refuse(table, keys_of_a_member, sentence);
     match Members::new(keys.members.clone(), &keys.separator) {
         Ok(members) => {
-            let is_taken = |name: &&&str| members.find(name).is_some();
-            if let Some(name) = OWN_TOOLS
-                .iter()
-                .find(is_taken)
-                .filter(|_| keys.compact.is_some())
+            let mut taken = OWN_TOOLS.iter().filter(|name| members.find(name).is_some());
+            if keys.compact.is_some()
+                && let Some(name) = taken.next()
             {
                 let sentence =
                     format!("can't go with a member whose tool could be called `{name}`");
-                reader.wrong(&format!("{table}.compact"), &sentence);
+                reader.wrong(&format!("{table}.compact"), sentence);
             }
             Some(Aggregate {
                 members,
@@ -74,7 +62,7 @@ pub(super) fn aggregate(
                 NotMembers::Separator => "separator",
                 _ => "members",
             };
-            reader.wrong(&format!("{table}.{key}"), &why.to_string());
+            reader.wrong(&format!("{table}.{key}"), why);
             None
         }
     }
@@ -86,10 +74,10 @@ pub(super) fn join(reader: &mut Reader<'_>, backends: &mut [ConfiguredBackend]) 
     check(reader, backends);
     for at in 0..backends.len() {
         let members = backends[at].backend.members();
-        let others = backends.iter().map(|configured| &configured.backend);
+        let others = backends.iter();
         let of_members = others
-            .filter(|other| members.contains(&other.mount.name))
-            .map(|member| member.response_timeout);
+            .filter(|other| members.iter().any(|member| member == other.name()))
+            .map(|member| member.backend.response_timeout);
         if let Some(longest) = of_members.max() {
             backends[at].backend.response_timeout = longest;
         }
@@ -100,7 +88,7 @@ fn check(reader: &mut Reader<'_>, backends: &[ConfiguredBackend]) {
     for (at, configured) in backends.iter().enumerate() {
         for member in configured.backend.members() {
             let mut others = backends.iter();
-            let found = others.find(|other| other.backend.mount.name == *member);
+            let found = others.find(|other| other.name() == member);
             let sentence = match found {
                 None => format!("`{member}` is no [[backend]]"),
                 Some(found) if found.backend.aggregate.is_some() => {
@@ -108,7 +96,7 @@ fn check(reader: &mut Reader<'_>, backends: &[ConfiguredBackend]) {
                 }
                 Some(_) => continue,
             };
-            reader.wrong(&format!("backend.{at}.members"), &sentence);
+            reader.wrong(&format!("backend.{at}.members"), sentence);
         }
     }
 }

@@ -88,7 +88,7 @@ impl AuditKeys {
             // Files of these names would be meant by nobody.
             Some(off) if ["none", "no", "false", "disabled"].contains(&off.as_str()) => {
                 let sentence = format!("is `{off}`; write `off` to have none");
-                reader.wrong("audit.file", &sentence);
+                reader.wrong("audit.file", sentence);
                 None
             }
             Some(file) => Some(PathBuf::from(file)),

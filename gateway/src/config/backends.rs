@@ -11,8 +11,7 @@ use url::Url;
 
 use crate::config::reader::Reader;
 use crate::config::settings::{SecretList, SecretPairs, SecretText, Words, settings};
-use crate::config::stdio::{self, Bridge};
-use crate::config::{accounts, aggregate, units, values};
+use crate::config::{accounts, aggregate, stdio, units, values};
 use gateway_core::account::settings::AccountSettings;
 use gateway_core::protocol::published::PublishedFolder;
 use gateway_core::protocol::resource::Mount;
@@ -36,6 +35,13 @@ pub struct ConfiguredBackend {
     pub environment: Vec<(String, String)>,
     /// Everybody's own account there, if calls are made with one.
     pub account: Option<AccountSettings>,
+}
+
+impl ConfiguredBackend {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.backend.mount.name
+    }
 }
 
 settings! {
@@ -136,13 +142,13 @@ pub(super) fn backends(reader: &mut Reader<'_>, state: &Path) -> Vec<ConfiguredB
     let mut prefixes = HashSet::new();
     for configured in &backends {
         let mount = &configured.backend.mount;
-        if !names.insert(mount.name.clone()) {
+        if !names.insert(&mount.name) {
             let sentence = format!("`{}` is the name of two backends", mount.name);
-            reader.wrong("backend", &sentence);
+            reader.wrong("backend", sentence);
         }
-        if !prefixes.insert(mount.prefix.clone()) {
+        if !prefixes.insert(&mount.prefix) {
             let sentence = format!("`{}/` is the path of two backends", mount.prefix);
-            reader.wrong("backend", &sentence);
+            reader.wrong("backend", sentence);
         }
     }
     aggregate::join(reader, &mut backends);
@@ -186,7 +192,7 @@ fn backend(
         None
     };
     let reached = match &aggregate {
-        Some(_) => Reached::within(),
+        Some(_) => Reached::at(Address::Within, "localhost"),
         None => Reached::from_keys(reader, table, &keys, bridge_name, state)?,
     };
     let is_on_stdio = reached.is_on_stdio;
@@ -231,20 +237,20 @@ fn backend(
 }
 
 /// Where a backend is, and the program that is started for it.
-struct Reached {
-    address: Address,
-    host: String,
-    command: Vec<String>,
-    environment: Vec<(String, String)>,
-    is_on_stdio: bool,
+pub(super) struct Reached {
+    pub(super) address: Address,
+    pub(super) host: String,
+    pub(super) command: Vec<String>,
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) is_on_stdio: bool,
 }
 
 impl Reached {
-    /// What has no address of its own.
-    fn within() -> Self {
+    /// What runs by itself.
+    pub(super) fn at(address: Address, host: &str) -> Self {
         Self {
-            address: Address::Within,
-            host: "localhost".to_owned(),
+            address,
+            host: host.to_owned(),
             command: Vec::new(),
             environment: Vec::new(),
             is_on_stdio: false,
@@ -260,8 +266,7 @@ impl Reached {
         state: &Path,
     ) -> Option<Self> {
         if !keys.stdio.0.is_empty() {
-            let bridge = stdio::bridge(reader, table, keys, name, state)?;
-            return Some(Self::from(bridge));
+            return stdio::bridge(reader, table, keys, name, state);
         }
         if stdio::is_forgotten(reader, table) {
             return None;
@@ -271,46 +276,23 @@ impl Reached {
             reader.conflict(&path, "is missing");
             return None;
         };
-        match reached(text) {
-            Ok((address, host)) => Some(Self {
-                address,
-                host,
-                command: keys.command.0.clone(),
-                environment: Vec::new(),
-                is_on_stdio: false,
-            }),
-            Err(sentence) => {
-                reader.wrong(&path, &sentence);
-                None
-            }
-        }
-    }
-}
-
-impl From<Bridge> for Reached {
-    fn from(bridge: Bridge) -> Self {
-        Self {
-            address: bridge.address,
-            host: "localhost".to_owned(),
-            command: bridge.command,
-            environment: bridge.environment,
-            is_on_stdio: true,
-        }
+        let (address, host) = reader.noted(&path, reached(text))?;
+        Some(Self {
+            command: keys.command.0.clone(),
+            ..Self::at(address, &host)
+        })
     }
 }
 
 /// `sha256sum` prints a file name after the hash: what follows the digits is left out.
 fn introspection(reader: &mut Reader<'_>, table: &str, keys: &BackendKeys) -> Option<SecretHash> {
     let key = format!("{table}.introspection_secret_hash");
-    let file = format!("{key}_file");
-    let inline = keys.introspection_secret_hash.0.as_deref();
-    let in_file = keys.introspection_secret_hash_file.as_deref();
-    let text = reader.secret((&key, inline), (&file, in_file))?;
+    let inline = &keys.introspection_secret_hash.0;
+    let text = reader.secret(&key, inline, &keys.introspection_secret_hash_file)?;
     let digits = text.split_ascii_whitespace().next().unwrap_or_default();
     let hash = SecretHash::from_hex(digits);
     if hash.is_none() {
-        let at = if inline.is_some() { &key } else { &file };
-        reader.wrong(at, "is no SHA-256 in 64 hexadecimal digits");
+        reader.wrong_secret(&key, inline, "is no SHA-256 in 64 hexadecimal digits");
     }
     hash
 }
@@ -336,9 +318,9 @@ fn headers(
             }
             (Err(sentence), Ok(_)) if HeaderName::try_from(name.as_str()).is_ok() => {
                 let sentence = format!("can't set a header that is the gateway's: {sentence}");
-                reader.wrong(path, &sentence);
+                reader.wrong(path, sentence);
             }
-            _ => reader.wrong(path, &format!("`{name}` is no header with a value")),
+            _ => reader.wrong(path, format!("`{name}` is no header with a value")),
         }
     }
     headers
@@ -412,10 +394,8 @@ fn reached(text: &str) -> Result<(Address, String), String> {
         "http" => false,
         "https" => true,
         _ => {
-            let example = "http://127.0.0.1:3001";
-            return Err(format!(
-                "must be http://, https:// or unix:/path, such as {example}"
-            ));
+            let sentence = "must be http://, https:// or unix:/path, such as http://127.0.0.1:3001";
+            return Err(sentence.to_owned());
         }
     };
     let host = url.host_str().ok_or("names no host")?;

@@ -155,7 +155,7 @@ pub(super) fn clients(
         };
         if !ids.insert(client.id.clone()) {
             let sentence = format!("`{}` is the id of two clients", client.id);
-            reader.wrong(&format!("{table}.id"), &sentence);
+            reader.wrong(&format!("{table}.id"), sentence);
         }
         clients.push((table, keys, client));
     }
@@ -178,12 +178,10 @@ fn client(
     let redirect_uris: Vec<String> = keys
         .redirect_uris
         .iter()
-        .filter_map(|text| match RedirectUri::parse(text, schemes) {
-            Ok(uri) => Some(uri.as_str().to_owned()),
-            Err(error) => {
-                reader.wrong(&uris, &format!("{error}; it is `{text}`"));
-                None
-            }
+        .filter_map(|text| {
+            let uri = RedirectUri::parse(text, schemes);
+            let uri = uri.map_err(|error| format!("{error}; it is `{text}`"));
+            Some(reader.noted(&uris, uri)?.as_str().to_owned())
         })
         .collect();
     if keys.sends_browsers() && reader.layers.value(&uris).is_none() {
@@ -220,19 +218,19 @@ fn authentication(
         _ => {
             let methods = registration::METHODS.join(", ");
             let sentence = format!("must be one of {methods}; it is `{method}`");
-            reader.wrong(&at("method"), &sentence);
+            reader.wrong(&at("method"), sentence);
             return None;
         }
     };
     for key in unwanted {
         if reader.is_written(&at(key)) {
-            reader.wrong(&at(key), &format!("has no use with the method `{method}`"));
+            reader.wrong(&at(key), format!("has no use with the method `{method}`"));
         }
     }
     let given = wanted.iter().filter(|key| reader.is_written(&at(key)));
     if !wanted.is_empty() && given.count() != 1 {
         let sentence = format!("`{method}` takes one of {}", wanted.join(", "));
-        reader.wrong(&at("method"), &sentence);
+        reader.wrong(&at("method"), sentence);
         return None;
     }
     match method {
@@ -258,10 +256,7 @@ fn client_secrets(
     table: &str,
     keys: &ClientKeys,
 ) -> Option<(SecretHash, Option<SecretHash>)> {
-    let (hash, file) = (
-        format!("{table}.secret_hash"),
-        format!("{table}.secret_file"),
-    );
+    let hash = format!("{table}.secret_hash");
     if reader.is_written(&hash) {
         let hashes: Option<Vec<_>> = keys
             .secret_hash
@@ -280,10 +275,11 @@ fn client_secrets(
         reader.wrong(&hash, sentence);
         return None;
     }
-    let secret = reader.secret(("", None), (&file, keys.secret_file.as_deref()))?;
+    let key = format!("{table}.secret");
+    let secret = reader.secret(&key, &None, &keys.secret_file)?;
     if secret.len() < SHORTEST_SECRET {
         let sentence = format!("holds fewer than {SHORTEST_SECRET} characters");
-        reader.wrong(&file, &sentence);
+        reader.wrong_secret(&key, &None, sentence);
         return None;
     }
     Some((Secret::presented(secret).hash(), None))
@@ -291,28 +287,19 @@ fn client_secrets(
 
 fn client_keys(reader: &mut Reader<'_>, table: &str, keys: &ClientKeys) -> Option<KeySource> {
     if let Some(text) = &keys.jwks_uri {
-        return match registration::keys_at(text) {
-            Ok(keys) => Some(keys),
-            Err(_) => {
-                let sentence = format!("is no https URL; it is `{text}`");
-                reader.wrong(&format!("{table}.jwks_uri"), &sentence);
-                None
-            }
-        };
+        let keys = registration::keys_at(text);
+        let keys = keys.map_err(|_| format!("is no https URL; it is `{text}`"));
+        return reader.noted(&format!("{table}.jwks_uri"), keys);
     }
-    let (inline, file) = (format!("{table}.jwks"), format!("{table}.jwks_file"));
-    let text = reader.secret(
-        (&inline, keys.jwks.as_deref()),
-        (&file, keys.jwks_file.as_deref()),
-    )?;
+    let key = format!("{table}.jwks");
+    let text = reader.secret(&key, &keys.jwks, &keys.jwks_file)?;
     let read = serde_json::from_str::<Value>(&text)
         .map_err(|error| format!("is no JSON: {error}"))
         .and_then(|set| KeySet::parse(&set).map_err(|error| error.to_string()));
     match read {
-        Ok(keys) => Some(KeySource::Jwks(keys)),
+        Ok(set) => Some(KeySource::Jwks(set)),
         Err(sentence) => {
-            let at = if keys.jwks.is_some() { &inline } else { &file };
-            reader.wrong(at, &sentence);
+            reader.wrong_secret(&key, &keys.jwks, sentence);
             None
         }
     }
@@ -324,7 +311,7 @@ fn client_id(text: &str) -> Result<ClientId, String> {
     if text.len() > 100 || !values::is_plain(text, b"-_.~") {
         return Err("must have at most 100 letters, digits, `-`, `_`, `.` and `~`".to_owned());
     }
-    if text.starts_with("c_") || text.starts_with("u_") || text.starts_with("g_") {
+    if ["c_", "u_", "g_"].iter().any(|ours| text.starts_with(ours)) {
         return Err("must not begin like an id that the gateway gives (c_, u_, g_)".to_owned());
     }
     if text == ClientId::PERSONAL_TOKEN {

@@ -89,10 +89,8 @@ impl General {
                 reader.conflict(key, "is an address of `listen`, too: give it another port");
             }
             if overlap(*address, self.admin_listen) {
-                reader.conflict(
-                    key,
-                    "is the address of `admin_listen`, too: give it another port",
-                );
+                let sentence = "is the address of `admin_listen`, too: give it another port";
+                reader.conflict(key, sentence);
             }
         }
     }
@@ -111,13 +109,7 @@ impl General {
             return self.public_url.clone();
         }
         let port = self.listen.first()?.port();
-        match issuer(&format!("http://localhost:{port}")) {
-            Ok(issuer) => Some(issuer),
-            Err(sentence) => {
-                reader.wrong("public_url", &sentence);
-                None
-            }
-        }
+        reader.noted("public_url", issuer(&format!("http://localhost:{port}")))
     }
 
     /// How many worker threads there are.
@@ -130,7 +122,7 @@ impl General {
         let read = AllowedOrigins::parse(self.allowed_origins.iter().map(String::as_str));
         read.unwrap_or_else(|problems| {
             for (text, sentence) in problems {
-                reader.wrong("allowed_origins", &format!("{sentence}; it is `{text}`"));
+                reader.wrong("allowed_origins", format!("{sentence}; it is `{text}`"));
             }
             AllowedOrigins::default()
         })

@@ -51,7 +51,7 @@ pub(super) fn check(reader: &mut Reader<'_>, scopes: &ScopeTable) {
         let path = format!("{table}.id_jag.scopes");
         let written = reader.list(&path, values::text);
         if let Some(unknown) = written.iter().find(|name| !supported.contains(name)) {
-            reader.wrong(&path, &format!("`{unknown}` is no scope"));
+            reader.wrong(&path, format!("`{unknown}` is no scope"));
         }
     }
 }

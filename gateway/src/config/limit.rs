@@ -51,11 +51,8 @@ pub(super) fn limits(
     let mut limits = Vec::new();
     for table in reader.tables("limit") {
         let keys = LimitKeys::read(reader, &table);
-        if let Some(name) = &keys.name
-            && !names.insert(name.clone())
-        {
-            let sentence = format!("`{name}` is the name of two");
-            reader.wrong(&format!("{table}.name"), &sentence);
+        if let Some(name) = &keys.name {
+            reader.unique(&mut names, &table, name);
         }
         limits.extend(limit(reader, &table, keys, backends, groups));
     }
@@ -74,29 +71,26 @@ fn limit(
     reader.require(&at("name"), "is missing");
     let which = "is missing; it is person, app, grant, tool, backend or group";
     reader.require(&at("per"), which);
-    let names = |configured: &ConfiguredBackend, name: &str| configured.backend.mount.name == name;
-    if let Some(name) = &keys.backend
-        && !backends.iter().any(|it| names(it, name))
-    {
-        let sentence = format!("is the name of no backend; it is `{name}`");
-        reader.wrong(&at("backend"), &sentence);
-    }
-    let is_aggregate = |configured: &ConfiguredBackend| configured.backend.aggregate.is_some();
-    if let Some(name) = &keys.backend
-        && backends
-            .iter()
-            .any(|it| names(it, name) && is_aggregate(it))
-    {
-        let sentence = format!(
-            "is `{name}`, which has members: a call counts at the member that it goes to; name that one"
-        );
-        reader.wrong(&at("backend"), &sentence);
+    if let Some(name) = &keys.backend {
+        match backends.iter().find(|it| it.name() == name) {
+            None => {
+                let sentence = format!("is the name of no backend; it is `{name}`");
+                reader.wrong(&at("backend"), sentence);
+            }
+            Some(found) if found.backend.aggregate.is_some() => {
+                let sentence = format!(
+                    "is `{name}`, which has members: a call counts at the member that it goes to; name that one"
+                );
+                reader.wrong(&at("backend"), sentence);
+            }
+            Some(_) => {}
+        }
     }
     if let Some(name) = &keys.group
         && !groups.contains_key(name)
     {
         let sentence = format!("is the name of no [[group]]; it is `{name}`");
-        reader.wrong(&at("group"), &sentence);
+        reader.wrong(&at("group"), sentence);
     }
     if keys.per == Some(Per::Group) && groups.is_empty() {
         reader.wrong(&at("per"), "counts by group, and no [[group]] is there");

@@ -66,7 +66,7 @@ impl Limits {
             let text = reader.text("limits.memory").unwrap_or_default();
             let sentence =
                 format!("must be more than 64MiB and limits.in_flight together; it is `{text}`");
-            reader.conflict("limits.memory", &sentence);
+            reader.conflict("limits.memory", sentence);
         }
     }
 }

@@ -85,11 +85,8 @@ pub(super) fn providers(reader: &mut Reader<'_>, sources: &[GroupSource]) -> Vec
     let mut providers = Vec::new();
     for table in reader.tables("login") {
         let keys = LoginKeys::read(reader, &table);
-        if let Some(name) = &keys.name
-            && !names.insert(name.clone())
-        {
-            let sentence = format!("`{name}` is the name of two");
-            reader.wrong(&format!("{table}.name"), &sentence);
+        if let Some(name) = &keys.name {
+            reader.unique(&mut names, &table, name);
         }
         let is_preset = keys.issuer.is_none();
         let provider = provider(reader, &table, keys, sources);
@@ -102,7 +99,7 @@ pub(super) fn providers(reader: &mut Reader<'_>, sources: &[GroupSource]) -> Vec
                 "is configured twice ({}): write one [[login]] for all of its people",
                 provider.issuer()
             );
-            reader.wrong(&format!("{table}.{key}"), &sentence);
+            reader.wrong(&format!("{table}.{key}"), sentence);
         }
         providers.extend(provider);
     }
@@ -112,7 +109,7 @@ pub(super) fn providers(reader: &mut Reader<'_>, sources: &[GroupSource]) -> Vec
                 "names `{}`, and no [[login]] has that name",
                 source.provider
             );
-            reader.wrong(&source.key, &sentence);
+            reader.wrong(&source.key, sentence);
         }
     }
     providers
@@ -189,7 +186,7 @@ fn check_host(reader: &mut Reader<'_>, table: &str, preset: Option<Preset>, prov
             "is {}'s, which has particularities: write `preset = \"{text}\"` instead",
             needed.words()
         );
-        reader.wrong(&format!("{table}.issuer"), &sentence);
+        reader.wrong(&format!("{table}.issuer"), sentence);
     }
     if provider.is_for_everybody() && provider.allow.contains(&AllowRule::Everybody) {
         let sentence = "has `*`, which lets everybody in who has an account there";
@@ -256,14 +253,12 @@ fn authentication(
     keys: &LoginKeys,
 ) -> Option<Authentication> {
     let at = |key: &str| format!("{table}.{key}");
-    let (inline, file) = (at("client_secret"), at("client_secret_file"));
+    let file = at("client_secret_file");
     let is_given = keys.client_secret.0.is_some() || keys.client_secret_file.is_some();
     match (keys.private_key_jwt, is_given) {
         (true, true) => {
-            reader.wrong(
-                &at("private_key_jwt"),
-                "stands beside a secret; give one of them",
-            );
+            let sentence = "stands beside a secret; give one of them";
+            reader.wrong(&at("private_key_jwt"), sentence);
             None
         }
         (true, false) if keys.preset == Some(Preset::GitHub) => {
@@ -276,10 +271,8 @@ fn authentication(
             None
         }
         (false, true) => {
-            let secret = reader.secret(
-                (&inline, keys.client_secret.0.as_deref()),
-                (&file, keys.client_secret_file.as_deref()),
-            )?;
+            let (inline, in_file) = (&keys.client_secret.0, &keys.client_secret_file);
+            let secret = reader.secret(&at("client_secret"), inline, in_file)?;
             if secret.is_empty() {
                 reader.wrong(&file, "is empty");
                 return None;

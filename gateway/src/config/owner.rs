@@ -38,10 +38,8 @@ fn name(text: &str) -> Result<String, String> {
 impl OwnerKeys {
     /// The owner; `None` where there is none, or a problem was noted.
     pub(super) fn owner(&self, reader: &mut Reader<'_>) -> Option<Owner> {
-        let hash = reader.secret(
-            (HASH, self.password_hash.0.as_deref()),
-            (HASH_FILE, self.password_hash_file.as_deref()),
-        );
+        let inline = &self.password_hash.0;
+        let hash = reader.secret(HASH, inline, &self.password_hash_file);
         match (reader.is_written(NAME), hash) {
             (true, Some(hash)) => match PasswordPhc::parse(&hash) {
                 Ok(hash) => Some(Owner {
@@ -49,9 +47,7 @@ impl OwnerKeys {
                     password_hash: hash.as_str().to_owned(),
                 }),
                 Err(error) => {
-                    let is_inline = self.password_hash.0.is_some();
-                    let at = if is_inline { HASH } else { HASH_FILE };
-                    reader.wrong(at, &error.to_string());
+                    reader.wrong_secret(HASH, inline, error);
                     None
                 }
             },
@@ -59,10 +55,8 @@ impl OwnerKeys {
             // What is wrong has been said.
             (true, None) if reader.is_wrong(HASH) || reader.is_wrong(HASH_FILE) => None,
             (true, None) => {
-                reader.wrong(
-                    HASH_FILE,
-                    "must be given with owner.name; `gateway users hash` makes the hash",
-                );
+                let sentence = "must be given with owner.name; `gateway users hash` makes the hash";
+                reader.wrong(HASH_FILE, sentence);
                 None
             }
             (false, Some(_)) => {

@@ -74,70 +74,50 @@ pub(super) fn approvers(reader: &mut Reader<'_>, keys: ApproverKeys) -> Vec<Appr
     for (name, text) in pairs {
         match access_token::approver_key(&text) {
             Some(key) if approvers.iter().any(|other| other.key == key) => {
-                reader.wrong("approvers", &format!("`{name}` has the key of another one"));
+                reader.wrong("approvers", format!("`{name}` has the key of another one"));
             }
             Some(key) => approvers.push(Approver { name, key }),
-            None => reader.wrong(
-                "approvers",
-                &format!(
+            None => {
+                let sentence = format!(
                     "`{name}` is no Ed25519 public key, which gateway token approver-key prints"
-                ),
-            ),
+                );
+                reader.wrong("approvers", sentence);
+            }
         }
     }
     approvers
 }
 
-/// What a policy stands on.
-pub(super) struct PolicyContext<'a> {
-    pub(super) backends: &'a [ConfiguredBackend],
-    pub(super) clients: &'a [Client],
-    pub(super) approvers: &'a [Approver],
-    pub(super) groups: BTreeMap<String, GroupMembers>,
-}
-
-/// The policy; `None` where there is none, or a problem was noted.
-pub(super) fn policy(reader: &mut Reader<'_>, context: PolicyContext<'_>) -> Option<Arc<Rules>> {
+/// The policy, with all that it may speak of; `None` where there is none, or a problem was noted.
+pub(super) fn policy(
+    reader: &mut Reader<'_>,
+    backends: &[ConfiguredBackend],
+    clients: &[Client],
+    approvers: &[Approver],
+    groups: BTreeMap<String, GroupMembers>,
+) -> Option<Arc<Rules>> {
     let keys = PolicyKeys::read(reader, "policy");
+    let clients = clients.iter().map(|client| client.id.as_str().to_owned());
     let environment = PolicyEnvironment {
-        groups: context.groups,
+        groups,
         networks: networks(reader),
-        backends: context
-            .backends
-            .iter()
-            .map(|configured| configured.backend.mount.name.clone())
-            .collect(),
-        approvers: context
-            .approvers
-            .iter()
-            .map(|approver| approver.name.clone())
-            .collect(),
-        clients: context
-            .clients
-            .iter()
-            .map(|client| client.id.as_str().to_owned())
-            .collect(),
+        backends: backends.iter().map(|it| it.name().to_owned()).collect(),
+        approvers: approvers.iter().map(|it| it.name.clone()).collect(),
+        clients: clients.collect(),
         utc_offset: keys.utc_offset,
     };
-    let path = PathBuf::from(keys.file?);
-    let text = match values::read_text(&path) {
-        Ok(text) if text.len() <= LARGEST => text,
-        Ok(_) => {
-            reader.wrong("policy.file", "is larger than 256 KiB");
-            return None;
-        }
-        Err(sentence) => {
-            let sentence = format!("{sentence}; it is `{}`", path.display());
-            reader.wrong("policy.file", &sentence);
-            return None;
-        }
-    };
-    match Rules::read(&path.display().to_string(), &text, environment) {
+    let file = keys.file?;
+    let text = reader.file("policy.file", &file)?;
+    if text.len() > LARGEST {
+        reader.wrong("policy.file", "is larger than 256 KiB");
+        return None;
+    }
+    match Rules::read(&file, &text, environment) {
         Ok(rules) => Some(Arc::new(rules)),
         Err(faults) => {
             let problems = faults.into_iter().map(|fault| Problem {
                 origin: Origin::File {
-                    path: path.clone(),
+                    path: PathBuf::from(&file),
                     line: fault.line,
                     column: Some(fault.column),
                 },
@@ -213,7 +193,7 @@ fn insert<T>(
     match name {
         None => reader.conflict(&key, "is missing"),
         Some(name) if tables.contains_key(&name) => {
-            reader.wrong(&key, &format!("`{name}` is the name of two"));
+            reader.wrong(&key, format!("`{name}` is the name of two"));
         }
         Some(name) => {
             tables.insert(name, value);

@@ -1,6 +1,7 @@
 //! Reads values from the layers and notes every problem.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::path::Path;
 
 use crate::config::layers::{CREDENTIALS_DIRECTORY, Layers, Origin, Problem, Raw};
@@ -49,13 +50,10 @@ impl<'a> Reader<'a> {
     /// The scalar at a path, or its default; `None` where there is neither.
     pub(super) fn text(&mut self, path: &str) -> Option<String> {
         match self.layers.value(path) {
-            Some((Raw::Scalar(text), _)) if !text.is_empty() => {
-                let text = text.clone();
-                match credential(path, &text) {
-                    Some(name) => self.credential(path, name),
-                    None => Some(text),
-                }
-            }
+            Some((Raw::Scalar(text), _)) if !text.is_empty() => match credential(path, text) {
+                Some(name) => self.credential(path, name),
+                None => Some(text.clone()),
+            },
             Some((Raw::Scalar(_), _)) | None => {
                 let default = self.default(path);
                 (!default.is_empty()).then(|| default.to_owned())
@@ -75,7 +73,7 @@ impl<'a> Reader<'a> {
                  service with LoadCredential=. A command beside the service needs no configuration \
                  file: give it the service's state folder, --store file:DIR"
             );
-            self.wrong(path, &sentence);
+            self.wrong(path, sentence);
             return None;
         };
         Some(format!("{folder}/{name}"))
@@ -83,13 +81,13 @@ impl<'a> Reader<'a> {
 
     pub(super) fn parsed<T>(&mut self, path: &str, parse: Parse<T>) -> Option<T> {
         let text = self.text(path)?;
-        match parse(&text) {
-            Ok(value) => Some(value),
-            Err(sentence) => {
-                self.wrong(path, &format!("{sentence}; it is `{text}`"));
-                None
-            }
-        }
+        let value = parse(&text).map_err(|sentence| format!("{sentence}; it is `{text}`"));
+        self.noted(path, value)
+    }
+
+    /// What came of a value; `None` with its problem noted.
+    pub(super) fn noted<T>(&mut self, path: &str, value: Result<T, impl Display>) -> Option<T> {
+        value.map_err(|sentence| self.wrong(path, sentence)).ok()
     }
 
     pub(super) fn list<T>(&mut self, path: &str, parse: Parse<T>) -> Vec<T> {
@@ -106,14 +104,14 @@ impl<'a> Reader<'a> {
                 items.map(|item| item.trim().to_owned()).collect()
             }
         };
-        let mut values = Vec::new();
-        for item in items {
-            match parse(item.trim()) {
-                Ok(value) => values.push(value),
-                Err(sentence) => self.wrong(path, &format!("{sentence}; it is `{item}`")),
-            }
-        }
-        values
+        let values = items.iter().filter_map(|item| {
+            let value = parse(item.trim());
+            self.noted(
+                path,
+                value.map_err(|sentence| format!("{sentence}; it is `{item}`")),
+            )
+        });
+        values.collect()
     }
 
     /// A program and its arguments, byte for byte.
@@ -134,7 +132,7 @@ impl<'a> Reader<'a> {
                 "is one word with blanks, and no program of that name is there; write [{}]",
                 parts.join(", ")
             );
-            self.wrong(path, &sentence);
+            self.wrong(path, sentence);
         }
         words
     }
@@ -148,27 +146,46 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A secret that stands inline, or in a file; each is given as its key and what was read of it.
+    /// A secret that stands inline at `key`, or in the file that `key` with `_file` names, as both were read.
     pub(super) fn secret(
         &mut self,
-        (key, inline): (&str, Option<&str>),
-        (file_key, file): (&str, Option<&str>),
+        key: &str,
+        inline: &Option<String>,
+        file: &Option<String>,
     ) -> Option<String> {
         let Some(file) = file else {
-            return inline.map(str::to_owned);
+            return inline.clone();
         };
+        let file_key = format!("{key}_file");
         if inline.is_some() {
             let sentence = format!("stands beside `{key}`; give one of them");
-            self.wrong(file_key, &sentence);
+            self.wrong(&file_key, sentence);
             return None;
         }
-        match values::read_text(Path::new(file)) {
-            Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
-            Err(sentence) => {
-                self.wrong(file_key, &format!("{sentence}; it is `{file}`"));
-                None
-            }
+        let text = self.file(&file_key, file)?;
+        Some(text.trim_end_matches(['\r', '\n']).to_owned())
+    }
+
+    /// Notes what is wrong with such a secret, at the key that was given.
+    pub(super) fn wrong_secret(
+        &mut self,
+        key: &str,
+        inline: &Option<String>,
+        sentence: impl Display,
+    ) {
+        match inline {
+            Some(_) => self.wrong(key, sentence),
+            None => self.wrong(&format!("{key}_file"), sentence),
         }
+    }
+
+    /// What stands in the file that a key names; `None` with a problem noted.
+    pub(super) fn file(&mut self, key: &str, file: &str) -> Option<String> {
+        let read = values::read_text(Path::new(file));
+        self.noted(
+            key,
+            read.map_err(|sentence| format!("{sentence}; it is `{file}`")),
+        )
     }
 
     /// Whether a key is given something.
@@ -181,9 +198,34 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes `sentence` where a key is given nothing.
-    pub(super) fn require(&mut self, path: &str, sentence: &str) {
+    pub(super) fn require(&mut self, path: &str, sentence: impl Display) {
         if !self.is_written(path) {
             self.wrong(path, sentence);
+        }
+    }
+
+    /// Notes `sentence` at each of these keys of a table that is given something.
+    pub(super) fn refuse<'k>(
+        &mut self,
+        table: &str,
+        keys: impl IntoIterator<Item = &'k str>,
+        sentence: &str,
+    ) {
+        for key in keys {
+            let path = format!("{table}.{key}");
+            if self.is_written(&path) {
+                self.conflict(&path, sentence);
+            }
+        }
+    }
+
+    /// Notes the name of a table that one before has.
+    pub(super) fn unique(&mut self, names: &mut BTreeSet<String>, table: &str, name: &str) {
+        if !names.insert(name.to_owned()) {
+            self.wrong(
+                &format!("{table}.name"),
+                format!("`{name}` is the name of two"),
+            );
         }
     }
 
@@ -193,14 +235,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes that a value does not go with others, unless it is known to be wrong by itself.
-    pub(super) fn conflict(&mut self, path: &str, sentence: &str) {
+    pub(super) fn conflict(&mut self, path: &str, sentence: impl Display) {
         if !self.is_wrong(path) {
             self.wrong(path, sentence);
         }
     }
 
     /// Notes a problem with a key.
-    pub(super) fn wrong(&mut self, path: &str, sentence: &str) {
+    pub(super) fn wrong(&mut self, path: &str, sentence: impl Display) {
         let origin = self
             .layers
             .value(path)

@@ -34,6 +34,17 @@ pub struct Key {
     pub about: &'static str,
 }
 
+impl Key {
+    /// Its last word, as it stands in its table.
+    pub fn name(&self) -> &'static str {
+        last_word(self.path)
+    }
+}
+
+fn last_word(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or_default()
+}
+
 /// Tables of keys, in the order of the documentation.
 #[derive(Debug)]
 pub struct Schema(pub &'static [&'static [Key]]);
@@ -92,12 +103,11 @@ impl Schema {
     /// The known key that an unknown one was probably meant to be.
     pub fn suggestion(&self, path: &str) -> Option<&'static str> {
         let general = self.general(path);
-        let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
         self.keys()
             .map(|key| {
                 let whole = strsim::jaro_winkler(key.path, &general);
                 // The right word in the wrong table is the most common slip.
-                let word = strsim::jaro_winkler(&last(key.path), &last(&general)) - 0.05;
+                let word = strsim::jaro_winkler(key.name(), last_word(&general)) - 0.05;
                 (key.path, whole.max(word))
             })
             .filter(|(_, likeness)| *likeness > 0.8)

@@ -30,14 +30,8 @@ settings! {
 }
 
 pub(super) fn scopes(reader: &mut Reader<'_>, backends: &[ConfiguredBackend]) -> ScopeTable {
-    let with_members = backends.iter().map(|configured| {
-        let backend = &configured.backend;
-        (backend.mount.name.as_str(), backend.members())
-    });
-    let backends: Vec<&str> = backends
-        .iter()
-        .map(|configured| configured.backend.mount.name.as_str())
-        .collect();
+    let with_members = backends.iter().map(|it| (it.name(), it.backend.members()));
+    let backends: Vec<&str> = backends.iter().map(ConfiguredBackend::name).collect();
     let names = reader.layers.names("scope");
     let rules: Vec<ScopeRule> = names
         .iter()
@@ -47,16 +41,13 @@ pub(super) fn scopes(reader: &mut Reader<'_>, backends: &[ConfiguredBackend]) ->
         // What is wrong with one has been said; another may include it.
         return ScopeTable::default();
     }
-    match ScopeTable::with_members(&rules, with_members) {
-        Ok(table) => table,
-        Err(faults) => {
-            for fault in faults {
-                let path = format!("scope.{}.includes", fault.scope());
-                reader.wrong(&path, &fault.to_string());
-            }
-            ScopeTable::default()
+    ScopeTable::with_members(&rules, with_members).unwrap_or_else(|faults| {
+        for fault in faults {
+            let path = format!("scope.{}.includes", fault.scope());
+            reader.wrong(&path, fault);
         }
-    }
+        ScopeTable::default()
+    })
 }
 
 /// One table; `None` if it can't be used, which is noted.
@@ -69,13 +60,11 @@ fn scope(reader: &mut Reader<'_>, name: &str, backends: &[&str]) -> Option<Scope
         let within = format!("{table}.");
         let first = written.into_iter().find(|path| path.starts_with(&within));
         let first = first.map_or_else(|| at("words"), str::to_owned);
-        reader.wrong(&first, &sentence);
+        reader.wrong(&first, sentence);
     }
     let keys = ScopeKeys::read(reader, &table);
-    reader.require(
-        &at("words"),
-        "is missing: the consent page says with it what the scope allows",
-    );
+    let sentence = "is missing: the consent page says with it what the scope allows";
+    reader.require(&at("words"), sentence);
     if keys.read_only && !keys.tools.is_empty() {
         let sentence = "stands beside `tools`; make two scopes, one of which includes the other";
         reader.wrong(&at("read_only"), sentence);
@@ -92,7 +81,7 @@ fn scope(reader: &mut Reader<'_>, name: &str, backends: &[&str]) -> Option<Scope
     for other in &keys.backends {
         if !backends.contains(&other.as_str()) {
             let sentence = format!("is the name of no backend; it is `{other}`");
-            reader.wrong(&at("backends"), &sentence);
+            reader.wrong(&at("backends"), sentence);
         }
     }
     let rule = ScopeRule {

@@ -6,7 +6,6 @@ use http::HeaderName;
 
 use crate::config::settings::settings;
 use crate::config::{units, values};
-use gateway_upstream::IdentityHeaders;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +31,11 @@ settings! {
     /// `[identity]`
     pub(super) struct Identity in "identity." {
         /// The header that tells a backend the user's name.
-        user_header: HeaderName = "X-Forwarded-User", values::free_header;
+        pub(super) user_header: HeaderName = "X-Forwarded-User", values::free_header;
         /// The header that tells it the client id.
-        client_header: HeaderName = "X-Forwarded-Client", values::free_header;
+        pub(super) client_header: HeaderName = "X-Forwarded-Client", values::free_header;
         /// The header that tells it the grant id.
-        grant_header: HeaderName = "X-Forwarded-Grant", values::free_header;
+        pub(super) grant_header: HeaderName = "X-Forwarded-Grant", values::free_header;
     }
 }
 
@@ -79,14 +78,4 @@ fn format(text: &str) -> Result<LogFormat, String> {
 fn level(text: &str) -> Result<log::LevelFilter, String> {
     text.parse()
         .map_err(|_| "must be error, warn, info, debug or trace".to_owned())
-}
-
-impl From<Identity> for IdentityHeaders {
-    fn from(identity: Identity) -> Self {
-        Self {
-            user: identity.user_header,
-            client: identity.client_header,
-            grant: identity.grant_header,
-        }
-    }
 }

@@ -36,9 +36,7 @@ pub(super) fn services(
         let ServiceKeys { name, groups: of } = ServiceKeys::read(reader, &table);
         let key = format!("{table}.name");
         let Some(name) = name else {
-            if !reader.is_wrong(&key) {
-                reader.conflict(&key, "is missing");
-            }
+            reader.conflict(&key, "is missing");
             continue;
         };
         for group in of {
@@ -46,13 +44,11 @@ pub(super) fn services(
                 Some(members) => drop(members.users.insert(name.clone())),
                 None => {
                     let sentence = format!("`{group}` is no [[group]]");
-                    reader.wrong(&format!("{table}.groups"), &sentence);
+                    reader.wrong(&format!("{table}.groups"), sentence);
                 }
             }
         }
-        if !names.insert(name.clone()) {
-            reader.wrong(&key, &format!("`{name}` is the name of two"));
-        }
+        reader.unique(&mut names, &table, &name);
     }
     names
 }
@@ -66,8 +62,7 @@ pub(super) fn check_owner(reader: &mut Reader<'_>, owner: Option<&Owner>) {
         let key = format!("{table}.name");
         let name = reader.text(&key).unwrap_or_default();
         if name.to_lowercase() == owner.name.to_lowercase() {
-            let sentence = format!("`{}` is the owner, who is a person", name);
-            reader.wrong(&key, &sentence);
+            reader.wrong(&key, format!("`{}` is the owner, who is a person", name));
         }
     }
 }
@@ -104,20 +99,15 @@ pub(super) fn of_clients(
             continue;
         };
         if !services.contains(service) {
-            let sentence = format!("`{service}` is no [[service]]");
-            reader.wrong(&at("acts_as"), &sentence);
+            reader.wrong(&at("acts_as"), format!("`{service}` is no [[service]]"));
         }
-        let is_backend = |name: &String| {
-            let mut mounts = backends.iter();
-            mounts.any(|configured| configured.backend.mount.name == *name)
-        };
+        let is_backend = |name: &String| backends.iter().any(|it| it.name() == name);
         if let Some(unknown) = keys.backends.iter().find(|name| !is_backend(name)) {
-            let sentence = format!("`{unknown}` is no [[backend]]");
-            reader.wrong(&at("backends"), &sentence);
+            reader.wrong(&at("backends"), format!("`{unknown}` is no [[backend]]"));
         }
         let supported = scopes.supported();
         if let Some(unknown) = keys.scopes.iter().find(|name| !supported.contains(name)) {
-            reader.wrong(&at("scopes"), &format!("`{unknown}` is no scope"));
+            reader.wrong(&at("scopes"), format!("`{unknown}` is no scope"));
         }
         let scope: Scope = keys.scopes.iter().cloned().collect();
         let tools: BTreeSet<String> = keys.tools.iter().cloned().collect();

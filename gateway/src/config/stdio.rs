@@ -3,19 +3,12 @@
 
 use std::path::Path;
 
-use crate::config::backends::BackendKeys;
+use crate::config::backends::{BackendKeys, Reached};
 use crate::config::reader::Reader;
 use gateway_upstream::Address;
 
 /// The path of a unix socket has room for about a hundred bytes (`sun_path`).
 const LONGEST_PATH: usize = 100;
-
-/// A bridge, as it is to be started.
-pub(super) struct Bridge {
-    pub(super) address: Address,
-    pub(super) command: Vec<String>,
-    pub(super) environment: Vec<(String, String)>,
-}
 
 /// Whether `stdio` was forgotten: what is written is for it alone, which is noted.
 pub(super) fn is_forgotten(reader: &mut Reader<'_>, table: &str) -> bool {
@@ -37,12 +30,12 @@ pub(super) fn bridge(
     keys: &BackendKeys,
     name: &str,
     state: &Path,
-) -> Option<Bridge> {
+) -> Option<Reached> {
     let at = |key: &str| format!("{table}.{key}");
     for key in ["url", "command"] {
         if reader.layers.value(&at(key)).is_some() {
             let sentence = format!("stands beside a {key}; give one of them");
-            reader.wrong(&at("stdio"), &sentence);
+            reader.wrong(&at("stdio"), sentence);
             return None;
         }
     }
@@ -52,41 +45,41 @@ pub(super) fn bridge(
             "is reached on {}, which is too long for a socket: shorten store.url or name",
             socket.display()
         );
-        reader.wrong(&at("stdio"), &sentence);
+        reader.wrong(&at("stdio"), sentence);
         return None;
     }
-    let mut command: Vec<String> = ["mcp-backend", "bridge", "--listen"]
-        .map(str::to_owned)
-        .to_vec();
-    command.push(format!("unix:{}", socket.display()));
-    command.extend(["--name".to_owned(), name.to_owned()]);
-    command.extend(["--process".to_owned(), keys.process.clone()]);
+    let mut options = vec![
+        ("--listen", format!("unix:{}", socket.display())),
+        ("--name", name.to_owned()),
+        ("--process", keys.process.clone()),
+    ];
     let mut environment = Vec::new();
     for (name, value) in variables(reader, &at("environment"), keys)? {
         // By name only: arguments can be read by everybody on the machine.
-        command.extend(["--env".to_owned(), name.clone()]);
+        options.push(("--env", name.clone()));
         environment.extend(value.map(|value| (name, value)));
     }
-    if let Some(folder) = &keys.working_directory {
-        command.extend(["--working-directory".to_owned(), folder.clone()]);
-    }
+    let folder = keys.working_directory.clone();
+    options.extend(folder.map(|folder| ("--working-directory", folder)));
     for (option, key) in [
         ("--user-header", "identity.user_header"),
         ("--client-header", "identity.client_header"),
         ("--grant-header", "identity.grant_header"),
     ] {
-        if let Some(header) = reader.text(key) {
-            command.extend([option.to_owned(), header]);
-        }
+        options.extend(reader.text(key).map(|header| (option, header)));
     }
     let seconds = keys.start_timeout.as_secs_f64().to_string();
-    command.extend(["--start-timeout".to_owned(), seconds]);
+    options.push(("--start-timeout", seconds));
+    let options = options.into_iter();
+    let mut command = ["mcp-backend", "bridge"].map(str::to_owned).to_vec();
+    command.extend(options.flat_map(|(option, value)| [option.to_owned(), value]));
     command.extend(["--warm-up", "--until-stdin-closes", "--"].map(str::to_owned));
     command.extend(keys.stdio.0.iter().cloned());
-    Some(Bridge {
-        address: Address::Unix(socket),
+    Some(Reached {
         command,
         environment,
+        is_on_stdio: true,
+        ..Reached::at(Address::Unix(socket), "localhost")
     })
 }
 

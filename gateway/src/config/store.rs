@@ -26,28 +26,13 @@ settings! {
 impl StoreKeys {
     /// The store; `None` with a problem noted.
     pub(super) fn url(&self, reader: &mut Reader<'_>) -> Option<StoreUrl> {
-        let url = match self.url.parse::<StoreUrl>() {
-            Ok(url) => url,
-            Err(error) => {
-                // The text may hold a password.
-                reader.wrong("store.url", &format!("can't be used: {error}"));
-                return None;
-            }
-        };
-        let password = reader.secret(
-            ("store.password", self.password.0.as_deref()),
-            ("store.password_file", self.password_file.as_deref()),
-        );
-        let of_sentinels = reader.secret(
-            (
-                "store.sentinel_password",
-                self.sentinel_password.0.as_deref(),
-            ),
-            (
-                "store.sentinel_password_file",
-                self.sentinel_password_file.as_deref(),
-            ),
-        );
+        // The text is not told: it may hold a password.
+        let url = self.url.parse::<StoreUrl>();
+        let url = url.map_err(|error| format!("can't be used: {error}"));
+        let url = reader.noted("store.url", url)?;
+        let password = reader.secret("store.password", &self.password.0, &self.password_file);
+        let (inline, file) = (&self.sentinel_password.0, &self.sentinel_password_file);
+        let of_sentinels = reader.secret("store.sentinel_password", inline, file);
         let url = match password {
             Some(password) => url.with_password(&password),
             None => url,

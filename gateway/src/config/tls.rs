@@ -130,8 +130,7 @@ impl TlsKeys {
                 None
             }
             (false, None, Some(_)) => {
-                let sentence = "must be given with tls.key_file";
-                reader.conflict("tls.certificate_file", sentence);
+                reader.conflict("tls.certificate_file", "must be given with tls.key_file");
                 None
             }
             (false, None, None) => {

@@ -1,7 +1,5 @@
 //! `[traces]`: where spans of requests are sent, and of how many.
 
-use std::path::Path;
-
 use http::{HeaderName, HeaderValue};
 
 use crate::config::reader::Reader;
@@ -43,21 +41,16 @@ impl TraceKeys {
             None => Vec::new(),
         };
         let Some(url) = &self.endpoint else {
-            for key in ["sample", "ignore_parent", "headers_file", "service_name"] {
-                let path = format!("traces.{key}");
-                if reader.is_written(&path) {
-                    let sentence = "says how to trace, and nothing is traced: name a collector in `traces.endpoint`";
-                    reader.conflict(&path, sentence);
-                }
-            }
+            let keys = ["sample", "ignore_parent", "headers_file", "service_name"];
+            let sentence =
+                "says how to trace, and nothing is traced: name a collector in `traces.endpoint`";
+            reader.refuse("traces", keys, sentence);
             return None;
         };
         let endpoint = Endpoint::new(url, headers);
         Some(Settings {
-            // The text may hold a password.
-            endpoint: endpoint
-                .map_err(|error| reader.wrong("traces.endpoint", &error.to_string()))
-                .ok()?,
+            // The text is not told: it may hold a password.
+            endpoint: reader.noted("traces.endpoint", endpoint)?,
             sample: self.sample,
             ignore_parent: self.ignore_parent,
             service_name: self.service_name,
@@ -68,12 +61,8 @@ impl TraceKeys {
 /// The headers in a file; none with a problem noted, which shows nothing of what is in it.
 fn headers(file: &str, reader: &mut Reader<'_>) -> Vec<(HeaderName, HeaderValue)> {
     let path = "traces.headers_file";
-    let text = match values::read_text(Path::new(file)) {
-        Ok(text) => text,
-        Err(sentence) => {
-            reader.wrong(path, &format!("{sentence}; it is `{file}`"));
-            return Vec::new();
-        }
+    let Some(text) = reader.file(path, file) else {
+        return Vec::new();
     };
     let mut headers = Vec::new();
     for (at, line) in text.lines().enumerate() {
@@ -88,7 +77,7 @@ fn headers(file: &str, reader: &mut Reader<'_>) -> Vec<(HeaderName, HeaderValue)
                     "has no header in line {at}, which is written as `Name: value`, and none that frames \
                      the request; it is `{file}`"
                 );
-                reader.wrong(path, &sentence);
+                reader.wrong(path, sentence);
                 return Vec::new();
             }
         }
