@@ -321,7 +321,10 @@ fn settings(config: &Config) -> Settings {
         registrations_per_hour: config.limits.registrations_per_hour,
         unused_clients_for: config.registration.unused_for,
         password_login: config.general.password_login,
-        owner_name: config.owner.as_ref().map(|owner| owner.name.clone()),
+        owner_name: config
+            .owner
+            .as_ref()
+            .map(|owner| owner.name.as_str().to_owned()),
     }
 }
 

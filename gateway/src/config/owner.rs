@@ -3,7 +3,7 @@
 use crate::config::reader::Reader;
 use crate::config::settings::{SecretText, settings};
 use crate::config::values;
-use gateway_oauth::identity::PasswordPhc;
+use gateway_oauth::identity::{LoginName, PasswordPhc};
 
 const NAME: &str = "owner.name";
 const HASH: &str = "owner.password_hash";
@@ -12,27 +12,22 @@ const HASH_FILE: &str = "owner.password_hash_file";
 /// The owner, of an unattended set-up.
 #[derive(Clone, Debug)]
 pub struct Owner {
-    /// The login name.
-    pub name: String,
+    /// The login name, in the case that it was written in.
+    pub name: LoginName,
     /// Argon2id, in the PHC string format.
-    pub password_hash: String,
+    pub password: PasswordPhc,
 }
 
 settings! {
     /// `[owner]`
     pub(super) struct OwnerKeys in "owner." {
         /// Unattended set-up: the owner's login name.
-        name: Option<String>, name;
+        name: Option<LoginName>, values::person;
         /// The owner's argon2id hash; `gateway users hash` makes one.
         password_hash: SecretText, values::text;
         /// A file that holds it.
         password_hash_file: Option<String>, values::file;
     }
-}
-
-/// A login name in the case that it was written in.
-fn name(text: &str) -> Result<String, String> {
-    values::login_name(text).map(|_| text.trim().to_owned())
 }
 
 impl OwnerKeys {
@@ -42,9 +37,9 @@ impl OwnerKeys {
         let hash = reader.secret(HASH, inline, &self.password_hash_file);
         match (reader.is_written(NAME), hash) {
             (true, Some(hash)) => match PasswordPhc::parse(&hash) {
-                Ok(hash) => Some(Owner {
+                Ok(password) => Some(Owner {
                     name: self.name.clone()?,
-                    password_hash: hash.as_str().to_owned(),
+                    password,
                 }),
                 Err(error) => {
                     reader.wrong_secret(HASH, inline, error);

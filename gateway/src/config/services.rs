@@ -61,7 +61,7 @@ pub(super) fn check_owner(reader: &mut Reader<'_>, owner: Option<&Owner>) {
     for table in reader.tables("service") {
         let key = format!("{table}.name");
         let name = reader.text(&key).unwrap_or_default();
-        if name.to_lowercase() == owner.name.to_lowercase() {
+        if name.to_lowercase() == owner.name.as_str().to_lowercase() {
             reader.wrong(&key, format!("`{}` is the owner, who is a person", name));
         }
     }

@@ -162,13 +162,15 @@ pub(super) fn tool(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A login name, in the case that it is compared in.
+/// A login name, in the case that it was written in.
+pub(super) fn person(text: &str) -> Result<LoginName, String> {
+    let sentence = "is no login name: 1 to 64 letters, digits and `._-+@`, and no `*`";
+    LoginName::parse(text).ok_or_else(|| sentence.to_owned())
+}
+
+/// The same in the case that it is compared in.
 pub(super) fn login_name(text: &str) -> Result<String, String> {
-    LoginName::parse(text)
-        .map(|name| name.as_str().to_lowercase())
-        .ok_or_else(|| {
-            "is no login name: 1 to 64 letters, digits and `._-+@`, and no `*`".to_owned()
-        })
+    Ok(person(text)?.as_str().to_lowercase())
 }
 
 /// An address of RFC 9116 §2.5.3: a URI. A bare mail address is one without its scheme.

@@ -1,14 +1,11 @@
 //! The owner whom the configuration names: known from the start, and nobody else is any more.
 
-use anyhow::Context as _;
 use rand::rngs::OsRng;
 
 use crate::app::App;
 use crate::config::Config;
 use gateway_core::audit::{Event, Record};
-use gateway_oauth::identity::{
-    LoginName, PasswordPhc, ensure_owner, forget_former_owner, no_owner,
-};
+use gateway_oauth::identity::{ensure_owner, forget_former_owner, no_owner};
 use gateway_oauth::revoke_all::{RevocationSubject, cut_off};
 
 pub(super) async fn of_configuration(config: &Config, app: &App) -> anyhow::Result<()> {
@@ -22,10 +19,7 @@ pub(super) async fn of_configuration(config: &Config, app: &App) -> anyhow::Resu
         }
         return Ok(());
     };
-    let name = LoginName::parse(&owner.name)
-        .context("owner.name: 1 to 64 letters, digits or . _ - + @")?;
-    let password = PasswordPhc::parse(&owner.password_hash).context("owner.password_hash")?;
-    let former = ensure_owner(records, &name, &password, now, &mut OsRng).await?;
+    let former = ensure_owner(records, &owner.name, &owner.password, now, &mut OsRng).await?;
     for former in former {
         let cut = cut_off(
             &app.server.records,
