@@ -84,23 +84,18 @@ impl Certificate {
     ///
     /// It can't be served.
     pub fn parse(chain: &[u8], key: &[u8], now: Timestamp) -> Result<Self, CertificateFault> {
-        let malformed =
-            |error: &dyn std::fmt::Display| CertificateFault::Malformed(error.to_string());
         let chain = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| malformed(&error))?;
-        let Some(first) = chain.first() else {
-            return Err(CertificateFault::NoCertificate);
-        };
-        let facts = facts(first)?;
-        let Ok(der) = PrivateKeyDer::from_pem_slice(key) else {
-            let is_encrypted = contains(key, b"ENCRYPTED");
-            return Err(if is_encrypted {
+            .map_err(malformed)?;
+        let facts = facts(chain.first().ok_or(CertificateFault::NoCertificate)?)?;
+        let der = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
+            let encrypted = b"ENCRYPTED".as_slice();
+            if key.windows(encrypted.len()).any(|part| part == encrypted) {
                 CertificateFault::Passphrase
             } else {
                 CertificateFault::NoKey
-            });
-        };
+            }
+        })?;
         let signing = any_supported_type(&der).map_err(|_| CertificateFault::KeyKind)?;
         let key = CertifiedKey::new(chain, signing);
         key.keys_match().map_err(|_| CertificateFault::OtherKey)?;
@@ -134,8 +129,7 @@ impl CertificateFacts {
 }
 
 fn facts(der: &CertificateDer<'_>) -> Result<CertificateFacts, CertificateFault> {
-    let (_, certificate) = X509Certificate::from_der(der)
-        .map_err(|error| CertificateFault::Malformed(error.to_string()))?;
+    let (_, certificate) = X509Certificate::from_der(der).map_err(malformed)?;
     let moment = |seconds: i64| Timestamp::from_secs(u64::try_from(seconds).unwrap_or(0));
     let names = certificate.subject_alternative_name().ok().flatten();
     let names = names.map(|names| names.value.general_names.iter().filter_map(name).collect());
@@ -158,8 +152,8 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
-fn contains(text: &[u8], words: &[u8]) -> bool {
-    text.windows(words.len()).any(|window| window == words)
+fn malformed(error: impl std::fmt::Display) -> CertificateFault {
+    CertificateFault::Malformed(error.to_string())
 }
 
 #[cfg(test)]

@@ -19,29 +19,15 @@ use crate::config::{CertificateSource, Config};
 /// How often it is looked whether the files changed.
 const LOOKED: Duration = Duration::from_secs(5);
 
-/// Why the files can't be served.
+/// Why the files can't be served: the key of the one that is to be looked at, and what is wrong with it.
 #[derive(Debug, thiserror::Error)]
 pub enum FileFault {
     /// The file system refused.
-    #[error("`tls.{key}` {path}: {error}; let the gateway's user read it, or name another file", path = .path.display())]
-    Io {
-        /// Which of them.
-        key: &'static str,
-        /// As configured.
-        path: PathBuf,
-        /// What the system said.
-        error: std::io::Error,
-    },
+    #[error("`tls.{0}` {path}: {2}; let the gateway's user read it, or name another file", path = .1.display())]
+    Io(&'static str, PathBuf, std::io::Error),
     /// What stands in it can't be served.
-    #[error("`tls.{key}` {path} {fault}", path = .path.display())]
-    Content {
-        /// Which of them.
-        key: &'static str,
-        /// As configured.
-        path: PathBuf,
-        /// Why.
-        fault: CertificateFault,
-    },
+    #[error("`tls.{0}` {path} {2}", path = .1.display())]
+    Content(&'static str, PathBuf, CertificateFault),
 }
 
 /// What changes when a file does: its inode, its size and the time of its last change.
@@ -63,11 +49,7 @@ impl CertificateFiles {
     /// They can't be served; what to do about it.
     pub fn load(&self, now: Timestamp) -> Result<Certificate, FileFault> {
         let read = |key: &'static str, path: &Path| {
-            std::fs::read(path).map_err(|error| FileFault::Io {
-                key,
-                path: path.to_owned(),
-                error,
-            })
+            std::fs::read(path).map_err(|error| FileFault::Io(key, path.to_owned(), error))
         };
         let chain = read("certificate_file", &self.certificate)?;
         let key = read("key_file", &self.key)?;
@@ -77,11 +59,7 @@ impl CertificateFiles {
             } else {
                 ("certificate_file", &self.certificate)
             };
-            FileFault::Content {
-                key,
-                path: path.clone(),
-                fault,
-            }
+            FileFault::Content(key, path.clone(), fault)
         })
     }
 
@@ -135,10 +113,8 @@ pub fn follow(
             // Files may lie on a network.
             let looked = tokio::task::spawn_blocking(move || {
                 let now = Some(files.fingerprint());
-                (
-                    now,
-                    (is_asked || now != seen).then(|| files.load(Clock.now())),
-                )
+                let is_due = is_asked || now != seen;
+                (now, is_due.then(|| files.load(Clock.now())))
             });
             let Ok((found, loaded)) = looked.await else {
                 continue;

@@ -29,10 +29,7 @@ impl CertificateStatus {
             served: Some(facts),
             fault: None,
         };
-        let mut state = self.0.lock();
-        let is_news = *state != now;
-        *state = now;
-        is_news
+        std::mem::replace(&mut *self.0.lock(), now.clone()) != now
     }
 
     /// Nothing is wrong any more, and what was served is served on; `true` where that is news.
@@ -42,10 +39,7 @@ impl CertificateStatus {
 
     /// No newer one could be had; `true` where that is news.
     pub(super) fn fails(&self, fault: String) -> bool {
-        let mut state = self.0.lock();
-        let is_news = state.fault.as_ref() != Some(&fault);
-        state.fault = Some(fault);
-        is_news
+        self.0.lock().fault.replace(fault.clone()) != Some(fault)
     }
 }
 

@@ -59,6 +59,13 @@ pub struct Following {
     pub again: Arc<Notify>,
 }
 
+impl Following {
+    /// Where all of it is kept, and by which name.
+    fn kept_as(&self) -> (&Records, &str) {
+        (&self.records, &self.settings.name)
+    }
+}
+
 /// Follows the certificate from now on.
 pub fn follow(runtime: &Handle, mut following: Following) {
     following.tags = following.tags.derive("certificates");
@@ -99,14 +106,11 @@ struct Follower {
 impl Follower {
     /// One look, and an order if one is due; how long to wait until the next.
     async fn round(&mut self, is_asked: bool) -> Duration {
-        match self.try_round(is_asked).await {
-            Ok(pause) => pause,
-            Err(error) => {
-                // What is served goes on; the store's own faults are told elsewhere, too.
-                self.fail(&OrderFault::Store(error));
-                AWAITED
-            }
-        }
+        self.try_round(is_asked).await.unwrap_or_else(|error| {
+            // What is served goes on; the store's own faults are told elsewhere, too.
+            self.fail(&OrderFault::Store(error));
+            AWAITED
+        })
     }
 
     async fn try_round(&mut self, is_asked: bool) -> Result<Duration, StoreError> {
@@ -118,13 +122,9 @@ impl Follower {
             }
             return Ok(LOOKED);
         }
-        let Following {
-            records, settings, ..
-        } = &self.following;
-        let lease = records
-            .take_order(&settings.name, &self.holder, Clock.now())
-            .await?;
-        let Some(lease) = lease else {
+        let (records, name) = self.following.kept_as();
+        let lease = records.take_order(name, &self.holder, Clock.now());
+        let Some(lease) = lease.await? else {
             return Ok(AWAITED);
         };
         // Whoever had it before may have been done a moment ago.
@@ -132,17 +132,15 @@ impl Follower {
         if let Step::Order = self.plan(is_asked).await? {
             self.order(lease).await?;
         } else {
-            self.following
-                .records
-                .give_order_back(lease, Clock.now())
-                .await?;
+            let (records, _) = self.following.kept_as();
+            records.give_order_back(lease, Clock.now()).await?;
         }
         Ok(AWAITED)
     }
 
     async fn plan(&self, is_asked: bool) -> Result<Step, StoreError> {
-        let (name, now) = (&self.following.settings.name, Clock.now());
-        let failed = self.following.records.failed_orders(name, now).await?;
+        let ((records, name), now) = (self.following.kept_as(), Clock.now());
+        let failed = records.failed_orders(name, now).await?;
         let status = &self.following.tls.status;
         // Without a failure the store was all that could be wrong, and it has just answered.
         let is_well = failed.is_none() && self.present.is_some() && !self.is_unusable;
@@ -160,20 +158,12 @@ impl Follower {
 
     /// Serves what the store has, if that is news.
     async fn look(&mut self) -> Result<(), StoreError> {
-        let Following {
-            records,
-            settings,
-            tls,
-            ..
-        } = &self.following;
-        let Some(kept) = records.certificate(&settings.name, Clock.now()).await? else {
+        let ((records, name), tls) = (self.following.kept_as(), &self.following.tls);
+        let Some(kept) = records.certificate(name, Clock.now()).await? else {
             return Ok(());
         };
-        if self
-            .present
-            .as_ref()
-            .is_some_and(|(present, _)| *present == kept)
-        {
+        let present = self.present.as_ref();
+        if present.is_some_and(|(present, _)| *present == kept) {
             self.is_unusable = false;
             return Ok(());
         }
@@ -184,7 +174,7 @@ impl Follower {
                 tls.served.replace(Arc::clone(&certificate.key));
                 tls.status.serves(certificate.facts.clone());
                 let ends = certificate.facts.ends.to_string();
-                log::info!(event = "certificate_served", name = settings.name, ends = ends; "the certificate of the store is served");
+                log::info!(event = "certificate_served", name = name, ends = ends; "the certificate of the store is served");
                 self.present = Some((kept, certificate));
             }
             // Another one is ordered in its place.
@@ -240,11 +230,9 @@ impl Follower {
         match outcome.and_then(|ordered| self.judge(ordered)) {
             Ok(kept) => {
                 self.keep(&kept, &mut lease).await?;
-                let Following {
-                    records, settings, ..
-                } = &self.following;
+                let (records, name) = self.following.kept_as();
                 let took = format!("{:.1} s", begun.elapsed().as_secs_f64());
-                log::info!(event = "certificate_came", name = settings.name, took = took; "the certificate has come");
+                log::info!(event = "certificate_came", name = name, took = took; "the certificate has come");
                 records.give_order_back(lease, Clock.now()).await?;
                 self.look().await?;
             }
@@ -274,13 +262,11 @@ impl Follower {
     /// Keeps a certificate that has come, as soon as the store takes it. The order stays ours meanwhile,
     /// as far as the store lets us.
     async fn keep(&self, kept: &KeptCertificate, lease: &mut OrderLease) -> Result<(), StoreError> {
-        let Following {
-            records, settings, ..
-        } = &self.following;
+        let (records, name) = self.following.kept_as();
         let keeping = async {
             let mut tries = 1;
             loop {
-                let stored = records.keep_certificate(&settings.name, kept, Clock.now());
+                let stored = records.keep_certificate(name, kept, Clock.now());
                 match stored.await {
                     Err(error) if tries < KEPT_TRIES => {
                         tries += 1;
@@ -300,16 +286,11 @@ impl Follower {
     }
 
     async fn keep_failure(&self, fault: &OrderFault, lease: OrderLease) -> Result<(), StoreError> {
-        let Following {
-            records, settings, ..
-        } = &self.following;
-        let now = Clock.now();
+        let ((records, name), now) = (self.following.kept_as(), Clock.now());
         self.fail(fault);
-        let before = records.failed_orders(&settings.name, now).await?;
+        let before = records.failed_orders(name, now).await?;
         let failed = plan::after_failure(before, fault.is_away(), fault.to_string(), now);
-        records
-            .keep_failed_orders(&settings.name, &failed, now)
-            .await?;
+        records.keep_failed_orders(name, &failed, now).await?;
         records.give_order_back(lease, now).await
     }
 

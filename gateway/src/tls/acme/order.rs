@@ -217,21 +217,12 @@ fn is_refusal(error: &Error) -> bool {
 }
 
 /// Why an attempt came to nothing.
+#[derive(Debug, thiserror::Error)]
 enum AttemptError {
-    Acme(Error),
-    Fault(OrderFault),
-}
-
-impl From<Error> for AttemptError {
-    fn from(error: Error) -> Self {
-        Self::Acme(error)
-    }
-}
-
-impl From<OrderFault> for AttemptError {
-    fn from(fault: OrderFault) -> Self {
-        Self::Fault(fault)
-    }
+    #[error(transparent)]
+    Acme(#[from] Error),
+    #[error(transparent)]
+    Fault(#[from] OrderFault),
 }
 
 fn is_bad_nonce(problem: &Problem) -> bool {
