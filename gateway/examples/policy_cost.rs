@@ -114,15 +114,13 @@ fn lines<T: ToString>(faults: &[T]) -> String {
 }
 
 fn environment() -> Result<PolicyEnvironment, Box<dyn std::error::Error>> {
-    let names = |names: &[&str]| -> BTreeSet<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    };
+    let named = |name: &str| BTreeSet::from([name.to_owned()]);
     Ok(PolicyEnvironment {
         groups: BTreeMap::from([("staff".to_owned(), GroupMembers::from(["alice", "bob"]))]),
         networks: BTreeMap::from([("office".to_owned(), vec!["192.0.2.0/24".parse()?])]),
-        backends: names(&["documents"]),
-        approvers: names(&["ops"]),
-        clients: names(&["our-editor"]),
+        backends: named("documents"),
+        approvers: named("ops"),
+        clients: named("our-editor"),
         utc_offset: 0,
     })
 }

@@ -69,10 +69,7 @@ impl<W: Write> Encryptor<W> {
         wrapping
             .seal_in_place_append_tag(no_nonce(), Aad::empty(), &mut wrapped)
             .map_err(|_| io::Error::other("the key can't be encrypted"))?;
-        let (salt, wrapped) = (
-            STANDARD_NO_PAD.encode(salt),
-            STANDARD_NO_PAD.encode(wrapped),
-        );
+        let [salt, wrapped] = [&salt[..], &wrapped].map(|it| STANDARD_NO_PAD.encode(it));
         let header = format!("{VERSION}\n-> scrypt {salt} {WORK}\n{wrapped}\n---");
         let mac = hmac::sign(&header_key(&file_key), header.as_bytes());
         let mac = STANDARD_NO_PAD.encode(mac.as_ref());

@@ -70,7 +70,8 @@ impl Notifier {
 
     /// What can be read anew is read anew, until [`reloaded`](Self::reloaded).
     pub fn reloading(&self) {
-        self.tell(&reloading(monotonic()));
+        let microseconds = monotonic();
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
     }
 
     /// What was read anew is in force, or the old one is kept.
@@ -120,10 +121,6 @@ fn address(name: &OsStr) -> io::Result<SocketAddr> {
 fn monotonic() -> i64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
-}
-
-fn reloading(microseconds: i64) -> String {
-    format!("RELOADING=1\nMONOTONIC_USEC={microseconds}")
 }
 
 /// With how long it may take, whatever `TimeoutStopSec=` says.

@@ -21,7 +21,6 @@ const UNNAMED: &str = "unknown";
 #[derive(Debug)]
 struct Socket {
     name: String,
-    number: RawFd,
     listener: TcpListener,
 }
 
@@ -54,7 +53,6 @@ impl Sockets {
                 .map_err(|error| wrong(&format!("takes no connections of TCP: {error}")))?;
             let socket = Socket {
                 name: name.clone(),
-                number,
                 listener,
             };
             if let Some(other) = sockets.insert(address, socket) {
@@ -70,7 +68,6 @@ impl Sockets {
         for (address, listener) in listeners {
             let socket = Socket {
                 name: "inherited".to_owned(),
-                number: listener.as_raw_fd(),
                 listener,
             };
             self.0.insert(address, socket);
@@ -93,9 +90,10 @@ impl Sockets {
             .0
             .iter()
             .find(|(address, _)| configured.iter().all(|(_, known)| known != *address));
-        let Some((address, Socket { name, number, .. })) = stray else {
+        let Some((address, Socket { name, listener })) = stray else {
             return Ok(());
         };
+        let number = listener.as_raw_fd();
         let known: Vec<String> = configured
             .iter()
             .map(|(key, address)| format!("{address} (`{key}`)"))
@@ -205,7 +203,6 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let socket = Socket {
             name: "https".to_owned(),
-            number: 3,
             listener,
         };
         let sockets = Sockets(BTreeMap::from([(address, socket)]));

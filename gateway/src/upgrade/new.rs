@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use tokio::net::UnixStream;
 
 use super::wire::Wire;
@@ -65,8 +65,7 @@ impl Predecessor {
         let answer = wire.receive(PATIENCE).await;
         let offer = match answer.context("the running gateway does not answer")? {
             ToNew::Offer(offer) => offer,
-            ToNew::Refused(sentence) => bail!("the running gateway does not hand over: {sentence}"),
-            _ => bail!("the running gateway answers something else: restart it"),
+            other => return Err(refusal(other)),
         };
         let files = wire.take_files();
         let (listeners, programs) = sorted(&offer, files)
@@ -125,8 +124,7 @@ impl Predecessor {
         let answer = self.wire.receive(CLOSING).await;
         match answer.context("the running gateway did not let go of the store in time")? {
             ToNew::Given => Ok(()),
-            ToNew::Refused(sentence) => bail!("the running gateway does not hand over: {sentence}"),
-            _ => bail!("the running gateway answers something else: restart it"),
+            other => Err(refusal(other)),
         }
     }
 
@@ -167,23 +165,24 @@ impl Predecessor {
     }
 }
 
-async fn connect(path: &Path) -> anyhow::Result<UnixStream> {
-    match UnixStream::connect(path).await {
-        Ok(stream) => Ok(stream),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-            ) =>
-        {
-            bail!(
-                "no gateway listens at {}: either none runs with this state folder, or it is of a version that \
-                 can't hand over; start it without --upgrade, or restart it",
-                path.display()
-            )
-        }
-        Err(error) => Err(error).with_context(|| format!("{} can't be asked", path.display())),
+/// What is said of an answer that is not the one that was waited for.
+fn refusal(answer: ToNew) -> anyhow::Error {
+    match answer {
+        ToNew::Refused(sentence) => anyhow!("the running gateway does not hand over: {sentence}"),
+        _ => anyhow!("the running gateway answers something else: restart it"),
     }
+}
+
+async fn connect(path: &Path) -> anyhow::Result<UnixStream> {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    let (connected, path) = (UnixStream::connect(path).await, path.display());
+    connected.map_err(|error| match error.kind() {
+        NotFound | ConnectionRefused => anyhow!(
+            "no gateway listens at {path}: either none runs with this state folder, or it is of a version that \
+             can't hand over; start it without --upgrade, or restart it"
+        ),
+        _ => anyhow::Error::new(error).context(format!("{path} can't be asked")),
+    })
 }
 
 /// The process that serves from the gateway's socket, if one does.

@@ -337,25 +337,21 @@ impl Successor {
         let process = wire.process();
         let served = async {
             wire.send(&ToNew::Given).await?;
-            let serving = wire.receive(SERVING).await?;
-            // One that has given up would leave nobody.
-            if wire.is_open() {
-                Ok(serving)
-            } else {
-                Err(io::Error::from(io::ErrorKind::UnexpectedEof))
+            match wire.receive(SERVING).await? {
+                // One that has given up would leave nobody.
+                _ if !wire.is_open() => Err(io::ErrorKind::UnexpectedEof.into()),
+                ToOld::Serving { process, adopted } => Ok((process, adopted)),
+                ToOld::Take => Err(io::Error::other("it said something else")),
             }
         };
         match served.await {
-            Ok(ToOld::Serving { process, adopted }) => {
+            Ok((process, adopted)) => {
                 self.leave(process, &adopted, leaving);
                 let _ = wire.send(&ToNew::Left).await;
                 log::info!(event = "upgraded", version = hello.version.as_str(), successor = process; "process {process} has taken over");
             }
-            other => {
-                let cause = match other {
-                    Err(error) => error.to_string(),
-                    Ok(_) => "it said something else".to_owned(),
-                };
+            Err(error) => {
+                let cause = error.to_string();
                 // It ends when it hears that, or nothing more.
                 let sentence = "this process did not hear in time that the new one serves";
                 let _ = wire.send(&ToNew::Refused(sentence.to_owned())).await;
