@@ -358,14 +358,15 @@ mod tests {
             backend.backend.address,
             gateway_upstream::Address::Unix(PathBuf::from("s/backend.sock"))
         );
-        let command = backend.command.join(" ");
+        let program = backend.program.as_ref().unwrap();
+        let command = program.command.join(" ");
         assert!(command.starts_with("mcp-backend bridge --listen unix:s/backend.sock"));
         assert!(command.contains("--process shared --env TOKEN --env LANG"));
         assert!(command.ends_with("--until-stdin-closes -- npx -y a server"));
         // Arguments can be read by everybody on the machine.
         assert!(!command.contains("hunter2"));
         assert_eq!(
-            backend.environment,
+            program.environment,
             [("TOKEN".to_owned(), "hunter2".to_owned())]
         );
     }

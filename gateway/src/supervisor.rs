@@ -81,7 +81,7 @@ async fn keep_running(
         let started = Instant::now();
         match process {
             Ok(mut process) => {
-                log::info!(event = "backend_started", backend = name, pid = process.id(), adopted = process.is_adopted(); "backend started");
+                log::info!(event = "backend_started", backend = name, pid = process.id, adopted = process.is_adopted(); "backend started");
                 programs.enter(&program, &process);
                 let outputs = process.take_outputs();
                 let relays: Vec<_> = outputs.map(|output| relay(&name, output)).collect();

@@ -25,7 +25,7 @@ use crate::server;
 use crate::server::{Legacy, ServeOptions};
 use crate::service_manager::{Notifier, ServiceManager};
 use crate::stop::StopRequest;
-use crate::supervisor::{self, Program, Programs};
+use crate::supervisor::{self, Programs};
 use crate::tls::Tls;
 use crate::tls::acme::{self, Following};
 use crate::tls::certificate::Certificate;
@@ -425,24 +425,15 @@ async fn start_programs(
     stop: &watch::Sender<bool>,
     (programs, mut predecessor): (&Programs, Option<&mut Predecessor>),
 ) -> anyhow::Result<()> {
-    for configured in &config.backends {
-        if configured.command.is_empty() {
-            continue;
-        }
-        let name = configured.backend.mount.name.clone();
-        let program = Program {
-            name,
-            command: configured.command.clone(),
-            environment: configured.environment.clone(),
-        };
+    for program in config.backends.iter().filter_map(|it| it.program.clone()) {
+        let name = program.name.clone();
         let running = predecessor.as_mut().and_then(|one| one.adopt(&program));
         supervisor::supervise(runtime, program, running, programs, stop.subscribe())
             .await
             .map_err(|error| {
                 anyhow::anyhow!(
-                    "backend {}: its `command` can't be started: {error}; a program is looked for beside \
-                     the gateway and on the PATH",
-                    configured.backend.mount.name
+                    "backend {name}: its `command` can't be started: {error}; a program is looked for beside \
+                     the gateway and on the PATH"
                 )
             })?;
     }

@@ -12,6 +12,7 @@ use url::Url;
 use crate::config::reader::Reader;
 use crate::config::settings::{SecretList, SecretPairs, SecretText, Words, settings};
 use crate::config::{accounts, aggregate, stdio, units, values};
+use crate::supervisor::Program;
 use gateway_core::account::settings::AccountSettings;
 use gateway_core::protocol::published::PublishedFolder;
 use gateway_core::protocol::resource::Mount;
@@ -23,16 +24,14 @@ use gateway_upstream::{AccountUse, Address, Backend};
 pub struct ConfiguredBackend {
     /// Where it is and how it is served.
     pub backend: Backend,
-    /// Program and arguments. Empty: it runs by itself.
-    pub command: Vec<String>,
+    /// What is started beside us; `None`: it runs by itself.
+    pub program: Option<Program>,
     /// The revision families that it speaks; none: it is asked.
     pub families: RevisionFamilies,
     /// Whether `server/discover` is answered for it if it does not know that.
     pub answer_discover: bool,
     /// Of the secret with which it may introspect tokens, if it may.
     pub introspection: Option<SecretHash>,
-    /// What is added to the program's environment.
-    pub environment: Vec<(String, String)>,
     /// Everybody's own account there, if calls are made with one.
     pub account: Option<AccountSettings>,
 }
@@ -185,7 +184,7 @@ fn backend(
     if let Some(account) = &account {
         check_header(reader, &at("account.header"), account, &headers, &keys);
     }
-    let bridge_name = name.as_deref().unwrap_or_default();
+    let program_name = name.as_deref().unwrap_or_default();
     let aggregate = if aggregate::is_one(reader, table) {
         Some(aggregate::aggregate(reader, table, &keys)?)
     } else {
@@ -193,7 +192,7 @@ fn backend(
     };
     let reached = match &aggregate {
         Some(_) => Reached::at(Address::Within, "localhost"),
-        None => Reached::from_keys(reader, table, &keys, bridge_name, state)?,
+        None => Reached::from_keys(reader, table, &keys, program_name, state)?,
     };
     let is_on_stdio = reached.is_on_stdio;
     // The members are asked in what they speak; all together are asked in the latest.
@@ -218,7 +217,7 @@ fn backend(
             response_timeout: keys.response_timeout,
             start_timeout: keys.start_timeout,
             is_on_stdio,
-            starts_with_us: !reached.command.is_empty(),
+            starts_with_us: reached.program.is_some(),
             pages: keys.pages,
             aggregate: aggregate.map(Arc::new),
             account: account.as_ref().map(|account| AccountUse {
@@ -227,8 +226,7 @@ fn backend(
             }),
         },
         account,
-        command: reached.command,
-        environment: reached.environment,
+        program: reached.program,
         families,
         // A server that is started for its clients is to serve each of them at the first attempt.
         answer_discover: keys.answer_discover.unwrap_or(is_on_stdio),
@@ -240,8 +238,7 @@ fn backend(
 pub(super) struct Reached {
     pub(super) address: Address,
     pub(super) host: String,
-    pub(super) command: Vec<String>,
-    pub(super) environment: Vec<(String, String)>,
+    pub(super) program: Option<Program>,
     pub(super) is_on_stdio: bool,
 }
 
@@ -251,8 +248,7 @@ impl Reached {
         Self {
             address,
             host: host.to_owned(),
-            command: Vec::new(),
-            environment: Vec::new(),
+            program: None,
             is_on_stdio: false,
         }
     }
@@ -277,8 +273,13 @@ impl Reached {
             return None;
         };
         let (address, host) = reader.noted(&path, reached(text))?;
-        Some(Self {
+        let program = (!keys.command.0.is_empty()).then(|| Program {
+            name: name.to_owned(),
             command: keys.command.0.clone(),
+            environment: Vec::new(),
+        });
+        Some(Self {
+            program,
             ..Self::at(address, &host)
         })
     }

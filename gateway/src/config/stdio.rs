@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::config::backends::{BackendKeys, Reached};
 use crate::config::reader::Reader;
+use crate::supervisor::Program;
 use gateway_upstream::Address;
 
 /// The path of a unix socket has room for about a hundred bytes (`sun_path`).
@@ -75,9 +76,13 @@ pub(super) fn bridge(
     command.extend(options.flat_map(|(option, value)| [option.to_owned(), value]));
     command.extend(["--warm-up", "--until-stdin-closes", "--"].map(str::to_owned));
     command.extend(keys.stdio.0.iter().cloned());
-    Some(Reached {
+    let program = Program {
+        name: name.to_owned(),
         command,
         environment,
+    };
+    Some(Reached {
+        program: Some(program),
         is_on_stdio: true,
         ..Reached::at(Address::Unix(socket), "localhost")
     })

@@ -53,7 +53,7 @@ impl Adoptable {
 /// One that runs.
 #[derive(Debug)]
 pub(super) struct Process {
-    id: u32,
+    pub(super) id: u32,
     life: Life,
     /// Held here: waiting for a child closes the pipe that it holds itself.
     input: OwnedFd,
@@ -84,10 +84,6 @@ impl Process {
         let output = child.stdout.take().ok_or_else(gone)?.into_owned_fd()?;
         let errors = child.stderr.take().ok_or_else(gone)?.into_owned_fd()?;
         Self::new(id, Life::Started(child), input, [output, errors])
-    }
-
-    pub(super) const fn id(&self) -> u32 {
-        self.id
     }
 
     pub(super) const fn is_adopted(&self) -> bool {
