@@ -5,13 +5,12 @@ mod backup;
 mod check;
 mod configuration;
 mod doctor;
-mod exit;
 pub(crate) mod explain;
+mod failed;
 mod healthcheck;
 mod logging;
 mod operator;
 mod policy;
-mod reasons;
 mod reload;
 mod restore;
 mod serve;
@@ -23,8 +22,11 @@ mod users;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 use self::configuration::Configuration;
+use self::failed::Failed;
+use gateway_core::reason;
 
 /// An OAuth 2.1 authorization server and reverse proxy in front of MCP servers.
 #[derive(Debug, Parser)]
@@ -108,7 +110,7 @@ enum Command {
 pub fn run() -> ExitCode {
     // Two TLS providers in one process would be a panic later; ring is the one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match Cli::parse().command {
+    let ended = match Cli::parse().command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Upgrade(arguments) => upgrade::run(&arguments),
         Command::Check(configuration) => check::run(&configuration),
@@ -126,6 +128,15 @@ pub fn run() -> ExitCode {
         Command::Audit { command } => audit::run(&command),
         Command::Backup(backup) => backup::run(&backup),
         Command::Restore(restore) => restore::run(&restore),
-        Command::Reasons => reasons::run(),
-    }
+        Command::Reasons => {
+            println!("{}\n{}", reason::troubleshooting(), reason::reference());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    ended.unwrap_or_else(Failed::tell)
+}
+
+/// What a command waits on that asks somebody something.
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
 }

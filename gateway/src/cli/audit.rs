@@ -1,5 +1,6 @@
 //! `gateway audit`: whether an audit log is as it was written, and what is in it.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::cli::configuration::Configuration;
-use crate::cli::exit::USAGE;
+use crate::cli::failed::Failed;
 use crate::config::Config;
 use crate::keys;
 use gateway_core::audit::{Fault, Head, Line, PublicKey, Report, Verifier};
@@ -81,50 +82,42 @@ pub(super) struct Export {
     outcome: Option<String>,
 }
 
-pub(super) fn run(command: &Command) -> ExitCode {
-    let done = match command {
+pub(super) fn run(command: &Command) -> Result<ExitCode, Failed> {
+    match command {
         Command::Verify(verify) => verify.run(),
         Command::Export(export) => export.run(),
-        Command::Key(configuration) => match configuration.resolve_without_backend() {
-            Ok(config) => own_key(&config).map(|key| {
-                println!("{key}");
-                ExitCode::SUCCESS
-            }),
-            Err(code) => return code,
-        },
-    };
-    done.unwrap_or_else(|sentence| {
-        eprintln!("error: {sentence}");
-        ExitCode::from(USAGE)
-    })
+        Command::Key(configuration) => {
+            println!("{}", own_key(&configuration.resolve_without_backend()?)?);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }
 
 /// The key that the keys folder gives. Nothing is made here: verifying changes nothing.
-fn own_key(config: &Config) -> Result<PublicKey, String> {
+fn own_key(config: &Config) -> Result<PublicKey, Failed> {
     let folder = &config.keys_dir;
     if !folder.join("tags.key").is_file() {
-        return Err(format!(
-            "{} holds no keys; give --public-key",
-            folder.display()
-        ));
+        let folder = folder.display();
+        let sentence = format!("{folder} holds no keys; give --public-key");
+        return Err(Failed::usage(sentence));
     }
-    let keys = keys::open(folder, &mut rand::rngs::OsRng).map_err(|error| error.to_string())?;
+    let keys = keys::open(folder, &mut rand::rngs::OsRng).map_err(Failed::usage)?;
     Ok(journal::checkpoint_key(&keys.tags).public())
 }
 
 impl Source {
     /// The files of each log, and the key of their checkpoints. The configuration is read for what
     /// is missing.
-    pub(super) fn open(&self) -> Result<(Vec<LogFiles>, PublicKey), String> {
+    pub(super) fn open(&self) -> Result<(Vec<LogFiles>, PublicKey), Failed> {
         let config = || {
-            self.configuration
-                .resolve_without_backend()
-                .map_err(|_| "the files and the key are looked for in the configuration: name the one that the gateway runs with (--config), or give FILE and --public-key".to_owned())
+            self.configuration.resolve_without_backend().map_err(|mut failed| {
+                failed.sentences.push("the files and the key are looked for in the configuration: name the one that the gateway runs with (--config), or give FILE and --public-key".to_owned());
+                failed
+            })
         };
         let key = match &self.public_key {
-            Some(text) => {
-                PublicKey::parse(text.trim()).ok_or("--public-key takes 64 hexadecimal digits")?
-            }
+            Some(text) => PublicKey::parse(text.trim())
+                .ok_or_else(|| Failed::usage("--public-key takes 64 hexadecimal digits"))?,
             None => own_key(&config()?)?,
         };
         if !self.files.is_empty() {
@@ -132,41 +125,37 @@ impl Source {
         }
         let settings = config()?
             .audit
-            .ok_or("the configuration has no audit log; name its files")?;
+            .ok_or_else(|| Failed::usage("the configuration has no audit log; name its files"))?;
         let mut logs = Vec::new();
         for log in [settings.file.clone(), settings.calls_file()] {
-            let files = journal::in_order(&log).map_err(|error| error.to_string())?;
+            let files = journal::in_order(&log).map_err(Failed::usage)?;
             // Before there were two logs, the first one had everything.
             if !files.is_empty() {
                 logs.push((log, files));
             }
         }
         if logs.is_empty() {
-            Err(format!("{} is not there", settings.file.display()))
-        } else {
-            Ok((logs, key))
+            let sentence = format!("{} is not there", settings.file.display());
+            return Err(Failed::usage(sentence));
         }
+        Ok((logs, key))
     }
-}
 
-impl Source {
     /// What is named, with all logs below the folders in it.
-    fn named(&self) -> Result<Vec<PathBuf>, String> {
+    fn named(&self) -> Result<Vec<PathBuf>, Failed> {
         let mut files = Vec::new();
         for path in &self.files {
-            if path.is_dir() {
-                let below = journal::files_below(path)
-                    .map_err(|error| format!("{}: {error}", path.display()))?;
-                if below.is_empty() {
-                    return Err(format!(
-                        "{} holds no audit log (….jsonl, ….jsonl.000001)",
-                        path.display()
-                    ));
-                }
-                files.extend(below);
-            } else {
+            if !path.is_dir() {
                 files.push(path.clone());
+                continue;
             }
+            let refused = |why: &dyn Display| Failed::usage(format!("{}{why}", path.display()));
+            let below = journal::files_below(path);
+            let below = below.map_err(|error| refused(&format!(": {error}")))?;
+            if below.is_empty() {
+                return Err(refused(&" holds no audit log (….jsonl, ….jsonl.000001)"));
+            }
+            files.extend(below);
         }
         Ok(files)
     }
@@ -205,9 +194,7 @@ pub(super) fn read<'f>(
         }
         reading.advance()?;
     }
-    let notes = readings
-        .iter_mut()
-        .flat_map(|reading| reading.notes.drain(..));
+    let notes = readings.iter_mut().flat_map(|it| it.notes.drain(..));
     let notes = notes.collect();
     Ok((readings, notes))
 }
@@ -297,19 +284,18 @@ impl<'f> Reading<'f> {
 }
 
 impl Verify {
-    fn run(&self) -> Result<ExitCode, String> {
+    fn run(&self) -> Result<ExitCode, Failed> {
         let (logs, key) = self.source.open()?;
-        let mut expected: Vec<(u64, String)> = self
-            .expect
-            .iter()
-            .map(|text| expectation(text).ok_or(format!("{text} is no SEQ:HASH")))
-            .collect::<Result<_, _>>()?;
+        let expected = self.expect.iter().map(|text| {
+            expectation(text).ok_or_else(|| Failed::usage(format!("{text} is no SEQ:HASH")))
+        });
+        let mut expected: Vec<(u64, String)> = expected.collect::<Result<_, _>>()?;
         let read = read(&logs, key, |_, line| {
             let Head { seq, hash, .. } = &line.place.head;
             expected.retain(|(number, text)| number != seq || text != hash.as_str());
             Ok(())
         });
-        let (readings, mut notes) = read.map_err(|error| error.to_string())?;
+        let (readings, mut notes) = read.map_err(Failed::usage)?;
         for ((log, _), reading) in logs.iter().zip(&readings) {
             let of = match logs.as_slice() {
                 [_] => String::new(),
@@ -369,43 +355,38 @@ fn tell(notes: &[Note]) -> ExitCode {
 }
 
 impl Export {
-    fn run(&self) -> Result<ExitCode, String> {
+    fn run(&self) -> Result<ExitCode, Failed> {
         let (logs, key) = self.source.open()?;
         let mut out = io::stdout().lock();
-        let (_, notes) = read(&logs, key, |text, line| {
+        let read = read(&logs, key, |text, line| {
             if self.wants(line) {
                 writeln!(out, "{text}")
             } else {
                 Ok(())
             }
-        })
-        .map_err(|error| error.to_string())?;
-        let mut worst = 0;
-        for note in &notes {
-            let (Note::Broken(sentence) | Note::Unsure(sentence)) = note;
+        });
+        let (_, notes) = read.map_err(Failed::usage)?;
+        for Note::Broken(sentence) | Note::Unsure(sentence) in &notes {
             eprintln!("note: {sentence}");
-            worst = match note {
-                Note::Broken(_) => BROKEN,
-                Note::Unsure(_) => worst,
-            };
         }
-        Ok(ExitCode::from(worst))
+        let is_broken = notes.iter().any(|note| matches!(note, Note::Broken(_)));
+        Ok(ExitCode::from(if is_broken { BROKEN } else { 0 }))
     }
 
     /// Times are compared as texts: RFC 3339 in UTC sorts as time does.
     fn wants(&self, line: &Line) -> bool {
         let time = line.text("time").unwrap_or_default();
-        let is = |name: &str, wanted: &Option<String>| {
-            wanted
-                .as_deref()
-                .is_none_or(|wanted| line.text(name) == Some(wanted))
-        };
+        let members = [
+            ("user", &self.user),
+            ("client", &self.client),
+            ("grant", &self.grant),
+            ("event", &self.event),
+            ("outcome", &self.outcome),
+        ];
         self.since.as_deref().is_none_or(|since| time >= since)
             && self.until.as_deref().is_none_or(|until| time < until)
-            && is("user", &self.user)
-            && is("client", &self.client)
-            && is("grant", &self.grant)
-            && is("event", &self.event)
-            && is("outcome", &self.outcome)
+            && members
+                .iter()
+                .all(|(name, wanted)| wanted.is_none() || line.text(name) == wanted.as_deref())
     }
 }

@@ -15,8 +15,10 @@ use crate::backup::archive::{
 };
 use crate::backup::keys_folder;
 use crate::backup::staging::StagedFile;
-use crate::cli::operator::passphrase::PassphraseSource;
-use crate::cli::operator::{Failed, Gateway, Running, ended, things};
+use crate::cli::failed::Failed;
+use crate::cli::operator::passwords::PassphraseSource;
+use crate::cli::operator::{Gateway, Running, things};
+use crate::cli::runtime;
 use crate::config::Config;
 use crate::operator_api::{BackupPageQuery, BackupToMake, BeginBackup, ReadBackup};
 use gateway_core::clock::{Clock, Timestamp};
@@ -35,19 +37,15 @@ pub(super) struct Backup {
     running: Running,
 }
 
-pub(super) fn run(backup: &Backup) -> ExitCode {
-    let config = match backup.running.resolve() {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    ended(backup.make(&config))
+pub(super) fn run(backup: &Backup) -> Result<ExitCode, Failed> {
+    backup.make(&backup.running.resolve()?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Backup {
     fn make(&self, config: &Config) -> Result<(), Failed> {
         refuse_other(&self.file)?;
-        let keys = keys_folder::read(&config.keys_dir)
-            .map_err(|error| Failed::unavailable(error.to_string()))?;
+        let keys = keys_folder::read(&config.keys_dir).map_err(Failed::unavailable)?;
         if keys.is_empty() {
             let folder = config.keys_dir.display();
             return Err(Failed::unavailable(format!(
@@ -169,7 +167,7 @@ impl Source {
         match Embedded::open(folder) {
             Ok(store) => Self::resting(store),
             Err(OpenError::InUse(_)) => Self::running(Gateway::from_config(config)?),
-            Err(error) => Err(Failed::unavailable(error.to_string())),
+            Err(error) => Err(Failed::unavailable(error)),
         }
     }
 
@@ -187,14 +185,10 @@ impl Source {
     }
 
     fn resting(store: Embedded) -> Result<Self, Failed> {
-        let unavailable = |error: &dyn std::fmt::Display| Failed::unavailable(error.to_string());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| unavailable(&error))?;
+        let runtime = runtime().map_err(Failed::unavailable)?;
         let backup = runtime
             .block_on(store.backup())
-            .map_err(|error| unavailable(&error))?
+            .map_err(Failed::unavailable)?
             .ok_or_else(|| Failed::unavailable("this store can't be backed up"))?;
         if let Some(epoch) = &backup.head().epoch {
             std::thread::sleep(epoch.dates_truly_in(Clock.now()));
@@ -248,9 +242,7 @@ impl Source {
             }
             Self::Resting {
                 runtime, backup, ..
-            } => runtime
-                .block_on(backup.next())
-                .map_err(|error| Failed::unavailable(error.to_string())),
+            } => runtime.block_on(backup.next()).map_err(Failed::unavailable),
         }
     }
 }

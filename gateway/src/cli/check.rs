@@ -4,8 +4,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::cli::configuration::{Configuration, report};
-use crate::cli::exit::USAGE;
+use crate::cli::configuration::Configuration;
+use crate::cli::failed::Failed;
 use crate::config::{self, Config};
 use crate::environment;
 use crate::server;
@@ -16,32 +16,21 @@ use gateway_store::{Examined, StoreUrl};
 /// A store that takes longer is not there, which is no matter of the configuration.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-pub(super) fn run(configuration: &Configuration) -> ExitCode {
+pub(super) fn run(configuration: &Configuration) -> Result<ExitCode, Failed> {
     let layers = configuration.layers();
     let lines = config::printed(&layers);
     let width = lines.iter().map(|(path, ..)| path.len()).max().unwrap_or(0);
     for (path, value, origin) in &lines {
         println!("{path:width$} = {value}  # {origin}");
     }
-    match config::resolve(&layers) {
-        Ok(config) => surroundings(&config),
-        Err(problems) => report(&problems),
-    }
+    surroundings(&config::resolve(&layers)?)
 }
 
 /// Nothing is made and nothing is changed: a check may run beside the gateway, or before it.
-fn surroundings(config: &Config) -> ExitCode {
-    if let Err(sentence) = server::lane_of_environment() {
-        eprintln!("error: {sentence}");
-        return ExitCode::from(USAGE);
-    }
-    let certificate = match files::configured(config, Clock.now()).transpose() {
-        Ok(certificate) => certificate,
-        Err(fault) => {
-            eprintln!("error: {fault}");
-            return ExitCode::from(USAGE);
-        }
-    };
+fn surroundings(config: &Config) -> Result<ExitCode, Failed> {
+    server::lane_of_environment().map_err(Failed::usage)?;
+    let certificate = files::configured(config, Clock.now()).transpose();
+    let certificate = certificate.map_err(Failed::usage)?;
     let found = examined(config);
     if let Some(sentence) = &found.away {
         eprintln!("warning: `store.url` does not answer: {sentence}");
@@ -63,11 +52,8 @@ fn surroundings(config: &Config) -> ExitCode {
         eprintln!("warning: unsafe: {sentence}");
     }
     match found.hopeless {
-        None => ExitCode::SUCCESS,
-        Some(sentence) => {
-            eprintln!("error: `store.url` {sentence}");
-            ExitCode::from(USAGE)
-        }
+        None => Ok(ExitCode::SUCCESS),
+        Some(sentence) => Err(Failed::usage(format!("`store.url` {sentence}"))),
     }
 }
 

@@ -1,12 +1,11 @@
 //! Where the configuration of a command comes from.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::exit::USAGE;
-use crate::config::layers::{Layers, Problem};
+use crate::cli::failed::Failed;
+use crate::config::layers::Layers;
 use crate::config::{self, Config, SCHEMA};
 
 /// Where the configuration comes from. A flag wins over the environment, that over the file.
@@ -117,25 +116,18 @@ impl Configuration {
         }
     }
 
-    /// The configuration, or all problems on stderr and the exit code for them.
-    pub(in crate::cli) fn resolve(&self) -> Result<Config, ExitCode> {
-        config::resolve(&self.layers()).map_err(|problems| report(&problems))
+    /// The configuration, or all problems with it.
+    pub(in crate::cli) fn resolve(&self) -> Result<Config, Failed> {
+        Ok(config::resolve(&self.layers())?)
     }
 
     /// The same for a command that asks no backend: a gateway whose backend was given on its command
     /// line has none in its configuration.
-    pub(in crate::cli) fn resolve_without_backend(&self) -> Result<Config, ExitCode> {
+    pub(in crate::cli) fn resolve_without_backend(&self) -> Result<Config, Failed> {
         let mut layers = self.layers();
         if layers.count("backend") == 0 {
             layers.flag("backend.0.url", "--backend", "http://127.0.0.1:9");
         }
-        config::resolve(&layers).map_err(|problems| report(&problems))
+        Ok(config::resolve(&layers)?)
     }
-}
-
-pub(in crate::cli) fn report(problems: &[Problem]) -> ExitCode {
-    for problem in problems {
-        eprintln!("error: {problem}");
-    }
-    ExitCode::from(USAGE)
 }

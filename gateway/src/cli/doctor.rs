@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::exit::{UNAVAILABLE, USAGE};
+use crate::cli::failed::Failed;
+use crate::cli::runtime;
 use gateway_core::secret::Secret;
 use gateway_doctor::{Check, Login, Options, Target, examine};
 
@@ -60,51 +61,29 @@ pub(super) struct Arguments {
 }
 
 /// Exit code 0: all is well; 1: warnings; 2: failures.
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
     if arguments.list {
-        return list();
+        list();
+        return Ok(ExitCode::SUCCESS);
     }
-    let options = match arguments.options() {
-        Ok(options) => options,
-        Err(problem) => {
-            eprintln!("error: {problem}");
-            return ExitCode::from(USAGE);
-        }
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let examined = match runtime {
-        Ok(runtime) => runtime
-            .block_on(examine(&options, &|line| eprintln!("{line}")))
-            .map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    let report = match examined {
-        Ok(report) => report,
-        Err(problem) => {
-            eprintln!("error: {problem}");
-            return ExitCode::from(UNAVAILABLE);
-        }
-    };
+    let options = arguments.options().map_err(Failed::usage)?;
+    let runtime = runtime().map_err(Failed::unavailable)?;
+    let examining = examine(&options, &|line| eprintln!("{line}"));
+    let report = runtime.block_on(examining).map_err(Failed::unavailable)?;
     if arguments.json {
         println!("{:#}", report.json());
     } else {
         print!("{}", report.text(arguments.explain));
     }
-    ExitCode::from(report.exit_code())
+    Ok(ExitCode::from(report.exit_code()))
 }
 
-fn list() -> ExitCode {
-    let width = Check::ALL.iter().map(|check| check.id().len()).max();
+fn list() {
+    let width = Check::ALL.iter().map(|check| check.id().len());
+    let width = width.max().unwrap_or(0);
     for check in Check::ALL {
-        println!(
-            "{check:width$}  {}",
-            check.why(),
-            width = width.unwrap_or(0)
-        );
+        println!("{check:width$}  {}", check.why());
     }
-    ExitCode::SUCCESS
 }
 
 impl Arguments {

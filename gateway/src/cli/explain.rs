@@ -17,6 +17,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use self::case::Case;
+use crate::cli::failed::Failed;
 use crate::cli::token::moment;
 use crate::config::Config;
 use gateway_core::clock::Timestamp;
@@ -213,26 +214,21 @@ struct RejectionCause {
     failed: Vec<Statement>,
 }
 
-pub(super) fn run(explain: &Explain) -> ExitCode {
-    match Case::from_arguments(explain).and_then(|case| case.decide()) {
-        Ok(explained) => {
-            if explain.json {
-                println!("{}", explained.to_json())
-            } else {
-                explained.print()
-            }
-            match explained.refused {
-                None => ExitCode::SUCCESS,
-                Some(_) => ExitCode::from(REFUSED),
-            }
-        }
-        Err(sentences) => {
-            for sentence in sentences {
-                eprintln!("error: {sentence}");
-            }
-            ExitCode::from(NO_QUESTION)
-        }
+pub(super) fn run(explain: &Explain) -> Result<ExitCode, Failed> {
+    let explained = Case::from_arguments(explain).and_then(Case::decide);
+    let explained = explained.map_err(|sentences| Failed {
+        code: NO_QUESTION,
+        sentences,
+    })?;
+    if explain.json {
+        println!("{}", explained.to_json())
+    } else {
+        explained.print()
     }
+    Ok(match explained.refused {
+        None => ExitCode::SUCCESS,
+        Some(_) => ExitCode::from(REFUSED),
+    })
 }
 
 impl Explained {

@@ -12,44 +12,25 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 
 use crate::cli::configuration::Configuration;
-use crate::cli::exit::UNAVAILABLE;
+use crate::cli::failed::Failed;
 use crate::cli::operator::reachable;
+use crate::cli::runtime;
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
-pub(super) fn run(configuration: &Configuration) -> ExitCode {
-    let address = match configuration.resolve_without_backend() {
-        Ok(config) => reachable(config.general.admin_listen),
-        Err(code) => return code,
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::from(UNAVAILABLE);
-        }
-    };
-    let answer = runtime.block_on(async { timeout(PATIENCE, ask(address)).await });
-    match answer {
-        Ok(Ok((StatusCode::OK, _))) => ExitCode::SUCCESS,
-        Ok(Ok((status, body))) => {
-            eprintln!("{status}\n{}", body.trim());
-            ExitCode::FAILURE
-        }
-        Ok(Err(error)) => {
-            eprintln!(
-                "no gateway answers at {address} (admin_listen): {error}\n  Is it running, with this configuration?"
-            );
-            ExitCode::FAILURE
-        }
-        Err(_) => {
-            eprintln!("{address}: no answer within {} s", PATIENCE.as_secs());
-            ExitCode::FAILURE
-        }
+pub(super) fn run(configuration: &Configuration) -> Result<ExitCode, Failed> {
+    let config = configuration.resolve_without_backend()?;
+    let address = reachable(config.general.admin_listen);
+    let runtime = runtime().map_err(Failed::unavailable)?;
+    match runtime.block_on(async { timeout(PATIENCE, ask(address)).await }) {
+        Ok(Ok((StatusCode::OK, _))) => return Ok(ExitCode::SUCCESS),
+        Ok(Ok((status, body))) => eprintln!("{status}\n{}", body.trim()),
+        Ok(Err(error)) => eprintln!(
+            "no gateway answers at {address} (admin_listen): {error}\n  Is it running, with this configuration?"
+        ),
+        Err(_) => eprintln!("{address}: no answer within {} s", PATIENCE.as_secs()),
     }
+    Ok(ExitCode::FAILURE)
 }
 
 async fn ask(address: SocketAddr) -> pingora::Result<(StatusCode, String)> {

@@ -27,21 +27,15 @@ const SHORT: usize = LONGEST / 6;
 /// So many bytes of room are kept for a thread's next line, which is more than most need.
 const ROOM: usize = 4096;
 
-/// Writes what is still to be written when it is dropped, at the end of the process.
+/// Writes what is still to be written when it is dropped, at the end of the process: whatever else goes to
+/// standard error comes after it.
 pub(super) struct Logging(Option<Batched>);
-
-impl Logging {
-    /// Writes what is still to be written: whatever else goes to standard error comes after it.
-    pub(super) fn flush(&self) {
-        if let Some(batched) = &self.0 {
-            batched.flush();
-        }
-    }
-}
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        self.flush();
+        if let Some(batched) = &self.0 {
+            batched.flush();
+        }
     }
 }
 
@@ -188,11 +182,10 @@ fn pretty_line(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<(
     write!(buffer, "{at} {style}{:5}{style:#} ", record.level())?;
     // A line break in a value would forge a line.
     write!(buffer, "{}", message(record).escape_debug())?;
-    let mut fields = Fields(Vec::new());
-    let _ = record.key_values().visit(&mut fields);
-    for (name, value) in fields.0 {
-        write!(buffer, " {name}={value}")?;
-    }
+    record
+        .key_values()
+        .visit(&mut Fields(buffer))
+        .map_err(std::io::Error::other)?;
     buffer.write_all(b"\n")
 }
 
@@ -205,7 +198,8 @@ fn message<'r>(record: &Record<'r>) -> Cow<'r, str> {
     }
 }
 
-struct Fields(Vec<(String, serde_json::Value)>);
+/// Writes each as ` name=value`, texts as JSON has them.
+struct Fields<'b>(&'b mut Formatter);
 
 /// Succeeds for a value that is not there: an `Option` that is `None` is no field.
 struct Null;
@@ -220,7 +214,7 @@ impl<'v> VisitValue<'v> for Null {
     }
 }
 
-impl<'kvs> VisitSource<'kvs> for Fields {
+impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
         if value.visit(Null).is_ok() {
             return Ok(());
@@ -232,7 +226,6 @@ impl<'kvs> VisitSource<'kvs> for Fields {
         } else {
             json!(bounded(&value.to_string(), LONGEST))
         };
-        self.0.push((key.as_str().to_owned(), value));
-        Ok(())
+        Ok(write!(self.0, " {key}={value}")?)
     }
 }

@@ -7,11 +7,9 @@
 
 pub(super) mod accounts;
 pub(super) mod clients;
-mod failed;
 mod gateway;
 pub(super) mod grants;
 pub(super) mod keys;
-pub(super) mod passphrase;
 pub(super) mod passwords;
 pub(super) mod streams;
 mod table;
@@ -23,11 +21,11 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::Value;
 
-pub(super) use self::failed::Failed;
 pub(super) use self::gateway::{Gateway, reachable};
 pub(super) use self::table::{Table, cell};
 
 use crate::cli::configuration::Configuration;
+use crate::cli::failed::Failed;
 use crate::config::Config;
 use crate::operator_api::{Limit, PageQuery};
 
@@ -56,7 +54,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn resolve(&self) -> Result<Config, ExitCode> {
+    pub(super) fn resolve(&self) -> Result<Config, Failed> {
         let configuration = Configuration {
             config: self.config.clone(),
             admin_listen: self.admin_listen.clone(),
@@ -102,24 +100,10 @@ impl Paging {
 pub(super) fn run(
     common: &Common,
     command: impl FnOnce(&Gateway) -> Result<Printed, Failed>,
-) -> ExitCode {
-    let config = match common.running.resolve() {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    let printed = Gateway::from_config(&config).and_then(|gateway| command(&gateway));
-    ended(printed.and_then(|printed| printed.print(common.json)))
-}
-
-/// The exit code of a command, which says on stderr why it did nothing.
-pub(super) fn ended(outcome: Result<(), Failed>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => {
-            eprintln!("error: {}", failed.sentence);
-            ExitCode::from(failed.code)
-        }
-    }
+) -> Result<ExitCode, Failed> {
+    let gateway = Gateway::from_config(&common.running.resolve()?)?;
+    command(&gateway)?.print(common.json)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What a command has to say: as the gateway answered it, and for people.
@@ -146,19 +130,16 @@ impl Printed {
     }
 
     fn print(&self, json: bool) -> Result<(), Failed> {
-        let text = if json {
-            format!("{:#}\n", self.body)
-        } else {
-            self.people.clone()
-        };
         let mut stdout = io::stdout().lock();
-        let written = stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush());
-        match written {
+        let written = if json {
+            writeln!(stdout, "{:#}", self.body)
+        } else {
+            stdout.write_all(self.people.as_bytes())
+        };
+        match written.and_then(|()| stdout.flush()) {
             // Whoever reads has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            Err(error) => return Err(Failed::unavailable(error.to_string())),
+            Err(error) => return Err(Failed::unavailable(error)),
             Ok(()) => {}
         }
         if let Some(next) = self.body["next"].as_str()

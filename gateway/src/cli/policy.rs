@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use self::recorded::{CallSubject, Change, DryRunOutcome};
 use crate::cli::audit::{self, Note};
-use crate::cli::configuration::{Configuration, policy_of, report};
-use crate::cli::exit::USAGE;
+use crate::cli::configuration::{Configuration, policy_of};
+use crate::cli::failed::Failed;
 use crate::config;
 
 /// Somebody gains or loses, or can't be judged.
@@ -49,27 +49,20 @@ pub(super) struct DryRun {
     source: audit::Source,
 }
 
-pub(super) fn run(command: &Command) -> ExitCode {
+pub(super) fn run(command: &Command) -> Result<ExitCode, Failed> {
     match command {
         Command::Check(check) => check.run(),
-        Command::DryRun(dry_run) => dry_run.run().unwrap_or_else(|sentence| {
-            eprintln!("error: {sentence}");
-            ExitCode::from(USAGE)
-        }),
+        Command::DryRun(dry_run) => dry_run.run(),
     }
 }
 
 impl Check {
-    fn run(&self) -> ExitCode {
+    fn run(&self) -> Result<ExitCode, Failed> {
         let configuration = Configuration::of_file(self.config.clone());
-        match config::resolve(&policy_of(&configuration, Some(&self.policy))) {
-            Ok(config) => {
-                let statements = config.policy.map_or(0, |rules| rules.len());
-                println!("{}: {statements} statements", self.policy.display());
-                ExitCode::SUCCESS
-            }
-            Err(problems) => report(&problems),
-        }
+        let config = config::resolve(&policy_of(&configuration, Some(&self.policy)))?;
+        let statements = config.policy.map_or(0, |rules| rules.len());
+        println!("{}: {statements} statements", self.policy.display());
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -84,16 +77,12 @@ struct Counts {
 }
 
 impl DryRun {
-    fn run(&self) -> Result<ExitCode, String> {
+    fn run(&self) -> Result<ExitCode, Failed> {
         let layers = policy_of(&self.source.configuration, self.policy.as_deref());
-        let config = match config::resolve(&layers) {
-            Ok(config) => config,
-            Err(problems) => return Ok(report(&problems)),
-        };
-        let rules = config
-            .policy
-            .clone()
-            .ok_or("there is no policy: give --policy, or policy.file in the configuration")?;
+        let config = config::resolve(&layers)?;
+        let rules = config.policy.clone().ok_or_else(|| {
+            Failed::usage("there is no policy: give --policy, or policy.file in the configuration")
+        })?;
         let (logs, key) = self.source.open()?;
         let mut counts = Counts::default();
         let read = audit::read(&logs, key, |_, line| {
@@ -112,7 +101,7 @@ impl DryRun {
             }
             Ok(())
         });
-        let (_, notes) = read.map_err(|error| error.to_string())?;
+        let (_, notes) = read.map_err(Failed::usage)?;
         for Note::Broken(sentence) | Note::Unsure(sentence) in &notes {
             eprintln!("note: {sentence}");
         }

@@ -15,8 +15,9 @@ use crate::backup::archive::{
 };
 use crate::backup::keys_folder::{self, REPLACED};
 use crate::backup::staging::{self, StagedFile};
-use crate::cli::operator::passphrase::PassphraseSource;
-use crate::cli::operator::{Failed, Running, ended, things};
+use crate::cli::failed::Failed;
+use crate::cli::operator::passwords::PassphraseSource;
+use crate::cli::operator::{Running, things};
 use crate::config::Config;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_store::{
@@ -53,15 +54,13 @@ pub(super) struct Restore {
     running: Running,
 }
 
-pub(super) fn run(restore: &Restore) -> ExitCode {
+pub(super) fn run(restore: &Restore) -> Result<ExitCode, Failed> {
     if restore.check {
-        return ended(restore.check());
+        restore.check()?;
+    } else {
+        restore.restore(&restore.running.resolve()?)?;
     }
-    let config = match restore.running.resolve() {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    ended(restore.restore(&config))
+    Ok(ExitCode::SUCCESS)
 }
 
 type Archive = Reader<BufReader<Decryptor<BufReader<File>>>>;

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use crate::admin::FrontDoor;
 use crate::app::App;
 use crate::cli::configuration::Configuration;
-use crate::cli::exit::{UNAVAILABLE, USAGE};
+use crate::cli::failed::Failed;
 use crate::cli::{logging, reload, summary};
 use crate::config::{self, CertificateSource, Config};
 use crate::environment;
@@ -57,31 +57,17 @@ pub(super) struct Arguments {
     upgrade: bool,
 }
 
-pub(super) fn run(arguments: Arguments) -> ExitCode {
+pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failed> {
     let Arguments {
         mut configuration,
         tunnel,
         upgrade,
     } = arguments;
-    let mut config = match configuration.resolve() {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    let lane = match server::lane_of_environment() {
-        Ok(lane) => lane,
-        Err(sentence) => {
-            eprintln!("error: {sentence}");
-            return ExitCode::from(USAGE);
-        }
-    };
-    let mut manager = match ServiceManager::from_environment() {
-        Ok(manager) => manager,
-        Err(sentence) => {
-            eprintln!("error: {sentence}");
-            return ExitCode::from(USAGE);
-        }
-    };
-    let logging = logging::start(config.log.format, config.log.level);
+    let mut config = configuration.resolve()?;
+    let lane = server::lane_of_environment().map_err(Failed::usage)?;
+    let mut manager = ServiceManager::from_environment().map_err(Failed::usage)?;
+    // Ends before a failure is told: what led to it is read before.
+    let _logging = logging::start(config.log.format, config.log.level);
     let served = match tunnel {
         None if upgrade => predecessor(&config, &mut manager)
             .and_then(|origin| start(&configuration, &config, lane, origin, manager)),
@@ -104,14 +90,8 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
             )
         }),
     };
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            logging.flush();
-            eprintln!("error: {error:#}");
-            ExitCode::from(UNAVAILABLE)
-        }
-    }
+    served.map_err(|error| Failed::unavailable(format_args!("{error:#}")))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What there is before the start.

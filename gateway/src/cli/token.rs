@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::exit::USAGE;
+use crate::cli::failed::Failed;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::protocol::bearer::BearerToken;
 
@@ -40,25 +40,20 @@ pub(super) enum Command {
     ApproverKey(approve::ApproverKey),
 }
 
-pub(super) fn run(command: &Command) -> ExitCode {
-    let outcome = match command {
-        Command::Inspect(inspect) => inspect.print(),
+pub(super) fn run(command: &Command) -> Result<ExitCode, Failed> {
+    let done = match command {
         Command::Create(create) => return create.run(),
         Command::Ls(ls) => return ls.run(),
         Command::Rm(rm) => return rm.run(),
         Command::Find(find) => return find.run(),
         Command::Revoke(revoke) => return revoke.run(),
+        Command::Inspect(inspect) => inspect.print(),
         Command::Narrow(narrow) => narrow.run().map(|token| println!("{token}")),
         Command::Approve(approve) => approve.run().map(|token| println!("{token}")),
         Command::ApproverKey(key) => key.run().map(|public| println!("{public}")),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            eprintln!("error: {sentence}");
-            ExitCode::from(USAGE)
-        }
-    }
+    done.map_err(Failed::usage)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Where the token comes from.
@@ -77,14 +72,14 @@ impl Source {
     fn read(&self) -> Result<BearerToken, String> {
         match (&self.token, &self.token_file) {
             (Some(text), _) => parsed(text),
-            (None, Some(path)) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| format!("{}: {error}", path.display()))?;
-                parsed(&text)
-            }
+            (None, Some(path)) => parsed(&text_of(path)?),
             (None, None) => parsed(&standard_input()?),
         }
     }
+}
+
+fn text_of(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn standard_input() -> Result<String, String> {
@@ -125,11 +120,11 @@ impl End {
 
 /// A token from a file; `-` is standard input.
 pub(super) fn from_file(path: &Path) -> Result<BearerToken, String> {
-    if path == Path::new("-") {
-        return parsed(&standard_input()?);
-    }
-    let text = std::fs::read_to_string(path);
-    parsed(&text.map_err(|error| format!("{}: {error}", path.display()))?)
+    let text = match path.to_str() {
+        Some("-") => standard_input(),
+        _ => text_of(path),
+    };
+    parsed(&text?)
 }
 
 pub(super) fn moment(text: &str) -> Result<Timestamp, String> {

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::cli::configuration::Configuration;
-use crate::cli::exit::UNAVAILABLE;
+use crate::cli::failed::{Failed, UNAVAILABLE};
+use crate::cli::runtime;
 use crate::upgrade::{serves, socket_in};
 
 /// For the new process to serve: longer than the two processes wait for each other, and less than systemd
@@ -24,34 +25,20 @@ pub(super) struct Arguments {
     configuration: Configuration,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
     // Every problem is told before anything is started.
-    let config = match arguments.configuration.resolve() {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    match upgrade(&socket_in(&config.state)) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(UNAVAILABLE)
-        }
-    }
+    let config = arguments.configuration.resolve()?;
+    upgrade(&socket_in(&config.state))
+        .map_err(|error| Failed::unavailable(format_args!("{error:#}")))
 }
 
 fn upgrade(socket: &std::path::Path) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     // The same words, for the command that serves.
     let words = std::env::args_os().skip(1);
-    let mut words = words
-        .skip_while(|word| word != "upgrade")
-        .skip(1)
-        .peekable();
+    let words = words.skip_while(|word| word != "upgrade").skip(1);
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["serve", "--upgrade"]);
-    command.args(words.by_ref());
+    command.args(["serve", "--upgrade"]).args(words);
     let mut new = command.stdin(Stdio::null()).spawn()?;
     let begun = Instant::now();
     loop {

@@ -4,16 +4,17 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::exit::{UNAVAILABLE, USAGE};
-use crate::cli::operator::passwords::{self, PasswordSource};
-use crate::cli::operator::{Common, Failed, Gateway, Paging, Printed, Table, counted, run as ask};
+use crate::cli::failed::Failed;
+use crate::cli::operator::passwords::{PasswordSource, typed_password};
+use crate::cli::operator::{Common, Gateway, Paging, Printed, Table, counted, run as ask};
+use crate::cli::runtime;
 use crate::operator_api::{
     AccountToUnlink, AccountView, AddUser, AppToReadmit, DemoteUser, DisableUser, EnableUser,
     IdQuery, LinkUser, ListUsers, NamedUser, PasskeyToRemove, PasskeyView, PromoteUser, ReadmitApp,
     RemovePasskey, RemoveUser, SetPassword, ShowUser, UnlinkUser, UserToAdd, UserView,
     UserWithPassword,
 };
-use gateway_oauth::identity::{Password, Passwords};
+use gateway_oauth::identity::Passwords;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -122,7 +123,7 @@ pub(super) struct Entry {
     common: Common,
 }
 
-pub(super) fn run(command: &Command) -> ExitCode {
+pub(super) fn run(command: &Command) -> Result<ExitCode, Failed> {
     match command {
         Command::Ls(ls) => ask(&ls.common, |gateway| ls.list(gateway)),
         Command::Show(one) => ask(&one.common, |gateway| one.show(gateway)),
@@ -321,31 +322,10 @@ impl Entry {
     }
 }
 
-fn hash() -> ExitCode {
-    let password = match passwords::typed() {
-        Ok(password) => password,
-        Err(failed) => {
-            eprintln!("error: {failed}");
-            return ExitCode::from(USAGE);
-        }
-    };
-    let Some(password) = Password::new(password) else {
-        return ExitCode::from(USAGE);
-    };
-    let hashed = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .map(|runtime| runtime.block_on(Passwords::default().hash(password)));
-    match hashed {
-        Ok(Ok(phc)) => {
-            println!("{}", phc.as_str());
-            ExitCode::SUCCESS
-        }
-        Ok(Err(error)) => unavailable(&error),
-        Err(error) => unavailable(&error),
-    }
-}
-
-fn unavailable(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("error: {error}");
-    ExitCode::from(UNAVAILABLE)
+fn hash() -> Result<ExitCode, Failed> {
+    let password = typed_password()?;
+    let runtime = runtime().map_err(Failed::unavailable)?;
+    let hashing = runtime.block_on(Passwords::default().hash(password));
+    println!("{}", hashing.map_err(Failed::unavailable)?.as_str());
+    Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::member::{Place, at_member};
 use super::{Explain, Explained, RejectionCause, message};
 use crate::cli::configuration::{Configuration, policy_of};
-use crate::cli::token;
+use crate::cli::{runtime, token};
 use crate::config::{self, Config};
 use crate::keys;
 use gateway_core::access_token::{self, Claims, Keys, Tools, VerifiedToken};
@@ -477,10 +477,7 @@ fn ask(
     tags: &TagKey,
     user: Option<&str>,
 ) -> Result<Arc<ToolListing>, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
+    let runtime = runtime().map_err(|error| error.to_string())?;
     let catalogue = Catalogue::new(
         vec![Arc::clone(backend)],
         Arc::default(),

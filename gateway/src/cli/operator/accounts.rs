@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::{Common, Failed, Gateway, Paging, Printed, Table, run as ask};
+use super::{Common, Gateway, Paging, Printed, Table, run as ask};
+use crate::cli::failed::Failed;
 use crate::operator_api::{ElsewhereToRemove, ListAccounts, RemoveAccount};
 use clap::{Args, Subcommand};
 
@@ -34,7 +35,7 @@ pub(in crate::cli) struct One {
     common: Common,
 }
 
-pub(in crate::cli) fn run(command: &Command) -> ExitCode {
+pub(in crate::cli) fn run(command: &Command) -> Result<ExitCode, Failed> {
     match command {
         Command::Ls(ls) => ask(&ls.common, |gateway| ls.list(gateway)),
         Command::Rm(one) => ask(&one.common, |gateway| one.remove(gateway)),

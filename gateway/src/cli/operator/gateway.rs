@@ -15,7 +15,9 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::failed::Failed;
+use crate::cli::failed::{FORBIDDEN, Failed, UNAVAILABLE, UNKNOWN, USAGE};
+use crate::cli::operator::table::cell;
+use crate::cli::runtime;
 use crate::config::Config;
 use crate::keys::{self, KeysError};
 use crate::operator_api::{Endpoint, Query, Refusal};
@@ -47,12 +49,13 @@ impl Gateway {
     pub(in crate::cli) fn from_config(config: &Config) -> Result<Self, Failed> {
         let token = keys::admin_token(&config.keys_dir).map_err(|error| match error {
             KeysError::Io(path, error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Failed::forbidden(format!(
+                let sentence = format!(
                     "there is no {}: start the gateway once with this configuration, or name the one that it runs with (--config)",
                     path.display()
-                ))
+                );
+                Failed::new(FORBIDDEN, sentence)
             }
-            error => Failed::forbidden(error.to_string()),
+            error => Failed::new(FORBIDDEN, error),
         })?;
         Ok(Self {
             address: reachable(config.general.admin_listen),
@@ -80,7 +83,7 @@ impl Gateway {
     where
         E: Endpoint<Request: Serialize>,
     {
-        let body = serde_json::to_vec(request).map_err(|error| Failed::usage(error.to_string()))?;
+        let body = serde_json::to_vec(request).map_err(Failed::usage)?;
         self.ask(Method::POST, E::OPERATION.path(), body.into())
     }
 
@@ -98,11 +101,8 @@ impl Gateway {
             .header(CONTENT_TYPE, "application/json")
             .header("operator", operator())
             .body(Full::new(body))
-            .map_err(|error| Failed::usage(error.to_string()))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failed::unavailable(error.to_string()))?;
+            .map_err(Failed::usage)?;
+        let runtime = runtime().map_err(Failed::unavailable)?;
         let asking = async { timeout(PATIENCE, exchange(self.address, request)).await };
         let (status, body) = runtime.block_on(asking).unwrap_or_else(|_| {
             let sentence = format!("{}: no answer within {PATIENCE:?}", self.address);
@@ -132,10 +132,25 @@ fn judged<E: Endpoint>(
         },
         StatusCode::OK => Err(not_ours(address, status)),
         status => match Refusal::deserialize(&body) {
-            Ok(refusal) if body.is_object() => Err(Failed::answered(status, &refusal)),
+            Ok(refusal) if body.is_object() => Err(refused(status, &refusal)),
             _ => Err(not_ours(address, status)),
         },
     }
+}
+
+/// What the gateway answered instead of doing it.
+fn refused(status: StatusCode, refusal: &Refusal) -> Failed {
+    let code = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FORBIDDEN,
+        status if status.is_server_error() => UNAVAILABLE,
+        StatusCode::UNPROCESSABLE_ENTITY | StatusCode::METHOD_NOT_ALLOWED => USAGE,
+        _ => UNKNOWN,
+    };
+    let mut sentence = cell(&refusal.message, 300);
+    if let Some(remedy) = &refusal.remedy {
+        sentence += &format!("\n  {}", cell(remedy, 300));
+    }
+    Failed::new(code, sentence)
 }
 
 fn not_ours(address: SocketAddr, status: StatusCode) -> Failed {
@@ -221,11 +236,7 @@ mod tests {
             (404, "{\"message\":\"Not Found\"}"),
         ] {
             let failed = judged(status, body).err().unwrap();
-            assert_eq!(
-                failed.code,
-                crate::cli::exit::UNAVAILABLE,
-                "{status} {body}"
-            );
+            assert_eq!(failed.code, UNAVAILABLE, "{status} {body}");
         }
         let refused = "{\"error\":\"not_found\",\"message\":\"there is no grant\"}";
         assert_eq!(judged(404, refused).err().unwrap().code, 1);

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::{Common, Failed, Gateway, Paging, Printed, Table, counted, run as ask};
+use super::{Common, Gateway, Paging, Printed, Table, counted, run as ask};
+use crate::cli::failed::Failed;
 use crate::operator_api::{
     GrantedTools, GrantsQuery, GrantsToRevoke, IdQuery, ListGrants, RevokeGrants, ShowGrant,
 };
@@ -57,7 +58,7 @@ pub(in crate::cli) struct Revoke {
     common: Common,
 }
 
-pub(in crate::cli) fn run(command: &Command) -> ExitCode {
+pub(in crate::cli) fn run(command: &Command) -> Result<ExitCode, Failed> {
     match command {
         Command::Ls(ls) => ask(&ls.common, |gateway| ls.list(gateway)),
         Command::Show(show) => ask(&show.common, |gateway| show.show(gateway)),

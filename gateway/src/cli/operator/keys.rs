@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use rand::rngs::OsRng;
 
-use super::{Common, Failed, Gateway, Printed, Table, ended, run as ask};
+use super::{Common, Gateway, Printed, Table, run as ask};
+use crate::cli::failed::Failed;
 use crate::keys;
 use crate::operator_api::{
     AdminTokenToChange, ChangeAdminToken, KeyToMake, KeyView, KeysToRevoke, Limit, ListKeys,
@@ -64,7 +65,7 @@ pub(in crate::cli) struct Create {
     file: PathBuf,
 }
 
-pub(in crate::cli) fn run(command: &Command) -> ExitCode {
+pub(in crate::cli) fn run(command: &Command) -> Result<ExitCode, Failed> {
     match command {
         Command::Ls(ls) => ask(&ls.common, list),
         Command::Rotate(rotate) if rotate.admin_token => ask(&rotate.common, change_admin_token),
@@ -72,7 +73,7 @@ pub(in crate::cli) fn run(command: &Command) -> ExitCode {
         Command::Revoke(revoke) => ask(&revoke.common, |gateway| {
             revoked(gateway, revoke.keys.clone())
         }),
-        Command::Create(create) => ended(create.create()),
+        Command::Create(create) => create.create(),
     }
 }
 
@@ -142,16 +143,14 @@ fn revoked(gateway: &Gateway, keys: Vec<u32>) -> Result<Printed, Failed> {
 }
 
 impl Create {
-    fn create(&self) -> Result<(), Failed> {
+    fn create(&self) -> Result<ExitCode, Failed> {
         if self.file.exists() {
-            return Err(Failed::unknown(format!(
-                "{} is there: nothing was changed",
-                self.file.display()
-            )));
+            let file = self.file.display();
+            let sentence = format!("{file} is there: nothing was changed");
+            return Err(Failed::unknown(sentence));
         }
-        let pair = keys::create_pair(&self.file, &mut OsRng)
-            .map_err(|error| Failed::unavailable(error.to_string()))?;
+        let pair = keys::create_pair(&self.file, &mut OsRng).map_err(Failed::unavailable)?;
         println!("{}", pair.public().to_bytes_hex());
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     }
 }

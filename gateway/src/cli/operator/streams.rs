@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{Common, Failed, Gateway, Paging, Printed, Table, counted, run as ask};
+use super::{Common, Gateway, Paging, Printed, Table, counted, run as ask};
+use crate::cli::failed::Failed;
 use crate::operator_api::{CloseStreams, ListStreams, StreamsQuery, StreamsToClose};
 
 #[derive(Debug, Subcommand)]
@@ -51,7 +52,7 @@ pub(in crate::cli) struct Close {
     common: Common,
 }
 
-pub(in crate::cli) fn run(command: &Command) -> ExitCode {
+pub(in crate::cli) fn run(command: &Command) -> Result<ExitCode, Failed> {
     match command {
         Command::Ls(ls) => ask(&ls.common, |gateway| ls.list(gateway)),
         Command::Close(close) => ask(&close.common, |gateway| close.close(gateway)),

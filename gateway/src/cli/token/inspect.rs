@@ -7,6 +7,7 @@ use clap::Args;
 use rand::rngs::OsRng;
 
 use super::{parsed, standard_input};
+use crate::cli::operator::things;
 use crate::keys;
 use gateway_core::access_token::{self, Approver, Tools, VerifiedBlock, VerifiedToken};
 use gateway_core::clock::Clock;
@@ -43,19 +44,18 @@ impl Inspect {
             return Ok(());
         };
         let keys = keys::open(folder, &mut OsRng).map_err(|error| error.to_string())?;
-        if token.is_ours(&keys.tags) {
-            println!("// made by this gateway")
-        } else {
+        if !token.is_ours(&keys.tags) {
             return Err("another gateway made it".to_owned());
         }
+        println!("// made by this gateway");
         Ok(())
     }
 
     pub(super) fn print(&self) -> Result<(), String> {
         let bearer = match &self.token {
-            Some(text) => parsed(text)?,
-            None => parsed(&standard_input()?)?,
-        };
+            Some(text) => parsed(text),
+            None => parsed(&standard_input()?),
+        }?;
         if PersonalToken::is_meant(bearer.as_str()) {
             return self.print_personal(bearer.as_str());
         }
@@ -117,14 +117,10 @@ impl Inspect {
 
 fn print_judged(judged: Option<&VerifiedBlock>) {
     match judged {
-        Some(VerifiedBlock::Attenuation(checks)) => println!(
-            "// narrows: {} {}, all of which must hold",
-            checks.len(),
-            match checks.len() {
-                1 => "condition",
-                _ => "conditions",
-            }
-        ),
+        Some(VerifiedBlock::Attenuation(checks)) => {
+            let conditions = things(checks.len() as u64, "condition", "conditions");
+            println!("// narrows: {conditions}, all of which must hold");
+        }
         Some(VerifiedBlock::Approvals(approvals)) => {
             for approval in approvals {
                 println!(

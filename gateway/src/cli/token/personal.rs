@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::operator::{Common, Failed, Gateway, Paging, Printed, Table, counted, run as ask};
+use crate::cli::failed::{Failed, UNKNOWN};
+use crate::cli::operator::{Common, Gateway, Paging, Printed, Table, counted, run as ask};
 use crate::operator_api::{
     CreateToken, GrantView, GrantedTools, GrantsQuery, GrantsToRevoke, IdQuery, ListGrants,
     RevokeGrants, ShowGrant, TokenToCreate, ToolsToGrant,
@@ -75,7 +76,7 @@ pub(in crate::cli) struct Find {
 }
 
 impl Create {
-    pub(in crate::cli) fn run(&self) -> ExitCode {
+    pub(in crate::cli) fn run(&self) -> Result<ExitCode, Failed> {
         ask(&self.common, |gateway| self.create(gateway))
     }
 
@@ -108,7 +109,7 @@ impl Create {
 }
 
 impl Ls {
-    pub(in crate::cli) fn run(&self) -> ExitCode {
+    pub(in crate::cli) fn run(&self) -> Result<ExitCode, Failed> {
         ask(&self.common, |gateway| self.list(gateway))
     }
 
@@ -146,7 +147,7 @@ impl Ls {
 }
 
 impl Rm {
-    pub(in crate::cli) fn run(&self) -> ExitCode {
+    pub(in crate::cli) fn run(&self) -> Result<ExitCode, Failed> {
         ask(&self.common, |gateway| {
             let done = gateway.post::<RevokeGrants>(&GrantsToRevoke::Grants(self.ids.clone()))?;
             let revoked = counted(done.answer.revoked, "token")?;
@@ -156,7 +157,7 @@ impl Rm {
 }
 
 impl Find {
-    pub(in crate::cli) fn run(&self) -> ExitCode {
+    pub(in crate::cli) fn run(&self) -> Result<ExitCode, Failed> {
         ask(&self.common, |gateway| self.find(gateway))
     }
 
@@ -177,7 +178,7 @@ impl Find {
                     let name = grant.token_name.unwrap_or_default();
                     vec![id.clone(), name, grant.user_name, grant.expires]
                 }
-                Err(failed) if failed.is_unknown() => {
+                Err(failed) if failed.code == UNKNOWN => {
                     let over = "does not count: ended, revoked, or another gateway's".to_owned();
                     vec![id.clone(), String::new(), String::new(), over]
                 }

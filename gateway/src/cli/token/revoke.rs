@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Source;
-use crate::cli::operator::{Common, Failed, Gateway, Printed, run as ask};
+use crate::cli::failed::Failed;
+use crate::cli::operator::{Common, Gateway, Printed, run as ask};
 use crate::operator_api::{RevokeToken, TokenToRevoke};
 
 #[derive(Debug, Args)]
@@ -20,7 +21,7 @@ pub(in crate::cli) struct Revoke {
 }
 
 impl Revoke {
-    pub(in crate::cli) fn run(&self) -> ExitCode {
+    pub(in crate::cli) fn run(&self) -> Result<ExitCode, Failed> {
         ask(&self.common, |gateway| self.revoke(gateway))
     }
 
