@@ -1,6 +1,6 @@
 //! The operator's API as both of its ends know it: its operations, what each is asked and answers. The
 //! commands (`cli::operator`) send and read these types, the admin listener (`admin`) takes and makes
-//! them.
+//! them. Where a command takes what it asks, the request says how it is typed, too.
 //!
 //! JSON under `/v1/`. Reading is GET with a query, changing is POST with a JSON object. A list comes in
 //! pages: at most [`Limit::MOST`] entries, and `next` is what to ask for as `after`.
@@ -17,6 +17,7 @@ mod people;
 mod query;
 mod tokens;
 
+use clap::Args;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -188,10 +189,10 @@ pub enum GrantsToRevoke {
 }
 
 /// A client by its id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientToRemove {
-    /// Its `client_id`.
+    /// Its client_id
     pub client: String,
 }
 

@@ -84,10 +84,8 @@ impl PageOperator<'_> {
         &self,
         query: &E::Request,
     ) -> Result<E::Answer, Failure> {
-        let pairs = query.parameters().into_iter();
-        let pairs = pairs.filter_map(|(name, value)| value.map(|value| (name, value)));
         let now = self.server.clock.now();
-        self.carry_out::<E>(Request::asking(pairs, now, self.origin.clone())?)
+        self.carry_out::<E>(Request::asking(query, now, self.origin.clone())?)
             .await
     }
 

@@ -41,7 +41,7 @@ pub(super) async fn list(
         user: user.as_ref(),
         client: client.as_ref(),
     };
-    let (after, limit) = (query.after.as_deref(), query.limit.get());
+    let (after, limit) = (query.page.after.as_deref(), query.page.limit.get());
     let page = records.grants(of, after, limit, now).await?;
     let mut names = BTreeMap::new();
     let mut grants = Vec::with_capacity(page.entries.len());

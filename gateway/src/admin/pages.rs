@@ -29,7 +29,7 @@ use super::failure::Failure;
 use super::process::Process;
 use super::request::Origin;
 use crate::config::Config;
-use crate::operator_api::{Endpoint, Limit, Query};
+use crate::operator_api::{Endpoint, Limit, PageQuery, Query};
 use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::Response;
@@ -249,6 +249,14 @@ impl Desk<'_> {
         one.unwrap_or_default().trim()
     }
 
+    /// Which part of a list is asked for.
+    fn part(&self) -> PageQuery {
+        PageQuery {
+            limit: ON_A_PAGE,
+            after: said(self.parameter("after")),
+        }
+    }
+
     fn frame(&self, notice: Option<Notice>) -> AdminFrame<'_> {
         let request = self.visit.request;
         AdminFrame {
@@ -293,9 +301,9 @@ impl Desk<'_> {
     }
 }
 
-/// Where a list goes on.
-fn after(desk: &Desk<'_>) -> Option<String> {
-    Some(desk.parameter("after").to_owned()).filter(|after| !after.is_empty())
+/// A text that may be empty, which then says nothing.
+fn said(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
 }
 
 /// A text as the value of a parameter.

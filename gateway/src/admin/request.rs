@@ -85,12 +85,12 @@ impl Request {
 
     /// A question of a page's.
     pub(super) fn asking(
-        pairs: impl Iterator<Item = (&'static str, String)>,
+        asked: &impl Query,
         now: Timestamp,
         origin: Origin,
     ) -> Result<Self, Failure> {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(pairs);
+        query.extend_pairs(asked.parameters());
         Ok(Self {
             query: Form::parse(query.finish().as_bytes())?,
             body: Bytes::new(),

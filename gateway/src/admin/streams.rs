@@ -20,7 +20,7 @@ pub(super) async fn list(
     request: &Request,
 ) -> Result<Done, Failure> {
     let query = request.query::<ListStreams>()?;
-    let after = query.after.as_deref().unwrap_or("0");
+    let after = query.page.after.as_deref().unwrap_or("0");
     let after: u64 = after
         .parse()
         .map_err(|_| Failure::malformed("after is the number of a stream"))?;
@@ -33,7 +33,7 @@ pub(super) async fn list(
         client: query.client,
         grant: query.grant,
     };
-    let limit = query.limit.get();
+    let limit = query.page.limit.get();
     let elsewhere = streams.do_elsewhere(false, &filter, clock).await?;
     let here = streams.do_here(false, &filter);
     let all = elsewhere.into_iter().chain([here]);

@@ -27,16 +27,29 @@ pub(super) use self::table::{Table, cell};
 use crate::cli::configuration::Configuration;
 use crate::cli::failed::Failed;
 use crate::config::Config;
-use crate::operator_api::{Limit, PageQuery};
 
-/// What every command takes.
+/// A command that asks a running gateway: what it takes itself, and what every one takes.
 #[derive(Debug, Args)]
-pub(super) struct Common {
+pub(super) struct Asked<A: Args> {
+    #[command(flatten)]
+    what: A,
     /// Print JSON instead of a table
     #[arg(long)]
-    pub(super) json: bool,
+    json: bool,
     #[command(flatten)]
     running: Running,
+}
+
+impl<A: Args> Asked<A> {
+    /// Has `command` ask, and prints what it has to say.
+    pub(super) fn run(
+        &self,
+        command: impl FnOnce(&Gateway, &A) -> Result<Printed, Failed>,
+    ) -> Result<ExitCode, Failed> {
+        let gateway = Gateway::from_config(&self.running.resolve()?)?;
+        command(&gateway, &self.what)?.print(self.json)?;
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 /// Which gateway is asked: what it runs with, as far as a command needs it.
@@ -65,47 +78,6 @@ impl Running {
     }
 }
 
-/// Which part of a list.
-#[derive(Debug, Args)]
-pub(super) struct Paging {
-    /// How many, up to 1000
-    #[arg(long, default_value_t = Limit::USUAL, value_parser = clap::value_parser!(u16).range(1..=i64::from(Limit::MOST)))]
-    limit: u16,
-    /// Go on after this one
-    #[arg(long, value_name = "ID")]
-    after: Option<String>,
-}
-
-impl Paging {
-    /// The most entries.
-    pub(super) fn limit(&self) -> Limit {
-        Limit(self.limit)
-    }
-
-    /// The last entry of the page before.
-    pub(super) fn after(&self) -> Option<String> {
-        self.after.clone()
-    }
-
-    /// As a query of nothing else.
-    pub(super) fn query(&self) -> PageQuery {
-        PageQuery {
-            limit: self.limit(),
-            after: self.after(),
-        }
-    }
-}
-
-/// Runs a command that has resolved nothing yet.
-pub(super) fn run(
-    common: &Common,
-    command: impl FnOnce(&Gateway) -> Result<Printed, Failed>,
-) -> Result<ExitCode, Failed> {
-    let gateway = Gateway::from_config(&common.running.resolve()?)?;
-    command(&gateway)?.print(common.json)?;
-    Ok(ExitCode::SUCCESS)
-}
-
 /// What a command has to say: as the gateway answered it, and for people.
 pub(super) struct Printed {
     body: Value,
@@ -121,7 +93,26 @@ impl Printed {
         }
     }
 
-    /// A list.
+    /// A row for each entry.
+    pub(super) fn list<T, const N: usize>(
+        body: Value,
+        headings: [&str; N],
+        entries: &[T],
+        row: impl Fn(&T) -> [String; N],
+    ) -> Self {
+        let mut table = Table::new(headings);
+        for entry in entries {
+            table.row(row(entry));
+        }
+        Self::table(body, &table)
+    }
+
+    /// The members of one thing, which the answer has under this name.
+    pub(super) fn one(body: Value, name: &str) -> Self {
+        let table = Table::of_members(&body[name]);
+        Self::table(body, &table)
+    }
+
     pub(super) fn table(body: Value, table: &Table) -> Self {
         Self {
             body,

@@ -14,26 +14,27 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use crate::cli::failed::Failed;
+use crate::cli::operator::Asked;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::protocol::bearer::BearerToken;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make a personal token for a program without a browser, at the running gateway; print it once
-    Create(Box<personal::Create>),
+    Create(Box<Asked<personal::Create>>),
     /// List personal tokens
-    Ls(personal::Ls),
+    Ls(Asked<personal::Ls>),
     /// Revoke personal tokens
-    Rm(personal::Rm),
+    Rm(Asked<personal::Rm>),
     /// Look for personal tokens in files, and say whose they are
-    Find(personal::Find),
+    Find(Asked<personal::Find>),
     /// Print what a token says, what was appended to it, and whether it verifies here
     Inspect(inspect::Inspect),
     /// Make a token that allows less, for a sub-agent or another machine. Needs nothing but the
     /// token: no key, no network
     Narrow(narrow::Narrow),
     /// Revoke one token with all that was narrowed from it, at the running gateway
-    Revoke(Box<revoke::Revoke>),
+    Revoke(Box<Asked<revoke::Revoke>>),
     /// Approve tools for one token, with an approver's key
     Approve(approve::Approve),
     /// Make an approver's key, and print the public part for the configuration
@@ -42,11 +43,11 @@ pub(super) enum Command {
 
 pub(super) fn run(command: &Command) -> Result<ExitCode, Failed> {
     let done = match command {
-        Command::Create(create) => return create.run(),
-        Command::Ls(ls) => return ls.run(),
-        Command::Rm(rm) => return rm.run(),
-        Command::Find(find) => return find.run(),
-        Command::Revoke(revoke) => return revoke.run(),
+        Command::Create(create) => return create.run(personal::create),
+        Command::Ls(ls) => return ls.run(personal::list),
+        Command::Rm(rm) => return rm.run(personal::remove),
+        Command::Find(find) => return find.run(personal::find),
+        Command::Revoke(revoke) => return revoke.run(revoke::revoke),
         Command::Inspect(inspect) => inspect.print(),
         Command::Narrow(narrow) => narrow.run().map(|token| println!("{token}")),
         Command::Approve(approve) => approve.run().map(|token| println!("{token}")),

@@ -6,62 +6,46 @@ use clap::{Args, Subcommand};
 
 use crate::cli::failed::Failed;
 use crate::cli::operator::passwords::{PasswordSource, typed_password};
-use crate::cli::operator::{Common, Gateway, Paging, Printed, Table, counted, run as ask};
+use crate::cli::operator::{Asked, Gateway, Printed, Table, counted};
 use crate::cli::runtime;
 use crate::operator_api::{
-    AccountToUnlink, AccountView, AddUser, AppToReadmit, DemoteUser, DisableUser, EnableUser,
-    IdQuery, LinkUser, ListUsers, NamedUser, PasskeyToRemove, PasskeyView, PromoteUser, ReadmitApp,
-    RemovePasskey, RemoveUser, SetPassword, ShowUser, UnlinkUser, UserToAdd, UserView,
-    UserWithPassword,
+    AccountToUnlink, AccountView, AddUser, AppToReadmit, ChangedUser, DemoteUser, DisableUser,
+    EnableUser, Endpoint, IdQuery, LinkUser, ListUsers, NamedUser, PageQuery, PasskeyToRemove,
+    PasskeyView, PromoteUser, ReadmitApp, RemovePasskey, RemoveUser, SetPassword, ShowUser,
+    UnlinkUser, UserToAdd, UserView, UserWithPassword,
 };
 use gateway_oauth::identity::Passwords;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// List the people who may log in, and those who may not
-    Ls(Ls),
+    Ls(Asked<PageQuery>),
     /// Show one person, with their passkeys
-    Show(One),
+    Show(Asked<NamedUser>),
     /// Add a person who may log in and allow apps something
-    Add(Add),
+    Add(Asked<Add>),
     /// Print a link by which a person sets a password or a passkey: good once, for 15 minutes
-    Link(One),
+    Link(Asked<NamedUser>),
     /// Remove a person: browser sessions ended, everything they allowed taken back, the name free
-    Rm(One),
+    Rm(Asked<NamedUser>),
     /// Take a passkey off a person, also the last one
-    RemovePasskey(RemoveKey),
+    RemovePasskey(Asked<PasskeyToRemove>),
     /// Keep a person out: no login, browser sessions ended, everything they allowed taken back
-    Disable(One),
+    Disable(Asked<NamedUser>),
     /// Let a person log in again; apps must be allowed anew
-    Enable(One),
+    Enable(Asked<NamedUser>),
     /// Let a person see and do at /admin what the operator may
-    Promote(One),
+    Promote(Asked<NamedUser>),
     /// Do so no more
-    Demote(One),
+    Demote(Asked<NamedUser>),
     /// Give a person another password, which ends their browser sessions
-    Password(Entry),
+    Password(Asked<Entry>),
     /// Take an account at an identity provider off a person; never the last way in
-    Unlink(Unlink),
+    Unlink(Asked<AccountToUnlink>),
     /// Let an identity provider connect an app of a person again, after it was revoked
-    Readmit(Readmit),
+    Readmit(Asked<AppToReadmit>),
     /// Read a password from standard input and print its argon2id hash for owner.password_hash_file
     Hash,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Ls {
-    #[command(flatten)]
-    paging: Paging,
-    #[command(flatten)]
-    common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct One {
-    /// The login name
-    name: String,
-    #[command(flatten)]
-    common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -73,44 +57,6 @@ pub(super) struct Add {
     link: bool,
     #[command(flatten)]
     password: PasswordSource,
-    #[command(flatten)]
-    common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct RemoveKey {
-    /// The login name
-    name: String,
-    /// The passkey's id, as `users show` has it, or its name
-    // One id in 64 begins with a hyphen.
-    #[arg(allow_hyphen_values = true)]
-    passkey: String,
-    #[command(flatten)]
-    common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Unlink {
-    /// The login name
-    name: String,
-    /// The name of the provider's [[login]]
-    provider: String,
-    /// Names the account at the provider, where there are several
-    // Providers make these, with whatever characters they please.
-    #[arg(allow_hyphen_values = true)]
-    subject: Option<String>,
-    #[command(flatten)]
-    common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Readmit {
-    /// The login name
-    name: String,
-    /// The app's client_id
-    client: String,
-    #[command(flatten)]
-    common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -119,84 +65,78 @@ pub(super) struct Entry {
     name: String,
     #[command(flatten)]
     password: PasswordSource,
-    #[command(flatten)]
-    common: Common,
 }
 
 pub(super) fn run(command: &Command) -> Result<ExitCode, Failed> {
     match command {
-        Command::Ls(ls) => ask(&ls.common, |gateway| ls.list(gateway)),
-        Command::Show(one) => ask(&one.common, |gateway| one.show(gateway)),
-        Command::Add(add) => ask(&add.common, |gateway| add.add(gateway)),
-        Command::Link(one) => ask(&one.common, |gateway| link(gateway, &one.name)),
-        Command::Rm(one) => ask(&one.common, |gateway| {
-            let done = gateway.post::<RemoveUser>(&one.named())?;
-            let revoked = counted(done.answer.revoked, "grant")?;
-            let sentence = format!("{} is removed; revoked {revoked}", one.name);
-            Ok(Printed::sentence(done.body, sentence))
+        Command::Ls(ls) => ls.run(list),
+        Command::Show(show) => show.run(self::show),
+        Command::Add(add) => add.run(self::add),
+        Command::Link(link) => link.run(|gateway, one| self::link(gateway, &one.name)),
+        Command::Rm(rm) => rm.run(|gateway, one| cut_off::<RemoveUser>(gateway, one, "is removed")),
+        Command::RemovePasskey(remove) => remove.run(remove_passkey),
+        Command::Disable(disable) => {
+            disable.run(|gateway, one| cut_off::<DisableUser>(gateway, one, "is disabled"))
+        }
+        Command::Enable(enable) => enable.run(|gateway, one| {
+            gateway.done::<EnableUser>(one, format!("{} may log in again", one.name))
         }),
-        Command::RemovePasskey(key) => ask(&key.common, |gateway| key.remove(gateway)),
-        Command::Disable(one) => ask(&one.common, |gateway| {
-            let done = gateway.post::<DisableUser>(&one.named())?;
-            let revoked = counted(done.answer.revoked, "grant")?;
-            let sentence = format!("{} is disabled; revoked {revoked}", one.name);
-            Ok(Printed::sentence(done.body, sentence))
+        Command::Promote(promote) => promote.run(|gateway, one| {
+            gateway.done::<PromoteUser>(one, format!("{} may open /admin", one.name))
         }),
-        Command::Enable(one) => ask(&one.common, |gateway| {
-            let body = gateway.post::<EnableUser>(&one.named())?.body;
-            let sentence = format!("{} may log in again", one.name);
-            Ok(Printed::sentence(body, sentence))
+        Command::Demote(demote) => demote.run(|gateway, one| {
+            gateway.done::<DemoteUser>(one, format!("{} may not open /admin any more", one.name))
         }),
-        Command::Promote(one) => ask(&one.common, |gateway| {
-            let body = gateway.post::<PromoteUser>(&one.named())?.body;
-            let sentence = format!("{} may open /admin", one.name);
-            Ok(Printed::sentence(body, sentence))
-        }),
-        Command::Demote(one) => ask(&one.common, |gateway| {
-            let body = gateway.post::<DemoteUser>(&one.named())?.body;
-            let sentence = format!("{} may not open /admin any more", one.name);
-            Ok(Printed::sentence(body, sentence))
-        }),
-        Command::Password(change) => ask(&change.common, |gateway| {
-            let body = gateway.post::<SetPassword>(&change.read()?)?.body;
-            let sentence = format!("{} has a new password", change.name);
-            Ok(Printed::sentence(body, sentence))
-        }),
-        Command::Unlink(unlink) => ask(&unlink.common, |gateway| {
-            let body = gateway.post::<UnlinkUser>(&unlink.account())?.body;
-            let (name, provider) = (&unlink.name, &unlink.provider);
-            let sentence = format!("{name} does not log in with {provider} any more");
-            Ok(Printed::sentence(body, sentence))
-        }),
-        Command::Readmit(readmit) => ask(&readmit.common, |gateway| {
-            let (name, client) = (&readmit.name, &readmit.client);
-            let app = AppToReadmit {
-                name: name.clone(),
-                client: client.clone(),
+        Command::Password(change) => change.run(|gateway, entry| {
+            let change = UserWithPassword {
+                name: entry.name.clone(),
+                password: entry.password.read()?,
             };
-            let body = gateway.post::<ReadmitApp>(&app)?.body;
+            gateway.done::<SetPassword>(&change, format!("{} has a new password", entry.name))
+        }),
+        Command::Unlink(unlink) => unlink.run(|gateway, account| {
+            let (name, provider) = (&account.name, &account.provider);
+            let sentence = format!("{name} does not log in with {provider} any more");
+            gateway.done::<UnlinkUser>(account, sentence)
+        }),
+        Command::Readmit(readmit) => readmit.run(|gateway, app| {
+            let (name, client) = (&app.name, &app.client);
             let sentence = format!("an identity provider may connect {client} to {name} again");
-            Ok(Printed::sentence(body, sentence))
+            gateway.done::<ReadmitApp>(app, sentence)
         }),
         Command::Hash => hash(),
     }
 }
 
-impl Ls {
-    fn list(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let page = gateway.get::<ListUsers>(&self.paging.query())?;
-        let headings = ["NAME", "ID", "STATE", "LOGS IN WITH", "SINCE"];
-        let table = Table::from_entries(&headings, &page.answer.users, |user| {
-            vec![
+fn list(gateway: &Gateway, query: &PageQuery) -> Result<Printed, Failed> {
+    let page = gateway.get::<ListUsers>(query)?;
+    let headings = ["NAME", "ID", "STATE", "LOGS IN WITH", "SINCE"];
+    Ok(Printed::list(
+        page.body,
+        headings,
+        &page.answer.users,
+        |user| {
+            [
                 user.name.clone(),
                 user.id.clone(),
                 state(user),
                 logins(user),
                 user.created.clone(),
             ]
-        });
-        Ok(Printed::table(page.body, &table))
-    }
+        },
+    ))
+}
+
+/// Takes everything back that a person allowed.
+fn cut_off<E: Endpoint<Request = NamedUser, Answer = ChangedUser>>(
+    gateway: &Gateway,
+    one: &NamedUser,
+    how: &str,
+) -> Result<Printed, Failed> {
+    let done = gateway.post::<E>(one)?;
+    let revoked = counted(done.answer.revoked, "grant")?;
+    let sentence = format!("{} {how}; revoked {revoked}", one.name);
+    Ok(Printed::sentence(done.body, sentence))
 }
 
 /// In place of what somebody logs in with who has nothing.
@@ -254,72 +194,36 @@ fn logins(user: &UserView) -> String {
     }
 }
 
-impl Unlink {
-    fn account(&self) -> AccountToUnlink {
-        AccountToUnlink {
-            name: self.name.clone(),
-            provider: self.provider.clone(),
-            subject: self.subject.clone(),
-        }
+fn add(gateway: &Gateway, asked: &Add) -> Result<Printed, Failed> {
+    let name = asked.name.clone();
+    let added = format!("{name} may log in");
+    if asked.link {
+        let password = None;
+        gateway.post::<AddUser>(&UserToAdd { name, password })?;
+        return link(gateway, &asked.name);
     }
+    let password = Some(asked.password.read()?);
+    gateway.done::<AddUser>(&UserToAdd { name, password }, added)
 }
 
-impl Add {
-    fn add(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let password = if self.link {
-            None
-        } else {
-            Some(self.password.read()?)
-        };
-        let name = self.name.clone();
-        let body = gateway.post::<AddUser>(&UserToAdd { name, password })?.body;
-        if self.link {
-            return link(gateway, &self.name);
-        }
-        Ok(Printed::sentence(body, format!("{} may log in", self.name)))
+fn remove_passkey(gateway: &Gateway, asked: &PasskeyToRemove) -> Result<Printed, Failed> {
+    let done = gateway.post::<RemovePasskey>(asked)?;
+    let mut sentence = format!("the passkey of {} is removed", asked.name);
+    if logins(&done.answer.user) == NONE {
+        let hint = "; nothing is left to log in with: `gateway users link` lets them set it up";
+        sentence.push_str(hint);
     }
+    Ok(Printed::sentence(done.body, sentence))
 }
 
-impl RemoveKey {
-    fn remove(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let done = gateway.post::<RemovePasskey>(&PasskeyToRemove {
-            name: self.name.clone(),
-            passkey: self.passkey.clone(),
-        })?;
-        let mut sentence = format!("the passkey of {} is removed", self.name);
-        if logins(&done.answer.user) == NONE {
-            let hint = "; nothing is left to log in with: `gateway users link` lets them set it up";
-            sentence.push_str(hint);
-        }
-        Ok(Printed::sentence(done.body, sentence))
-    }
-}
-
-impl One {
-    fn show(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let id = self.name.clone();
-        let shown = gateway.get::<ShowUser>(&IdQuery { id })?;
-        let mut members = shown.body["user"].clone();
-        let passkeys = shown.answer.user.passkeys.iter().flatten();
-        members["passkeys"] = passkeys.map(passkey).collect();
-        let table = Table::of_members(&members);
-        Ok(Printed::table(shown.body, &table))
-    }
-
-    fn named(&self) -> NamedUser {
-        NamedUser {
-            name: self.name.clone(),
-        }
-    }
-}
-
-impl Entry {
-    fn read(&self) -> Result<UserWithPassword, Failed> {
-        Ok(UserWithPassword {
-            name: self.name.clone(),
-            password: self.password.read()?,
-        })
-    }
+fn show(gateway: &Gateway, one: &NamedUser) -> Result<Printed, Failed> {
+    let id = one.name.clone();
+    let shown = gateway.get::<ShowUser>(&IdQuery { id })?;
+    let mut members = shown.body["user"].clone();
+    let passkeys = shown.answer.user.passkeys.iter().flatten();
+    members["passkeys"] = passkeys.map(passkey).collect();
+    let table = Table::of_members(&members);
+    Ok(Printed::table(shown.body, &table))
 }
 
 fn hash() -> Result<ExitCode, Failed> {

@@ -1,5 +1,6 @@
 //! What the operations about people's accounts at backends are asked and answer. No credential is among it.
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
 /// A page of accounts.
@@ -31,12 +32,12 @@ pub struct ElsewhereView {
 }
 
 /// An account to be removed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ElsewhereToRemove {
-    /// The login name.
+    /// Whose, by login name
     pub user: String,
-    /// The backend's name.
+    /// At which backend
     pub backend: String,
 }
 

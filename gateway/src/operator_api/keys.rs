@@ -1,5 +1,6 @@
 //! Keys: what is asked and answered.
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
 /// The signing keys, lowest number first.
@@ -41,10 +42,11 @@ pub struct MadeKey {
 }
 
 /// Signing keys by their numbers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeysToRevoke {
-    /// The numbers.
+    /// The numbers of the keys
+    #[arg(value_name = "KEY", required = true, num_args = 1..=100)]
     pub keys: Vec<u32>,
 }
 

@@ -1,5 +1,6 @@
 //! What the operations about people are asked and answer.
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
 /// A link by which a user sets themselves up. Never printed twice.
@@ -12,20 +13,22 @@ pub struct MadeLink {
 }
 
 /// A passkey of a user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PasskeyToRemove {
-    /// The login name.
+    /// The login name
     pub name: String,
-    /// The passkey's id, or its name where only one of theirs has it.
+    /// The passkey's id, as `users show` has it, or its name
+    // One id in 64 begins with a hyphen.
+    #[arg(allow_hyphen_values = true)]
     pub passkey: String,
 }
 
 /// A user by their login name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NamedUser {
-    /// The login name.
+    /// The login name
     pub name: String,
 }
 
@@ -51,25 +54,28 @@ pub struct UserWithPassword {
 }
 
 /// An account at an identity provider of a user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountToUnlink {
-    /// The login name.
+    /// The login name
     pub name: String,
     /// The name of the provider.
+    #[arg(help = "The name of the provider's [[login]]")]
     pub provider: String,
-    /// Which one, where there are several at the provider.
+    /// Names the account at the provider, where there are several
+    // Providers make these, with whatever characters they please.
+    #[arg(allow_hyphen_values = true)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
 }
 
 /// An app of a user whose access was taken back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AppToReadmit {
-    /// The login name.
+    /// The login name
     pub name: String,
-    /// The app's `client_id`.
+    /// The app's client_id
     pub client: String,
 }
 

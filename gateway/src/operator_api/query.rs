@@ -1,4 +1,9 @@
-//! Questions: the parameters of a GET, which one list of fields writes and reads.
+//! Questions: the parameters of a GET, which one list of fields writes and reads, and takes from a command line.
+
+use std::fmt;
+
+use clap::Args;
+use clap::builder::TypedValueParser;
 
 use gateway_core::protocol::form::{Form, FormError};
 
@@ -18,36 +23,36 @@ pub enum QueryError {
 
 /// The parameters of a question.
 pub trait Query: Sized {
-    /// Name and value of each; `None`: it is left out.
-    fn parameters(&self) -> Vec<(&'static str, Option<String>)>;
+    /// Name and value of each that is given.
+    fn parameters(&self) -> Vec<(&'static str, String)>;
 
     /// Reads them. Others are left out of account.
     fn read(form: &Form) -> Result<Self, QueryError>;
 }
 
-/// One parameter.
-trait Parameter: Sized {
-    fn write(&self) -> Option<String>;
-    fn read(name: &'static str, form: &Form) -> Result<Self, QueryError>;
+/// A field of a query: a parameter of its name, or several.
+trait Field: Sized {
+    fn write(&self, name: &'static str) -> Vec<(&'static str, String)>;
+    fn of(name: &'static str, form: &Form) -> Result<Self, QueryError>;
 }
 
-impl Parameter for Option<String> {
-    fn write(&self) -> Option<String> {
-        self.clone()
+impl Field for Option<String> {
+    fn write(&self, name: &'static str) -> Vec<(&'static str, String)> {
+        self.iter().map(|value| (name, value.clone())).collect()
     }
 
-    fn read(name: &'static str, form: &Form) -> Result<Self, QueryError> {
+    fn of(name: &'static str, form: &Form) -> Result<Self, QueryError> {
         Ok(form.one(name)?.map(str::to_owned))
     }
 }
 
-impl Parameter for String {
-    fn write(&self) -> Option<String> {
-        Some(self.clone())
+impl Field for String {
+    fn write(&self, name: &'static str) -> Vec<(&'static str, String)> {
+        vec![(name, self.clone())]
     }
 
-    fn read(name: &'static str, form: &Form) -> Result<Self, QueryError> {
-        <Option<String>>::read(name, form)?.ok_or(QueryError::Missing(name))
+    fn of(name: &'static str, form: &Form) -> Result<Self, QueryError> {
+        <Option<String>>::of(name, form)?.ok_or(QueryError::Missing(name))
     }
 }
 
@@ -65,14 +70,25 @@ impl Limit {
     pub fn get(self) -> usize {
         usize::from(self.0)
     }
+
+    fn parser() -> impl TypedValueParser<Value = Self> {
+        let numbers = clap::value_parser!(u16).range(1..=i64::from(Self::MOST));
+        numbers.map(Self)
+    }
 }
 
-impl Parameter for Limit {
-    fn write(&self) -> Option<String> {
-        Some(self.0.to_string())
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Field for Limit {
+    fn write(&self, name: &'static str) -> Vec<(&'static str, String)> {
+        vec![(name, self.to_string())]
     }
 
-    fn read(name: &'static str, form: &Form) -> Result<Self, QueryError> {
+    fn of(name: &'static str, form: &Form) -> Result<Self, QueryError> {
         match form.one(name)?.map_or(Ok(Self::USUAL), str::parse) {
             Ok(limit @ 1..=Self::MOST) => Ok(Self(limit)),
             _ => Err(QueryError::Limit),
@@ -80,20 +96,30 @@ impl Parameter for Limit {
     }
 }
 
+impl Field for PageQuery {
+    fn write(&self, _name: &'static str) -> Vec<(&'static str, String)> {
+        self.parameters()
+    }
+
+    fn of(_name: &'static str, form: &Form) -> Result<Self, QueryError> {
+        Self::read(form)
+    }
+}
+
 /// A query whose parameters have the names of the fields.
 macro_rules! query {
-    ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $about:literal])+ $field:ident: $type:ty,)+ }) => {
-        $(#[doc = $doc])+
+    ($(#[$about:meta])+ $name:ident { $($(#[$about_field:meta])+ $field:ident: $type:ty,)+ }) => {
+        $(#[$about])+
         #[derive(Clone, Debug, PartialEq, Eq)]
-        pub struct $name { $($(#[doc = $about])+ pub $field: $type,)+ }
+        pub struct $name { $($(#[$about_field])+ pub $field: $type,)+ }
 
         impl Query for $name {
-            fn parameters(&self) -> Vec<(&'static str, Option<String>)> {
-                vec![$((stringify!($field), self.$field.write()),)+]
+            fn parameters(&self) -> Vec<(&'static str, String)> {
+                [$(Field::write(&self.$field, stringify!($field)),)+].concat()
             }
 
             fn read(form: &Form) -> Result<Self, QueryError> {
-                Ok(Self { $($field: Parameter::read(stringify!($field), form)?,)+ })
+                Ok(Self { $($field: Field::of(stringify!($field), form)?,)+ })
             }
         }
     };
@@ -101,10 +127,13 @@ macro_rules! query {
 
 query! {
     /// Which part of a list.
+    #[derive(Args)]
     PageQuery {
-        /// The most entries.
+        /// How many, up to 1000
+        #[arg(long, default_value_t = Limit(Limit::USUAL), value_parser = Limit::parser())]
         limit: Limit,
-        /// The last entry of the page before.
+        /// Go on after this one
+        #[arg(long, value_name = "ID")]
         after: Option<String>,
     }
 }
@@ -119,31 +148,36 @@ query! {
 
 query! {
     /// Which grants.
+    #[derive(Args)]
     GrantsQuery {
-        /// The most entries.
-        limit: Limit,
-        /// The last entry of the page before.
-        after: Option<String>,
-        /// Of this user: an id or a login name.
+        /// Of this person: a login name or an id
+        #[arg(long, value_name = "NAME")]
         user: Option<String>,
-        /// Of this client.
+        /// Of this client
+        #[arg(long, value_name = "ID")]
         client: Option<String>,
+        /// Which part of them.
+        #[command(flatten)]
+        page: PageQuery,
     }
 }
 
 query! {
     /// Which streams.
+    #[derive(Args)]
     StreamsQuery {
-        /// The most entries.
-        limit: Limit,
-        /// The last entry of the page before.
-        after: Option<String>,
-        /// Of this user: an id or a login name.
+        /// Of this person: a login name or an id
+        #[arg(long, value_name = "NAME")]
         user: Option<String>,
-        /// Of this client.
+        /// Of this client
+        #[arg(long, value_name = "ID")]
         client: Option<String>,
-        /// Of this grant.
+        /// Of this grant
+        #[arg(long, value_name = "ID")]
         grant: Option<String>,
+        /// Which part of them.
+        #[command(flatten)]
+        page: PageQuery,
     }
 }
 
@@ -184,16 +218,16 @@ mod tests {
     #[test]
     fn a_query_is_read_as_it_was_written() {
         let query = StreamsQuery {
-            limit: Limit(7),
-            after: None,
             user: Some("bob & co".to_owned()),
             client: None,
             grant: Some("g_1".to_owned()),
+            page: PageQuery {
+                limit: Limit(7),
+                after: None,
+            },
         };
         let mut written = url::form_urlencoded::Serializer::new(String::new());
-        for (name, value) in query.parameters() {
-            written.extend_pairs(value.map(|value| (name, value)));
-        }
+        written.extend_pairs(query.parameters());
         assert_eq!(StreamsQuery::read(&form(&written.finish())), Ok(query));
         let missing = IdQuery::read(&form("")).unwrap_err();
         assert_eq!(missing.to_string(), "the parameter id is missing");

@@ -1,6 +1,6 @@
 //! `/admin/apps`.
 
-use super::{Desk, ON_A_PAGE, PageResult, after, counted, in_url};
+use super::{Desk, PageResult, counted, in_url, said};
 use crate::admin::failure::Failure;
 use crate::operator_api::{
     GrantPage, GrantView, GrantedTools, GrantsQuery, GrantsToRevoke, ListGrants, RevokeGrants,
@@ -12,12 +12,10 @@ use gateway_oauth::pages::admin::{AppsPage, GrantRow, Notice, PressForm};
 impl Desk<'_> {
     pub(super) async fn apps(&self, notice: Option<Notice>) -> PageResult {
         let (user, client) = (self.parameter("user"), self.parameter("client"));
-        let said = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let query = GrantsQuery {
-            limit: ON_A_PAGE,
-            after: after(self),
             user: said(user),
             client: said(client),
+            page: self.part(),
         };
         let page = match self.read::<ListGrants>(&query).await {
             // A name that nobody has is no fault of the page.

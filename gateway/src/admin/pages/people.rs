@@ -1,10 +1,10 @@
 //! `/admin/people`.
 
-use super::{Desk, ON_A_PAGE, PageResult, after, counted, in_url};
+use super::{Desk, PageResult, counted, in_url};
 use crate::admin::failure::Failure;
 use crate::operator_api::{
-    AccountToUnlink, DemoteUser, DisableUser, EnableUser, ListUsers, NamedUser, PageQuery,
-    PasskeyToRemove, PromoteUser, RemovePasskey, UnlinkUser, UserView,
+    AccountToUnlink, DemoteUser, DisableUser, EnableUser, ListUsers, NamedUser, PasskeyToRemove,
+    PromoteUser, RemovePasskey, UnlinkUser, UserView,
 };
 use gateway_oauth::owner::OwnerPress;
 use gateway_oauth::pages::admin::{LoginWay, Notice, PeoplePage, PersonRow, PressForm};
@@ -15,11 +15,7 @@ const BETWEEN: &str = " ";
 
 impl Desk<'_> {
     pub(super) async fn people(&self, notice: Option<Notice>) -> PageResult {
-        let query = PageQuery {
-            limit: ON_A_PAGE,
-            after: after(self),
-        };
-        let page = self.read::<ListUsers>(&query).await?;
+        let page = self.read::<ListUsers>(&self.part()).await?;
         let people = page.users.iter().map(|user| self.person(user));
         Ok(PeoplePage {
             admin: self.frame(notice),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 
-use super::Desk;
+use super::{Desk, said};
 use crate::admin::failure::Failure;
 use crate::cli::explain::{PageQuestion, for_page};
 use crate::config::Config;
@@ -53,7 +53,6 @@ impl Desk<'_> {
 
     /// What would be decided under the policy of this moment; or why the question is none.
     async fn explain(&self, question: &Question) -> Result<Result<Explanation, String>, Failure> {
-        let said = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let address = match said(&question.address).map(|text| text.parse::<IpAddr>()) {
             None => None,
             Some(Ok(address)) => Some(address),

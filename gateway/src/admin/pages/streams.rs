@@ -1,6 +1,6 @@
 //! `/admin/streams`.
 
-use super::{Desk, ON_A_PAGE, PageResult, after};
+use super::{Desk, PageResult};
 use crate::admin::failure::Failure;
 use crate::operator_api::{CloseStreams, ListStreams, StreamsQuery, StreamsToClose};
 use gateway_oauth::owner::OwnerPress;
@@ -9,11 +9,10 @@ use gateway_oauth::pages::admin::{Notice, StreamRow, StreamsPage};
 impl Desk<'_> {
     pub(super) async fn streams(&self, notice: Option<Notice>) -> PageResult {
         let query = StreamsQuery {
-            limit: ON_A_PAGE,
-            after: after(self),
             user: None,
             client: None,
             grant: None,
+            page: self.part(),
         };
         let page = self.read::<ListStreams>(&query).await?;
         let streams = page.streams.iter().map(|stream| {

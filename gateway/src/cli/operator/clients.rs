@@ -2,81 +2,59 @@
 
 use std::process::ExitCode;
 
-use super::{Common, Gateway, Paging, Printed, Table, counted, run as ask};
+use clap::Subcommand;
+
+use super::{Asked, Gateway, Printed, counted};
 use crate::cli::failed::Failed;
-use crate::operator_api::{ClientToRemove, IdQuery, ListClients, RemoveClient, ShowClient};
-use clap::{Args, Subcommand};
+use crate::operator_api::{
+    ClientToRemove, IdQuery, ListClients, PageQuery, RemoveClient, ShowClient,
+};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
     /// List the apps that registered, were allowed something, or stand in the configuration
-    Ls(Ls),
+    Ls(Asked<PageQuery>),
     /// Show one app
-    Show(One),
+    Show(Asked<ClientToRemove>),
     /// Forget an app, and take back at once all that it was given
-    Rm(One),
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct Ls {
-    #[command(flatten)]
-    paging: Paging,
-    #[command(flatten)]
-    common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct One {
-    /// Its client_id
-    #[arg(value_name = "CLIENT")]
-    id: String,
-    #[command(flatten)]
-    common: Common,
+    Rm(Asked<ClientToRemove>),
 }
 
 pub(in crate::cli) fn run(command: &Command) -> Result<ExitCode, Failed> {
     match command {
-        Command::Ls(ls) => ask(&ls.common, |gateway| ls.list(gateway)),
-        Command::Show(one) => ask(&one.common, |gateway| one.show(gateway)),
-        Command::Rm(one) => ask(&one.common, |gateway| one.remove(gateway)),
+        Command::Ls(ls) => ls.run(list),
+        Command::Show(show) => show.run(|gateway, one| {
+            let id = one.client.clone();
+            let body = gateway.get::<ShowClient>(&IdQuery { id })?.body;
+            Ok(Printed::one(body, "client"))
+        }),
+        Command::Rm(rm) => rm.run(remove),
     }
 }
 
-impl Ls {
-    fn list(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let page = gateway.get::<ListClients>(&self.paging.query())?;
-        let headings = ["CLIENT", "NAME", "REGISTERED BY", "SINCE", "SENT BACK TO"];
-        let table = Table::from_entries(&headings, &page.answer.clients, |client| {
-            vec![
-                client.id.clone(),
-                client.name.clone().unwrap_or_default(),
-                client.registration.clone(),
-                client.registered.clone().unwrap_or_default(),
-                client.redirect_uris.first().cloned().unwrap_or_default(),
-            ]
-        });
-        Ok(Printed::table(page.body, &table))
-    }
+fn list(gateway: &Gateway, query: &PageQuery) -> Result<Printed, Failed> {
+    let page = gateway.get::<ListClients>(query)?;
+    let headings = ["CLIENT", "NAME", "REGISTERED BY", "SINCE", "SENT BACK TO"];
+    let clients = &page.answer.clients;
+    Ok(Printed::list(page.body, headings, clients, |client| {
+        [
+            client.id.clone(),
+            client.name.clone().unwrap_or_default(),
+            client.registration.clone(),
+            client.registered.clone().unwrap_or_default(),
+            client.redirect_uris.first().cloned().unwrap_or_default(),
+        ]
+    }))
 }
 
-impl One {
-    fn show(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let id = self.id.clone();
-        let body = gateway.get::<ShowClient>(&IdQuery { id })?.body;
-        let table = Table::of_members(&body["client"]);
-        Ok(Printed::table(body, &table))
-    }
-
-    fn remove(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let client = self.id.clone();
-        let done = gateway.post::<RemoveClient>(&ClientToRemove { client })?;
-        let revoked = counted(done.answer.revoked, "grant")?;
-        let removed = if done.answer.removed {
-            "removed"
-        } else {
-            "it was not registered"
-        };
-        let sentence = format!("{removed}; revoked {revoked}");
-        Ok(Printed::sentence(done.body, sentence))
-    }
+fn remove(gateway: &Gateway, one: &ClientToRemove) -> Result<Printed, Failed> {
+    let done = gateway.post::<RemoveClient>(one)?;
+    let revoked = counted(done.answer.revoked, "grant")?;
+    let removed = if done.answer.removed {
+        "removed"
+    } else {
+        "it was not registered"
+    };
+    let sentence = format!("{removed}; revoked {revoked}");
+    Ok(Printed::sentence(done.body, sentence))
 }

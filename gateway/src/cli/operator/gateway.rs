@@ -15,8 +15,9 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::Printed;
+use super::table::cell;
 use crate::cli::failed::{FORBIDDEN, Failed, UNAVAILABLE, UNKNOWN, USAGE};
-use crate::cli::operator::table::cell;
 use crate::cli::runtime;
 use crate::config::Config;
 use crate::keys::{self, KeysError};
@@ -69,11 +70,7 @@ impl Gateway {
         E: Endpoint<Request: Query>,
     {
         let mut parameters = url::form_urlencoded::Serializer::new(String::new());
-        for (name, value) in query.parameters() {
-            if let Some(value) = value {
-                parameters.append_pair(name, &value);
-            }
-        }
+        parameters.extend_pairs(query.parameters());
         let target = format!("{}?{}", E::OPERATION.path(), parameters.finish());
         self.ask(Method::GET, &target, Bytes::new())
     }
@@ -85,6 +82,19 @@ impl Gateway {
     {
         let body = serde_json::to_vec(request).map_err(Failed::usage)?;
         self.ask(Method::POST, E::OPERATION.path(), body.into())
+    }
+
+    /// Has something done of which there is nothing to say but that it was.
+    pub(in crate::cli) fn done<E>(
+        &self,
+        request: &E::Request,
+        sentence: impl Into<String>,
+    ) -> Result<Printed, Failed>
+    where
+        E: Endpoint<Request: Serialize>,
+    {
+        let body = self.post::<E>(request)?.body;
+        Ok(Printed::sentence(body, sentence))
     }
 
     fn ask<E: Endpoint>(

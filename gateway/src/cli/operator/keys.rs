@@ -7,12 +7,12 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use rand::rngs::OsRng;
 
-use super::{Common, Gateway, Printed, Table, run as ask};
+use super::{Asked, Gateway, Printed};
 use crate::cli::failed::Failed;
 use crate::keys;
 use crate::operator_api::{
-    AdminTokenToChange, ChangeAdminToken, KeyToMake, KeyView, KeysToRevoke, Limit, ListKeys,
-    MakeKey, PageQuery, RevokeKeys,
+    AdminTokenToChange, ChangeAdminToken, KeyToMake, KeysToRevoke, Limit, ListKeys, MakeKey,
+    PageQuery, RevokeKeys,
 };
 
 /// What other replicas take to see a new file in the folder, and some more.
@@ -21,19 +21,13 @@ const REPLICAS: Duration = Duration::from_secs(6);
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
     /// List the keys that sign access tokens, and what each does
-    Ls(Ls),
+    Ls(Asked<()>),
     /// Make a new key for access tokens; tokens of the old one are good until they end
-    Rotate(Rotate),
+    Rotate(Asked<Rotate>),
     /// Refuse all that was signed with a key, at once and for good
-    Revoke(Revoke),
+    Revoke(Asked<KeysToRevoke>),
     /// Make a key in a file, for a keys folder that the gateway can't write to
     Create(Create),
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct Ls {
-    #[command(flatten)]
-    common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -45,17 +39,6 @@ pub(in crate::cli) struct Rotate {
     /// The token that these commands show to the gateway, instead
     #[arg(long, conflicts_with = "now")]
     admin_token: bool,
-    #[command(flatten)]
-    common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct Revoke {
-    /// The numbers of the keys
-    #[arg(value_name = "KEY", required = true, num_args = 1..=100)]
-    keys: Vec<u32>,
-    #[command(flatten)]
-    common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -67,12 +50,16 @@ pub(in crate::cli) struct Create {
 
 pub(in crate::cli) fn run(command: &Command) -> Result<ExitCode, Failed> {
     match command {
-        Command::Ls(ls) => ask(&ls.common, list),
-        Command::Rotate(rotate) if rotate.admin_token => ask(&rotate.common, change_admin_token),
-        Command::Rotate(rotate) => ask(&rotate.common, |gateway| rotate.rotate(gateway)),
-        Command::Revoke(revoke) => ask(&revoke.common, |gateway| {
-            revoked(gateway, revoke.keys.clone())
+        Command::Ls(ls) => ls.run(|gateway, ()| list(gateway)),
+        Command::Rotate(rotate) => rotate.run(|gateway, rotate| {
+            if rotate.admin_token {
+                let sentence = "the operator's commands show another token from now on: admin.token in the keys folder";
+                gateway.done::<ChangeAdminToken>(&AdminTokenToChange {}, sentence)
+            } else {
+                rotate.rotate(gateway)
+            }
         }),
+        Command::Revoke(revoke) => revoke.run(revoked),
         Command::Create(create) => create.create(),
     }
 }
@@ -82,27 +69,21 @@ fn list(gateway: &Gateway) -> Result<Printed, Failed> {
         limit: Limit(Limit::MOST),
         after: None,
     })?;
-    Ok(Printed::table(page.body, &table(&page.answer.keys)))
-}
-
-fn table(keys: &[KeyView]) -> Table {
     let headings = ["KEY", "STATE", "UNTIL", "SINCE", "PUBLIC"];
-    Table::from_entries(&headings, keys, |key| {
-        vec![
-            key.key.to_string(),
-            key.state.clone(),
-            key.until.clone().unwrap_or_default(),
-            key.since.clone(),
-            key.public.clone(),
-        ]
-    })
-}
-
-fn change_admin_token(gateway: &Gateway) -> Result<Printed, Failed> {
-    let done = gateway.post::<ChangeAdminToken>(&AdminTokenToChange {})?;
-    let sentence =
-        "the operator's commands show another token from now on: admin.token in the keys folder";
-    Ok(Printed::sentence(done.body, sentence))
+    Ok(Printed::list(
+        page.body,
+        headings,
+        &page.answer.keys,
+        |key| {
+            [
+                key.key.to_string(),
+                key.state.clone(),
+                key.until.clone().unwrap_or_default(),
+                key.since.clone(),
+                key.public.clone(),
+            ]
+        },
+    ))
 }
 
 impl Rotate {
@@ -126,13 +107,14 @@ impl Rotate {
         }
         let others = done.answer.keys.iter();
         let others = others.filter(|key| key.key != made && key.state != "revoked");
-        revoked(gateway, others.map(|key| key.key).collect())
+        let keys = others.map(|key| key.key).collect();
+        revoked(gateway, &KeysToRevoke { keys })
     }
 }
 
-fn revoked(gateway: &Gateway, keys: Vec<u32>) -> Result<Printed, Failed> {
-    let words: Vec<String> = keys.iter().map(u32::to_string).collect();
-    let done = gateway.post::<RevokeKeys>(&KeysToRevoke { keys })?;
+fn revoked(gateway: &Gateway, asked: &KeysToRevoke) -> Result<Printed, Failed> {
+    let words: Vec<String> = asked.keys.iter().map(u32::to_string).collect();
+    let done = gateway.post::<RevokeKeys>(asked)?;
     let signs = done.answer.keys.iter().find(|key| key.state == "signs");
     let signs = signs.map_or_else(String::new, |key| format!("; key {} signs", key.key));
     let sentence = format!(

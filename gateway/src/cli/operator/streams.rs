@@ -4,33 +4,16 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{Common, Gateway, Paging, Printed, Table, counted, run as ask};
+use super::{Asked, Gateway, Printed, counted};
 use crate::cli::failed::Failed;
 use crate::operator_api::{CloseStreams, ListStreams, StreamsQuery, StreamsToClose};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
     /// List the event streams of all replicas
-    Ls(Ls),
+    Ls(Asked<StreamsQuery>),
     /// End streams properly, of whichever replica. Nothing is revoked: apps may open them again
-    Close(Close),
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct Ls {
-    /// Of this person: a login name or an id
-    #[arg(long, value_name = "NAME")]
-    user: Option<String>,
-    /// Of this client
-    #[arg(long, value_name = "ID")]
-    client: Option<String>,
-    /// Of this grant
-    #[arg(long, value_name = "ID")]
-    grant: Option<String>,
-    #[command(flatten)]
-    paging: Paging,
-    #[command(flatten)]
-    common: Common,
+    Close(Asked<Close>),
 }
 
 #[derive(Debug, Args)]
@@ -48,52 +31,39 @@ pub(in crate::cli) struct Close {
     /// All of this grant
     #[arg(long, value_name = "ID", group = "what")]
     grant: Option<String>,
-    #[command(flatten)]
-    common: Common,
 }
 
 pub(in crate::cli) fn run(command: &Command) -> Result<ExitCode, Failed> {
     match command {
-        Command::Ls(ls) => ask(&ls.common, |gateway| ls.list(gateway)),
-        Command::Close(close) => ask(&close.common, |gateway| close.close(gateway)),
+        Command::Ls(ls) => ls.run(list),
+        Command::Close(close) => close.run(|gateway, close| {
+            let done = gateway.post::<CloseStreams>(&close.what()?)?;
+            let closed = counted(done.answer.closed, "stream")?;
+            Ok(Printed::sentence(done.body, format!("closed {closed}")))
+        }),
     }
 }
 
-impl Ls {
-    fn list(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let page = gateway.get::<ListStreams>(&StreamsQuery {
-            limit: self.paging.limit(),
-            after: self.paging.after(),
-            user: self.user.clone(),
-            client: self.client.clone(),
-            grant: self.grant.clone(),
-        })?;
-        let headings = [
-            "STREAM", "REPLICA", "BACKEND", "PERSON", "CLIENT", "GRANT", "SINCE",
-        ];
-        let table = Table::from_entries(&headings, &page.answer.streams, |stream| {
-            vec![
-                stream.stream.to_string(),
-                stream.replica.clone(),
-                stream.backend.clone(),
-                stream.user_name.clone(),
-                stream.client.clone(),
-                stream.grant.clone(),
-                stream.since.clone(),
-            ]
-        });
-        Ok(Printed::table(page.body, &table))
-    }
+fn list(gateway: &Gateway, query: &StreamsQuery) -> Result<Printed, Failed> {
+    let page = gateway.get::<ListStreams>(query)?;
+    let headings = [
+        "STREAM", "REPLICA", "BACKEND", "PERSON", "CLIENT", "GRANT", "SINCE",
+    ];
+    let streams = &page.answer.streams;
+    Ok(Printed::list(page.body, headings, streams, |stream| {
+        [
+            stream.stream.to_string(),
+            stream.replica.clone(),
+            stream.backend.clone(),
+            stream.user_name.clone(),
+            stream.client.clone(),
+            stream.grant.clone(),
+            stream.since.clone(),
+        ]
+    }))
 }
 
 impl Close {
-    fn close(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let done = gateway.post::<CloseStreams>(&self.what()?)?;
-        let closed = counted(done.answer.closed, "stream")?;
-        let sentence = format!("closed {closed}");
-        Ok(Printed::sentence(done.body, sentence))
-    }
-
     /// One of them is given, as the command line asks.
     fn what(&self) -> Result<StreamsToClose, Failed> {
         match (&self.stream, &self.user, &self.client, &self.grant) {

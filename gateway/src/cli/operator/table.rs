@@ -9,9 +9,8 @@ use gateway_oauth::pages::clean;
 /// Between two columns.
 const GAP: &str = "  ";
 
-/// Rows under headings.
+/// Rows, the first of which are the headings.
 pub(in crate::cli) struct Table {
-    headings: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
@@ -21,52 +20,33 @@ pub(in crate::cli) fn cell(text: &str, longest: usize) -> String {
 }
 
 impl Table {
-    pub(in crate::cli) fn new(headings: &[&'static str]) -> Self {
+    pub(in crate::cli) fn new<const N: usize>(headings: [&str; N]) -> Self {
         Self {
-            headings: headings.to_vec(),
-            rows: Vec::new(),
+            rows: vec![headings.map(str::to_owned).into()],
         }
-    }
-
-    /// A row for each entry.
-    pub(in crate::cli) fn from_entries<T>(
-        headings: &[&'static str],
-        entries: &[T],
-        row: impl Fn(&T) -> Vec<String>,
-    ) -> Self {
-        let mut table = Self::new(headings);
-        for entry in entries {
-            table.row(row(entry));
-        }
-        table
     }
 
     /// A row for each member of an object, and for each entry of a list in it.
     pub(in crate::cli) fn of_members(object: &Value) -> Self {
-        let mut table = Self::new(&["WHAT", "VALUE"]);
+        let mut table = Self::new(["WHAT", "VALUE"]);
         for (name, value) in object.as_object().into_iter().flatten() {
-            match value {
-                Value::Array(values) => {
-                    for value in values {
-                        table.row(vec![name.clone(), text(value)]);
-                    }
-                }
-                value => table.row(vec![name.clone(), text(value)]),
+            let values = match value {
+                Value::Array(values) => values,
+                value => std::slice::from_ref(value),
+            };
+            for value in values {
+                table.row([name.clone(), text(value)]);
             }
         }
         table
     }
 
-    pub(in crate::cli) fn row(&mut self, cells: Vec<String>) {
-        let cells = cells.iter().map(|text| {
-            let text = cell(text, 200);
-            if text.is_empty() {
-                "-".to_owned()
-            } else {
-                text
-            }
+    pub(in crate::cli) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        let cells = cells.map(|text| match cell(&text, 200) {
+            text if text.is_empty() => "-".to_owned(),
+            text => text,
         });
-        self.rows.push(cells.collect());
+        self.rows.push(cells.into());
     }
 }
 
@@ -82,23 +62,18 @@ fn text(value: &Value) -> String {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headings: Vec<String> = self.headings.iter().map(|&text| text.to_owned()).collect();
-        let lines = || std::iter::once(&headings).chain(&self.rows);
-        let widths: Vec<usize> = (0..headings.len())
-            .map(|column| {
-                let widths = lines().filter_map(|line| line.get(column));
-                widths.map(|text| text.chars().count()).max().unwrap_or(0)
-            })
-            .collect();
-        for line in lines() {
-            let mut text = String::new();
-            for (cell, width) in line.iter().zip(&widths) {
-                text.push_str(cell);
-                let padding = width.saturating_sub(cell.chars().count());
-                text.extend(std::iter::repeat_n(' ', padding));
-                text.push_str(GAP);
+        let mut widths = vec![0; self.rows[0].len()];
+        for line in &self.rows {
+            for (cell, width) in line.iter().zip(&mut widths) {
+                *width = cell.chars().count().max(*width);
             }
-            writeln!(f, "{}", text.trim_end())?;
+        }
+        for line in &self.rows {
+            let cells = line.iter().zip(&widths);
+            let line: String = cells
+                .map(|(cell, width)| format!("{cell:width$}{GAP}"))
+                .collect();
+            writeln!(f, "{}", line.trim_end())?;
         }
         Ok(())
     }
@@ -110,12 +85,9 @@ mod tests {
 
     #[test]
     fn columns_stand_under_each_other_and_others_write_no_escapes() {
-        let mut table = Table::new(&["ID", "NAME"]);
-        table.row(vec![
-            "c_1".to_owned(),
-            "\u{1b}[2JEvil\u{202e}\nApp".to_owned(),
-        ]);
-        table.row(vec!["c_long".to_owned(), String::new()]);
+        let mut table = Table::new(["ID", "NAME"]);
+        table.row(["c_1".to_owned(), "\u{1b}[2JEvil\u{202e}\nApp".to_owned()]);
+        table.row(["c_long".to_owned(), String::new()]);
         assert_eq!(
             table.to_string(),
             "ID      NAME\nc_1     [2JEvil App\nc_long  -\n"

@@ -1,16 +1,16 @@
 //! `gateway token create`, `ls`, `rm` and `find`: personal tokens, at the running gateway.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
 use crate::cli::failed::{Failed, UNKNOWN};
-use crate::cli::operator::{Common, Gateway, Paging, Printed, Table, counted, run as ask};
+use crate::cli::operator::{Gateway, Printed, Table, counted};
 use crate::operator_api::{
     CreateToken, GrantView, GrantedTools, GrantsQuery, GrantsToRevoke, IdQuery, ListGrants,
-    RevokeGrants, ShowGrant, TokenToCreate, ToolsToGrant,
+    PageQuery, RevokeGrants, ShowGrant, TokenToCreate, ToolsToGrant,
 };
 use gateway_core::client::ClientId;
 use gateway_core::grants::personal::PersonalToken;
@@ -42,8 +42,6 @@ pub(in crate::cli) struct Create {
     /// Everything that the backend has or will have, however it changes
     #[arg(long, group = "tools", conflicts_with_all = ["tool", "read_only", "all_tools"])]
     everything: bool,
-    #[command(flatten)]
-    common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -52,9 +50,7 @@ pub(in crate::cli) struct Ls {
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     #[command(flatten)]
-    paging: Paging,
-    #[command(flatten)]
-    common: Common,
+    page: PageQuery,
 }
 
 #[derive(Debug, Args)]
@@ -62,8 +58,6 @@ pub(in crate::cli) struct Rm {
     /// The grants of the tokens, as `gateway token ls` prints them
     #[arg(value_name = "GRANT", required = true, num_args = 1..=100)]
     ids: Vec<String>,
-    #[command(flatten)]
-    common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -71,128 +65,101 @@ pub(in crate::cli) struct Find {
     /// Files to look through; standard input where there is none
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    #[command(flatten)]
-    common: Common,
 }
 
-impl Create {
-    pub(in crate::cli) fn run(&self) -> Result<ExitCode, Failed> {
-        ask(&self.common, |gateway| self.create(gateway))
-    }
+pub(super) fn create(gateway: &Gateway, asked: &Create) -> Result<Printed, Failed> {
+    let tools = match (asked.read_only, asked.all_tools, asked.everything) {
+        (true, _, _) => ToolsToGrant::ReadOnly,
+        (_, true, _) => ToolsToGrant::Today,
+        (_, _, true) => ToolsToGrant::Everything,
+        _ => ToolsToGrant::Named(asked.tool.clone()),
+    };
+    let done = gateway.post::<CreateToken>(&TokenToCreate {
+        user: asked.user.clone(),
+        name: asked.name.clone(),
+        backend: asked.backend.clone(),
+        tools,
+        seconds: asked.lasts.as_secs(),
+    })?;
+    let grant = &done.answer.grant;
+    eprintln!(
+        "in the name of {}, at {}, {}, until {}; grant {}. It is not shown again",
+        grant.user_name,
+        grant.resource,
+        tools_in_words(grant),
+        grant.expires,
+        grant.id
+    );
+    Ok(Printed::sentence(done.body, done.answer.token))
+}
 
-    fn create(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let tools = match (self.read_only, self.all_tools, self.everything) {
-            (true, _, _) => ToolsToGrant::ReadOnly,
-            (_, true, _) => ToolsToGrant::Today,
-            (_, _, true) => ToolsToGrant::Everything,
-            _ => ToolsToGrant::Named(self.tool.clone()),
-        };
-        let done = gateway.post::<CreateToken>(&TokenToCreate {
-            user: self.user.clone(),
-            name: self.name.clone(),
-            backend: self.backend.clone(),
-            tools,
-            seconds: self.lasts.as_secs(),
-        })?;
-        let grant = &done.answer.grant;
-        eprintln!(
-            "in the name of {}, at {}, {}, until {}; grant {}. It is not shown again",
-            grant.user_name,
-            grant.resource,
+pub(super) fn list(gateway: &Gateway, asked: &Ls) -> Result<Printed, Failed> {
+    let page = gateway.get::<ListGrants>(&GrantsQuery {
+        user: asked.user.clone(),
+        client: Some(ClientId::PERSONAL_TOKEN.to_owned()),
+        page: asked.page.clone(),
+    })?;
+    let headings = [
+        "GRANT",
+        "NAME",
+        "PERSON",
+        "RESOURCE",
+        "TOOLS",
+        "SINCE",
+        "LAST USED",
+        "UNTIL",
+    ];
+    let grants = &page.answer.grants;
+    Ok(Printed::list(page.body, headings, grants, |grant| {
+        [
+            grant.id.clone(),
+            grant.token_name.clone().unwrap_or_default(),
+            grant.user_name.clone(),
+            grant.resource.clone(),
             tools_in_words(grant),
-            grant.expires,
-            grant.id
-        );
-        let token = done.answer.token.clone();
-        Ok(Printed::sentence(done.body, token))
-    }
+            grant.created.clone(),
+            grant.last_used.clone().unwrap_or_default(),
+            grant.expires.clone(),
+        ]
+    }))
 }
 
-impl Ls {
-    pub(in crate::cli) fn run(&self) -> Result<ExitCode, Failed> {
-        ask(&self.common, |gateway| self.list(gateway))
-    }
-
-    fn list(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let page = gateway.get::<ListGrants>(&GrantsQuery {
-            limit: self.paging.limit(),
-            after: self.paging.after(),
-            user: self.user.clone(),
-            client: Some(ClientId::PERSONAL_TOKEN.to_owned()),
-        })?;
-        let headings = [
-            "GRANT",
-            "NAME",
-            "PERSON",
-            "RESOURCE",
-            "TOOLS",
-            "SINCE",
-            "LAST USED",
-            "UNTIL",
-        ];
-        let table = Table::from_entries(&headings, &page.answer.grants, |grant| {
-            vec![
-                grant.id.clone(),
-                grant.token_name.clone().unwrap_or_default(),
-                grant.user_name.clone(),
-                grant.resource.clone(),
-                tools_in_words(grant),
-                grant.created.clone(),
-                grant.last_used.clone().unwrap_or_default(),
-                grant.expires.clone(),
-            ]
-        });
-        Ok(Printed::table(page.body, &table))
-    }
+pub(super) fn remove(gateway: &Gateway, asked: &Rm) -> Result<Printed, Failed> {
+    let done = gateway.post::<RevokeGrants>(&GrantsToRevoke::Grants(asked.ids.clone()))?;
+    let revoked = counted(done.answer.revoked, "token")?;
+    Ok(Printed::sentence(done.body, format!("revoked {revoked}")))
 }
 
-impl Rm {
-    pub(in crate::cli) fn run(&self) -> Result<ExitCode, Failed> {
-        ask(&self.common, |gateway| {
-            let done = gateway.post::<RevokeGrants>(&GrantsToRevoke::Grants(self.ids.clone()))?;
-            let revoked = counted(done.answer.revoked, "token")?;
-            Ok(Printed::sentence(done.body, format!("revoked {revoked}")))
-        })
+/// The gateway is asked by the grant that a token names: the token itself stays here.
+pub(super) fn find(gateway: &Gateway, asked: &Find) -> Result<Printed, Failed> {
+    let text = asked.text().map_err(Failed::usage)?;
+    let grants = PersonalToken::find_in(&text).map(|token| token.grant().as_str().to_owned());
+    let grants: BTreeSet<String> = grants.collect();
+    let mut table = Table::new(["GRANT", "NAME", "PERSON", "UNTIL"]);
+    for id in &grants {
+        let query = IdQuery { id: id.clone() };
+        let [name, person, until] = match gateway.get::<ShowGrant>(&query) {
+            Ok(found) => {
+                let grant = found.answer.grant;
+                let name = grant.token_name.unwrap_or_default();
+                [name, grant.user_name, grant.expires]
+            }
+            Err(failed) if failed.code == UNKNOWN => {
+                let over = "does not count: ended, revoked, or another gateway's".to_owned();
+                [String::new(), String::new(), over]
+            }
+            Err(failed) => return Err(failed),
+        };
+        table.row([id.clone(), name, person, until]);
     }
+    if grants.is_empty() {
+        return Err(Failed::unknown("there is no personal token in it"));
+    }
+    let body = serde_json::json!({ "grants": grants });
+    Ok(Printed::table(body, &table))
 }
 
 impl Find {
-    pub(in crate::cli) fn run(&self) -> Result<ExitCode, Failed> {
-        ask(&self.common, |gateway| self.find(gateway))
-    }
-
-    /// The gateway is asked by the grant that a token names: the token itself stays here.
-    fn find(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let text = self.text().map_err(Failed::usage)?;
-        let mut grants: Vec<String> = PersonalToken::find_in(&text)
-            .map(|token| token.grant().as_str().to_owned())
-            .collect();
-        grants.sort();
-        grants.dedup();
-        let mut table = Table::new(&["GRANT", "NAME", "PERSON", "UNTIL"]);
-        for id in &grants {
-            let query = IdQuery { id: id.clone() };
-            let row = match gateway.get::<ShowGrant>(&query) {
-                Ok(found) => {
-                    let grant = found.answer.grant;
-                    let name = grant.token_name.unwrap_or_default();
-                    vec![id.clone(), name, grant.user_name, grant.expires]
-                }
-                Err(failed) if failed.code == UNKNOWN => {
-                    let over = "does not count: ended, revoked, or another gateway's".to_owned();
-                    vec![id.clone(), String::new(), String::new(), over]
-                }
-                Err(failed) => return Err(failed),
-            };
-            table.row(row);
-        }
-        if grants.is_empty() {
-            return Err(Failed::unknown("there is no personal token in it"));
-        }
-        let body = serde_json::json!({ "grants": grants });
-        Ok(Printed::table(body, &table))
-    }
-
     fn text(&self) -> Result<String, String> {
         if self.files.is_empty() {
             return super::standard_input();
