@@ -24,7 +24,6 @@ mod streams;
 mod tokens;
 mod users;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +43,7 @@ pub use self::process::Process;
 use crate::environment;
 use crate::tls::{CertificateState, CertificateStatus};
 use gateway_core::clock::Timestamp;
+use gateway_core::policy::VIEW_LIFETIME;
 use gateway_metrics::Metrics;
 use gateway_oauth::AuthorizationServer;
 use gateway_proxy::Proxy;
@@ -52,8 +52,8 @@ use gateway_upstream::{BackendStatus, Lookout, Observation};
 
 /// A probe that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Calls are refused when the revocation view is older than this.
-const STALE: Duration = Duration::from_secs(60);
+/// Said where the public listener does not take connections.
+const NOT_OPEN: &str = "the public address does not take connections yet";
 
 /// What the listener answers from.
 pub struct Admin {
@@ -75,12 +75,6 @@ pub struct Admin {
     pub metrics: Metrics,
     /// How the certificate stands, where https is served.
     pub certificate: Option<Arc<CertificateStatus>>,
-}
-
-impl fmt::Debug for Admin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Admin")
-    }
 }
 
 #[async_trait]
@@ -110,10 +104,7 @@ impl Admin {
         if self.front.is_open().await {
             text(StatusCode::OK, "ok\n".to_owned())
         } else {
-            text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the public address does not take connections yet\n".to_owned(),
-            )
+            text(StatusCode::SERVICE_UNAVAILABLE, format!("{NOT_OPEN}\n"))
         }
     }
 
@@ -122,45 +113,30 @@ impl Admin {
     async fn ready(&self) -> Response<Vec<u8>> {
         let now = self.server.clock.now();
         let store = match timeout(PATIENCE, self.server.records.store().ping(now)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the store did not answer in time".to_owned()),
+            Ok(answered) => answered.err().map(|error| error.to_string()),
+            Err(_) => Some("the store did not answer in time".to_owned()),
         };
-        let age = self.revocations.age(now);
-        let view = if age <= STALE {
-            Ok(())
-        } else {
+        let is_stale = self.revocations.age(now) > VIEW_LIFETIME;
+        let view = is_stale.then(|| {
             let why = self.revocations.fault().map(|fault| format!(": {fault}"));
             let why = why.unwrap_or_default();
-            Err(format!("the list of revocations is out of date{why}"))
-        };
+            format!("the list of revocations is out of date{why}")
+        });
+        let said = |fault: bool, sentence: &str| fault.then(|| sentence.to_owned());
+        let is_ending = self.proxy.drain().is_announced();
+        let (is_open, is_failing) = (self.front.is_open().await, self.server.journal.is_failing());
         let mut body = String::new();
         let mut status = StatusCode::OK;
-        let audit = if self.server.journal.is_failing() {
-            Err("the audit log can't be written".to_owned())
-        } else {
-            Ok(())
-        };
-        let front = if self.front.is_open().await {
-            Ok(())
-        } else {
-            Err("the public address does not take connections yet".to_owned())
-        };
-        let ending = if self.proxy.drain().is_announced() {
-            Err("the gateway was told to end".to_owned())
-        } else {
-            Ok(())
-        };
-        for (name, check) in [
-            ("running", ending),
-            ("listener", front),
+        for (name, fault) in [
+            ("running", said(is_ending, "the gateway was told to end")),
+            ("listener", said(!is_open, NOT_OPEN)),
             ("store", store),
             ("revocations", view),
-            ("audit", audit),
+            ("audit", said(is_failing, "the audit log can't be written")),
         ] {
-            match check {
-                Ok(()) => body.push_str(&format!("{name}: ok\n")),
-                Err(sentence) => {
+            match fault {
+                None => body.push_str(&format!("{name}: ok\n")),
+                Some(sentence) => {
                     status = StatusCode::SERVICE_UNAVAILABLE;
                     body.push_str(&format!("{name}: FAILED, {sentence}\n"));
                 }
@@ -203,11 +179,7 @@ impl Admin {
                     format!("backend {name}: pending, no answer for {for_seconds} s yet\n")
                 }
                 Observation::Failed(error) => {
-                    let error: String = error
-                        .to_string()
-                        .chars()
-                        .map(|c| if c.is_control() { ' ' } else { c })
-                        .collect();
+                    let error = error.to_string().replace(char::is_control, " ");
                     format!("backend {name}: failed for {for_seconds} s, {error}\n")
                 }
             }
@@ -243,22 +215,20 @@ fn certificate_line(state: &CertificateState, now: Timestamp) -> (bool, String) 
     match &state.served {
         Some(facts) if now < facts.ends => {
             let days = facts.ends.since(now).as_secs() / 86_400;
-            let ends = facts.ends;
-            (
-                true,
-                format!("certificate: ok, ends {ends}, in {days} days{more}\n"),
-            )
+            let line = format!(
+                "certificate: ok, ends {}, in {days} days{more}\n",
+                facts.ends
+            );
+            (true, line)
         }
-        Some(facts) => (
-            false,
-            format!("certificate: FAILED, it ended {}{more}\n", facts.ends),
-        ),
+        Some(facts) => {
+            let line = format!("certificate: FAILED, it ended {}{more}\n", facts.ends);
+            (false, line)
+        }
         None => {
             let why = fault.unwrap_or("it is being ordered");
-            (
-                false,
-                format!("certificate: FAILED, there is none yet: {why}\n"),
-            )
+            let line = format!("certificate: FAILED, there is none yet: {why}\n");
+            (false, line)
         }
     }
 }

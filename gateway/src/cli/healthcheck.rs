@@ -11,9 +11,9 @@ use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 
+use crate::admin::front_door::reachable;
 use crate::cli::configuration::Configuration;
 use crate::cli::failed::Failed;
-use crate::cli::operator::reachable;
 use crate::cli::runtime;
 
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::Value;
 
-pub(super) use self::gateway::{Gateway, reachable};
+pub(super) use self::gateway::Gateway;
 pub(super) use self::table::{Table, cell};
 
 use crate::cli::configuration::Configuration;

@@ -1,7 +1,7 @@
 //! One request to the admin listener of a running gateway, by the address and the token that its
 //! configuration names.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::Printed;
 use super::table::cell;
+use crate::admin::front_door::reachable;
 use crate::cli::failed::{FORBIDDEN, Failed, UNAVAILABLE, UNKNOWN, USAGE};
 use crate::cli::runtime;
 use crate::config::Config;
@@ -193,16 +194,6 @@ async fn exchange(
     connection.abort();
     let body = body.map_err(|error| away(&error))?;
     Ok((status, body.to_bytes()))
-}
-
-/// An address that is listened on everywhere is asked on loopback.
-pub(in crate::cli) fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
 }
 
 /// Who types the command, for the audit log. A claim: whoever has the token could say anything.
