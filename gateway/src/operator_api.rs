@@ -22,10 +22,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use self::accounts::{ElsewherePage, ElsewhereToRemove, ElsewhereView, RemovedElsewhere};
-pub use self::backups::{BackupBegun, BackupPage, BackupToMake};
-pub use self::keys::{
-    AdminTokenChanged, AdminTokenToChange, KeyPage, KeyToMake, KeyView, KeysToRevoke, MadeKey,
-};
+pub use self::backups::{BackupBegun, BackupPage};
+pub use self::keys::{AdminTokenChanged, KeyPage, KeyView, KeysToRevoke, MadeKey};
 pub use self::people::{
     AccountToUnlink, AccountView, AppToReadmit, ChangedUser, MadeLink, NamedUser, OneUser,
     PasskeyToRemove, PasskeyView, UserPage, UserToAdd, UserView, UserWithPassword,
@@ -165,16 +163,21 @@ operations! {
     /// Lists the keys that sign access tokens.
     ListKeys: "keys ls", "/v1/keys", Reads, PageQuery => KeyPage, "keys";
     /// Makes one more.
-    MakeKey: "keys rotate", "/v1/keys/rotate", Gives, KeyToMake => MadeKey, "made";
+    MakeKey: "keys rotate", "/v1/keys/rotate", Gives, Nothing => MadeKey, "made";
     /// Refuses all that was signed with some of them.
     RevokeKeys: "keys revoke", "/v1/keys/revoke", Takes, KeysToRevoke => KeyPage, "keys";
     /// Changes the token of the operator's commands.
-    ChangeAdminToken: "keys rotate --admin-token", "/v1/keys/admin-token", Gives, AdminTokenToChange => AdminTokenChanged, "changed";
+    ChangeAdminToken: "keys rotate --admin-token", "/v1/keys/admin-token", Gives, Nothing => AdminTokenChanged, "changed";
     /// Takes a snapshot of an embedded store. All that it holds is about to be given away.
-    BeginBackup: "backup", "/v1/backup", Gives, BackupToMake => BackupBegun, "backup";
+    BeginBackup: "backup", "/v1/backup", Gives, Nothing => BackupBegun, "backup";
     /// Reads on in one.
     ReadBackup: "backup", "/v1/backup/page", Reads, BackupPageQuery => BackupPage, "rows";
 }
+
+/// An operation that takes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
 
 /// Grants by their ids, or all of a client or a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

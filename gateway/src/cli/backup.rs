@@ -20,7 +20,7 @@ use crate::cli::operator::passwords::PassphraseSource;
 use crate::cli::operator::{Gateway, Running, things};
 use crate::cli::runtime;
 use crate::config::Config;
-use crate::operator_api::{BackupPageQuery, BackupToMake, BeginBackup, ReadBackup};
+use crate::operator_api::{BackupPageQuery, BeginBackup, Nothing, ReadBackup};
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_store::{BackupRow, Embedded, OpenError, Store as _, StoreBackup, StoreUrl};
 
@@ -172,7 +172,7 @@ impl Source {
     }
 
     fn running(gateway: Gateway) -> Result<Self, Failed> {
-        let begun = gateway.post::<BeginBackup>(&BackupToMake {})?.answer;
+        let begun = gateway.post::<BeginBackup>(&Nothing {})?.answer;
         Ok(Self::Running {
             gateway,
             id: begun.backup,

@@ -5,11 +5,6 @@ use serde::{Deserialize, Serialize};
 use gateway_core::clock::Timestamp;
 use gateway_store::{BackupHead, BackupRow};
 
-/// A backup, of all there is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BackupToMake {}
-
 /// A snapshot that is held for half a minute after each page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupBegun {

@@ -25,11 +25,6 @@ pub struct KeyView {
     pub public: String,
 }
 
-/// One more signing key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyToMake {}
-
 /// A signing key that was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MadeKey {
@@ -49,11 +44,6 @@ pub struct KeysToRevoke {
     #[arg(value_name = "KEY", required = true, num_args = 1..=100)]
     pub keys: Vec<u32>,
 }
-
-/// Another token for the operator's commands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AdminTokenToChange {}
 
 /// It is in the keys folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

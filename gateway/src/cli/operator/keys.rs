@@ -11,8 +11,7 @@ use super::{Asked, Gateway, Printed};
 use crate::cli::failed::Failed;
 use crate::keys;
 use crate::operator_api::{
-    AdminTokenToChange, ChangeAdminToken, KeyToMake, KeysToRevoke, Limit, ListKeys, MakeKey,
-    PageQuery, RevokeKeys,
+    ChangeAdminToken, KeysToRevoke, Limit, ListKeys, MakeKey, Nothing, PageQuery, RevokeKeys,
 };
 
 /// What other replicas take to see a new file in the folder, and some more.
@@ -54,7 +53,7 @@ pub(in crate::cli) fn run(command: &Command) -> Result<ExitCode, Failed> {
         Command::Rotate(rotate) => rotate.run(|gateway, rotate| {
             if rotate.admin_token {
                 let sentence = "the operator's commands show another token from now on: admin.token in the keys folder";
-                gateway.done::<ChangeAdminToken>(&AdminTokenToChange {}, sentence)
+                gateway.done::<ChangeAdminToken>(&Nothing {}, sentence)
             } else {
                 rotate.rotate(gateway)
             }
@@ -88,7 +87,7 @@ fn list(gateway: &Gateway) -> Result<Printed, Failed> {
 
 impl Rotate {
     fn rotate(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let done = gateway.post::<MakeKey>(&KeyToMake {})?;
+        let done = gateway.post::<MakeKey>(&Nothing {})?;
         let made = done.answer.made;
         if !self.now {
             let state = done.answer.keys.iter().find(|key| key.key == made);
