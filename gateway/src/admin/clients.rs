@@ -75,21 +75,10 @@ pub(super) async fn remove(
     }
     let subject = Subject::of_client(&id);
     let removing = async {
-        let before = cut_off(
-            records,
-            settings,
-            RevocationSubject::Client(&id),
-            request.now,
-        )
-        .await?;
+        let whose = RevocationSubject::Client(&id);
+        let before = cut_off(records, settings, whose, request.now).await?;
         let removed = records.remove_client(&id).await?;
-        let after = cut_off(
-            records,
-            settings,
-            RevocationSubject::Client(&id),
-            clock.now(),
-        )
-        .await?;
+        let after = cut_off(records, settings, whose, clock.now()).await?;
         Ok::<_, StoreError>((removed, before.and(after)))
     };
     let removing = removing.await;
@@ -100,10 +89,10 @@ pub(super) async fn remove(
         "the client was not registered"
     };
     let revoked = Failure::unless_complete(cut, done, &subject)?;
-    let answer = RemovedClient { removed, revoked };
-    if !answer.removed && answer.revoked == 0 {
+    if !removed && revoked == 0 {
         return Err(Failure::unknown("client", id.as_str()));
     }
+    let answer = RemovedClient { removed, revoked };
     Ok(Done::new::<RemoveClient>(&answer, subject))
 }
 

@@ -4,7 +4,6 @@ use http::StatusCode;
 
 use super::outcome::Subject;
 use crate::operator_api::{self, QueryError};
-use gateway_core::protocol::form::FormError;
 use gateway_core::protocol::web::{self, Response};
 use gateway_core::reason::Reason;
 use gateway_oauth::identity::Overloaded;
@@ -127,12 +126,6 @@ impl From<Unwritable> for Failure {
 impl From<Overloaded> for Failure {
     fn from(error: Overloaded) -> Self {
         Self::new(Reason::Overloaded, error.to_string())
-    }
-}
-
-impl From<FormError> for Failure {
-    fn from(error: FormError) -> Self {
-        Self::malformed(error.to_string())
     }
 }
 

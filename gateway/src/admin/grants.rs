@@ -66,7 +66,8 @@ pub(super) async fn show(
     request: &Request,
 ) -> Result<Done, Failure> {
     let id = request.query::<ShowGrant>()?.id;
-    let grant = find(records, &id, request.now).await?;
+    let grant = records.grant(&GrantId::new(&id), request.now).await?;
+    let grant = grant.ok_or_else(|| Failure::unknown("grant", &id))?;
     // As in the list: one that was cut off may still have its record.
     let revocations = records.view();
     if revocations.is_some_and(|revocations| revocations.revokes_grant(&grant)) {
@@ -93,14 +94,8 @@ pub(super) async fn revoke(
         GrantsToRevoke::Client(id) => {
             let id = ClientId::new(id);
             let subject = Subject::of_client(&id).with_words("all of a client");
-            let revoked = revoke_all(
-                settings,
-                records,
-                RevocationSubject::Client(&id),
-                now,
-                &subject,
-            )
-            .await?;
+            let whose = RevocationSubject::Client(&id);
+            let revoked = revoke_all(settings, records, whose, now, &subject).await?;
             if revoked == 0 && matches!(lookup::client(settings, records, &id, now).await, Ok(None))
             {
                 return Err(Failure::unknown("client", id.as_str()));
@@ -110,14 +105,8 @@ pub(super) async fn revoke(
         GrantsToRevoke::User(text) => {
             let id = lookup::user_id(settings, records, &text, now).await?;
             let subject = Subject::of_user(&id).with_words("all of a person");
-            let revoked = revoke_all(
-                settings,
-                records,
-                RevocationSubject::User(&id),
-                now,
-                &subject,
-            )
-            .await?;
+            let whose = RevocationSubject::User(&id);
+            let revoked = revoke_all(settings, records, whose, now, &subject).await?;
             (revoked, subject)
         }
     };
@@ -196,11 +185,6 @@ async fn target(records: &Records, id: &str, now: Timestamp) -> Result<Target, F
         Err(error) if error.concerns_one_record() => Ok(Target::Unreadable(id)),
         Err(error) => Err(error.into()),
     }
-}
-
-async fn find(records: &Records, id: &str, now: Timestamp) -> Result<Grant, Failure> {
-    let grant = records.grant(&GrantId::new(id), now).await?;
-    grant.ok_or_else(|| Failure::unknown("grant", id))
 }
 
 /// When a token of it was used last: as it is written down, or as this process has seen since.

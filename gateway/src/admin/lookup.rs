@@ -5,7 +5,7 @@ use gateway_core::client::{Client, ClientId};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
 use gateway_oauth::Settings;
-use gateway_store::{GrantsOf, Key, Records, StoreError};
+use gateway_store::{GrantsOf, Key, Records, StoreError, User};
 
 /// A user by id, or by login name. An id comes first: a login name may look like somebody's, and
 /// must not stand for them.
@@ -32,8 +32,7 @@ pub(super) async fn user_id(
             return Ok(UserId::new(text));
         }
     }
-    let user = records.user(text, now).await?;
-    Ok(user.ok_or_else(|| no_user(text))?.id)
+    Ok(user(records, text, now).await?.id)
 }
 
 /// The same by id, of somebody who granted something: a grant names them, and nobody else's record is
@@ -81,6 +80,12 @@ pub(super) async fn client(
         Some(client) => Ok(Some(client.clone())),
         None => records.client(id, now).await,
     }
+}
+
+/// A user by login name.
+pub(super) async fn user(records: &Records, name: &str, now: Timestamp) -> Result<User, Failure> {
+    let user = records.user(name, now).await?;
+    user.ok_or_else(|| no_user(name))
 }
 
 pub(super) fn no_user(name: &str) -> Failure {

@@ -13,13 +13,11 @@ mod people;
 mod policy;
 mod streams;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Method, StatusCode};
-use serde::Serialize;
 use tokio::time::sleep;
 use url::form_urlencoded;
 
@@ -29,7 +27,7 @@ use super::failure::Failure;
 use super::process::Process;
 use super::request::Origin;
 use crate::config::Config;
-use crate::operator_api::{Endpoint, Limit, PageQuery, Query};
+use crate::operator_api::{Limit, PageQuery};
 use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::Response;
@@ -54,12 +52,6 @@ pub struct AdminPages {
     revocations: Arc<RevocationView>,
     lookout: Arc<Lookout>,
     audit: Option<AuditReader>,
-}
-
-impl fmt::Debug for AdminPages {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AdminPages")
-    }
 }
 
 impl AdminPages {
@@ -201,22 +193,7 @@ impl Desk<'_> {
         failure
     }
 
-    /// Asks the operator's API something.
-    async fn read<E: Endpoint<Request: Query>>(
-        &self,
-        query: &E::Request,
-    ) -> Result<E::Answer, Failure> {
-        self.operator().read::<E>(query).await
-    }
-
-    /// Changes something by the operator's API.
-    async fn change<E: Endpoint<Request: Serialize>>(
-        &self,
-        body: &E::Request,
-    ) -> Result<E::Answer, Failure> {
-        self.operator().change::<E>(body).await
-    }
-
+    /// Asks the operator's API, and has it change something.
     fn operator(&self) -> PageOperator<'_> {
         PageOperator {
             server: self.visit.server,

@@ -4,7 +4,7 @@
 use rand::rngs::OsRng;
 
 use super::failure::Failure;
-use super::lookup::no_user;
+use super::lookup;
 use super::outcome::Done;
 use super::request::Request;
 use super::users::{changed, subject};
@@ -21,11 +21,9 @@ pub(super) async fn link(
     request: &Request,
 ) -> Result<Done, Failure> {
     let NamedUser { name } = request.body::<LinkUser>()?;
-    let user = records.user(&name, request.now).await?;
-    let user = user.ok_or_else(|| no_user(&name))?;
+    let user = lookup::user(records, &name, request.now).await?;
     let offered = rescue::offer(ways, records, &user, request.now, &mut OsRng).await?;
-    let refused = |reason| Failure::new(reason, reason.sentence()).about(&subject(&user));
-    let path = offered.map_err(refused)?;
+    let path = offered.map_err(|reason| Failure::from(reason).about(&subject(&user)))?;
     let answer = MadeLink {
         link: settings.issuer.join(&path),
         expires: (request.now + RescueLink::LIFETIME).to_string(),
@@ -36,8 +34,7 @@ pub(super) async fn link(
 /// Takes a passkey off a user, by its id or by a name that only one of theirs has; also the last way in.
 pub(super) async fn remove(records: &Records, request: &Request) -> Result<Done, Failure> {
     let PasskeyToRemove { name, passkey } = request.body::<RemovePasskey>()?;
-    let user = records.user(&name, request.now).await?;
-    let user = user.ok_or_else(|| no_user(&name))?;
+    let user = lookup::user(records, &name, request.now).await?;
     let named = |it: &&Passkey| it.name == passkey;
     let meant: Vec<_> = match user.passkey(&passkey) {
         Some(one) => vec![one],

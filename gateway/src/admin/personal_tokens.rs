@@ -1,6 +1,5 @@
 //! `token create`: a personal token in a person's name.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::RngCore as _;
@@ -8,7 +7,7 @@ use rand::rngs::OsRng;
 
 use super::failure::Failure;
 use super::grants;
-use super::lookup::no_user;
+use super::lookup;
 use super::outcome::{Done, Subject};
 use super::request::Request;
 use crate::operator_api::{CreateToken, CreatedToken, TokenToCreate, ToolsToGrant};
@@ -39,8 +38,7 @@ pub(super) async fn create(
     if name.is_empty() {
         return Err(Failure::malformed("a token needs a name"));
     }
-    let user = records.user(&asked.user, now).await?;
-    let user = user.ok_or_else(|| no_user(&asked.user))?;
+    let user = lookup::user(records, &asked.user, now).await?;
     let mount = mount(settings, asked.backend.as_deref())?;
     let tools = choose(catalogue, settings, mount, &user.name, &choice(&asked)).await;
     let tools = tools.map_err(|error| not_chosen(&error, mount))?;
@@ -73,10 +71,7 @@ fn choice(asked: &TokenToCreate) -> Choice {
         ToolsToGrant::ReadOnly => Choice::ReadOnly,
         ToolsToGrant::Today => Choice::Today,
         ToolsToGrant::Everything => Choice::Everything,
-        ToolsToGrant::Named(names) => {
-            let names: BTreeSet<String> = names.iter().cloned().collect();
-            Choice::Chosen(names)
-        }
+        ToolsToGrant::Named(names) => Choice::Chosen(names.iter().cloned().collect()),
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::failure::Failure;
-use crate::operator_api::{Effect, Endpoint, Query};
+use crate::operator_api::{Effect, Endpoint, Query, QueryError};
 use gateway_core::audit::Record;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::{Form, has_media_type};
@@ -65,7 +65,7 @@ impl Request {
             ));
         }
         let (query, body) = if wanted == Method::GET {
-            let query = Form::parse(head.uri.query().unwrap_or_default().as_bytes())?;
+            let query = form(head.uri.query().unwrap_or_default())?;
             (query, Bytes::new())
         } else if has_media_type(&head.headers, "application/json") {
             (Form::default(), read_body(session).await?)
@@ -92,7 +92,7 @@ impl Request {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(asked.parameters());
         Ok(Self {
-            query: Form::parse(query.finish().as_bytes())?,
+            query: form(&query.finish())?,
             body: Bytes::new(),
             now,
             origin,
@@ -137,6 +137,10 @@ impl Request {
             Failure::malformed(sentence)
         })
     }
+}
+
+fn form(query: &str) -> Result<Form, QueryError> {
+    Ok(Form::parse(query.as_bytes())?)
 }
 
 /// What is too large is read on for a while, so that its sender sees the answer.

@@ -6,7 +6,7 @@ use rand::rngs::OsRng;
 use serde_json::Value;
 
 use super::failure::Failure;
-use super::lookup::no_user;
+use super::lookup::{self, no_user};
 use super::outcome::{Done, Subject};
 use super::request::Request;
 use crate::operator_api::{
@@ -37,9 +37,8 @@ pub(super) async fn list(records: &Records, request: &Request) -> Result<Done, F
 
 pub(super) async fn show(records: &Records, request: &Request) -> Result<Done, Failure> {
     let name = request.query::<ShowUser>()?.id;
-    let user = records.user(&name, request.now).await?;
-    let user = view(&user.ok_or_else(|| no_user(&name))?);
-    Ok(Done::read::<ShowUser>(&OneUser { user }))
+    let user = lookup::user(records, &name, request.now).await?;
+    Ok(Done::read::<ShowUser>(&OneUser { user: view(&user) }))
 }
 
 pub(super) async fn add(
@@ -113,8 +112,7 @@ pub(super) async fn remove(
 ) -> Result<Done, Failure> {
     let NamedUser { name } = request.body::<RemoveUser>()?;
     let now = request.now;
-    let user = records.user(&name, now).await?;
-    let user = user.ok_or_else(|| no_user(&name))?;
+    let user = lookup::user(records, &name, now).await?;
     if user.configured && user.disabled != Some(Disabled::FormerOwner) {
         let sentence = format!(
             "{} is the owner of the configuration (owner.name); change it there",
@@ -127,13 +125,8 @@ pub(super) async fn remove(
         people::disable(records, &user.name, why, now, &mut OsRng).await?;
         let before = cut_off_with_accounts(settings, records, accounts, &user, now).await?;
         records.remove_user(&user, now).await?;
-        let after = cut_off(
-            records,
-            settings,
-            RevocationSubject::User(&user.id),
-            clock.now(),
-        )
-        .await?;
+        let whose = RevocationSubject::User(&user.id);
+        let after = cut_off(records, settings, whose, clock.now()).await?;
         Ok::<_, StoreError>(before.and(after))
     };
     let cut = removing.await;
@@ -156,19 +149,13 @@ pub(super) async fn enable(
 
 pub(super) async fn promote(records: &Records, request: &Request) -> Result<Done, Failure> {
     let NamedUser { name } = request.body::<PromoteUser>()?;
-    let change = |user: User| User {
-        owner: true,
-        ..user
-    };
-    let user = records.change_user(&name, request.now, change);
-    let user = user.await?.ok_or_else(|| no_user(&name))?;
+    let user = set_owner(records, &name, true, request.now).await?;
     Ok(changed::<PromoteUser>(&user, None))
 }
 
 pub(super) async fn demote(records: &Records, request: &Request) -> Result<Done, Failure> {
     let NamedUser { name } = request.body::<DemoteUser>()?;
-    let user = records.user(&name, request.now).await?;
-    let user = user.ok_or_else(|| no_user(&name))?;
+    let user = lookup::user(records, &name, request.now).await?;
     if user.configured {
         let sentence = format!(
             "{} is the owner by the configuration (owner.name)",
@@ -176,13 +163,19 @@ pub(super) async fn demote(records: &Records, request: &Request) -> Result<Done,
         );
         return Err(Failure::new(Reason::InConfiguration, sentence));
     }
-    let change = |user: User| User {
-        owner: false,
-        ..user
-    };
-    let user = records.change_user(&name, request.now, change);
-    let user = user.await?.ok_or_else(|| no_user(&name))?;
+    let user = set_owner(records, &name, false, request.now).await?;
     Ok(changed::<DemoteUser>(&user, None))
+}
+
+async fn set_owner(
+    records: &Records,
+    name: &str,
+    owner: bool,
+    now: Timestamp,
+) -> Result<User, Failure> {
+    let change = |user: User| User { owner, ..user };
+    let user = records.change_user(name, now, change).await?;
+    user.ok_or_else(|| no_user(name))
 }
 
 pub(super) async fn password(
@@ -191,8 +184,7 @@ pub(super) async fn password(
     request: &Request,
 ) -> Result<Done, Failure> {
     let UserWithPassword { name, password } = request.body::<SetPassword>()?;
-    let user = records.user(&name, request.now).await?;
-    let user = user.ok_or_else(|| no_user(&name))?;
+    let user = lookup::user(records, &name, request.now).await?;
     if user.configured {
         let sentence = format!(
             "the password of {} stands in the configuration (owner.password_hash); change it there",
@@ -213,8 +205,7 @@ pub(super) async fn unlink(
     request: &Request,
 ) -> Result<Done, Failure> {
     let asked = request.body::<UnlinkUser>()?;
-    let user = records.user(&asked.name, request.now).await?;
-    let user = user.ok_or_else(|| no_user(&asked.name))?;
+    let user = lookup::user(records, &asked.name, request.now).await?;
     let accounts = user.identities.iter();
     let accounts: Vec<_> = accounts
         .filter(|account| is_meant(account, &asked))
@@ -231,17 +222,13 @@ pub(super) async fn unlink(
     match provider::unlink(ways, records, &user, named, request.now).await? {
         Unlinked::Done(user) => Ok(changed::<UnlinkUser>(&user, None)),
         Unlinked::NotLinked => Err(Failure::unknown("account", &asked.provider)),
-        Unlinked::LastWayIn => {
-            let reason = Reason::LastWayIn;
-            Err(Failure::new(reason, reason.sentence()).about(&subject(&user)))
-        }
+        Unlinked::LastWayIn => Err(Failure::from(Reason::LastWayIn).about(&subject(&user))),
     }
 }
 
 pub(super) async fn readmit(records: &Records, request: &Request) -> Result<Done, Failure> {
     let asked = request.body::<ReadmitApp>()?;
-    let user = records.user(&asked.name, request.now).await?;
-    let user = user.ok_or_else(|| no_user(&asked.name))?;
+    let user = lookup::user(records, &asked.name, request.now).await?;
     let client = ClientId::new(asked.client.as_str());
     match lift(records, &user, &client, request.now).await? {
         Readmission::Done(user) => Ok(changed::<ReadmitApp>(&user, None)),

@@ -17,7 +17,7 @@ impl Desk<'_> {
             client: said(client),
             page: self.part(),
         };
-        let page = match self.read::<ListGrants>(&query).await {
+        let page = match self.operator().read::<ListGrants>(&query).await {
             // A name that nobody has is no fault of the page.
             Err(failure) if failure.reason == Reason::NotFound => GrantPage {
                 grants: Vec::new(),
@@ -91,7 +91,7 @@ impl Desk<'_> {
             "revoke-client" => GrantsToRevoke::Client(subject),
             _ => return Err(self.no_button()),
         };
-        let done = self.change::<RevokeGrants>(&what).await?;
+        let done = self.operator().change::<RevokeGrants>(&what).await?;
         Ok(format!(
             "Revoked {}. It ends at once.",
             counted(done.revoked, "grant")

@@ -1,15 +1,11 @@
 //! `/admin`.
 
-use std::time::Duration;
-
 use super::{Desk, PageResult, backends::state};
 use crate::operator_api::{Limit, ListUsers, PageQuery};
 use gateway_core::limits::{Limit as CallLimit, Meter};
+use gateway_core::policy::VIEW_LIFETIME;
 use gateway_oauth::pages::admin::{Notice, OverviewPage, State};
 use gateway_store::RevocationView;
-
-/// Calls are refused when the view of the revocations is older than this.
-const STALE: Duration = Duration::from_secs(60);
 
 /// Of each limit so many are named.
 const BUSIEST: usize = 3;
@@ -20,7 +16,7 @@ impl Desk<'_> {
             limit: Limit(Limit::MOST),
             after: None,
         };
-        let people = self.read::<ListUsers>(&everybody).await?;
+        let people = self.operator().read::<ListUsers>(&everybody).await?;
         let server = self.visit.server;
         let providers = server.provider_states(self.visit.now).await;
         Ok(OverviewPage {
@@ -87,7 +83,7 @@ impl Desk<'_> {
             words: trouble.unwrap_or("as it should be").to_owned(),
         };
         let view: &RevocationView = &self.pages.revocations;
-        let is_stale = view.age(self.visit.now) > STALE;
+        let is_stale = view.age(self.visit.now) > VIEW_LIFETIME;
         vec![
             part("store", None),
             part(

@@ -15,7 +15,7 @@ const BETWEEN: &str = " ";
 
 impl Desk<'_> {
     pub(super) async fn people(&self, notice: Option<Notice>) -> PageResult {
-        let page = self.read::<ListUsers>(&self.part()).await?;
+        let page = self.operator().read::<ListUsers>(&self.part()).await?;
         let people = page.users.iter().map(|user| self.person(user));
         Ok(PeoplePage {
             admin: self.frame(notice),
@@ -105,20 +105,20 @@ impl Desk<'_> {
         let named = NamedUser { name: name.clone() };
         match press.action.as_str() {
             "disable" => {
-                let done = self.change::<DisableUser>(&named).await?;
+                let done = self.operator().change::<DisableUser>(&named).await?;
                 let revoked = counted(done.revoked.unwrap_or_default(), "grant");
                 Ok(format!("{name} is kept out; revoked {revoked}."))
             }
             "enable" => {
-                self.change::<EnableUser>(&named).await?;
+                self.operator().change::<EnableUser>(&named).await?;
                 Ok(format!("{name} may log in again."))
             }
             "promote" => {
-                self.change::<PromoteUser>(&named).await?;
+                self.operator().change::<PromoteUser>(&named).await?;
                 Ok(format!("{name} may open these pages now."))
             }
             "demote" => {
-                self.change::<DemoteUser>(&named).await?;
+                self.operator().change::<DemoteUser>(&named).await?;
                 Ok(format!("{name} may not open these pages any more."))
             }
             "remove-passkey" if self.is_oneself(&name) => {
@@ -131,7 +131,7 @@ impl Desk<'_> {
                     name: name.clone(),
                     passkey,
                 };
-                self.change::<RemovePasskey>(&named).await?;
+                self.operator().change::<RemovePasskey>(&named).await?;
                 Ok(format!(
                     "{name} does not log in with that passkey any more."
                 ))
@@ -144,7 +144,7 @@ impl Desk<'_> {
                     provider,
                     subject: parts.next(),
                 };
-                self.change::<UnlinkUser>(&account).await?;
+                self.operator().change::<UnlinkUser>(&account).await?;
                 Ok(words)
             }
             _ => Err(self.no_button()),

@@ -14,7 +14,7 @@ impl Desk<'_> {
             grant: None,
             page: self.part(),
         };
-        let page = self.read::<ListStreams>(&query).await?;
+        let page = self.operator().read::<ListStreams>(&query).await?;
         let streams = page.streams.iter().map(|stream| {
             let number = stream.stream.to_string();
             let about = format!("stream {number} of {}", stream.user_name);
@@ -41,7 +41,7 @@ impl Desk<'_> {
             return Err(self.no_button());
         };
         let what = StreamsToClose::Stream(number);
-        self.change::<CloseStreams>(&what).await?;
+        self.operator().change::<CloseStreams>(&what).await?;
         Ok(format!("Stream {number} is being closed."))
     }
 }
