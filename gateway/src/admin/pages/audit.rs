@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::audit_reader::{Bars, Counted, OwnedLine, ReadError, Report, Wanted};
+use super::audit_reader::{Bars, Counted, ReadError, Report, Wanted};
 use super::{Desk, PageResult};
 use crate::admin::failure::Failure;
 use crate::admin::lookup;
@@ -43,7 +43,7 @@ impl Desk<'_> {
         let bars = bars(filter.period, now);
         let is_on = self.pages.audit.is_some();
         let report = match &self.pages.audit {
-            None => Report::default(),
+            None => Report::empty(bars),
             Some(reader) => {
                 self.note_reading("audit log")?;
                 let wanted = self.wanted(&filter, bars).await?;
@@ -55,17 +55,16 @@ impl Desk<'_> {
         let named = |names: &HashMap<String, String>, id: &str| {
             names.get(id).cloned().unwrap_or_else(|| id.to_owned())
         };
-        let rows = report.lines.iter().map(|line| AuditRow {
-            user: named(&people, &line.user),
-            client: named(&clients, &line.client),
-            ..row(line)
-        });
-        let rows = rows.collect();
         let counts = vec![
             counts("By person", &report.users, |id| named(&people, id)),
             counts("By app", &report.clients, |id| named(&clients, id)),
             counts("By tool", &report.tools, str::to_owned),
         ];
+        let rows = report.lines.into_iter().map(|line| AuditRow {
+            user: named(&people, &line.user),
+            client: named(&clients, &line.client),
+            ..line
+        });
         let starts = (0..bars.count).map(|at| {
             let hours = u32::try_from(at).unwrap_or(u32::MAX);
             (bars.since + bars.each * hours).to_string()
@@ -75,12 +74,12 @@ impl Desk<'_> {
             events: EVENTS.to_vec(),
             all: Series {
                 name: String::new(),
-                counts: filled(&report.all.counts, bars.count),
-                refused: filled(&report.all.refused, bars.count),
+                counts: report.all.counts,
+                refused: report.all.refused,
             },
             counts,
             bars: starts.collect(),
-            rows,
+            rows: rows.collect(),
             unread: report.begins.map(|begins| {
                 format!(
                     "The log is larger than one page reads: what is older than {} is not counted. \
@@ -112,30 +111,19 @@ impl Desk<'_> {
 
     /// A person is looked for by id; whoever types a name means who has it.
     async fn wanted(&self, filter: &AuditFilter, bars: Bars) -> Result<Wanted, Failure> {
-        let user = match filter.user.as_str() {
-            "" => String::new(),
-            text => match lookup::user_id(
-                &self.visit.server.settings,
-                &self.visit.server.records,
-                text,
-                self.visit.now,
-            )
-            .await
-            {
-                Ok(id) => id.as_str().to_owned(),
-                Err(failure) if failure.reason == Reason::NotFound => text.to_owned(),
+        let mut filter = filter.clone();
+        if !filter.user.is_empty() {
+            let server = self.visit.server;
+            let (settings, records) = (&server.settings, &server.records);
+            match lookup::user_id(settings, records, &filter.user, self.visit.now).await {
+                Ok(id) => filter.user = id.as_str().to_owned(),
+                Err(failure) if failure.reason == Reason::NotFound => {}
                 Err(failure) => return Err(failure),
-            },
-        };
+            }
+        }
         Ok(Wanted {
             since: bars.since.to_string(),
-            event: filter.event.clone(),
-            outcome: filter.outcome.clone(),
-            user,
-            client: filter.client.clone(),
-            grant: filter.grant.clone(),
-            backend: filter.backend.clone(),
-            tool: filter.tool.clone(),
+            filter,
         })
     }
 
@@ -159,13 +147,9 @@ impl Desk<'_> {
                 continue;
             }
             let client = ClientId::new(id);
-            let name = lookup::client_name(
-                &self.visit.server.settings,
-                &self.visit.server.records,
-                &client,
-                self.visit.now,
-            )
-            .await?;
+            let server = self.visit.server;
+            let (settings, records) = (&server.settings, &server.records);
+            let name = lookup::client_name(settings, records, &client, self.visit.now).await?;
             names.insert(id.to_owned(), name.unwrap_or_else(|| id.to_owned()));
         }
         Ok(names)
@@ -181,14 +165,6 @@ fn bars(period: Period, now: Timestamp) -> Bars {
         since: Timestamp::from_secs(end.saturating_sub(whole)),
         each: Duration::from_secs(each),
         count: period.bars(),
-    }
-}
-
-fn filled(counts: &[u32], bars: usize) -> Vec<u32> {
-    if counts.is_empty() {
-        vec![0; bars]
-    } else {
-        counts.to_vec()
     }
 }
 
@@ -216,22 +192,6 @@ fn counts(
             })
             .collect(),
         others: all.len().saturating_sub(DRAWN),
-    }
-}
-
-fn row(line: &OwnedLine) -> AuditRow {
-    let parts = [&line.backend, &line.method, &line.name];
-    let parts = parts.iter().filter(|part| !part.is_empty());
-    let what: Vec<&str> = parts.map(|part| part.as_str()).collect();
-    AuditRow {
-        time: line.time.clone(),
-        event: line.event.clone(),
-        outcome: line.outcome.clone(),
-        reason: line.reason.clone(),
-        user: String::new(),
-        client: String::new(),
-        what: what.join(" "),
-        detail: line.detail.clone(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! Not: whether the lines are whole and in their places, which is `gateway audit verify`'s matter.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use gateway_core::clock::Timestamp;
+use gateway_oauth::pages::admin::{AuditFilter, AuditRow};
 use gateway_store::journal::{self, Settings};
 
 /// The most that is read of each log for one page, in bytes.
@@ -37,18 +38,13 @@ pub(super) struct AuditReader {
     free: Arc<Semaphore>,
 }
 
-/// Which lines are meant. Empty texts mean all.
+/// Which lines are meant.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
     /// RFC 3339 in UTC, which sorts as time does.
     pub(super) since: String,
-    pub(super) event: String,
-    pub(super) outcome: String,
-    pub(super) user: String,
-    pub(super) client: String,
-    pub(super) grant: String,
-    pub(super) backend: String,
-    pub(super) tool: String,
+    /// With a person by id.
+    pub(super) filter: AuditFilter,
 }
 
 /// The bars of a picture.
@@ -67,31 +63,16 @@ pub(super) struct Counted {
 }
 
 /// What was read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Report {
-    /// Newest first.
-    pub(super) lines: Vec<OwnedLine>,
+    /// Newest first, with people and apps by their ids.
+    pub(super) lines: Vec<AuditRow>,
     pub(super) all: Counted,
     pub(super) users: BTreeMap<String, Counted>,
     pub(super) clients: BTreeMap<String, Counted>,
     pub(super) tools: BTreeMap<String, Counted>,
     /// Before this moment nothing was read, though there is more.
     pub(super) begins: Option<String>,
-}
-
-/// A line that is shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct OwnedLine {
-    pub(super) time: String,
-    pub(super) event: String,
-    pub(super) outcome: String,
-    pub(super) reason: String,
-    pub(super) user: String,
-    pub(super) client: String,
-    pub(super) backend: String,
-    pub(super) method: String,
-    pub(super) name: String,
-    pub(super) detail: String,
 }
 
 /// What is looked at of a line; others of its members are skipped.
@@ -155,7 +136,12 @@ impl AuditReader {
 }
 
 fn read(logs: &[PathBuf], wanted: &Wanted, bars: Bars) -> io::Result<Report> {
-    let mut gathered = Gathered::new(wanted, bars);
+    let mut gathered = Gathered {
+        wanted,
+        bars,
+        earliest: None,
+        report: Report::empty(bars),
+    };
     let deadline = Instant::now() + LONGEST;
     for log in logs {
         let mut left = MOST_READ;
@@ -170,40 +156,41 @@ fn read(logs: &[PathBuf], wanted: &Wanted, bars: Bars) -> io::Result<Report> {
                 break;
             }
         }
-        gathered.next_log();
+        gathered.earliest = None;
     }
-    Ok(gathered.report())
+    gathered.report.keep_newest();
+    Ok(gathered.report)
+}
+
+impl Report {
+    /// Nothing was read.
+    pub(super) fn empty(bars: Bars) -> Self {
+        Self {
+            lines: Vec::new(),
+            all: Counted::new(bars.count),
+            users: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            tools: BTreeMap::new(),
+            begins: None,
+        }
+    }
+
+    fn keep_newest(&mut self) {
+        self.lines.sort_by(|one, other| other.time.cmp(&one.time));
+        self.lines.truncate(SHOWN);
+    }
 }
 
 /// What was read so far.
 struct Gathered<'w> {
     wanted: &'w Wanted,
     bars: Bars,
-    lines: Vec<OwnedLine>,
-    all: Counted,
-    users: HashMap<String, Counted>,
-    clients: HashMap<String, Counted>,
-    tools: HashMap<String, Counted>,
     /// Of this log.
     earliest: Option<String>,
-    begins: Option<String>,
+    report: Report,
 }
 
-impl<'w> Gathered<'w> {
-    fn new(wanted: &'w Wanted, bars: Bars) -> Self {
-        Self {
-            wanted,
-            bars,
-            lines: Vec::new(),
-            all: Counted::new(bars.count),
-            users: HashMap::new(),
-            clients: HashMap::new(),
-            tools: HashMap::new(),
-            earliest: None,
-            begins: None,
-        }
-    }
-
+impl Gathered<'_> {
     /// Reads the last `left` bytes of a file, and gives the time of the first line that it met.
     fn read_file(
         &mut self,
@@ -250,57 +237,35 @@ impl<'w> Gathered<'w> {
     }
 
     fn is_cut_at_earliest(&mut self) {
-        let later = match (self.begins.take(), self.earliest.clone()) {
-            (Some(one), Some(other)) => Some(one.max(other)),
-            (one, other) => one.or(other),
-        };
-        self.begins = later;
-    }
-
-    fn next_log(&mut self) {
-        self.earliest = None;
+        // Nothing is less than any moment.
+        let begins = self.report.begins.take();
+        self.report.begins = begins.max(self.earliest.clone());
     }
 
     fn take(&mut self, line: &Line<'_>) {
         // A checkpoint signs what stands above it, and nothing happened.
-        if line.outcome.is_empty() || !self.wanted.fits(line) {
+        if line.outcome.is_empty() || !self.wanted.includes(line) {
             return;
         }
-        let bar = self.bars.at(&line.time);
+        let (report, bars) = (&mut self.report, self.bars);
+        let bar = bars.at(&line.time);
         let is_refused = line.outcome != "allowed";
-        self.all.add(bar, is_refused);
-        count(&mut self.users, &line.user, bar, is_refused, self.bars);
-        count(&mut self.clients, &line.client, bar, is_refused, self.bars);
+        report.all.add(bar, is_refused);
+        count(&mut report.users, &line.user, bar, is_refused, bars);
+        count(&mut report.clients, &line.client, bar, is_refused, bars);
         if line.method == "tools/call" {
-            count(&mut self.tools, &line.name, bar, is_refused, self.bars);
+            count(&mut report.tools, &line.name, bar, is_refused, bars);
         }
-        self.lines.push(line.to_owned());
-        if self.lines.len() >= 8 * SHOWN {
-            self.keep_newest();
-        }
-    }
-
-    fn keep_newest(&mut self) {
-        self.lines.sort_by(|one, other| other.time.cmp(&one.time));
-        self.lines.truncate(SHOWN);
-    }
-
-    fn report(mut self) -> Report {
-        self.keep_newest();
-        Report {
-            lines: self.lines,
-            all: self.all,
-            users: self.users.into_iter().collect(),
-            clients: self.clients.into_iter().collect(),
-            tools: self.tools.into_iter().collect(),
-            begins: self.begins,
+        report.lines.push(line.row());
+        if report.lines.len() >= 8 * SHOWN {
+            report.keep_newest();
         }
     }
 }
 
 /// A name beyond the most that are counted apart is counted with others.
 fn count(
-    counts: &mut HashMap<String, Counted>,
+    counts: &mut BTreeMap<String, Counted>,
     name: &str,
     bar: Option<usize>,
     is_refused: bool,
@@ -352,31 +317,36 @@ impl Bars {
 }
 
 impl Wanted {
-    fn fits(&self, line: &Line<'_>) -> bool {
-        let is = |wanted: &str, it: &str| wanted.is_empty() || wanted == it;
+    fn includes(&self, line: &Line<'_>) -> bool {
+        let wanted = &self.filter;
+        let members = [
+            (&wanted.event, &line.event),
+            (&wanted.outcome, &line.outcome),
+            (&wanted.user, &line.user),
+            (&wanted.client, &line.client),
+            (&wanted.grant, &line.grant),
+            (&wanted.backend, &line.backend),
+            (&wanted.tool, &line.name),
+        ];
         *line.time >= *self.since
-            && is(&self.event, &line.event)
-            && is(&self.outcome, &line.outcome)
-            && is(&self.user, &line.user)
-            && is(&self.client, &line.client)
-            && is(&self.grant, &line.grant)
-            && is(&self.backend, &line.backend)
-            && is(&self.tool, &line.name)
+            && members
+                .iter()
+                .all(|(wanted, it)| wanted.is_empty() || *wanted == *it)
     }
 }
 
 impl Line<'_> {
-    fn to_owned(&self) -> OwnedLine {
-        OwnedLine {
+    fn row(&self) -> AuditRow {
+        let parts = [&*self.backend, &*self.method, &*self.name];
+        let parts = parts.into_iter().filter(|part| !part.is_empty());
+        AuditRow {
             time: self.time.to_string(),
             event: self.event.to_string(),
             outcome: self.outcome.to_string(),
             reason: self.reason.to_string(),
             user: self.user.to_string(),
             client: self.client.to_string(),
-            backend: self.backend.to_string(),
-            method: self.method.to_string(),
-            name: self.name.to_string(),
+            what: parts.collect::<Vec<_>>().join(" "),
             detail: self.detail.to_string(),
         }
     }
@@ -430,7 +400,10 @@ mod tests {
         assert_eq!(report.tools["search"].counts.iter().sum::<u32>(), 3);
         assert!(report.lines[0].time > report.lines[2].time && report.begins.is_none());
         let of_one = Wanted {
-            user: "u_2".to_owned(),
+            filter: AuditFilter {
+                user: "u_2".to_owned(),
+                ..AuditFilter::default()
+            },
             ..wanted.clone()
         };
         let report = read(&[log.clone(), calls.clone()], &of_one, bars()).unwrap();
@@ -465,7 +438,7 @@ mod tests {
 
     #[test]
     fn names_without_end_are_counted_together() {
-        let mut counts = HashMap::new();
+        let mut counts = BTreeMap::new();
         for number in 0..MOST_NAMES + 50 {
             count(&mut counts, &format!("n{number}"), Some(0), false, bars());
         }
