@@ -24,6 +24,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::policy::rules::Statement;
 use gateway_core::protocol::scope::Scope;
 use gateway_core::reason::Reason;
+use gateway_oauth::pages::admin::{Explanation, Question};
 use mcp_protocol::tool_definition::Labels;
 
 /// It would be refused.
@@ -34,7 +35,7 @@ const NO_QUESTION: u8 = 2;
 /// The revision that a request names unless something else is said.
 const PROTOCOL_VERSION: &str = "2025-11-25";
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct Explain {
     /// The configuration file
     #[arg(long, short, env = "GATEWAY_CONFIG", value_name = "FILE")]
@@ -96,72 +97,37 @@ pub(super) struct Explain {
     json: bool,
 }
 
-/// A question of a page's about a call that a person would make with an app that was allowed every tool.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PageQuestion {
-    /// The login name.
-    pub(crate) user: String,
-    /// The client id; `None`: one that registered itself.
-    pub(crate) client: Option<String>,
-    /// The backend, by name.
-    pub(crate) backend: String,
-    /// The tool.
-    pub(crate) tool: String,
-    /// The arguments, as a JSON object.
-    pub(crate) arguments: Option<String>,
-    /// From where.
-    pub(crate) address: Option<IpAddr>,
-    /// What the tool says of its effects, as far as the running gateway knows.
-    pub(crate) labels: Option<Labels>,
-}
-
-/// What the page says to it.
-#[derive(Clone, Debug)]
-pub(crate) struct PageAnswer {
-    /// Why not, in named parts; empty: it would be let through.
-    pub(crate) refusal: Vec<(&'static str, String)>,
-    /// The statement that decided.
-    pub(crate) rule: Option<String>,
-    /// What was known.
-    pub(crate) facts: Vec<String>,
-    /// What was taken to be so.
-    pub(crate) assumed: Vec<String>,
-}
-
-/// What would be decided under the policy of `config`, by the code that decides. Blocks for as long as
-/// the keys are read.
+/// What would be decided about a call that a person would make with an app that was allowed every tool, under
+/// the policy of `config`, by the code that decides. `labels`: what the tool says of its effects, as far as
+/// the running gateway knows. Blocks for as long as the keys are read.
 ///
 /// # Errors
 /// The question is none: in a sentence.
-pub(crate) fn for_page(question: &PageQuestion, config: Config) -> Result<PageAnswer, String> {
+pub(crate) fn for_page(
+    question: &Question,
+    address: Option<IpAddr>,
+    labels: Option<Labels>,
+    config: Config,
+) -> Result<Explanation, String> {
+    let said = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let explain = Explain {
-        config: None,
-        policy: None,
         backend: Some(question.backend.clone()),
         tool: Some(question.tool.clone()),
-        method: None,
-        name: None,
-        token: None,
         user: Some(question.user.clone()),
-        client: question.client.clone(),
-        scope: Vec::new(),
-        argument: Vec::new(),
-        arguments: question.arguments.clone(),
-        at: None,
-        address: question.address,
+        client: said(&question.client),
+        arguments: said(&question.arguments),
+        address,
         protocol_version: PROTOCOL_VERSION.to_owned(),
-        calls_today: None,
-        label: None,
         offline: true,
-        json: false,
+        ..Explain::default()
     };
     let case = Case::within(&explain, config)?;
-    let case = match question.labels {
+    let case = match labels {
         Some(labels) => case.with_labels(labels),
         None => case,
     };
     let explained = case.decide().map_err(|sentences| sentences.join("; "))?;
-    Ok(explained.into_page_answer())
+    Ok(explained.into_explanation())
 }
 
 /// What a tool may say about its effects.
@@ -231,24 +197,34 @@ pub(super) fn run(explain: &Explain) -> Result<ExitCode, Failed> {
     })
 }
 
+/// A statement and where it stands.
+fn placed(statement: &Statement) -> String {
+    format!("{statement}  {}", statement.text())
+}
+
+impl RejectionCause {
+    /// What there is to say of it, by name; its reason first.
+    fn parts(&self) -> Vec<(&'static str, String)> {
+        let reason = format!("{}: {}", self.reason, self.reason.sentence());
+        let mut parts = vec![("Reason", reason), ("Check", self.check.clone())];
+        let scope = self.needs.iter();
+        parts.extend(scope.map(|scope| ("Needs", format!("scope {scope}"))));
+        let unmet = self.failed.iter();
+        parts.extend(unmet.map(|statement| ("Unmet", placed(statement))));
+        parts.push(("To do", self.reason.remedy().to_owned()));
+        parts
+    }
+}
+
 impl Explained {
-    fn into_page_answer(self) -> PageAnswer {
-        let placed = |statement: &Statement| format!("{statement}  {}", statement.text());
-        let mut refusal = Vec::new();
-        if let Some(why) = &self.refused {
-            refusal.push((
-                "Reason",
-                format!("{}: {}", why.reason, why.reason.sentence()),
-            ));
-            refusal.push(("Check", why.check.clone()));
-            let scope = why.needs.as_ref();
-            refusal.extend(scope.map(|scope| ("Needs", format!("scope {scope}"))));
-            let unmet = why.failed.iter();
-            refusal.extend(unmet.map(|statement| ("Unmet", placed(statement))));
-            refusal.push(("To do", why.reason.remedy().to_owned()));
-        }
-        PageAnswer {
-            refusal,
+    fn into_explanation(self) -> Explanation {
+        Explanation {
+            is_allowed: self.refused.is_none(),
+            refusal: self
+                .refused
+                .iter()
+                .flat_map(RejectionCause::parts)
+                .collect(),
             rule: self.rule.as_ref().map(placed),
             facts: self.facts,
             assumed: self.assumed,
@@ -256,22 +232,17 @@ impl Explained {
     }
 
     fn print(&self) {
-        match &self.refused {
-            None => println!("ALLOWED"),
-            Some(why) => {
-                println!("REFUSED  {}: {}", why.reason, why.reason.sentence());
-                println!("  check  {}", why.check);
-                if let Some(scope) = &why.needs {
-                    println!("  needs  scope {scope}");
-                }
-                for statement in &why.failed {
-                    println!("  unmet  {statement}  {}", statement.text());
-                }
-                println!("  to do  {}", why.reason.remedy());
+        if self.refused.is_none() {
+            println!("ALLOWED");
+        }
+        for (name, words) in self.refused.iter().flat_map(RejectionCause::parts) {
+            match name {
+                "Reason" => println!("REFUSED  {words}"),
+                name => println!("  {}  {words}", name.to_lowercase()),
             }
         }
         if let Some(rule) = &self.rule {
-            println!("  rule   {rule}  {}", rule.text());
+            println!("  rule   {}", placed(rule));
         }
         for fact in &self.facts {
             println!("  fact   {fact}");

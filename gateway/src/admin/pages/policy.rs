@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::{Desk, said};
 use crate::admin::failure::Failure;
-use crate::cli::explain::{PageQuestion, for_page};
+use crate::cli::explain::for_page;
 use crate::config::Config;
 use gateway_core::protocol::web::Response;
 use gateway_core::reason::Reason;
@@ -53,10 +53,9 @@ impl Desk<'_> {
 
     /// What would be decided under the policy of this moment; or why the question is none.
     async fn explain(&self, question: &Question) -> Result<Result<Explanation, String>, Failure> {
-        let address = match said(&question.address).map(|text| text.parse::<IpAddr>()) {
-            None => None,
-            Some(Ok(address)) => Some(address),
-            Some(Err(_)) => return Ok(Err("the address is no IP address".to_owned())),
+        let address = said(&question.address).map(|text| text.parse::<IpAddr>());
+        let Ok(address) = address.transpose() else {
+            return Ok(Err("the address is no IP address".to_owned()));
         };
         let server = self.visit.server;
         let (backend, tool) = (question.backend.as_str(), question.tool.as_str());
@@ -67,31 +66,17 @@ impl Desk<'_> {
             let listing = server.catalogue.refresh(backend, Some(&question.user));
             listing.await.ok()
         };
-        let asked = PageQuestion {
-            user: question.user.clone(),
-            client: said(&question.client),
-            backend: backend.to_owned(),
-            tool: tool.to_owned(),
-            arguments: said(&question.arguments),
-            address,
-            labels: listing.and_then(|listing| listing.labels(tool)),
-        };
+        let labels = listing.and_then(|listing| listing.labels(tool));
+        let asked = question.clone();
         self.note_reading("explain")?;
         let config = Config {
             policy: server.policy.current(),
             ..self.pages.config.clone()
         };
-        let deciding = tokio::task::spawn_blocking(move || for_page(&asked, config));
-        let answer = deciding
-            .await
-            .map_err(|error| Failure::new(Reason::Internal, error.to_string()))?;
-        Ok(answer.map(|answer| Explanation {
-            is_allowed: answer.refusal.is_empty(),
-            refusal: answer.refusal,
-            rule: answer.rule,
-            facts: answer.facts,
-            assumed: answer.assumed,
-        }))
+        let deciding =
+            tokio::task::spawn_blocking(move || for_page(&asked, address, labels, config));
+        let decided = deciding.await;
+        decided.map_err(|error| Failure::new(Reason::Internal, error.to_string()))
     }
 }
 

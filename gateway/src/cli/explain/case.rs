@@ -8,7 +8,7 @@ use std::time::Duration;
 use biscuit_auth::KeyPair;
 use serde_json::value::RawValue;
 
-use super::member::{Place, at_member};
+use super::member::{Place, at_member, backend_named};
 use super::{Explain, Explained, RejectionCause, message};
 use crate::cli::configuration::{Configuration, policy_of};
 use crate::cli::{runtime, token};
@@ -142,17 +142,17 @@ impl<'a> Case<'a> {
     /// What a token stands for that says the digest of its tools alone: nothing but the called tool
     /// matters, and whether it is among them only the running gateway can tell.
     fn assume_kept_tools(&mut self) {
-        let said = self.token.as_ref().ok().map(|token| token.claims());
-        let Some((Tools::Kept { count, .. }, grant)) =
-            said.map(|claims| (claims.tools.clone(), claims.grant.clone()))
-        else {
+        let Ok(token) = &self.token else { return };
+        let claims = token.claims();
+        let Tools::Kept { count, .. } = &claims.tools else {
             return;
         };
         let called = self.call.tool().map(str::to_owned);
         if let Some(tool) = &called {
             self.assumed.push(format!(
-                "{tool} is one of the {count} tools that the gateway keeps with grant {grant}, as it \
-                 is now; `gateway grants show` names them"
+                "{tool} is one of the {count} tools that the gateway keeps with grant {}, as it \
+                 is now; `gateway grants show` names them",
+                claims.grant
             ));
         }
         self.kept = Some(Tools::Only(called.into_iter().collect()));
@@ -163,33 +163,29 @@ impl<'a> Case<'a> {
         let Some(tool) = self.call.tool().map(str::to_owned) else {
             return;
         };
-        let as_granted = self.token.as_ref().ok().and_then(|token| {
+        let claims = self.token.as_ref().ok().map(|token| token.claims());
+        let as_granted = claims.and_then(|claims| {
             let granted = match self.members() {
                 Some((members, member)) => members.shown(member, &tool),
                 None => tool.clone(),
             };
-            let pin = token.claims().tools.pin(&granted)?;
-            Some(ToolState::Defined(pin))
+            claims.tools.pin(&granted).map(ToolState::Defined)
         });
         let may_ask = !self.explain.offline && self.explain.label.is_none();
-        let user = self
-            .token
-            .as_ref()
-            .ok()
-            .map(|token| token.claims().user_name.clone());
-        match may_ask.then(|| ask(&self.config, &self.backend, tags, user.as_deref())) {
+        let user = claims.map(|claims| claims.user_name.as_str());
+        let asked = may_ask.then(|| ask(&self.config, &self.backend, tags, user));
+        let name = &self.backend.mount.name;
+        match asked {
             Some(Ok(listing)) => {
                 self.labels = listing.labels(&tool).unwrap_or_default();
                 self.current = listing.current(&tool);
                 if listing.tool(&tool).is_none() {
-                    let name = &self.backend.mount.name;
                     self.assumed.push(format!(
                         "{name} has no tool {tool} now, so it says nothing of its effects"
                     ));
                 }
             }
             Some(Err(error)) => {
-                let name = &self.backend.mount.name;
                 self.labels_unknown = true;
                 self.assumed.push(format!(
                     "{name} can't be asked ({error}), so what the tool says of its effects is unknown; \
@@ -250,13 +246,9 @@ impl<'a> Case<'a> {
         };
         let decided = policy::decide(token.clone(), vec![self.call.clone()], input);
         let is_known = |rules: &&Rules| !(self.labels_unknown && rules.asks_for_labels());
+        let action = RequestedAction::from_call(&self.call, self.labels);
         let stated = rules.filter(is_known);
-        let stated = stated.map(|rules| {
-            rules.stated(
-                &around,
-                &RequestedAction::from_call(&self.call, self.labels),
-            )
-        });
+        let stated = stated.map(|rules| rules.stated(&around, &action));
         let (refused, rule) = match decided {
             Ok(permit) => (None, permit.rule(0).cloned()),
             Err(refused) => {
@@ -376,13 +368,10 @@ impl<'a> Case<'a> {
 
 /// What a refusal says, and the statement of the operator's policy that it rests on.
 fn why(refusal: &Refusal) -> (RejectionCause, Option<Statement>) {
-    let (rule, failed) = match refusal {
-        Refusal::Policy(_, decision) => (decision.by.clone(), decision.failed.clone()),
-        _ => (None, Vec::new()),
-    };
-    let needs = match refusal {
-        Refusal::Scope(scope) => Some(scope.clone()),
-        _ => None,
+    let (rule, failed, needs) = match refusal {
+        Refusal::Policy(_, decision) => (decision.by.clone(), decision.failed.clone(), None),
+        Refusal::Scope(scope) => (None, Vec::new(), Some(scope.clone())),
+        _ => (None, Vec::new(), None),
     };
     let why = RejectionCause {
         reason: refusal.reason(),
@@ -410,14 +399,10 @@ impl Explain {
     }
 
     fn named_backend(&self, config: &Config) -> Result<Arc<Backend>, String> {
-        let mut all = config.backends.iter().map(|configured| &configured.backend);
-        let backend = match &self.backend {
-            None => all.next(),
-            Some(name) => all.find(|backend| backend.mount.name == *name),
-        };
-        let name = self.backend.as_deref().unwrap_or_default();
-        let backend = backend.ok_or_else(|| format!("no backend has the name `{name}`"))?;
-        Ok(Arc::new(backend.clone()))
+        match (&self.backend, config.backends.first()) {
+            (None, Some(first)) => Ok(Arc::new(first.backend.clone())),
+            (name, _) => backend_named(config, name.as_deref().unwrap_or_default()),
+        }
     }
 
     /// A token as the gateway would mint it, signed with a key that is thrown away.
@@ -430,15 +415,7 @@ impl Explain {
         let scope = if self.scope.is_empty() {
             config.scopes.at(&backend.mount.name).defaults()
         } else {
-            self.scope
-                .iter()
-                .flat_map(|text| {
-                    Scope::parse(text)
-                        .iter()
-                        .map(str::to_owned)
-                        .collect::<Vec<_>>()
-                })
-                .collect()
+            Scope::parse(&self.scope.join(" "))
         };
         let client = self.client.as_deref().unwrap_or("c_of-this-question");
         let claims = Claims {

@@ -39,14 +39,18 @@ pub(super) fn at_member(
              of them with --backend"
         ));
     };
-    let named = &aggregate.members.names()[member];
-    let mut all = config.backends.iter().map(|configured| &configured.backend);
-    let found = all.find(|other| other.mount.name == *named);
-    let found = found.ok_or_else(|| format!("no backend has the name `{named}`"))?;
+    let member_backend = backend_named(config, &aggregate.members.names()[member])?;
     call.name = Some(own.to_owned());
     Ok(Place {
-        backend: Arc::new(found.clone()),
+        backend: member_backend,
         aggregate: Some((backend, member)),
         call,
     })
+}
+
+pub(super) fn backend_named(config: &Config, name: &str) -> Result<Arc<Backend>, String> {
+    let mut all = config.backends.iter().map(|configured| &configured.backend);
+    let found = all.find(|backend| backend.mount.name == name);
+    let found = found.ok_or_else(|| format!("no backend has the name `{name}`"))?;
+    Ok(Arc::new(found.clone()))
 }
