@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use rand::rngs::OsRng;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, watch};
 
 use crate::admin::FrontDoor;
@@ -58,54 +58,75 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failed> {
-    let Arguments {
-        mut configuration,
-        tunnel,
-        upgrade,
-    } = arguments;
-    let mut config = configuration.resolve()?;
+    let config = arguments.configuration.resolve()?;
     let lane = server::lane_of_environment().map_err(Failed::usage)?;
-    let mut manager = ServiceManager::from_environment().map_err(Failed::usage)?;
+    let manager = ServiceManager::from_environment().map_err(Failed::usage)?;
     // Ends before a failure is told: what led to it is read before.
     let _logging = logging::start(config.log.format, config.log.level);
-    let served = match tunnel {
-        None if upgrade => predecessor(&config, &mut manager)
-            .and_then(|origin| start(&configuration, &config, lane, origin, manager)),
-        None => start(&configuration, &config, lane, Origin::Nothing, manager),
-        Some(kind) => open_tunnel(kind, &config, &manager).and_then(|opened| {
-            let Some(opened) = opened else {
-                return Ok(());
-            };
-            configuration.tunnel_url = Some(opened.tunnel.url.clone());
-            config = config::resolve(&configuration.layers()).map_err(|problems| {
-                let problems = problems.iter().map(ToString::to_string);
-                anyhow::anyhow!(problems.collect::<Vec<_>>().join("\n"))
-            })?;
-            start(
-                &configuration,
-                &config,
-                lane,
-                Origin::Tunnel(Box::new(opened)),
-                manager,
-            )
-        }),
-    };
+    let served = begin(arguments, config, lane, manager);
     served.map_err(|error| Failed::unavailable(format_args!("{error:#}")))?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Looks whom it takes over from, or opens a tunnel, and starts.
+fn begin(
+    arguments: Arguments,
+    mut config: Config,
+    lane: bool,
+    mut manager: ServiceManager,
+) -> anyhow::Result<()> {
+    let mut configuration = arguments.configuration;
+    let origin = match arguments.tunnel {
+        None if arguments.upgrade => predecessor(&config, &mut manager)?,
+        None => Origin::nothing()?,
+        Some(kind) => {
+            let Some(origin) = open_tunnel(kind, &config, &manager)? else {
+                return Ok(());
+            };
+            configuration.tunnel_url = origin.tunnel.as_ref().map(|tunnel| tunnel.url.clone());
+            config = config::resolve(&configuration.layers()).map_err(|problems| {
+                let problems = problems.iter().map(ToString::to_string);
+                anyhow::anyhow!(problems.collect::<Vec<_>>().join("\n"))
+            })?;
+            origin
+        }
+    };
+    start(&configuration, &config, lane, origin, manager)
+}
+
 /// What there is before the start.
-enum Origin {
-    Nothing,
-    Tunnel(Box<OpenTunnel>),
+struct Origin {
+    tunnel: Option<Tunnel>,
     /// Another process serves, and hands over.
-    Predecessor(tokio::runtime::Runtime, Box<Predecessor>),
+    predecessor: Option<Box<Predecessor>>,
+    /// The store's connection and the programs beside us run on it: Pingora makes its own runtimes only
+    /// once it serves.
+    runtime: Runtime,
+    /// Whether we are told to end. Listened for since before a tunnel's program was started, which would
+    /// otherwise stay behind.
+    request: StopRequest,
+}
+
+impl Origin {
+    fn nothing() -> std::io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("background")
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            tunnel: None,
+            predecessor: None,
+            runtime,
+            request: StopRequest::never(),
+        })
+    }
 }
 
 /// Asks the process that serves. Nothing changes for it yet.
 fn predecessor(config: &Config, manager: &mut ServiceManager) -> anyhow::Result<Origin> {
-    let runtime = background()?;
-    let mut predecessor = runtime.block_on(Predecessor::ask(config))?;
+    let mut origin = Origin::nothing()?;
+    let mut predecessor = origin.runtime.block_on(Predecessor::ask(config))?;
     log::info!(event = "taking_over", predecessor = predecessor.process(), version = predecessor.version(); "taking over from process {}", predecessor.process());
     let addresses = server::addresses(config).into_iter();
     let addresses: Vec<_> = addresses.map(|(_, address)| address).collect();
@@ -115,23 +136,16 @@ fn predecessor(config: &Config, manager: &mut ServiceManager) -> anyhow::Result<
     {
         manager.notifier = Notifier::named(OsStr::new(name))?;
     }
-    Ok(Origin::Predecessor(runtime, Box::new(predecessor)))
+    origin.predecessor = Some(Box::new(predecessor));
+    Ok(origin)
 }
 
-/// A tunnel that is open, and what runs it.
-struct OpenTunnel {
-    tunnel: Tunnel,
-    runtime: tokio::runtime::Runtime,
-    /// Listened for since before the program was started, which would otherwise stay behind.
-    stop: StopRequest,
-}
-
-/// Opens one; `None` where we were told to end before it was open.
+/// Opens a tunnel; `None` where we were told to end before it was open.
 fn open_tunnel(
     kind: Option<TunnelKind>,
     config: &Config,
     manager: &ServiceManager,
-) -> anyhow::Result<Option<OpenTunnel>> {
+) -> anyhow::Result<Option<Origin>> {
     // What would keep the gateway from starting is found before anybody is told of a URL.
     anyhow::ensure!(
         config.tls.is_none(),
@@ -139,42 +153,28 @@ fn open_tunnel(
     );
     let port = tunnel::reached_port(&config.general.listen)?;
     server::can_listen(config, &manager.sockets)?;
-    let runtime = background()?;
-    let mut stop = StopRequest::listen(runtime.handle())?;
-    let opened = runtime.block_on(async {
+    let mut origin = Origin::nothing()?;
+    origin.request = StopRequest::listen(origin.runtime.handle())?;
+    let opened = origin.runtime.block_on(async {
         tokio::select! {
             opened = Tunnel::open(kind, port) => Some(opened),
             // What was begun ends with the future that began it.
-            () = stop.made() => None,
+            () = origin.request.made() => None,
         }
     });
     let Some(opened) = opened else {
         log::info!(event = "stopped_early"; "told to end before the tunnel was open");
         return Ok(None);
     };
-    let tunnel = opened?;
-    Ok(Some(OpenTunnel {
-        tunnel,
-        runtime,
-        stop,
-    }))
-}
-
-fn background() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("background")
-        .enable_all()
-        .build()
+    origin.tunnel = Some(opened?);
+    Ok(Some(origin))
 }
 
 /// What a start that succeeded has made, which lives as long as the process.
 struct Started {
     app: App,
     certificate: Option<Certificate>,
-    /// The store's connection and the programs beside us run on it: Pingora makes its own runtimes only
-    /// once it serves.
-    runtime: tokio::runtime::Runtime,
+    runtime: Runtime,
     tunnel: Option<Tunnel>,
     programs: Programs,
     predecessor: Option<Box<Predecessor>>,
@@ -191,29 +191,23 @@ fn start(
     origin: Origin,
     mut manager: ServiceManager,
 ) -> anyhow::Result<()> {
-    match &origin {
+    match &origin.predecessor {
         // What it does not hand over is opened here, before it lets go of anything.
-        Origin::Predecessor(..) => server::listen_elsewhere(config, &mut manager.sockets)?,
-        Origin::Nothing | Origin::Tunnel(_) => server::can_listen(config, &manager.sockets)?,
+        Some(_) => server::listen_elsewhere(config, &mut manager.sockets)?,
+        None => server::can_listen(config, &manager.sockets)?,
     }
-    let certificate = certificate(config)?;
+    // One that is wrong ends the start.
+    let certificate = files::configured(config, Clock.now()).transpose()?;
     let keys = keys::open(&config.keys_dir, &mut OsRng)?;
     let keys_created = keys.created;
     let admin_token = keys::make_admin_token(&config.keys_dir, &mut OsRng)?;
     let admin_token = admin_token.map(|token| token.hash());
-    let never = StopRequest::never();
-    let (runtime, tunnel, mut request, mut predecessor) = match origin {
-        Origin::Nothing => (background()?, None, never, None),
-        Origin::Tunnel(opened) => {
-            let OpenTunnel {
-                tunnel,
-                runtime,
-                stop,
-            } = *opened;
-            (runtime, Some(tunnel), stop, None)
-        }
-        Origin::Predecessor(runtime, predecessor) => (runtime, None, never, Some(predecessor)),
-    };
+    let Origin {
+        runtime,
+        tunnel,
+        mut request,
+        mut predecessor,
+    } = origin;
     let programs = Programs::default();
     let stop = watch::Sender::new(false);
     let starting = async {
@@ -347,11 +341,6 @@ fn probe_streams(config: &Config, runtime: &Handle) -> Option<SecretHash> {
     let secret = probe.secret();
     probe.start(runtime);
     Some(secret)
-}
-
-/// The certificate in files, if it is to be served: one that is wrong ends the start.
-fn certificate(config: &Config) -> anyhow::Result<Option<Certificate>> {
-    Ok(files::configured(config, Clock.now()).transpose()?)
 }
 
 /// Follows the certificate from now on, where https is served.
