@@ -81,17 +81,18 @@ impl Backup {
     fn tell(&self, source: &Source, totals: Totals) {
         let file = self.file.display();
         let keys = things(totals.keys, "file of keys", "files of keys");
-        match source {
-            Source::Nothing(StoreKind::Redis) => println!(
+        match source.store {
+            StoreKind::Redis => println!(
                 "{file}: {keys}. The rest is in Redis, and backed up by Redis' own means (an append-only file, \
                  snapshots): keep the two together, neither is good for anything alone"
             ),
-            Source::Nothing(_) => {
+            StoreKind::Memory => {
                 println!("{file}: {keys}. This store forgets all else when the gateway ends")
             }
-            _ => println!("{file}: {}; {keys}", counted(&totals)),
+            StoreKind::Embedded => println!("{file}: {}; {keys}", counted(&totals)),
         }
-        for name in source.left_out() {
+        let begun = source.begun.iter();
+        for name in begun.flat_map(|begun| &begun.head.left_out) {
             eprintln!(
                 "note: a later version keeps {name:?} in this store, which is not in the backup: back up with that version"
             );
@@ -131,32 +132,43 @@ fn refuse_other(file: &Path) -> Result<(), Failed> {
     )))
 }
 
+/// What is backed up.
+struct Source {
+    store: StoreKind,
+    /// What is said before the rows, where there are any.
+    begun: Option<InArchive>,
+    rows: Rows,
+}
+
 /// Where rows come from.
-enum Source {
+enum Rows {
     /// A gateway that runs.
     Running {
         gateway: Gateway,
         id: String,
         page: u64,
-        begun: InArchive,
     },
     /// The file of one that does not. While it is read, none starts.
     Resting {
         runtime: Runtime,
         backup: Box<StoreBackup>,
-        begun: InArchive,
         _store: Embedded,
     },
     /// A store that is not in the backup.
-    Nothing(StoreKind),
+    Nothing,
 }
 
 impl Source {
     fn open(config: &Config) -> Result<Self, Failed> {
+        let nothing_of = |store| Self {
+            store,
+            begun: None,
+            rows: Rows::Nothing,
+        };
         let folder = match &config.store {
             StoreUrl::Folder(folder) => folder,
-            StoreUrl::Redis(_) => return Ok(Self::Nothing(StoreKind::Redis)),
-            StoreUrl::Memory => return Ok(Self::Nothing(StoreKind::Memory)),
+            StoreUrl::Redis(_) => return Ok(nothing_of(StoreKind::Redis)),
+            StoreUrl::Memory => return Ok(nothing_of(StoreKind::Memory)),
         };
         if !Embedded::is_in(folder) {
             return Err(Failed::unavailable(format!(
@@ -164,75 +176,32 @@ impl Source {
                 folder.display()
             )));
         }
-        match Embedded::open(folder) {
-            Ok(store) => Self::resting(store),
-            Err(OpenError::InUse(_)) => Self::running(Gateway::from_config(config)?),
-            Err(error) => Err(Failed::unavailable(error)),
-        }
-    }
-
-    fn running(gateway: Gateway) -> Result<Self, Failed> {
-        let begun = gateway.post::<BeginBackup>(&Nothing {})?.answer;
-        Ok(Self::Running {
-            gateway,
-            id: begun.backup,
-            page: 0,
-            begun: InArchive {
-                head: begun.head,
-                complete_until: begun.complete_until,
-            },
-        })
-    }
-
-    fn resting(store: Embedded) -> Result<Self, Failed> {
-        let runtime = runtime().map_err(Failed::unavailable)?;
-        let backup = runtime
-            .block_on(store.backup())
-            .map_err(Failed::unavailable)?
-            .ok_or_else(|| Failed::unavailable("this store can't be backed up"))?;
-        if let Some(epoch) = &backup.head().epoch {
-            std::thread::sleep(epoch.dates_truly_in(Clock.now()));
-        }
-        Ok(Self::Resting {
-            runtime,
-            begun: InArchive {
-                head: backup.head().clone(),
-                complete_until: Timestamp::from_secs(Clock.now().secs() + 1),
-            },
-            backup: Box::new(backup),
-            _store: store,
+        let (begun, rows) = match Embedded::open(folder) {
+            Ok(store) => resting(store)?,
+            Err(OpenError::InUse(_)) => running(Gateway::from_config(config)?)?,
+            Err(error) => return Err(Failed::unavailable(error)),
+        };
+        Ok(Self {
+            store: StoreKind::Embedded,
+            begun: Some(begun),
+            rows,
         })
     }
 
     fn head(&self) -> Head {
-        let (store, embedded) = match self {
-            Self::Running { begun, .. } | Self::Resting { begun, .. } => {
-                (StoreKind::Embedded, Some(begun.clone()))
-            }
-            Self::Nothing(kind) => (*kind, None),
-        };
         Head {
             gateway_backup: FORMAT,
             written_by: PROGRAM.to_owned(),
             made: Clock.now().to_string(),
-            store,
-            embedded,
-        }
-    }
-
-    fn left_out(&self) -> &[String] {
-        match self {
-            Self::Running { begun, .. } | Self::Resting { begun, .. } => &begun.head.left_out,
-            Self::Nothing(_) => &[],
+            store: self.store,
+            embedded: self.begun.clone(),
         }
     }
 
     fn next(&mut self) -> Result<Vec<BackupRow>, Failed> {
-        match self {
-            Self::Nothing(_) => Ok(Vec::new()),
-            Self::Running {
-                gateway, id, page, ..
-            } => {
+        match &mut self.rows {
+            Rows::Nothing => Ok(Vec::new()),
+            Rows::Running { gateway, id, page } => {
                 let query = BackupPageQuery {
                     id: id.clone(),
                     page: page.to_string(),
@@ -240,9 +209,44 @@ impl Source {
                 *page += 1;
                 Ok(gateway.get::<ReadBackup>(&query)?.answer.rows)
             }
-            Self::Resting {
+            Rows::Resting {
                 runtime, backup, ..
             } => runtime.block_on(backup.next()).map_err(Failed::unavailable),
         }
     }
+}
+
+fn running(gateway: Gateway) -> Result<(InArchive, Rows), Failed> {
+    let begun = gateway.post::<BeginBackup>(&Nothing {})?.answer;
+    let rows = Rows::Running {
+        gateway,
+        id: begun.backup,
+        page: 0,
+    };
+    let begun = InArchive {
+        head: begun.head,
+        complete_until: begun.complete_until,
+    };
+    Ok((begun, rows))
+}
+
+fn resting(store: Embedded) -> Result<(InArchive, Rows), Failed> {
+    let runtime = runtime().map_err(Failed::unavailable)?;
+    let backup = runtime
+        .block_on(store.backup())
+        .map_err(Failed::unavailable)?
+        .ok_or_else(|| Failed::unavailable("this store can't be backed up"))?;
+    if let Some(epoch) = &backup.head().epoch {
+        std::thread::sleep(epoch.dates_truly_in(Clock.now()));
+    }
+    let begun = InArchive {
+        head: backup.head().clone(),
+        complete_until: Timestamp::from_secs(Clock.now().secs() + 1),
+    };
+    let rows = Rows::Resting {
+        runtime,
+        backup: Box::new(backup),
+        _store: store,
+    };
+    Ok((begun, rows))
 }

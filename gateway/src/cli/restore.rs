@@ -1,5 +1,6 @@
 //! `gateway restore`: a backup, put back in place of what is there. The gateway must not run meanwhile.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -65,13 +66,7 @@ pub(super) fn run(restore: &Restore) -> Result<ExitCode, Failed> {
 
 type Archive = Reader<BufReader<Decryptor<BufReader<File>>>>;
 
-/// What is restored, and what became of connections.
-enum Restored {
-    Keys,
-    Store(Fate),
-}
-
-/// [`Connections`] without the store.
+/// What became of connections: [`Connections`] without the store.
 #[derive(Clone, Copy)]
 enum Fate {
     Since,
@@ -81,34 +76,30 @@ enum Fate {
 
 impl Restore {
     fn open(&self) -> Result<(Archive, Head), Failed> {
-        let file = File::open(&self.file).map_err(|error| self.refused(&error))?;
+        let file = File::open(&self.file).map_err(|error| self.refused(error))?;
         let passphrase = self.passphrase.known()?;
         let decryptor = Decryptor::new(BufReader::new(file), &passphrase)
-            .map_err(|error| self.refused(&error))?;
-        Reader::new(BufReader::new(decryptor)).map_err(|error| self.refused(&error))
+            .map_err(|error| self.refused(error))?;
+        Reader::new(BufReader::new(decryptor)).map_err(|error| self.refused(error))
     }
 
-    fn refused(&self, error: &dyn std::fmt::Display) -> Failed {
+    fn refused(&self, error: impl Display) -> Failed {
         Failed::unknown(format!("{}: {error}", self.file.display()))
     }
 
     fn next(&self, archive: &mut Archive) -> Result<Option<Line>, Failed> {
-        archive.read().map_err(|error| self.refused(&error))
+        archive.read().map_err(|error| self.refused(error))
     }
 
     fn check(&self) -> Result<(), Failed> {
         let (mut archive, head) = self.open()?;
         while let Some(line) = self.next(&mut archive)? {
             if let Line::Row(row) = &line {
-                RestoredStore::can_take(row).map_err(|error| self.refused(&error))?;
+                RestoredStore::can_take(row).map_err(|error| self.refused(error))?;
             }
         }
-        println!(
-            "{}: whole, made {} by {}",
-            self.file.display(),
-            head.made,
-            head.written_by
-        );
+        let file = self.file.display();
+        println!("{file}: whole, made {} by {}", head.made, head.written_by);
         println!("{}", inside(&head, archive.totals()));
         Ok(())
     }
@@ -120,7 +111,7 @@ impl Restore {
             (StoreUrl::Redis(_), None) if head.store == StoreKind::Redis => None,
             (StoreUrl::Memory, None) if head.store == StoreKind::Memory => None,
             _ => {
-                return Err(self.refused(&format!(
+                return Err(self.refused(format!(
                     "it is of a gateway whose store was {}, and `store.url` names another kind",
                     kind(head.store)
                 )));
@@ -129,7 +120,7 @@ impl Restore {
         let present = folder.map(|(folder, _)| self.present(folder)).transpose()?;
         let (keys, row) = self.keys(&mut archive)?;
         let missing =
-            keys_folder::missing(&config.keys_dir, &keys).map_err(|error| self.refused(&error))?;
+            keys_folder::missing(&config.keys_dir, &keys).map_err(|error| self.refused(error))?;
         if let Some((file, _)) = missing.iter().find(|(_, is_other)| *is_other)
             && !self.overwrite
         {
@@ -148,53 +139,37 @@ impl Restore {
                 None
             }
         };
-        let unplaced = |error: &dyn std::fmt::Display| {
-            Failed::unavailable(format!(
-                "{error}: what is there may be half restored; run this again"
-            ))
-        };
-        keys_folder::write(&config.keys_dir, &missing).map_err(|error| unplaced(&error))?;
-        let restored = match staged {
-            None => Restored::Keys,
-            Some(StagedStore {
-                file,
-                fate,
-                until,
-                _place,
-            }) => {
-                file.place(Some(REPLACED))
-                    .map_err(|error| unplaced(&error))?;
+        keys_folder::write(&config.keys_dir, &missing).map_err(half_restored)?;
+        let fate = match staged {
+            None => None,
+            Some(staged) => {
+                staged.file.place(Some(REPLACED)).map_err(half_restored)?;
                 // A token that is given from now on is dated after those that are refused.
-                std::thread::sleep(until.since(Clock.now()).min(Duration::from_secs(2)));
-                Restored::Store(fate)
+                let wait = staged.until.since(Clock.now());
+                std::thread::sleep(wait.min(Duration::from_secs(2)));
+                Some(staged.fate)
             }
         };
-        tell(&head, archive.totals(), &restored);
+        tell(&head, archive.totals(), fate);
         Ok(())
     }
 
     /// The place of the store, in which no gateway starts from now on, and the store that is there.
     fn present(&self, folder: &Path) -> Result<(StorePlace, Option<PresentStore>), Failed> {
-        let unavailable = |error: &dyn std::fmt::Display| {
-            Failed::unavailable(format!("{}: {error}", folder.display()))
-        };
-        staging::make_folder(folder).map_err(|error| unavailable(&error))?;
-        let in_use = || {
-            Failed::unavailable(format!(
+        let unusable = |error: OpenError| match error {
+            OpenError::InUse(_) => Failed::unavailable(format!(
                 "a gateway is using the state folder {}: stop it first",
                 folder.display()
-            ))
+            )),
+            error => failed_in(folder, error),
         };
-        let place = match StorePlace::take(folder) {
-            Ok(place) => place,
-            Err(OpenError::InUse(_)) => return Err(in_use()),
-            Err(error) => return Err(unavailable(&error)),
-        };
+        staging::make_folder(folder).map_err(|error| failed_in(folder, error))?;
+        let place = StorePlace::take(folder).map_err(unusable)?;
         let is_there = Embedded::is_in(folder);
-        let opened = PresentStore::open(&place);
-        if matches!(opened, Err(OpenError::InUse(_))) {
-            return Err(in_use());
-        }
+        let opened = match PresentStore::open(&place) {
+            Err(error @ OpenError::InUse(_)) => return Err(unusable(error)),
+            opened => opened,
+        };
         if is_there && !self.overwrite {
             return Err(Failed::unknown(format!(
                 "there is a store in {}: nothing was changed. To replace it: --overwrite",
@@ -264,29 +239,28 @@ impl Restore {
             Connections::Kept(_) => Fate::Kept,
             Connections::Ended(_) => Fate::Ended,
         };
-        let unavailable = |error: &dyn std::fmt::Display| {
-            Failed::unavailable(format!("{}: {error}", folder.display()))
-        };
         let target = Embedded::file_in(&folder);
         // No gateway and no other restore is at work while the place is held.
-        staging::remove_unfinished(&target).map_err(|error| unavailable(&error))?;
+        staging::remove_unfinished(&target).map_err(|error| failed_in(&folder, error))?;
         let file = StagedFile::reserve(&target)
-            .map_err(|error| unavailable(&error))?
+            .map_err(|error| failed_in(&folder, error))?
             .for_owner_of_folder();
         let now = Clock.now();
         let store = RestoredStore::create(file.path(), connections, now)
-            .map_err(|error| unavailable(&error))?;
+            .map_err(|error| failed_in(&folder, error))?;
         let mut rows: Vec<BackupRow> = first.into_iter().collect();
         loop {
             let line = self.next(archive)?;
             let is_over = line.is_none();
             match line {
                 Some(Line::Row(row)) => rows.push(row),
-                Some(_) => return Err(self.refused(&"a key stands among the rows")),
+                Some(_) => return Err(self.refused("a key stands among the rows")),
                 None => {}
             }
             if is_over || rows.len() >= TOGETHER {
-                store.add(&rows).map_err(|error| unavailable(&error))?;
+                store
+                    .add(&rows)
+                    .map_err(|error| failed_in(&folder, error))?;
                 rows.clear();
             }
             if is_over {
@@ -297,7 +271,7 @@ impl Restore {
         let until = Timestamp::from_secs(Clock.now().max(since).secs() + 1);
         store
             .finish(&embedded.head, since, until, until + LONGEST_TOKEN)
-            .map_err(|error| unavailable(&error))?;
+            .map_err(|error| failed_in(&folder, error))?;
         Ok(StagedStore {
             file,
             fate,
@@ -305,6 +279,15 @@ impl Restore {
             _place: place,
         })
     }
+}
+
+fn half_restored(error: impl Display) -> Failed {
+    let sentence = format!("{error}: what is there may be half restored; run this again");
+    Failed::unavailable(sentence)
+}
+
+fn failed_in(folder: &Path, error: impl Display) -> Failed {
+    Failed::unavailable(format!("{}: {error}", folder.display()))
 }
 
 /// A store that is about to take the place of the one that is there.
@@ -333,9 +316,9 @@ fn inside(head: &Head, totals: Totals) -> String {
     }
 }
 
-fn tell(head: &Head, totals: Totals, restored: &Restored) {
+fn tell(head: &Head, totals: Totals, fate: Option<Fate>) {
     println!("restored as of {}: {}", head.made, inside(head, totals));
-    let Restored::Store(fate) = restored else {
+    let Some(fate) = fate else {
         println!("Redis is restored by its own means.");
         return;
     };
