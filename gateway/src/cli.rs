@@ -51,53 +51,35 @@ enum Command {
     /// Exit 0 if a running gateway is ready to serve (for containers)
     Healthcheck(Configuration),
     /// People who may log in
-    Users {
-        #[command(subcommand)]
-        command: users::Command,
-    },
+    #[command(subcommand)]
+    Users(users::Command),
     /// What people allowed apps
-    Grants {
-        #[command(subcommand)]
-        command: operator::grants::Command,
-    },
+    #[command(subcommand)]
+    Grants(operator::grants::Command),
     /// Apps that are known
-    Clients {
-        #[command(subcommand)]
-        command: operator::clients::Command,
-    },
+    #[command(subcommand)]
+    Clients(operator::clients::Command),
     /// People's own accounts at backends
-    Accounts {
-        #[command(subcommand)]
-        command: operator::accounts::Command,
-    },
+    #[command(subcommand)]
+    Accounts(operator::accounts::Command),
     /// Event streams that are held open
-    Streams {
-        #[command(subcommand)]
-        command: operator::streams::Command,
-    },
+    #[command(subcommand)]
+    Streams(operator::streams::Command),
     /// Access tokens
-    Token {
-        #[command(subcommand)]
-        command: token::Command,
-    },
+    #[command(subcommand)]
+    Token(token::Command),
     /// The keys that sign access tokens
-    Keys {
-        #[command(subcommand)]
-        command: operator::keys::Command,
-    },
+    #[command(subcommand)]
+    Keys(operator::keys::Command),
     /// Say what would be decided about a call, which check or statement decides, and on which
     /// facts; exit 0 if it would be allowed, 1 if refused, 2 if there is no such question
     Explain(Box<explain::Explain>),
     /// The operator's policy
-    Policy {
-        #[command(subcommand)]
-        command: Box<policy::Command>,
-    },
+    #[command(subcommand)]
+    Policy(Box<policy::Command>),
     /// The audit log
-    Audit {
-        #[command(subcommand)]
-        command: Box<audit::Command>,
-    },
+    #[command(subcommand)]
+    Audit(Box<audit::Command>),
     /// Write what the gateway keeps, with its keys, into an encrypted file, while it runs or not
     Backup(backup::Backup),
     /// Put a backup back; the gateway must not run meanwhile
@@ -116,16 +98,16 @@ pub fn run() -> ExitCode {
         Command::Check(configuration) => check::run(&configuration),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Healthcheck(configuration) => healthcheck::run(&configuration),
-        Command::Users { command } => users::run(&command),
-        Command::Grants { command } => operator::grants::run(&command),
-        Command::Clients { command } => operator::clients::run(&command),
-        Command::Accounts { command } => operator::accounts::run(&command),
-        Command::Streams { command } => operator::streams::run(&command),
-        Command::Token { command } => token::run(&command),
-        Command::Keys { command } => operator::keys::run(&command),
+        Command::Users(command) => users::run(&command),
+        Command::Grants(command) => operator::grants::run(&command),
+        Command::Clients(command) => operator::clients::run(&command),
+        Command::Accounts(command) => operator::accounts::run(&command),
+        Command::Streams(command) => operator::streams::run(&command),
+        Command::Token(command) => token::run(&command),
+        Command::Keys(command) => operator::keys::run(&command),
         Command::Explain(explain) => explain::run(&explain),
-        Command::Policy { command } => policy::run(&command),
-        Command::Audit { command } => audit::run(&command),
+        Command::Policy(command) => policy::run(&command),
+        Command::Audit(command) => audit::run(&command),
         Command::Backup(backup) => backup::run(&backup),
         Command::Restore(restore) => restore::run(&restore),
         Command::Reasons => {

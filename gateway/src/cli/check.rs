@@ -31,7 +31,7 @@ fn surroundings(config: &Config) -> Result<ExitCode, Failed> {
     server::lane_of_environment().map_err(Failed::usage)?;
     let certificate = files::configured(config, Clock.now()).transpose();
     let certificate = certificate.map_err(Failed::usage)?;
-    let found = examined(config);
+    let found = examined(config).unwrap_or_default();
     if let Some(sentence) = &found.away {
         eprintln!("warning: `store.url` does not answer: {sentence}");
     }
@@ -58,20 +58,16 @@ fn surroundings(config: &Config) -> Result<ExitCode, Failed> {
 }
 
 /// Only of a server: a folder is locked by the gateway that uses it.
-fn examined(config: &Config) -> Examined {
+fn examined(config: &Config) -> Option<Examined> {
     if !matches!(config.store, StoreUrl::Redis(_)) {
-        return Examined::default();
+        return None;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
-        .build();
-    let Ok(runtime) = runtime else {
-        return Examined::default();
-    };
-    let Ok(store) = gateway_store::open(&config.store, runtime.handle()) else {
-        return Examined::default();
-    };
+        .build()
+        .ok()?;
+    let store = gateway_store::open(&config.store, runtime.handle()).ok()?;
     let examining = async { tokio::time::timeout(PATIENCE, store.examine()).await };
-    runtime.block_on(examining).unwrap_or_default()
+    runtime.block_on(examining).ok()
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::failed::Failed;
+use crate::cli::operator::passwords::first_line;
 use crate::cli::runtime;
 use gateway_core::secret::Secret;
 use gateway_doctor::{Check, Login, Options, Target, examine};
@@ -66,7 +67,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
         list();
         return Ok(ExitCode::SUCCESS);
     }
-    let options = arguments.options().map_err(Failed::usage)?;
+    let options = arguments.options()?;
     let runtime = runtime().map_err(Failed::unavailable)?;
     let examining = examine(&options, &|line| eprintln!("{line}"));
     let report = runtime.block_on(examining).map_err(Failed::unavailable)?;
@@ -87,9 +88,10 @@ fn list() {
 }
 
 impl Arguments {
-    fn options(&self) -> Result<Options, String> {
+    fn options(&self) -> Result<Options, Failed> {
         let url = self.url.as_deref().unwrap_or_default();
-        let target = Target::parse(url).map_err(|error| format!("{url}: {error}"))?;
+        let target =
+            Target::parse(url).map_err(|error| Failed::usage(format!("{url}: {error}")))?;
         Ok(Options {
             target,
             login: self.login()?,
@@ -100,7 +102,7 @@ impl Arguments {
     }
 
     /// Without a terminal nobody would see the URL to open, unless something waits for it.
-    fn login(&self) -> Result<Login, String> {
+    fn login(&self) -> Result<Login, Failed> {
         if let (Some(name), Some(path)) = (&self.login, &self.password_file) {
             return Ok(Login::Unattended {
                 name: name.clone(),
@@ -125,11 +127,11 @@ impl Arguments {
 }
 
 /// The first line of the file.
-fn password(path: &Path) -> Result<Secret, String> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    match text.lines().next() {
-        Some(line) if !line.is_empty() => Ok(Secret::presented(line)),
-        _ => Err(format!("{}: the first line is empty", path.display())),
+fn password(path: &Path) -> Result<Secret, Failed> {
+    let line = first_line(path)?;
+    if line.is_empty() {
+        let sentence = format!("{}: the first line is empty", path.display());
+        return Err(Failed::usage(sentence));
     }
+    Ok(Secret::presented(line))
 }

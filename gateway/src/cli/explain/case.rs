@@ -95,16 +95,13 @@ impl<'a> Case<'a> {
                 explain.hypothetical(&config, &backend, now).map(Ok)?
             }
         };
-        let backend = match (&explain.backend, &token) {
-            (None, Ok(token)) => {
-                let resource = &token.claims().resource;
-                let mut all = config.backends.iter().map(|configured| &configured.backend);
-                let its = all.find(|backend| backend.mount.resource(&config.issuer) == *resource);
-                match its {
-                    Some(backend) => Arc::new(backend.clone()),
-                    None => explain.named_backend(&config)?,
-                }
-            }
+        let its = token.as_ref().ok().and_then(|token| {
+            let resource = &token.claims().resource;
+            let mut all = config.backends.iter().map(|configured| &configured.backend);
+            all.find(|backend| backend.mount.resource(&config.issuer) == *resource)
+        });
+        let backend = match its {
+            Some(backend) if explain.backend.is_none() => Arc::new(backend.clone()),
             _ => explain.named_backend(&config)?,
         };
         let Place {

@@ -93,7 +93,7 @@ impl PassphraseSource {
     }
 }
 
-fn first_line(path: &Path) -> Result<String, Failed> {
+pub(in crate::cli) fn first_line(path: &Path) -> Result<String, Failed> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failed::usage(format!("{}: {error}", path.display())))?;
     Ok(text.lines().next().unwrap_or_default().to_owned())

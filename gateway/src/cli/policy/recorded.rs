@@ -12,7 +12,7 @@ use gateway_core::audit::{Line, Sent, is_cut};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
 use gateway_core::policy::SUBSCRIBE;
-use gateway_core::policy::rules::{RequestedAction, Rules, Surroundings};
+use gateway_core::policy::rules::{Decision, RequestedAction, Rules, Surroundings};
 use gateway_core::protocol::scope::Scope;
 use gateway_core::reason::Reason;
 use mcp_protocol::arguments::Arguments;
@@ -60,14 +60,11 @@ pub(super) enum DryRunOutcome {
 /// `None` for a line that is about no call, and for a refusal that is no policy's matter.
 pub(super) fn judge(line: &Line, rules: &Rules, config: &Config) -> Option<DryRunOutcome> {
     let recorded = Recorded::from_line(line)?;
-    let who = recorded.who();
-    let undecided = |why: &str| {
-        Some(DryRunOutcome::Changed(
-            Change::Undecided,
-            who.clone(),
-            why.to_owned(),
-        ))
+    let changed = |change: Change, why: String| {
+        let who = recorded.who();
+        Some(DryRunOutcome::Changed(change, who, why))
     };
+    let undecided = |why: &str| changed(Change::Undecided, why.to_owned());
     let sent = match recorded.sent() {
         Ok(Sent::Batch) => return undecided("a batch that was refused is recorded as one"),
         Ok(sent) => sent,
@@ -89,19 +86,18 @@ pub(super) fn judge(line: &Line, rules: &Rules, config: &Config) -> Option<DryRu
         if missing.is_empty() && recorded.is_subscription() {
             missing.push_str("uri");
         }
-        let why = format!("not in the log: {missing}");
-        return Some(DryRunOutcome::Changed(Change::Undecided, who, why));
+        return undecided(&format!("not in the log: {missing}"));
     };
     let why = match (decision.place(), decision.is_allowed()) {
         (Some(place), _) => place.to_string(),
         (None, true) => String::new(),
         (None, false) => "whatever is missing in the log".to_owned(),
     };
-    Some(match (recorded.went_through, decision.is_allowed()) {
-        (true, false) => DryRunOutcome::Changed(Change::Loses, who, why),
-        (false, true) => DryRunOutcome::Changed(Change::Gains, who, why),
-        _ => DryRunOutcome::Unchanged,
-    })
+    match (recorded.went_through, decision.is_allowed()) {
+        (true, false) => changed(Change::Loses, why),
+        (false, true) => changed(Change::Gains, why),
+        _ => Some(DryRunOutcome::Unchanged),
+    }
 }
 
 struct Recorded<'l> {
@@ -143,6 +139,12 @@ impl<'l> Recorded<'l> {
 
     fn fact(&self, name: &str) -> Option<&'l str> {
         self.facts?.get(name)?.as_str()
+    }
+
+    /// The entries of a fact that is a list.
+    fn listed(&self, name: &str) -> impl Iterator<Item = &'l Value> {
+        let list = self.facts.and_then(|facts| facts.get(name)?.as_array());
+        list.into_iter().flatten()
     }
 
     fn who(&self) -> CallSubject {
@@ -227,17 +229,14 @@ impl<'l> Recorded<'l> {
         if takes_arguments && self.arguments.is_none() {
             unknown.extend(["argument", "argument_type"]);
         }
+        if self.is_tool() && self.facts.is_none_or(|facts| facts.get("labels").is_none()) {
+            unknown.extend(["read_only", "destructive", "unlabelled"]);
+        }
         let Some(facts) = self.facts else {
             let all = ["user", "group", "scope", "protocol_version", "approved"];
             unknown.extend(all);
-            if self.is_tool() {
-                unknown.extend(["read_only", "destructive", "unlabelled"]);
-            }
             return unknown;
         };
-        if self.is_tool() && facts.get("labels").is_none() {
-            unknown.extend(["read_only", "destructive", "unlabelled"]);
-        }
         let approvals = self.approvals();
         let is_whole = |approval: &Approval| !is_cut(&approval.tool) && !is_cut(&approval.approver);
         if facts.get("approved").is_none() || !approvals.iter().all(is_whole) {
@@ -256,7 +255,7 @@ impl<'l> Recorded<'l> {
         sent: Sent,
         unknown: &BTreeSet<&str>,
         method: &str,
-    ) -> Option<gateway_core::policy::rules::Decision> {
+    ) -> Option<Decision> {
         let text = |name: &str| self.line.text(name).unwrap_or_default();
         let backend = text("backend");
         let scope = Scope::parse(self.fact("scope").unwrap_or_default());
@@ -320,15 +319,11 @@ impl<'l> Recorded<'l> {
 
     /// Those that counted then: the log holds no others.
     fn groups(&self) -> Vec<String> {
-        let all = self.facts.and_then(|facts| facts.get("groups"));
-        let all = all.and_then(Value::as_array).into_iter().flatten();
-        all.filter_map(|group| Some(group.as_str()?.to_owned()))
-            .collect()
+        let all = self.listed("groups").filter_map(Value::as_str);
+        all.map(str::to_owned).collect()
     }
 
     fn approvals(&self) -> Vec<Approval> {
-        let all = self.facts.and_then(|facts| facts.get("approved"));
-        let all = all.and_then(Value::as_array).into_iter().flatten();
         let one = |pair: &Value| {
             Some(Approval {
                 tool: pair.get(0)?.as_str()?.to_owned(),
@@ -336,6 +331,6 @@ impl<'l> Recorded<'l> {
                 until: Timestamp::from_secs(self.at.secs() + 1),
             })
         };
-        all.filter_map(one).collect()
+        self.listed("approved").filter_map(one).collect()
     }
 }
