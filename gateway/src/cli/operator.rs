@@ -78,6 +78,9 @@ impl Running {
     }
 }
 
+/// A heading, and what stands under it for an entry.
+pub(super) type Column<T> = (&'static str, fn(&T) -> String);
+
 /// What a command has to say: as the gateway answered it, and for people.
 pub(super) struct Printed {
     body: Value,
@@ -94,15 +97,10 @@ impl Printed {
     }
 
     /// A row for each entry.
-    pub(super) fn list<T, const N: usize>(
-        body: Value,
-        headings: [&str; N],
-        entries: &[T],
-        row: impl Fn(&T) -> [String; N],
-    ) -> Self {
-        let mut table = Table::new(headings);
+    pub(super) fn list<T>(body: Value, entries: &[T], columns: &[Column<T>]) -> Self {
+        let mut table = Table::new(columns.iter().map(|(heading, _)| *heading));
         for entry in entries {
-            table.row(row(entry));
+            table.row(columns.iter().map(|(_, cell)| cell(entry)));
         }
         Self::table(body, &table)
     }

@@ -110,20 +110,16 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, Failed> {
 
 fn list(gateway: &Gateway, query: &PageQuery) -> Result<Printed, Failed> {
     let page = gateway.get::<ListUsers>(query)?;
-    let headings = ["NAME", "ID", "STATE", "LOGS IN WITH", "SINCE"];
     Ok(Printed::list(
         page.body,
-        headings,
         &page.answer.users,
-        |user| {
-            [
-                user.name.clone(),
-                user.id.clone(),
-                state(user),
-                logins(user),
-                user.created.clone(),
-            ]
-        },
+        &[
+            ("NAME", |user| user.name.clone()),
+            ("ID", |user| user.id.clone()),
+            ("STATE", state),
+            ("LOGS IN WITH", logins),
+            ("SINCE", |user| user.created.clone()),
+        ],
     ))
 }
 

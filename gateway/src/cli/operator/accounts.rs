@@ -28,23 +28,20 @@ pub(in crate::cli) fn run(command: &Command) -> Result<ExitCode, Failed> {
 
 fn list(gateway: &Gateway, query: &PageQuery) -> Result<Printed, Failed> {
     let page = gateway.get::<ListAccounts>(query)?;
-    let headings = [
-        "USER",
-        "BACKEND",
-        "ACCOUNT",
-        "CONNECTED",
-        "RENEWED",
-        "STATE",
-    ];
-    let accounts = &page.answer.accounts;
-    Ok(Printed::list(page.body, headings, accounts, |account| {
-        [
-            account.user.clone(),
-            account.backend.clone(),
-            account.called.clone().unwrap_or_default(),
-            account.connected.clone(),
-            account.renewed.clone().unwrap_or_default(),
-            account.state.clone(),
-        ]
-    }))
+    Ok(Printed::list(
+        page.body,
+        &page.answer.accounts,
+        &[
+            ("USER", |account| account.user.clone()),
+            ("BACKEND", |account| account.backend.clone()),
+            ("ACCOUNT", |account| {
+                account.called.clone().unwrap_or_default()
+            }),
+            ("CONNECTED", |account| account.connected.clone()),
+            ("RENEWED", |account| {
+                account.renewed.clone().unwrap_or_default()
+            }),
+            ("STATE", |account| account.state.clone()),
+        ],
+    ))
 }

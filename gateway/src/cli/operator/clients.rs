@@ -34,17 +34,21 @@ pub(in crate::cli) fn run(command: &Command) -> Result<ExitCode, Failed> {
 
 fn list(gateway: &Gateway, query: &PageQuery) -> Result<Printed, Failed> {
     let page = gateway.get::<ListClients>(query)?;
-    let headings = ["CLIENT", "NAME", "REGISTERED BY", "SINCE", "SENT BACK TO"];
-    let clients = &page.answer.clients;
-    Ok(Printed::list(page.body, headings, clients, |client| {
-        [
-            client.id.clone(),
-            client.name.clone().unwrap_or_default(),
-            client.registration.clone(),
-            client.registered.clone().unwrap_or_default(),
-            client.redirect_uris.first().cloned().unwrap_or_default(),
-        ]
-    }))
+    Ok(Printed::list(
+        page.body,
+        &page.answer.clients,
+        &[
+            ("CLIENT", |client| client.id.clone()),
+            ("NAME", |client| client.name.clone().unwrap_or_default()),
+            ("REGISTERED BY", |client| client.registration.clone()),
+            ("SINCE", |client| {
+                client.registered.clone().unwrap_or_default()
+            }),
+            ("SENT BACK TO", |client| {
+                client.redirect_uris.first().cloned().unwrap_or_default()
+            }),
+        ],
+    ))
 }
 
 fn remove(gateway: &Gateway, one: &ClientToRemove) -> Result<Printed, Failed> {

@@ -66,10 +66,10 @@ impl Gateway {
     }
 
     /// Asks for something.
-    pub(in crate::cli) fn get<E>(&self, query: &E::Request) -> Result<Answered<E>, Failed>
-    where
-        E: Endpoint<Request: Query>,
-    {
+    pub(in crate::cli) fn get<E: Endpoint<Request: Query>>(
+        &self,
+        query: &E::Request,
+    ) -> Result<Answered<E>, Failed> {
         let mut parameters = url::form_urlencoded::Serializer::new(String::new());
         parameters.extend_pairs(query.parameters());
         let target = format!("{}?{}", E::OPERATION.path(), parameters.finish());
@@ -77,23 +77,20 @@ impl Gateway {
     }
 
     /// Has something done.
-    pub(in crate::cli) fn post<E>(&self, request: &E::Request) -> Result<Answered<E>, Failed>
-    where
-        E: Endpoint<Request: Serialize>,
-    {
+    pub(in crate::cli) fn post<E: Endpoint<Request: Serialize>>(
+        &self,
+        request: &E::Request,
+    ) -> Result<Answered<E>, Failed> {
         let body = serde_json::to_vec(request).map_err(Failed::usage)?;
         self.ask(Method::POST, E::OPERATION.path(), body.into())
     }
 
     /// Has something done of which there is nothing to say but that it was.
-    pub(in crate::cli) fn done<E>(
+    pub(in crate::cli) fn done<E: Endpoint<Request: Serialize>>(
         &self,
         request: &E::Request,
         sentence: impl Into<String>,
-    ) -> Result<Printed, Failed>
-    where
-        E: Endpoint<Request: Serialize>,
-    {
+    ) -> Result<Printed, Failed> {
         let body = self.post::<E>(request)?.body;
         Ok(Printed::sentence(body, sentence))
     }

@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 use super::{Asked, Gateway, Printed, counted};
 use crate::cli::failed::Failed;
 use crate::operator_api::{
-    GrantedTools, GrantsQuery, GrantsToRevoke, IdQuery, ListGrants, RevokeGrants, ShowGrant,
+    GrantView, GrantedTools, GrantsQuery, GrantsToRevoke, IdQuery, ListGrants, RevokeGrants,
+    ShowGrant,
 };
 
 #[derive(Debug, Subcommand)]
@@ -55,33 +56,29 @@ pub(in crate::cli) fn run(command: &Command) -> Result<ExitCode, Failed> {
 
 fn list(gateway: &Gateway, query: &GrantsQuery) -> Result<Printed, Failed> {
     let page = gateway.get::<ListGrants>(query)?;
-    let headings = [
-        "GRANT",
-        "PERSON",
-        "APP",
-        "CLIENT",
-        "RESOURCE",
-        "TOOLS",
-        "SINCE",
-        "LAST USED",
-    ];
-    let grants = &page.answer.grants;
-    Ok(Printed::list(page.body, headings, grants, |grant| {
-        let tools = match &grant.tools {
-            GrantedTools::All => "all".to_owned(),
-            GrantedTools::Named(tools) => format!("{} chosen", tools.len()),
-        };
-        [
-            grant.id.clone(),
-            grant.user_name.clone(),
-            grant.client_name.clone().unwrap_or_default(),
-            grant.client.clone(),
-            grant.resource.clone(),
-            tools,
-            grant.created.clone(),
-            grant.last_used.clone().unwrap_or_default(),
-        ]
-    }))
+    Ok(Printed::list(
+        page.body,
+        &page.answer.grants,
+        &[
+            ("GRANT", |grant| grant.id.clone()),
+            ("PERSON", |grant| grant.user_name.clone()),
+            ("APP", |grant| grant.client_name.clone().unwrap_or_default()),
+            ("CLIENT", |grant| grant.client.clone()),
+            ("RESOURCE", |grant| grant.resource.clone()),
+            ("TOOLS", tools),
+            ("SINCE", |grant| grant.created.clone()),
+            ("LAST USED", |grant| {
+                grant.last_used.clone().unwrap_or_default()
+            }),
+        ],
+    ))
+}
+
+fn tools(grant: &GrantView) -> String {
+    match &grant.tools {
+        GrantedTools::All => "all".to_owned(),
+        GrantedTools::Named(tools) => format!("{} chosen", tools.len()),
+    }
 }
 
 impl Revoke {

@@ -68,20 +68,16 @@ fn list(gateway: &Gateway) -> Result<Printed, Failed> {
         limit: Limit(Limit::MOST),
         after: None,
     })?;
-    let headings = ["KEY", "STATE", "UNTIL", "SINCE", "PUBLIC"];
     Ok(Printed::list(
         page.body,
-        headings,
         &page.answer.keys,
-        |key| {
-            [
-                key.key.to_string(),
-                key.state.clone(),
-                key.until.clone().unwrap_or_default(),
-                key.since.clone(),
-                key.public.clone(),
-            ]
-        },
+        &[
+            ("KEY", |key| key.key.to_string()),
+            ("STATE", |key| key.state.clone()),
+            ("UNTIL", |key| key.until.clone().unwrap_or_default()),
+            ("SINCE", |key| key.since.clone()),
+            ("PUBLIC", |key| key.public.clone()),
+        ],
     ))
 }
 

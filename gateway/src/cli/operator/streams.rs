@@ -46,21 +46,19 @@ pub(in crate::cli) fn run(command: &Command) -> Result<ExitCode, Failed> {
 
 fn list(gateway: &Gateway, query: &StreamsQuery) -> Result<Printed, Failed> {
     let page = gateway.get::<ListStreams>(query)?;
-    let headings = [
-        "STREAM", "REPLICA", "BACKEND", "PERSON", "CLIENT", "GRANT", "SINCE",
-    ];
-    let streams = &page.answer.streams;
-    Ok(Printed::list(page.body, headings, streams, |stream| {
-        [
-            stream.stream.to_string(),
-            stream.replica.clone(),
-            stream.backend.clone(),
-            stream.user_name.clone(),
-            stream.client.clone(),
-            stream.grant.clone(),
-            stream.since.clone(),
-        ]
-    }))
+    Ok(Printed::list(
+        page.body,
+        &page.answer.streams,
+        &[
+            ("STREAM", |stream| stream.stream.to_string()),
+            ("REPLICA", |stream| stream.replica.clone()),
+            ("BACKEND", |stream| stream.backend.clone()),
+            ("PERSON", |stream| stream.user_name.clone()),
+            ("CLIENT", |stream| stream.client.clone()),
+            ("GRANT", |stream| stream.grant.clone()),
+            ("SINCE", |stream| stream.since.clone()),
+        ],
+    ))
 }
 
 impl Close {

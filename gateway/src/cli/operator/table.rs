@@ -20,9 +20,10 @@ pub(in crate::cli) fn cell(text: &str, longest: usize) -> String {
 }
 
 impl Table {
-    pub(in crate::cli) fn new<const N: usize>(headings: [&str; N]) -> Self {
+    pub(in crate::cli) fn new<'h>(headings: impl IntoIterator<Item = &'h str>) -> Self {
+        let headings = headings.into_iter().map(str::to_owned);
         Self {
-            rows: vec![headings.map(str::to_owned).into()],
+            rows: vec![headings.collect()],
         }
     }
 
@@ -41,12 +42,12 @@ impl Table {
         table
     }
 
-    pub(in crate::cli) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        let cells = cells.map(|text| match cell(&text, 200) {
+    pub(in crate::cli) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        let cells = cells.into_iter().map(|text| match cell(&text, 200) {
             text if text.is_empty() => "-".to_owned(),
             text => text,
         });
-        self.rows.push(cells.into());
+        self.rows.push(cells.collect());
     }
 }
 

@@ -99,29 +99,22 @@ pub(super) fn list(gateway: &Gateway, asked: &Ls) -> Result<Printed, Failed> {
         client: Some(ClientId::PERSONAL_TOKEN.to_owned()),
         page: asked.page.clone(),
     })?;
-    let headings = [
-        "GRANT",
-        "NAME",
-        "PERSON",
-        "RESOURCE",
-        "TOOLS",
-        "SINCE",
-        "LAST USED",
-        "UNTIL",
-    ];
-    let grants = &page.answer.grants;
-    Ok(Printed::list(page.body, headings, grants, |grant| {
-        [
-            grant.id.clone(),
-            grant.token_name.clone().unwrap_or_default(),
-            grant.user_name.clone(),
-            grant.resource.clone(),
-            tools_in_words(grant),
-            grant.created.clone(),
-            grant.last_used.clone().unwrap_or_default(),
-            grant.expires.clone(),
-        ]
-    }))
+    Ok(Printed::list(
+        page.body,
+        &page.answer.grants,
+        &[
+            ("GRANT", |grant| grant.id.clone()),
+            ("NAME", |grant| grant.token_name.clone().unwrap_or_default()),
+            ("PERSON", |grant| grant.user_name.clone()),
+            ("RESOURCE", |grant| grant.resource.clone()),
+            ("TOOLS", tools_in_words),
+            ("SINCE", |grant| grant.created.clone()),
+            ("LAST USED", |grant| {
+                grant.last_used.clone().unwrap_or_default()
+            }),
+            ("UNTIL", |grant| grant.expires.clone()),
+        ],
+    ))
 }
 
 pub(super) fn remove(gateway: &Gateway, asked: &Rm) -> Result<Printed, Failed> {
