@@ -193,15 +193,7 @@ impl Admin {
         let sizes = timeout(PATIENCE, self.server.records.store().sizes()).await;
         let sizes = sizes.ok().and_then(Result::ok);
         self.proxy.measure();
-        let measured = measurement::Measured {
-            metrics: &self.metrics,
-            lookout: &self.lookout,
-            journal: &self.server.journal,
-            sizes: sizes.as_ref(),
-            revocations_age: self.revocations.age(now),
-            certificate: self.certificate.as_deref(),
-        };
-        measured.measure();
+        self.measure(sizes.as_ref(), now);
         text(StatusCode::OK, self.metrics.exposition())
     }
 }

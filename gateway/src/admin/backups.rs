@@ -45,8 +45,7 @@ pub(super) async fn begin(
 
 /// The next rows.
 pub(super) async fn page(held: &HeldBackups, request: &Request) -> Result<Done, Failure> {
-    let query = request.query::<ReadBackup>()?;
-    let BackupPageQuery { id, page } = query;
+    let BackupPageQuery { id, page } = request.query::<ReadBackup>()?;
     let number = page
         .parse()
         .map_err(|_| Failure::malformed("page is a number"))?;

@@ -4,43 +4,38 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::tls::CertificateStatus;
+use super::Admin;
+use gateway_core::clock::Timestamp;
 use gateway_core::open_files;
 use gateway_metrics::Metrics;
-use gateway_store::journal::Journal;
 use gateway_store::{Sizes, Table};
-use gateway_upstream::{Lookout, Observation};
+use gateway_upstream::Observation;
 
-/// What is looked at.
-pub(super) struct Measured<'a> {
-    pub(super) metrics: &'a Metrics,
-    pub(super) lookout: &'a Lookout,
-    pub(super) journal: &'a Journal,
-    /// Where the store said it.
-    pub(super) sizes: Option<&'a Sizes>,
-    pub(super) revocations_age: Duration,
-    pub(super) certificate: Option<&'a CertificateStatus>,
-}
-
-impl Measured<'_> {
-    /// Sets them all.
-    pub(super) fn measure(&self) {
-        let metrics = self.metrics;
+impl Admin {
+    /// Sets them all. `sizes`: where the store said them.
+    pub(super) fn measure(&self, sizes: Option<&Sizes>, now: Timestamp) {
+        let metrics = &self.metrics;
         metrics.build.with([env!("CARGO_PKG_VERSION")]).set(1);
-        let age = self.revocations_age.as_secs_f64();
+        let age = self.revocations.age(now).as_secs_f64();
         metrics.revocations_age.set([], age);
-        let state = self.certificate.map(CertificateStatus::state);
+        let state = self.certificate.as_ref().map(|status| status.state());
         if let Some(facts) = state.and_then(|state| state.served) {
             let ends = Duration::from_secs(facts.ends.secs()).as_secs_f64();
             metrics.certificate_end.set([], ends);
         }
-        self.backends();
-        self.store();
-        self.audit_log();
+        self.measure_backends();
+        if let Some(sizes) = sizes {
+            let records = &metrics.store_records;
+            for (table, size) in Table::ALL.iter().zip(sizes.tables) {
+                records.with([table.name()]).set(size);
+            }
+            records.with(["revocation"]).set(sizes.revocations);
+        }
+        self.measure_audit_log();
         process(metrics);
     }
 
-    fn backends(&self) {
+    fn measure_backends(&self) {
         for (name, status) in self.lookout.statuses() {
             let tools = match &status.seen {
                 Observation::Answers(listing) => Some(listing.tools.len()),
@@ -55,17 +50,8 @@ impl Measured<'_> {
         }
     }
 
-    fn store(&self) {
-        let Some(sizes) = self.sizes else { return };
-        let records = &self.metrics.store_records;
-        for (table, size) in Table::ALL.iter().zip(sizes.tables) {
-            records.with([table.name()]).set(size);
-        }
-        records.with(["revocation"]).set(sizes.revocations);
-    }
-
-    fn audit_log(&self) {
-        let (metrics, journal) = (self.metrics, self.journal);
+    fn measure_audit_log(&self) {
+        let (metrics, journal) = (&self.metrics, &self.server.journal);
         let is_failing = usize::from(journal.is_failing());
         metrics.audit_failing.with([]).set(is_failing);
         for figures in journal.figures() {

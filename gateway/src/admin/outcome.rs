@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::operator_api::Endpoint;
 use gateway_core::audit::Record;
 use gateway_core::client::ClientId;
-use gateway_core::grants::{Grant, UserId};
+use gateway_core::grants::{Grant, GrantId, UserId};
 
 /// Digits of a revocation id in the audit log.
 const TOKEN_DIGITS: usize = 16;
@@ -59,10 +59,14 @@ impl Subject {
     }
 
     pub(super) fn of_grant(grant: &Grant) -> Self {
+        Self::of_ids(&grant.user, &grant.client, &grant.id)
+    }
+
+    pub(super) fn of_ids(user: &UserId, client: &ClientId, grant: &GrantId) -> Self {
         Self {
-            user: Some(grant.user.as_str().to_owned()),
-            client: Some(grant.client.as_str().to_owned()),
-            grant: Some(grant.id.as_str().to_owned()),
+            user: Some(user.as_str().to_owned()),
+            client: Some(client.as_str().to_owned()),
+            grant: Some(grant.as_str().to_owned()),
             ..Self::default()
         }
     }

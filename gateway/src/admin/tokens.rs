@@ -45,12 +45,7 @@ pub(super) async fn revoke(
                 .and_then(|bearer| access_token::verify(&bearer, &keys.current()).ok())
                 .ok_or_else(|| Failure::malformed("this is no token of this gateway"))?;
             let claims = token.claims();
-            let subject = Subject {
-                user: Some(claims.user.as_str().to_owned()),
-                client: Some(claims.client.as_str().to_owned()),
-                grant: Some(claims.grant.as_str().to_owned()),
-                ..Subject::default()
-            };
+            let subject = Subject::of_ids(&claims.user, &claims.client, &claims.grant);
             // The last block is the token itself; revoking nothing must not look like revoking it.
             let Some(id) = token.ids().last().cloned() else {
                 return Err(Failure::malformed("this token has no revocation id"));
