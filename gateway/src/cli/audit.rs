@@ -260,18 +260,16 @@ impl<'f> Reading<'f> {
         let Ok(text) = String::from_utf8(text) else {
             return self.end(here, &Fault::Unreadable);
         };
-        match self.verifier.read(&text) {
+        let mut read = self.verifier.read(&text);
+        // The gateway begins anew where a file is damaged; its own log says so.
+        if is_first && let Err(Fault::OtherChain(chain)) = &read {
+            let sentence = format!("{here} begins another chain, {}", chain.as_str());
+            self.notes.push(Note::Unsure(sentence));
+            self.verifier = Verifier::new(self.key);
+            read = self.verifier.read(&text);
+        }
+        match read {
             Ok(line) => self.next = Some((text, line)),
-            // The gateway begins anew where a file is damaged; its own log says so.
-            Err(Fault::OtherChain(chain)) if is_first => {
-                let sentence = format!("{here} begins another chain, {}", chain.as_str());
-                self.notes.push(Note::Unsure(sentence));
-                self.verifier = Verifier::new(self.key);
-                match self.verifier.read(&text) {
-                    Ok(line) => self.next = Some((text, line)),
-                    Err(fault) => self.end(here, &fault),
-                }
-            }
             Err(fault) => self.end(here, &fault),
         }
     }

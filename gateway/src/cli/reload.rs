@@ -48,35 +48,28 @@ pub(super) struct Reloading {
 
 /// Listens from now on.
 pub(super) fn follow(runtime: &Handle, reloading: Reloading) -> anyhow::Result<()> {
-    let Reloading {
-        configuration,
-        policy,
-        call_limits,
-        journal,
-        certificate,
-        keys,
-        notifier,
-    } = reloading;
     let mut terminal = Terminal::of_process();
     let _entered = runtime.enter();
     let mut hangups = signal(SignalKind::hangup())?;
     runtime.spawn(async move {
         while terminal.outlived_until(hangups.recv()).await.is_some() {
-            let has_policy = configuration.config.is_some() || policy.current().is_some();
-            let is_idle = !has_policy && certificate.is_none();
+            let has_policy = reloading.configuration.config.is_some()
+                || reloading.policy.current().is_some();
+            let is_idle = !has_policy && reloading.certificate.is_none();
             if is_idle && terminal.is_closed() {
                 log::info!(event = "terminal_closed"; "the terminal was closed, and the gateway ends with it");
                 // As if somebody had told it to.
                 let _ = kill_process(getpid(), Signal::TERM);
                 continue;
             }
-            notifier.reloading();
-            keys.look_again();
-            if let Some(certificate) = &certificate {
+            reloading.notifier.reloading();
+            reloading.keys.look_again();
+            if let Some(certificate) = &reloading.certificate {
                 certificate.notify_one();
             }
-            let (configuration, policy) = (configuration.clone(), policy.clone());
-            let call_limits = Arc::clone(&call_limits);
+            let configuration = reloading.configuration.clone();
+            let policy = reloading.policy.clone();
+            let call_limits = Arc::clone(&reloading.call_limits);
             // Reads files, and may not block what runs here.
             let done = tokio::task::spawn_blocking(move || {
                 reload(&configuration, &policy, &call_limits)
@@ -87,8 +80,8 @@ pub(super) fn follow(runtime: &Handle, reloading: Reloading) -> anyhow::Result<(
                 kept("a fault of the gateway's own".to_owned())
             });
             // That the audit log can't be written is known and told elsewhere.
-            let _ = journal.append(&record);
-            notifier.reloaded();
+            let _ = reloading.journal.append(&record);
+            reloading.notifier.reloaded();
         }
     });
     Ok(())

@@ -220,12 +220,8 @@ fn start(
         owner::of_configuration(config, &app).await?;
         let beside = (&programs, predecessor.as_deref_mut());
         start_programs(config, runtime.handle(), &stop, beside).await?;
-        let facts = summary::StartFacts {
-            keys_created,
-            certificate: certificate.as_ref(),
-            tunnel: tunnel.as_ref(),
-        };
-        summary::print(config, &app, &facts).await?;
+        let certificate = certificate.as_ref();
+        summary::print(config, &app, keys_created, certificate, tunnel.as_ref()).await?;
         anyhow::Ok(app)
     };
     let started = runtime.block_on(async {

@@ -23,26 +23,19 @@ use gateway_upstream::{Address, Backend, BackendStatus, Lookout, Observation, To
 /// How long a backend may take until the list says that it has not answered yet.
 const PENDING: Duration = Duration::from_secs(3);
 
-/// What is shown beside the configuration.
-pub(super) struct StartFacts<'a> {
-    /// Whether this start made the keys.
-    pub(super) keys_created: bool,
-    /// The certificate in files, where https is served with one.
-    pub(super) certificate: Option<&'a Certificate>,
-    /// The tunnel that leads here.
-    pub(super) tunnel: Option<&'a Tunnel>,
-}
-
-/// Prints what is known without asking any backend.
+/// Prints what is known without asking any backend: whether this start made the keys, the certificate in
+/// files, where https is served with one, and the tunnel that leads here.
 pub(super) async fn print(
     config: &Config,
     app: &App,
-    facts: &StartFacts<'_>,
+    keys_created: bool,
+    certificate: Option<&Certificate>,
+    tunnel: Option<&Tunnel>,
 ) -> Result<(), StoreError> {
     println!("{} {}", config.general.title, env!("CARGO_PKG_VERSION"));
-    print_state(config, facts.keys_created);
-    print_https(config, facts.certificate);
-    if let Some(tunnel) = facts.tunnel {
+    print_state(config, keys_created);
+    print_https(config, certificate);
+    if let Some(tunnel) = tunnel {
         print_tunnel(tunnel);
     }
     print_urls(config);
@@ -256,10 +249,12 @@ fn print_https(config: &Config, certificate: Option<&Certificate>) {
         return;
     };
     match (&tls.source, certificate) {
-        (CertificateSource::Acme(settings), _) => {
-            let AcmeSettings {
+        (
+            CertificateSource::Acme(AcmeSettings {
                 name, directory, ..
-            } = settings;
+            }),
+            _,
+        ) => {
             println!("✓ https      {name}, with a certificate from {directory}");
         }
         (CertificateSource::Files(_), Some(Certificate { facts, .. })) => {

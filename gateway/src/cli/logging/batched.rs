@@ -152,23 +152,19 @@ impl Lines {
             if self.is_torn {
                 notice.insert(0, b'\n');
             }
-            if !self.put(&notice) {
+            if self.put(&notice) < notice.len() {
                 self.lost += count_lines(gathered);
                 return;
             }
             self.lost = 0;
         }
-        let written = self.put_some(gathered);
+        let written = self.put(gathered);
         self.lost = count_lines(&gathered[written..]);
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> bool {
-        self.put_some(bytes) == bytes.len()
     }
 
     /// How many of the bytes are out. It may be closed, full, or not ready to take any: whoever reads it
     /// is told later, if at all.
-    fn put_some(&mut self, bytes: &[u8]) -> usize {
+    fn put(&mut self, bytes: &[u8]) -> usize {
         let mut written = 0;
         while written < bytes.len() {
             match self.out.write(&bytes[written..]) {

@@ -202,19 +202,18 @@ impl<'l> Recorded<'l> {
         if sent == Sent::Response && self.result().is_none() {
             unknown.insert("harmless");
         }
-        if self.is_cut("name") {
-            unknown.extend(["tool", "prompt", "uri"]);
+        let cut: [(&str, &[&'static str]); 3] = [
+            ("name", &["tool", "prompt", "uri"]),
+            ("client", &["client", "client_kind", "client_host"]),
+            ("grant", &["grant"]),
+        ];
+        for (_, facts) in cut.iter().filter(|(member, _)| self.is_cut(member)) {
+            unknown.extend(*facts);
         }
         // No record says how many there were.
         unknown.insert("calls_today");
         if self.is_subscription() {
             unknown.insert("uri");
-        }
-        if self.is_cut("client") {
-            unknown.extend(["client", "client_kind", "client_host"]);
-        }
-        if self.is_cut("grant") {
-            unknown.insert("grant");
         }
         for (fact, is_of) in [("user_name", "user"), ("scope", "scope")] {
             if self.fact(fact).is_some_and(is_cut) {

@@ -90,18 +90,14 @@ impl Narrow {
         for (kind, calls) in budgets {
             checks.extend(calls.map(|calls| Check::Limit(kind, calls)));
         }
-        for (path, prefix) in &self.argument {
-            checks.push(Check::Argument {
-                path: path.clone(),
-                is: Match::StartsWith(prefix.clone()),
-            });
-        }
-        for (path, value) in &self.argument_is {
-            checks.push(Check::Argument {
-                path: path.clone(),
-                is: Match::OneOf([constant(value)].into()),
-            });
-        }
+        let begins = self.argument.iter();
+        let begins = begins.map(|(path, prefix)| (path, Match::StartsWith(prefix.clone())));
+        let exact = self.argument_is.iter();
+        let exact = exact.map(|(path, value)| (path, Match::OneOf([constant(value)].into())));
+        checks.extend(begins.chain(exact).map(|(path, is)| Check::Argument {
+            path: path.clone(),
+            is,
+        }));
         checks
     }
 }
