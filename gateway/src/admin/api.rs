@@ -222,7 +222,7 @@ impl Attempt {
             ..Record::new(Event::Operator)
         };
         let written = journal.append_durable(self.origin.record(record)).await;
-        written.map_err(|error| Failure::from(error).about(&subject))
+        written.map_err(Failure::of(&subject))
     }
 
     /// Writes down what was done, and gives the answer.

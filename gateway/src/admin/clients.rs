@@ -81,8 +81,7 @@ pub(super) async fn remove(
         let after = cut_off(records, settings, whose, clock.now()).await?;
         Ok::<_, StoreError>((removed, before.and(after)))
     };
-    let removing = removing.await;
-    let (removed, cut) = removing.map_err(|error| Failure::from(error).about(&subject))?;
+    let (removed, cut) = removing.await.map_err(Failure::of(&subject))?;
     let done = if removed {
         "the client was removed"
     } else {

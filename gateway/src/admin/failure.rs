@@ -38,6 +38,14 @@ impl Failure {
         }
     }
 
+    /// Makes a failure of an error of an operation that concerned this.
+    pub(super) fn of<E: Into<Self>>(about: &Subject) -> impl Fn(E) -> Self {
+        move |error| {
+            let failure: Self = error.into();
+            failure.about(about)
+        }
+    }
+
     /// What it concerned, as far as that is known.
     pub(super) fn concerned(&self) -> Subject {
         self.about.as_deref().cloned().unwrap_or_default()

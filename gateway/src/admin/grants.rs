@@ -143,7 +143,7 @@ async fn revoke_each(
             Target::Grant(grant) => take_back(records, settings, grant, request.now).await,
             Target::Unreadable(id) => take_back_unread(records, settings, id, request.now).await,
         };
-        let record = taking.map_err(|error| Failure::from(error).about(&subject))?;
+        let record = taking.map_err(Failure::of(&subject))?;
         let record = Record {
             detail: Some("by the operator".to_owned()),
             ..record
@@ -164,9 +164,9 @@ async fn revoke_all(
     subject: &Subject,
 ) -> Result<usize, Failure> {
     let withholding = withhold_all(records, whose, now).await;
-    withholding.map_err(|error| Failure::from(error).about(subject))?;
+    withholding.map_err(Failure::of(subject))?;
     let cutting = cut_off(records, settings, whose, now).await;
-    let cut = cutting.map_err(|error| Failure::from(error).about(subject))?;
+    let cut = cutting.map_err(Failure::of(subject))?;
     Failure::unless_complete(cut, "access was taken back", subject)
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn link(
     let NamedUser { name } = request.body::<LinkUser>()?;
     let user = lookup::user(records, &name, request.now).await?;
     let offered = rescue::offer(ways, records, &user, request.now, &mut OsRng).await?;
-    let path = offered.map_err(|reason| Failure::from(reason).about(&subject(&user)))?;
+    let path = offered.map_err(Failure::of(&subject(&user)))?;
     let answer = MadeLink {
         link: settings.issuer.join(&path),
         expires: (request.now + RescueLink::LIFETIME).to_string(),

@@ -58,7 +58,7 @@ pub(super) async fn revoke(
     if let Some(until) = until {
         let what = Revoked::Token(id.clone());
         let revoking = records.revoke(&what, until, request.now).await;
-        revoking.map_err(|error| Failure::from(error).about(&subject))?;
+        revoking.map_err(Failure::of(&subject))?;
     }
     let answer = RevokedToken {
         revoked: id,

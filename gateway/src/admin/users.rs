@@ -80,10 +80,10 @@ pub(super) async fn disable(
     let (why, now) = (Disabled::ByOperator, request.now);
     let disabling = people::disable(records, &name, why, now, &mut OsRng).await;
     let user = disabling
-        .map_err(|error| Failure::from(error).about(&named(&name)))?
+        .map_err(Failure::of(&named(&name)))?
         .ok_or_else(|| no_user(&name))?;
     let cutting = cut_off_with_accounts(settings, records, accounts, &user, now).await;
-    let cut = cutting.map_err(|error| Failure::from(error).about(&subject(&user)))?;
+    let cut = cutting.map_err(Failure::of(&subject(&user)))?;
     let revoked = Failure::unless_complete(cut, "the person was disabled", &subject(&user))?;
     Ok(changed::<DisableUser>(&user, Some(revoked)))
 }
@@ -129,8 +129,7 @@ pub(super) async fn remove(
         let after = cut_off(records, settings, whose, clock.now()).await?;
         Ok::<_, StoreError>(before.and(after))
     };
-    let cut = removing.await;
-    let cut = cut.map_err(|error| Failure::from(error).about(&subject(&user)))?;
+    let cut = removing.await.map_err(Failure::of(&subject(&user)))?;
     let revoked = Failure::unless_complete(cut, "the person was removed", &subject(&user))?;
     Ok(changed::<RemoveUser>(&user, Some(revoked)))
 }
