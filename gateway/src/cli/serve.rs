@@ -174,21 +174,17 @@ fn open_tunnel(
 struct Started {
     app: App,
     certificate: Option<Certificate>,
-    runtime: Runtime,
-    tunnel: Option<Tunnel>,
+    origin: Origin,
     programs: Programs,
-    predecessor: Option<Box<Predecessor>>,
     /// Ends what runs beside us.
     stop: watch::Sender<bool>,
-    /// Whether we are told to end.
-    request: StopRequest,
 }
 
 fn start(
     configuration: &Configuration,
     config: &Config,
     lane: bool,
-    origin: Origin,
+    mut origin: Origin,
     mut manager: ServiceManager,
 ) -> anyhow::Result<()> {
     match &origin.predecessor {
@@ -202,52 +198,44 @@ fn start(
     let keys_created = keys.created;
     let admin_token = keys::make_admin_token(&config.keys_dir, &mut OsRng)?;
     let admin_token = admin_token.map(|token| token.hash());
-    let Origin {
-        runtime,
-        tunnel,
-        mut request,
-        mut predecessor,
-    } = origin;
     let programs = Programs::default();
     let stop = watch::Sender::new(false);
     let starting = async {
-        if let Some(predecessor) = &mut predecessor {
+        if let Some(predecessor) = &mut origin.predecessor {
             // All that can be wrong before anything is opened was looked at.
             predecessor.take().await?;
         }
-        let app = App::build(config, keys, admin_token, runtime.handle()).await?;
+        let runtime = origin.runtime.handle();
+        let app = App::build(config, keys, admin_token, runtime).await?;
         dangers(config, &app, certificate.as_ref()).await;
         owner::of_configuration(config, &app).await?;
-        let beside = (&programs, predecessor.as_deref_mut());
-        start_programs(config, runtime.handle(), &stop, beside).await?;
-        let certificate = certificate.as_ref();
-        summary::print(config, &app, keys_created, certificate, tunnel.as_ref()).await?;
+        let beside = (&programs, origin.predecessor.as_deref_mut());
+        start_programs(config, runtime, &stop, beside).await?;
+        let (certificate, tunnel) = (certificate.as_ref(), origin.tunnel.as_ref());
+        summary::print(config, &app, keys_created, certificate, tunnel).await?;
         anyhow::Ok(app)
     };
-    let started = runtime.block_on(async {
+    let started = origin.runtime.block_on(async {
         tokio::select! {
             started = starting => Some(started),
-            () = request.made() => None,
+            () = origin.request.made() => None,
         }
     });
     let Some(app) = started.transpose()? else {
         log::info!(event = "stopped_early"; "told to end before anything was served");
         stop.send_replace(true);
-        runtime.block_on(programs.ended());
-        if let Some(tunnel) = tunnel {
-            runtime.block_on(tunnel.close());
+        origin.runtime.block_on(programs.ended());
+        if let Some(tunnel) = origin.tunnel {
+            origin.runtime.block_on(tunnel.close());
         }
         return Ok(());
     };
     let started = Started {
         app,
         certificate,
-        runtime,
-        tunnel,
+        origin,
         programs,
-        predecessor,
         stop,
-        request,
     };
     serve(configuration, config, lane, manager, started)
 }
@@ -263,13 +251,16 @@ fn serve(
     let Started {
         app,
         certificate,
+        origin,
+        programs,
+        stop,
+    } = started;
+    let Origin {
         runtime,
         tunnel,
-        programs,
         predecessor,
-        stop,
         request,
-    } = started;
+    } = origin;
     // Beside all else: nothing waits for a backend.
     runtime.spawn(summary::fill_in(
         config.scopes.clone(),
