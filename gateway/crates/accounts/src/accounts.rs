@@ -9,7 +9,6 @@ use http::HeaderValue;
 use rand::rngs::OsRng;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use url::Url;
 
 use crate::account_error::AccountError;
 use crate::contents::Contents;
@@ -106,8 +105,9 @@ impl Accounts {
     pub fn new(parts: Parts) -> Arc<Self> {
         let backends = parts.backends.into_iter().map(|(backend, settings)| {
             let name = backend.mount.name.clone();
+            let written = settings.written(&backend.origin());
             let of = AccountBackend {
-                fetch: Documents::new(fetcher(&backend, &settings)),
+                fetch: Documents::new(Fetcher::trusting(Limits::default(), &written)),
                 backend,
                 settings,
                 remembered: Arc::new(Remembered::new()),
@@ -404,17 +404,6 @@ impl Accounts {
         let view = self.records.view();
         view.is_some_and(|view| view.ends_account(account))
     }
-}
-
-/// What the operator wrote of this backend is trusted to be where it says; what the backend or a server says,
-/// to be public.
-fn fetcher(backend: &Backend, settings: &AccountSettings) -> Fetcher {
-    let written: Vec<Url> = settings.written(&backend.origin());
-    let hosts = written.iter().filter_map(|url| url.host_str());
-    let plain = written.iter().filter(|url| url.scheme() == "http");
-    let plain = plain.map(|url| url.origin().ascii_serialization());
-    let hosts: Vec<String> = hosts.map(str::to_owned).collect();
-    Fetcher::new(Limits::default(), hosts).with_plain_origins(plain)
 }
 
 /// What the contents of an account are bound to.

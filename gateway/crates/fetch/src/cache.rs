@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use url::Url;
 
-use crate::{Answered, FetchError, Fetched, Fetcher, Query};
+use crate::{Answered, FetchError, Fetcher, Query};
 use gateway_core::clock::Timestamp;
 
 /// How many documents are fetched at once: bounds the sockets and the memory that strangers can
@@ -53,9 +53,20 @@ struct CachedBody {
     fresh_until: Timestamp,
 }
 
+/// Why a document is no use.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable<E> {
+    /// It could not be had.
+    #[error("{0}")]
+    Fetch(FetchError),
+    /// Whoever judges it refuses it.
+    #[error("{0}")]
+    Document(E),
+}
+
 /// One fetch, and all who wait for it: those share what came of it, also a failure. Whoever comes
 /// after it landed starts another.
-type Flight = tokio::sync::Mutex<Option<Result<Fetched, FetchError>>>;
+type Flight = tokio::sync::Mutex<Option<Result<Answered, FetchError>>>;
 
 impl Documents {
     /// An empty cache before `fetcher`.
@@ -73,26 +84,26 @@ impl Documents {
     /// The document at `url`, if `judge` accepts it: fresh from the cache, or fetched. A document
     /// that can't be fetched, or that `judge` refuses, leaves the last good one in place, which is
     /// answered then.
-    pub async fn get<T, E: From<FetchError>>(
+    pub async fn get<T, E>(
         &self,
         url: &Url,
         now: Timestamp,
         judge: impl Fn(&[u8]) -> Result<T, E>,
-    ) -> Result<T, E> {
+    ) -> Result<T, Unusable<E>> {
         match self.fresh(url, now) {
-            Some(kept) => judge(&kept.body),
+            Some(kept) => judge(&kept.body).map_err(Unusable::Document),
             None => self.fetched(url, now, judge).await,
         }
     }
 
     /// The document at `url` as it is now, though the kept one is fresh: its host may have changed
     /// it. `None` where it was renewed only just, which anybody can bring about.
-    pub async fn renew<T, E: From<FetchError>>(
+    pub async fn renew<T, E>(
         &self,
         url: &Url,
         now: Timestamp,
         judge: impl Fn(&[u8]) -> Result<T, E>,
-    ) -> Option<Result<T, E>> {
+    ) -> Option<Result<T, Unusable<E>>> {
         let recently = |renewed: Timestamp| now < renewed + SHORTEST;
         if self.renewed.get(url.as_str()).is_some_and(recently) {
             return None;
@@ -101,26 +112,22 @@ impl Documents {
         Some(self.fetched(url, now, judge).await)
     }
 
-    async fn fetched<T, E: From<FetchError>>(
+    async fn fetched<T, E>(
         &self,
         url: &Url,
         now: Timestamp,
         judge: impl Fn(&[u8]) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let fetched = match self.land(url).await {
-            Ok(fetched) => judge(&fetched.body).map(|value| (value, fetched)),
-            Err(error) => Err(E::from(error)),
-        };
-        match fetched {
+    ) -> Result<T, Unusable<E>> {
+        let judge = |body: &[u8]| judge(body).map_err(Unusable::Document);
+        let fetched = self.land(url).await.map_err(Unusable::Fetch);
+        match fetched.and_then(|fetched| Ok((judge(&fetched.body)?, fetched))) {
             Ok((value, fetched)) => {
                 let age = fetched.max_age.unwrap_or(DEFAULT).clamp(SHORTEST, LONGEST);
-                self.kept.insert(
-                    url.as_str().to_owned(),
-                    CachedBody {
-                        body: fetched.body,
-                        fresh_until: now + age,
-                    },
-                );
+                let kept = CachedBody {
+                    body: fetched.body,
+                    fresh_until: now + age,
+                };
+                self.kept.insert(url.as_str().to_owned(), kept);
                 Ok(value)
             }
             Err(error) => match self.kept.get(url.as_str()) {
@@ -132,7 +139,7 @@ impl Documents {
 
     /// One fetch of `url`, alone or with others. If the one who began it goes away, the next one
     /// begins anew.
-    async fn land(&self, url: &Url) -> Result<Fetched, FetchError> {
+    async fn land(&self, url: &Url) -> Result<Answered, FetchError> {
         let flight = shared(&self.flights, url.as_str(), Flight::default)?;
         let mut landed = flight.lock().await;
         if let Some(landed) = &*landed {
@@ -150,7 +157,7 @@ impl Documents {
         self.fetcher.ask(query).await
     }
 
-    async fn fetch(&self, url: &Url) -> Result<Fetched, FetchError> {
+    async fn fetch(&self, url: &Url) -> Result<Answered, FetchError> {
         let _places = self.places(url).await?;
         self.fetcher.get(url).await
     }

@@ -32,7 +32,7 @@ use url::Url;
 use gateway_core::open_files;
 use mcp_protocol::media_type;
 
-pub use self::cache::Documents;
+pub use self::cache::{Documents, Unusable};
 pub use self::query::{Body, Query};
 use gateway_core::address::is_public;
 
@@ -92,15 +92,6 @@ pub enum FetchError {
     TooSlow,
 }
 
-/// A document and how long its host says that it stays fresh.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetched {
-    /// The whole body.
-    pub body: Bytes,
-    /// `max-age`; zero where the host forbids keeping it. `None` where it says nothing.
-    pub max_age: Option<Duration>,
-}
-
 /// A document that came with a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
@@ -108,8 +99,23 @@ pub struct Answered {
     pub status: StatusCode,
     /// The whole body.
     pub body: Bytes,
-    /// As [`Fetched::max_age`].
+    /// `max-age`; zero where the host forbids keeping it. `None` where it says nothing.
     pub max_age: Option<Duration>,
+}
+
+/// An endpoint that the metadata document of an issuer names: with https, or at the issuer's own origin.
+///
+/// # Errors
+///
+/// A sentence that calls it by its `name`.
+pub fn own_or_https(issuer: &str, name: &str, endpoint: &str) -> Result<Url, String> {
+    let url = Url::parse(endpoint).map_err(|_| format!("its {name} is no URL"))?;
+    let is_own = Url::parse(issuer).is_ok_and(|issuer| issuer.origin() == url.origin());
+    if url.scheme() == "https" || is_own {
+        Ok(url)
+    } else {
+        Err(format!("its {name} is not https"))
+    }
 }
 
 /// Fetches documents. One connection a fetch: nothing is pooled, so that the address that was
@@ -136,29 +142,30 @@ impl Fetcher {
         }
     }
 
-    /// The same; these origins (`http://127.0.0.1:8080`) are asked without TLS, wherever they are.
-    #[must_use]
-    pub fn with_plain_origins(self, origins: impl IntoIterator<Item = String>) -> Self {
+    /// A fetcher that trusts what the operator wrote to be where it says: those hosts may have private
+    /// addresses and any port, and what is written with `http:` is asked without TLS. What others say
+    /// has to be public.
+    pub fn trusting(limits: Limits, written: &[Url]) -> Self {
+        let hosts = written.iter().filter_map(Url::host_str);
+        let plain = written.iter().filter(|url| url.scheme() == "http");
+        let plain = plain.map(|url| url.origin().ascii_serialization());
         Self {
-            plain_origins: origins.into_iter().collect(),
-            ..self
+            plain_origins: plain.collect(),
+            ..Self::new(limits, hosts.map(str::to_owned))
         }
     }
 
-    /// Gets the document at `url`.
-    pub async fn get(&self, url: &Url) -> Result<Fetched, FetchError> {
+    /// Gets the document at `url`: 200 and nothing else.
+    pub async fn get(&self, url: &Url) -> Result<Answered, FetchError> {
         let query = Query {
             url,
             authorization: None,
             body: None,
         };
-        match self.ask(query).await? {
-            Answered {
-                status: StatusCode::OK,
-                body,
-                max_age,
-            } => Ok(Fetched { body, max_age }),
-            Answered { status, .. } => Err(FetchError::Status(status)),
+        let answered = self.ask(query).await?;
+        match answered.status {
+            StatusCode::OK => Ok(answered),
+            status => Err(FetchError::Status(status)),
         }
     }
 
@@ -385,7 +392,7 @@ mod tests {
     }
 
     /// What a name server of the attacker's answers, look-up by look-up.
-    async fn asked_with(answers: &[&[&str]]) -> (Result<Fetched, FetchError>, usize) {
+    async fn asked_with(answers: &[&[&str]]) -> (Result<Answered, FetchError>, usize) {
         let answers = answers.iter().map(|answer| {
             let addresses = answer.iter().map(|address| address.parse().unwrap());
             addresses.collect::<Vec<SocketAddr>>()

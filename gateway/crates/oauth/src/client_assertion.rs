@@ -16,7 +16,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
-use gateway_fetch::{Documents, FetchError};
+use gateway_fetch::{Documents, FetchError, Unusable};
 use gateway_store::{CountKey, Key, Records};
 
 /// The window of the limits below.
@@ -69,29 +69,20 @@ async fn at(
     }
 }
 
-/// Why there are no keys.
-#[derive(Debug, thiserror::Error)]
-enum NoKeys {
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    #[error("the document {0}")]
-    Set(#[from] KeySetError),
-}
-
-fn key_set(document: &[u8]) -> Result<KeySet, NoKeys> {
+fn key_set(document: &[u8]) -> Result<KeySet, KeySetError> {
     let set: Value = serde_json::from_slice(document).map_err(|_| KeySetError::Form)?;
-    Ok(KeySet::parse(&set)?)
+    KeySet::parse(&set)
 }
 
 /// What stands at the URL is the client's fault; that it can't be reached may be anybody's, and a
 /// client that heard `invalid_client` would forget who it is.
-fn without_keys(error: NoKeys) -> OAuthError {
+fn without_keys(error: Unusable<KeySetError>) -> OAuthError {
     match error {
-        NoKeys::Fetch(error @ FetchError::NoFiles(_)) => {
+        Unusable::Fetch(error @ FetchError::NoFiles(_)) => {
             OAuthError::fault(Reason::OpenFilesExhausted, error)
         }
-        NoKeys::Fetch(error) => OAuthError::fault(Reason::ClientKeysUnreachable, error),
-        NoKeys::Set(error) => OAuthError::described(
+        Unusable::Fetch(error) => OAuthError::fault(Reason::ClientKeysUnreachable, error),
+        Unusable::Document(error) => OAuthError::described(
             ErrorCode::InvalidClient,
             Reason::ClientAssertionInvalid,
             format!("The document at the client's jwks_uri {error}."),

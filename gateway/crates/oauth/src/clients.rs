@@ -6,7 +6,7 @@ use gateway_core::client::metadata_document::{self, DocumentError, DocumentUrl};
 use gateway_core::client::{Client, ClientId, known_documents};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
-use gateway_fetch::{Documents, FetchError};
+use gateway_fetch::{Documents, FetchError, Unusable};
 use gateway_store::{Records, StoreError};
 
 /// Why there is no client.
@@ -77,15 +77,13 @@ impl Clients<'_> {
         }
         let schemes = &self.settings.redirect_schemes;
         let judge = |document: &[u8]| metadata_document::judge(address, document, schemes, now);
-        let fetched: Result<Client, Unusable> = documents
-            .get(address.url(), now, |document| Ok(judge(document)?))
-            .await;
-        let unusable = match fetched {
+        let unusable = match documents.get(address.url(), now, judge).await {
             Ok(client) => return Ok(client),
             Err(unusable) => unusable,
         };
+        let reason = reason(&unusable);
         log::warn!(
-            event = "client_document_unusable", reason = unusable.reason(), hint = unusable.reason().remedy(),
+            event = "client_document_unusable", reason, hint = reason.remedy(),
             client = address.id().as_str(); "{unusable}"
         );
         let last_allowed = self
@@ -95,26 +93,15 @@ impl Clients<'_> {
             .map_err(NotFound::Fault)?;
         last_allowed
             .or_else(|| built_in(self.settings, address, now))
-            .ok_or_else(|| NotFound::Unknown(unusable.reason(), unusable.to_string()))
+            .ok_or_else(|| NotFound::Unknown(reason, unusable.to_string()))
     }
 }
 
-/// Why a document is no use.
-#[derive(Debug, thiserror::Error)]
-enum Unusable {
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    #[error(transparent)]
-    Document(#[from] DocumentError),
-}
-
-impl Unusable {
-    const fn reason(&self) -> Reason {
-        match self {
-            Self::Fetch(FetchError::NoFiles(_)) => Reason::OpenFilesExhausted,
-            Self::Fetch(_) => Reason::ClientDocumentUnreachable,
-            Self::Document(_) => Reason::ClientDocumentInvalid,
-        }
+const fn reason(unusable: &Unusable<DocumentError>) -> Reason {
+    match unusable {
+        Unusable::Fetch(FetchError::NoFiles(_)) => Reason::OpenFilesExhausted,
+        Unusable::Fetch(_) => Reason::ClientDocumentUnreachable,
+        Unusable::Document(_) => Reason::ClientDocumentInvalid,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::oauth::server::{OFFLINE, Server};
 use gateway_core::account::settings::OAuthAccount;
 use gateway_core::protocol::challenge;
 use gateway_core::reason::Reason;
-use gateway_fetch::FetchError;
+use gateway_fetch::{FetchError, Unusable};
 use gateway_upstream::{Backend, Pooling, Request};
 
 /// How long the backend may take with one answer.
@@ -49,25 +49,15 @@ struct ResourceDocument {
 }
 
 /// Why a document is no use.
-#[derive(Debug, thiserror::Error)]
-enum Unusable {
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    #[error("{0}")]
-    Document(String),
-}
-
-impl Unusable {
-    fn failure(&self, url: &Url) -> Failure {
-        match self {
-            Self::Fetch(error) => match Failure::of_fetch(url, error) {
-                Failure::Because(Reason::AccountRefused | Reason::AccountAnswerInvalid, detail) => {
-                    Failure::unusable(detail)
-                }
-                failure => failure,
-            },
-            Self::Document(what) => Failure::unusable(format!("{url}: {what}")),
-        }
+fn failure(url: &Url, unusable: Unusable<String>) -> Failure {
+    match unusable {
+        Unusable::Fetch(error) => match Failure::of_fetch(url, &error) {
+            Failure::Because(Reason::AccountRefused | Reason::AccountAnswerInvalid, detail) => {
+                Failure::unusable(detail)
+            }
+            failure => failure,
+        },
+        Unusable::Document(what) => Failure::unusable(format!("{url}: {what}")),
     }
 }
 
@@ -160,13 +150,13 @@ impl Accounts {
 
     /// The server that an issuer's metadata document describes.
     async fn described(&self, of: &AccountBackend, issuer: &str) -> Result<Server, Failure> {
-        let judge = |document: &[u8]| Server::parse(document, issuer).map_err(Unusable::Document);
+        let judge = |document: &[u8]| Server::parse(document, issuer);
         let mut first = None;
         for url in Server::documents(issuer) {
             match of.fetch.get(&url, self.now(), judge).await {
                 Ok(server) => return Ok(server),
                 Err(error) => {
-                    let failure = error.failure(&url);
+                    let failure = failure(&url, error);
                     // Who is away is asked nothing else.
                     if failure.is_absence() {
                         return Err(failure);
@@ -197,9 +187,10 @@ impl Accounts {
         for text in at.into_iter().flatten() {
             let Ok(url) = Url::parse(&text) else { continue };
             let read = if url.origin().ascii_serialization() == origin {
-                self.of_backend(backend, &url).await
+                let read = self.of_backend(backend, &url).await;
+                read.map_err(Unusable::Fetch)
             } else {
-                let judge = |document: &[u8]| Ok::<_, Unusable>(document.to_vec());
+                let judge = |document: &[u8]| Ok(document.to_vec());
                 of.fetch.get(&url, self.now(), judge).await
             };
             let parsed = read.and_then(|body| {
@@ -208,7 +199,7 @@ impl Accounts {
             });
             match parsed {
                 Ok(document) => return Ok(document),
-                Err(error) => drop(first.get_or_insert(error.failure(&url))),
+                Err(error) => drop(first.get_or_insert(failure(&url, error))),
             }
         }
         let none = || Failure::unusable("the backend does not say that it takes OAuth");
@@ -232,13 +223,13 @@ impl Accounts {
         }
     }
 
-    async fn of_backend(&self, backend: &Backend, url: &Url) -> Result<Vec<u8>, Unusable> {
+    async fn of_backend(&self, backend: &Backend, url: &Url) -> Result<Vec<u8>, FetchError> {
         let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
         let asked = self.ask_backend(backend, Method::GET, target, None).await;
         match asked {
             Ok((StatusCode::OK, _, body)) => Ok(body),
-            Ok((status, ..)) => Err(FetchError::Status(status).into()),
-            Err(_) => Err(FetchError::Connection.into()),
+            Ok((status, ..)) => Err(FetchError::Status(status)),
+            Err(_) => Err(FetchError::Connection),
         }
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::oauth::bounds;
+use gateway_fetch::own_or_https;
 
 /// The scope by which some give a refresh token (OpenID Connect Core §11).
 pub(crate) const OFFLINE: &str = "offline_access";
@@ -75,16 +76,9 @@ impl Server {
         {
             return Err("it does not take PKCE with S256".to_owned());
         }
-        let own = Url::parse(asked).map(|url| url.origin());
         let endpoint = |name: &str, text: String| {
             let text = bounds::text(name, text, bounds::NAME)?;
-            let url = Url::parse(&text).map_err(|_| format!("its {name} is no URL"))?;
-            let is_own = own.as_ref().is_ok_and(|own| *own == url.origin());
-            if url.scheme() == "https" || is_own {
-                Ok(text)
-            } else {
-                Err(format!("its {name} is not https"))
-            }
+            own_or_https(asked, name, &text).map(|_| text)
         };
         let optional = |name: &str, text: Option<String>| {
             let text = text.map(|text| endpoint(name, text));

@@ -11,7 +11,7 @@ use super::settings::OpenId;
 use super::tenant::is_document_issuer;
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
-use gateway_fetch::FetchError;
+use gateway_fetch::{Unusable, own_or_https};
 
 /// Where a provider is asked for what.
 #[derive(Clone, Debug)]
@@ -43,27 +43,6 @@ struct Document {
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
-/// Why a document is no use.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unusable {
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    #[error("{0}")]
-    Document(String),
-}
-
-impl Unusable {
-    fn failure(&self, url: &Url) -> Failure {
-        match self {
-            Self::Fetch(error) => Failure::of_document(url, error),
-            Self::Document(what) => {
-                let detail = format!("{url}: {what}");
-                Failure::because(Reason::ProviderDocumentInvalid, detail)
-            }
-        }
-    }
-}
-
 impl Providers {
     /// Where the provider is asked for what: kept for as long as it says, the last good one while it
     /// is away.
@@ -77,16 +56,16 @@ impl Providers {
         let url = Url::parse(&url).map_err(|error| {
             Failure::because(Reason::ProviderDocumentInvalid, format!("{url}: {error}"))
         })?;
-        let judge = |document: &[u8]| judge(document, open_id).map_err(Unusable::Document);
+        let judge = |document: &[u8]| judge(document, open_id);
         let had = self.fetch.get(&url, now, judge).await;
-        had.map_err(|error| error.failure(&url))
+        had.map_err(|error| failure(&url, error))
     }
 
     /// The keys that its tokens are signed with.
     pub(super) async fn keys(&self, metadata: &Metadata, now: Timestamp) -> Result<Keys, Failure> {
         let url = &metadata.jwks_uri;
         let had = self.fetch.get(url, now, keys).await;
-        had.map_err(|error| error.failure(url))
+        had.map_err(|error| failure(url, error))
     }
 
     /// Newer ones than those, if they can be had: the provider may have changed them.
@@ -97,14 +76,24 @@ impl Providers {
     ) -> Result<Option<Keys>, Failure> {
         let url = &metadata.jwks_uri;
         let had = self.fetch.renew(url, now, keys).await.transpose();
-        had.map_err(|error| error.failure(url))
+        had.map_err(|error| failure(url, error))
     }
 }
 
-fn keys(document: &[u8]) -> Result<Keys, Unusable> {
-    let set: Value = serde_json::from_slice(document)
-        .map_err(|_| Unusable::Document("is no JSON".to_owned()))?;
-    Keys::parse(&set).map_err(Unusable::Document)
+/// Why a document of the provider's is no use.
+fn failure(url: &Url, unusable: Unusable<String>) -> Failure {
+    match unusable {
+        Unusable::Fetch(error) => Failure::of_document(url, &error),
+        Unusable::Document(what) => {
+            let detail = format!("{url}: {what}");
+            Failure::because(Reason::ProviderDocumentInvalid, detail)
+        }
+    }
+}
+
+fn keys(document: &[u8]) -> Result<Keys, String> {
+    let set: Value = serde_json::from_slice(document).map_err(|_| "is no JSON".to_owned())?;
+    Keys::parse(&set)
 }
 
 fn judge(document: &[u8], open_id: &OpenId) -> Result<Metadata, String> {
@@ -118,16 +107,7 @@ fn judge(document: &[u8], open_id: &OpenId) -> Result<Metadata, String> {
             open_id.issuer
         ));
     }
-    let own = Url::parse(&open_id.issuer).map(|url| url.origin());
-    let endpoint = |name: &str, text: &str| {
-        let url = Url::parse(text).map_err(|_| format!("its {name} is no URL"))?;
-        let is_own = own.as_ref().is_ok_and(|own| *own == url.origin());
-        if url.scheme() == "https" || is_own {
-            Ok(url)
-        } else {
-            Err(format!("its {name} is not https"))
-        }
-    };
+    let endpoint = |name: &str, text: &str| own_or_https(&open_id.issuer, name, text);
     let methods = document.token_endpoint_auth_methods_supported;
     let takes = |method: &str| {
         methods
@@ -141,10 +121,10 @@ fn judge(document: &[u8], open_id: &OpenId) -> Result<Metadata, String> {
         )?,
         token_endpoint: endpoint("token_endpoint", &document.token_endpoint)?,
         jwks_uri: endpoint("jwks_uri", &document.jwks_uri)?,
-        userinfo_endpoint: match &document.userinfo_endpoint {
-            Some(text) => Some(endpoint("userinfo_endpoint", text)?),
-            None => None,
-        },
+        userinfo_endpoint: document
+            .userinfo_endpoint
+            .map(|text| endpoint("userinfo_endpoint", &text))
+            .transpose()?,
         names_itself: document.authorization_response_iss_parameter_supported,
         // The default is said in OpenID Connect Discovery §3.
         takes_basic: takes("client_secret_basic").unwrap_or(true),
