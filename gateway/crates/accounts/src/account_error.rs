@@ -30,6 +30,27 @@ impl AccountError {
     /// How long is waited after a fault.
     pub(crate) const PAUSE: Duration = Duration::from_secs(5);
 
+    /// A fault that is asked about again after this pause.
+    pub(crate) fn after(retry_after: Duration, reason: Reason, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self::Unavailable {
+            reason,
+            retry_after,
+            detail,
+        }
+    }
+
+    /// A fault that may be over in a moment.
+    pub(crate) fn passing(reason: Reason, detail: impl Into<String>) -> Self {
+        Self::after(Self::PAUSE, reason, detail)
+    }
+
+    /// Nobody can mend it by connecting: what is exchanged is nobody's to connect.
+    pub(crate) fn exchange_refused() -> Self {
+        let detail = "the backend refuses what its authorization server gave for who calls";
+        Self::passing(Reason::AccountRefused, detail)
+    }
+
     /// The reason to answer and to log.
     pub const fn reason(&self) -> Reason {
         match self {
@@ -47,10 +68,6 @@ impl AccountError {
 
 impl From<StoreError> for AccountError {
     fn from(error: StoreError) -> Self {
-        Self::Unavailable {
-            reason: error.reason(),
-            retry_after: Self::PAUSE,
-            detail: error.to_string(),
-        }
+        Self::passing(error.reason(), error.to_string())
     }
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::account_error::AccountError;
-use crate::contents::Contents;
+use crate::contents::{Contents, open};
 use crate::links::{Link, Links};
 use crate::oauth::renewal::Why;
 use crate::remembered::{FlightGuard, Found, Held, Known, Remembered};
@@ -225,11 +225,8 @@ impl Accounts {
         }
         let obtained = self.obtain(of, person, why, flight).await;
         obtained.unwrap_or_else(|error| {
-            Err(AccountError::Unavailable {
-                reason: Reason::AccountUnavailable,
-                retry_after: AccountError::PAUSE,
-                detail: format!("it was broken off: {error}"),
-            })
+            let detail = format!("it was broken off: {error}");
+            Err(AccountError::passing(Reason::AccountUnavailable, detail))
         })
     }
 
@@ -294,10 +291,10 @@ impl Accounts {
 
     /// What is sealed of an account. One that was connected when the backend was elsewhere goes nowhere.
     pub(crate) fn contents(&self, of: &AccountBackend, account: &Account) -> Option<Contents> {
-        let is_there = account.origin == of.backend.origin();
-        is_there
-            .then(|| Contents::open(&account.sealed, &self.keys, bound(account)))
-            .flatten()
+        if account.origin != of.backend.origin() {
+            return None;
+        }
+        open(&account.sealed, &self.keys, bound(account))
     }
 
     /// The one handle of a connection, which ends with it on whatever replica that is ended.
@@ -377,12 +374,7 @@ impl Accounts {
     pub async fn link(&self, backend: &str, person: Person<'_>) -> Result<Arc<Link>, AccountError> {
         let settings = self.settings(backend);
         if settings.is_some_and(|settings| matches!(settings.kind, AccountKind::Exchange(_))) {
-            return Err(AccountError::Unavailable {
-                reason: Reason::AccountRefused,
-                retry_after: AccountError::PAUSE,
-                detail: "the backend refuses what its authorization server gave for who calls"
-                    .to_owned(),
-            });
+            return Err(AccountError::exchange_refused());
         }
         let page = |random: &str| self.issuer.join(&format!("/connect/link/{random}"));
         let now = self.now();

@@ -8,7 +8,7 @@ use rand::rngs::OsRng;
 use tokio::task::JoinHandle;
 
 use crate::accounts::{AccountBackend, Accounts, Person, bound};
-use crate::contents::Contents;
+use crate::contents::{Contents, seal};
 use crate::oauth::token::Tokens;
 use crate::remembered::Known;
 use gateway_core::account::AccountId;
@@ -81,7 +81,11 @@ impl Accounts {
         let Some(of) = self.of(backend) else {
             return Ok(None);
         };
-        let (contents, name) = (Contents::key(key), of.name().to_owned());
+        let (credential, name) = (key.to_owned(), of.name().to_owned());
+        let contents = Contents {
+            credential,
+            oauth: None,
+        };
         let (id, user_name) = (person.id.clone(), person.name.to_owned());
         let Some(me) = self.me() else { return Ok(None) };
         let connecting = tokio::spawn(async move {
@@ -128,14 +132,13 @@ impl Accounts {
                 lapsed: None,
                 sealed: String::new(),
             };
-            account.sealed = contents.seal(&self.keys, bound(&account), &mut OsRng);
+            account.sealed = seal(contents, &self.keys, bound(&account), &mut OsRng);
             let kept = self.records.keep_account(before.as_ref(), account, now);
             let Some(kept) = unless_conflict(kept.await)? else {
                 continue;
             };
             // Whatever comes next: it is durable, and nobody here goes on with the one before.
-            let known = self.known(of, &kept.account);
-            of.remembered.learn(person.id, known);
+            self.learned(of, &kept.account);
             let mut instead_of = None;
             if let Some(before) = before {
                 instead_of = another(&before.account, &kept.account);
@@ -163,21 +166,14 @@ impl Accounts {
             let now = self.now();
             if self.mark(&kept, why).await?.is_some() {
                 self.end(of, &kept.account.id).await?;
-                of.remembered.learn(&user, Known::Lapsed(why));
+                let known = of.remembered.learn(&user, Known::Lapsed(why));
                 self.tell_lapsed(of, &kept.account, why);
-                return Ok(Known::Lapsed(why));
+                return Ok(known);
             }
             match self.records.account(&user, of.name(), now).await? {
                 Some(found) if found.account.goes_on(&kept.account) => kept = found,
-                Some(found) => {
-                    let known = self.known(of, &found.account);
-                    of.remembered.learn(&user, known.clone());
-                    return Ok(known);
-                }
-                None => {
-                    of.remembered.learn(&user, Known::Absent);
-                    return Ok(Known::Absent);
-                }
+                Some(found) => return Ok(self.learned(of, &found.account)),
+                None => return Ok(of.remembered.learn(&user, Known::Absent)),
             }
         }
         Err(StoreError::Conflict(KeyKind::Account))

@@ -36,32 +36,10 @@ pub(crate) struct OAuthContents {
 }
 
 impl Contents {
-    /// Those of a key.
-    pub(crate) fn key(key: &str) -> Self {
-        Self {
-            credential: key.to_owned(),
-            oauth: None,
-        }
-    }
-
     /// Whether it can be renewed.
     pub(crate) fn is_renewable(&self) -> bool {
         let oauth = self.oauth.as_ref();
         oauth.is_some_and(|oauth| oauth.refresh.is_some())
-    }
-
-    pub(crate) fn seal(
-        &self,
-        keys: &SealKeys,
-        bound: Bound<'_>,
-        random: &mut dyn RngCore,
-    ) -> String {
-        seal(self, keys, bound, random)
-    }
-
-    /// `None` for what can't be opened or read: the person connects again.
-    pub(crate) fn open(sealed: &str, keys: &SealKeys, bound: Bound<'_>) -> Option<Self> {
-        open(sealed, keys, bound)
     }
 }
 
@@ -94,7 +72,7 @@ pub(crate) fn seal(
     keys.seal(&Zeroizing::new(text), bound, random)
 }
 
-/// Opens it again; `None` for what can't be opened or read.
+/// Opens it again; `None` for what can't be opened or read: the person connects again.
 pub(crate) fn open<T: for<'d> Deserialize<'d>>(
     sealed: &str,
     keys: &SealKeys,

@@ -132,7 +132,7 @@ impl Remembered {
 
     /// What is known from now on. Where it is another connection than before, that one is over for whoever
     /// holds it here, also if nobody has told this replica of its end.
-    pub(crate) fn learn(&self, user: &UserId, known: Known) {
+    pub(crate) fn learn(&self, user: &UserId, known: Known) -> Known {
         let before = self.entries.get(user).map(|entry| entry.known);
         if let (Some(Known::Usable(before)), Known::Usable(held)) = (before, &known)
             && before.handle.id() != held.handle.id()
@@ -141,11 +141,12 @@ impl Remembered {
         }
         let read = Instant::now();
         let entry = Entry {
-            known,
+            known: known.clone(),
             read,
             looked: read,
         };
         self.entries.insert(user.clone(), entry);
+        known
     }
 
     /// Somebody looks after it now. An entry that is put back over a newer one is of a connection that is

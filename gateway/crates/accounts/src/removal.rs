@@ -10,7 +10,6 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::accounts::Accounts;
 use crate::changes::{ATTEMPTS, to_its_end};
-use crate::oauth::taking_back::TakenBack;
 use crate::remembered::Known;
 use gateway_core::audit::{Event, Record};
 use gateway_core::grants::UserId;
@@ -142,7 +141,7 @@ impl Accounts {
             let gone = self.records.remove_account(&marked, self.now()).await;
             let is_gone = unless_conflict(gone)?.is_some();
             match of {
-                Some(of) if is_gone => of.remembered.learn(user, Known::Absent),
+                Some(of) if is_gone => drop(of.remembered.learn(user, Known::Absent)),
                 Some(of) => of.remembered.forget(user),
                 None => {}
             }
@@ -162,17 +161,14 @@ impl Accounts {
         else {
             return Removed::Here;
         };
-        match self.take_back(of, oauth, &contents.credential).await {
-            TakenBack::Yes => Removed::Everywhere,
-            TakenBack::NoWay => Removed::Here,
-            TakenBack::No(why) => {
-                log::warn!(
-                    event = "account_not_revoked", backend = of.name(), user = account.user.as_str(),
-                    detail = why.as_str();
-                    "an account is removed here, and its backend's authorization server did not revoke it"
-                );
-                Removed::NotThere(why)
-            }
+        let removed = self.take_back(of, oauth, &contents.credential).await;
+        if let Removed::NotThere(why) = &removed {
+            log::warn!(
+                event = "account_not_revoked", backend = of.name(), user = account.user.as_str(),
+                detail = why.as_str();
+                "an account is removed here, and its backend's authorization server did not revoke it"
+            );
         }
+        removed
     }
 }

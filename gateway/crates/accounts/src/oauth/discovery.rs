@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use pingora::http::RequestHeader;
 use serde::Deserialize;
 use serde_json::json;
@@ -36,6 +36,22 @@ pub(crate) struct Found {
     pub(crate) resource: Option<String>,
     /// The scopes to ask for.
     pub(crate) scopes: Vec<String>,
+}
+
+impl Found {
+    /// The parameters that say what is asked for: these scopes, of this resource, and what the operator adds.
+    pub(crate) fn wanted<'a>(
+        &'a self,
+        scope: &'a str,
+        settings: &'a OAuthAccount,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let scope = (!scope.is_empty()).then_some(("scope", scope));
+        let resource = self.resource.as_deref();
+        let resource = resource.map(|resource| ("resource", resource));
+        let extra = settings.extra.iter();
+        let extra = extra.map(|(name, value)| (name.as_str(), value.as_str()));
+        scope.into_iter().chain(resource).chain(extra)
+    }
 }
 
 /// What a resource says of itself (RFC 9728 §2), as far as it is used.
@@ -124,26 +140,19 @@ impl Accounts {
         settings: &OAuthAccount,
         said: Option<&ResourceDocument>,
     ) -> Result<Server, Failure> {
-        let found = match (written(settings), &settings.issuer) {
-            (Some(written), _) => return Ok(written),
-            (None, Some(issuer)) => self.described(of, issuer).await?,
-            (None, None) => {
-                let servers = said.map(|said| said.authorization_servers.as_slice());
-                let issuer = servers.and_then(<[String]>::first).ok_or_else(|| {
-                    Failure::unusable(
-                        "the backend names no authorization server\nsay backend.account.issuer, or its \
-                         endpoints",
-                    )
-                })?;
-                self.described(of, issuer).await?
-            }
-        };
+        if let Some(written) = written(settings) {
+            return Ok(written);
+        }
+        let named = said.and_then(|said| said.authorization_servers.first());
+        let issuer = settings.issuer.as_ref().or(named).ok_or_else(|| {
+            Failure::unusable(
+                "the backend names no authorization server\nsay backend.account.issuer, or its endpoints",
+            )
+        })?;
+        let found = self.described(of, issuer).await?;
+        let written = settings.revocation_endpoint.as_ref().map(Url::to_string);
         Ok(Server {
-            revocation_endpoint: settings
-                .revocation_endpoint
-                .as_ref()
-                .map(Url::to_string)
-                .or(found.revocation_endpoint),
+            revocation_endpoint: written.or(found.revocation_endpoint),
             ..found
         })
     }
@@ -216,11 +225,12 @@ impl Accounts {
         let body = Bytes::from(hello.to_string());
         let asked = self.ask_backend(backend, Method::POST, &backend.mcp_path, Some(body));
         let (status, headers, _) = asked.await?;
-        if status == StatusCode::UNAUTHORIZED {
-            Ok(headers)
+        let is_challenge = status == StatusCode::UNAUTHORIZED;
+        Ok(if is_challenge {
+            headers
         } else {
-            Ok(HeaderMap::new())
-        }
+            HeaderMap::new()
+        })
     }
 
     async fn of_backend(&self, backend: &Backend, url: &Url) -> Result<Vec<u8>, FetchError> {
@@ -317,19 +327,16 @@ fn head(
     length: Option<usize>,
 ) -> Option<RequestHeader> {
     let mut head = RequestHeader::build(method.clone(), target.as_bytes(), Some(6)).ok()?;
-    let host = HeaderValue::from_str(&backend.host).ok()?;
-    head.insert_header(HOST, host).ok()?;
+    head.insert_header(HOST, backend.host.as_str()).ok()?;
     // The operator's own headers, which may be what lets anybody through to the backend at all.
     for (name, value) in &backend.headers {
         head.insert_header(name.clone(), value.clone()).ok()?;
     }
     if let Some(length) = length {
-        let json = HeaderValue::from_static("application/json");
-        head.insert_header(CONTENT_TYPE, json).ok()?;
-        head.insert_header(CONTENT_LENGTH, HeaderValue::from(length))
-            .ok()?;
+        head.insert_header(CONTENT_TYPE, "application/json").ok()?;
+        head.insert_header(CONTENT_LENGTH, length).ok()?;
     }
-    let accept = HeaderValue::from_static("application/json, text/event-stream");
+    let accept = "application/json, text/event-stream";
     head.insert_header(ACCEPT, accept).ok()?;
     Some(head)
 }

@@ -42,17 +42,12 @@ impl Accounts {
     ) -> Result<Known, AccountError> {
         let id = self.exchanged_id(of, person);
         if let Some(pause) = of.remembered.pause(&id) {
-            return Err(unavailable(Reason::AccountUnavailable, pause, ""));
+            return Err(AccountError::after(pause, Reason::AccountUnavailable, ""));
         }
-        let asked = self.ask_for_exchange(of, settings, person).await;
-        let count = |outcome| {
-            let labels = [of.name(), outcome];
-            self.metrics.account_renewals.with(labels).increment();
-        };
-        let tokens = match asked {
+        let tokens = match self.ask_for_exchange(of, settings, person).await {
             Ok(tokens) => tokens,
             Err(failure) => {
-                count("unavailable");
+                self.count_renewal(of, "unavailable");
                 let is_absence = failure.is_absence();
                 let (reason, detail) = failure.explained()?;
                 log::warn!(
@@ -67,14 +62,14 @@ impl Accounts {
                 } else {
                     reason
                 };
-                return Err(unavailable(told, pause, &detail));
+                return Err(AccountError::after(pause, told, detail));
             }
         };
-        count("renewed");
+        self.count_renewal(of, "renewed");
         of.remembered.calm(&id);
         let value = of.settings.header.with(&tokens.access).ok_or_else(|| {
             let detail = "it gave a token that no header can hold";
-            unavailable(Reason::AccountAnswerInvalid, AccountError::PAUSE, detail)
+            AccountError::passing(Reason::AccountAnswerInvalid, detail)
         })?;
         let now = self.now();
         let lived = life(now, Some(tokens.lasts.unwrap_or(LASTS)));
@@ -84,8 +79,7 @@ impl Accounts {
             renew_at: lived.map(|life| life.renew_at),
             expires: lived.map(|life| life.expires),
         });
-        of.remembered.learn(person.id, known.clone());
-        Ok(known)
+        Ok(of.remembered.learn(person.id, known))
     }
 
     /// Another token than the one that the backend has just refused. Where that is a fresh one, another
@@ -108,12 +102,7 @@ impl Accounts {
                 return Ok(());
             }
         }
-        let detail = "the backend refuses what its authorization server gave for who calls";
-        Err(unavailable(
-            Reason::AccountRefused,
-            AccountError::PAUSE,
-            detail,
-        ))
+        Err(AccountError::exchange_refused())
     }
 
     /// The same on all replicas, though nothing is kept.
@@ -144,26 +133,8 @@ impl Accounts {
             ("subject_token", subject.as_str()),
             ("subject_token_type", JWT),
         ];
-        if !scope.is_empty() {
-            parameters.push(("scope", &scope));
-        }
-        parameters.extend(
-            found
-                .resource
-                .as_deref()
-                .map(|resource| ("resource", resource)),
-        );
-        let extra = settings.extra.iter();
-        parameters.extend(extra.map(|(name, value)| (name.as_str(), value.as_str())));
+        parameters.extend(found.wanted(&scope, settings));
         self.ask_for_tokens(of, &found.server, &client, &parameters)
             .await
-    }
-}
-
-fn unavailable(reason: Reason, retry_after: Duration, detail: &str) -> AccountError {
-    AccountError::Unavailable {
-        reason,
-        retry_after,
-        detail: detail.to_owned(),
     }
 }

@@ -59,8 +59,15 @@ pub struct Unfinished {
 
 impl Unfinished {
     fn unknown(why: &str) -> Self {
+        Failure::because(Reason::AccountStateUnknown, why).into()
+    }
+}
+
+/// Where it was to lead is not known then.
+impl<E: Into<Failure>> From<E> for Unfinished {
+    fn from(failure: E) -> Self {
         Self {
-            failure: Failure::because(Reason::AccountStateUnknown, why),
+            failure: failure.into(),
             begun: None,
         }
     }
@@ -95,28 +102,16 @@ impl Accounts {
             .await?;
         let redirect_uri = self.callback(backend);
         let scope = wanted.join(" ");
-        let mut parameters = vec![
-            ("response_type", "code"),
-            ("client_id", client.id.as_str()),
-            ("redirect_uri", redirect_uri.as_str()),
-            ("state", state.reveal()),
-        ];
         // S256 of the verifier: what a hash of a secret is here.
         let challenge = verifier.hash();
-        parameters.push(("code_challenge", challenge.as_str()));
-        parameters.push(("code_challenge_method", "S256"));
-        if !scope.is_empty() {
-            parameters.push(("scope", &scope));
-        }
-        parameters.extend(
-            found
-                .resource
-                .as_deref()
-                .map(|resource| ("resource", resource)),
-        );
-        let extra = settings.extra.iter();
-        parameters.extend(extra.map(|(name, value)| (name.as_str(), value.as_str())));
-        url.query_pairs_mut().extend_pairs(parameters);
+        url.query_pairs_mut()
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &client.id)
+            .append_pair("redirect_uri", &redirect_uri)
+            .append_pair("state", state.reveal())
+            .append_pair("code_challenge", challenge.as_str())
+            .append_pair("code_challenge_method", "S256")
+            .extend_pairs(found.wanted(&scope, settings));
         let pending = Pending {
             verifier: verifier.reveal().to_owned(),
             server: found.server,
@@ -167,12 +162,7 @@ impl Accounts {
             let who = Traveller { person, browser };
             me.finish_here(&backend, &returned, who).await
         });
-        to_its_end(finishing).await.unwrap_or_else(|error| {
-            Err(Unfinished {
-                failure: error.into(),
-                begun: None,
-            })
-        })
+        to_its_end(finishing).await?
     }
 
     async fn finish_here(
@@ -182,12 +172,8 @@ impl Accounts {
         who: Traveller<'_>,
     ) -> Result<(Connected, KeptGoal), Unfinished> {
         let state = returned.state.hash();
-        let taken = self.records.take_account_login(&state, self.now()).await;
-        let taken = taken.map_err(|error| Unfinished {
-            failure: error.into(),
-            begun: None,
-        })?;
-        let login = match taken {
+        let taken = self.records.take_account_login(&state, self.now());
+        let login = match taken.await? {
             SingleUse::Fresh(login) => login,
             SingleUse::Again => return Err(Unfinished::unknown("it was used before")),
             SingleUse::Unknown => return Err(Unfinished::unknown("")),

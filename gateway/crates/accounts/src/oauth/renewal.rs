@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::account_error::AccountError;
 use crate::accounts::{AccountBackend, Accounts, bound};
-use crate::contents::{Contents, OAuthContents};
+use crate::contents::{Contents, OAuthContents, seal};
 use crate::oauth::failure::Failure;
 use crate::oauth::token::Tokens;
 use crate::remembered::Known;
@@ -68,14 +68,8 @@ fn step(account: &Account, is_renewable: bool, why: Why, now: Timestamp) -> Step
 enum Written {
     /// It has the new credential.
     Ours(Account),
-    /// It was removed, lapsed or connected anew meanwhile: this is what is there now.
-    Others(Option<Account>),
-}
-
-/// What came of one attempt to write it.
-enum Replaced {
-    Written(Account),
-    Found(Option<KeptAccount>),
+    /// It was removed or changed meanwhile: this is what is there now.
+    Others(Option<KeptAccount>),
 }
 
 impl Accounts {
@@ -92,8 +86,7 @@ impl Accounts {
         loop {
             let kept = self.records.account(user, of.name(), self.now()).await?;
             let Some(kept) = kept else {
-                of.remembered.learn(user, Known::Absent);
-                return Ok(Known::Absent);
+                return Ok(of.remembered.learn(user, Known::Absent));
             };
             let contents = self.contents(of, &kept.account);
             let is_renewable = contents.as_ref().is_some_and(Contents::is_renewable);
@@ -104,7 +97,7 @@ impl Accounts {
             };
             let id = &kept.account.id;
             if let Some(pause) = of.remembered.pause(id) {
-                return self.not_renewed(of, &kept.account, why, Reason::AccountUnavailable, pause);
+                return self.not_renewed(of, &kept.account, why, pause);
             }
             let (records, now) = (&self.records, self.now());
             if records.take_account_renewal(id, &holder, now).await? {
@@ -119,8 +112,7 @@ impl Accounts {
                 sleep(LOOK).await;
             }
             if Instant::now() >= until {
-                let pause = AccountError::PAUSE;
-                return self.not_renewed(of, &kept.account, why, Reason::AccountUnavailable, pause);
+                return self.not_renewed(of, &kept.account, why, AccountError::PAUSE);
             }
         }
     }
@@ -143,10 +135,16 @@ impl Accounts {
         }
     }
 
-    fn learned(&self, of: &AccountBackend, account: &Account) -> Known {
+    /// What an account's record says, known from now on.
+    pub(crate) fn learned(&self, of: &AccountBackend, account: &Account) -> Known {
         let known = self.known(of, account);
-        of.remembered.learn(&account.user, known.clone());
-        known
+        of.remembered.learn(&account.user, known)
+    }
+
+    /// For the metric.
+    pub(crate) fn count_renewal(&self, of: &AccountBackend, outcome: &str) {
+        let labels = [of.name(), outcome];
+        self.metrics.account_renewals.with(labels).increment();
     }
 
     /// What is as it was stays good until its end, if the backend has not refused it.
@@ -155,20 +153,19 @@ impl Accounts {
         of: &AccountBackend,
         account: &Account,
         why: Why,
-        reason: Reason,
         pause: Duration,
     ) -> Result<Known, AccountError> {
         if why == Why::Due
             && let known @ Known::Usable(_) = self.known(of, account)
         {
-            of.remembered.learn(&account.user, known.clone());
-            return Ok(known);
+            return Ok(of.remembered.learn(&account.user, known));
         }
-        Err(AccountError::Unavailable {
-            reason,
-            retry_after: pause,
-            detail: "the backend's authorization server can't be asked".to_owned(),
-        })
+        let detail = "the backend's authorization server can't be asked";
+        Err(AccountError::after(
+            pause,
+            Reason::AccountUnavailable,
+            detail,
+        ))
     }
 
     /// Asks for another credential, and keeps it. This replica has the renewal.
@@ -182,16 +179,11 @@ impl Accounts {
         let Some(oauth) = &contents.oauth else {
             return Ok(self.learned(of, &kept.account));
         };
-        let asked = self.ask_for_renewal(of, oauth).await;
-        let count = |outcome| {
-            let labels = [of.name(), outcome];
-            self.metrics.account_renewals.with(labels).increment();
-        };
-        match asked {
+        match self.ask_for_renewal(of, oauth).await {
             Ok(tokens) => {
                 let account = self.renewed_account(&kept.account, oauth, &tokens);
                 let written = self.keep_renewed(kept, account).await;
-                count("renewed");
+                self.count_renewal(of, "renewed");
                 match written? {
                     Written::Ours(account) => {
                         let record = Record {
@@ -207,32 +199,31 @@ impl Accounts {
                         let orphan = OAuthContents::renewed(oauth, &tokens);
                         self.take_back_orphan(of, &kept.account.user, &orphan, &tokens)
                             .await;
-                        if let Some(found) = found {
-                            return Ok(self.learned(of, &found));
-                        }
-                        of.remembered.learn(&kept.account.user, Known::Absent);
-                        Ok(Known::Absent)
+                        Ok(match found {
+                            Some(found) => self.learned(of, &found.account),
+                            None => of.remembered.learn(&kept.account.user, Known::Absent),
+                        })
                     }
                 }
             }
             Err(Failure::GrantGone(detail)) => {
-                count("lapsed");
+                self.count_renewal(of, "lapsed");
                 self.warn(of, &kept.account, Reason::AccountConnectAgain, &detail);
                 Ok(self.lapse(of, kept, Lapse::NotRenewed).await?)
             }
             // What was registered by itself is registered anew by whoever connects again.
             Err(Failure::ClientGone(detail)) if oauth.client.is_registered => {
-                count("lapsed");
+                self.count_renewal(of, "lapsed");
                 self.warn(of, &kept.account, Reason::AccountConnectAgain, &detail);
                 let _ = self.forget_client(of, &oauth.server, &oauth.client).await;
                 Ok(self.lapse(of, kept, Lapse::NotRenewed).await?)
             }
             Err(failure) => {
-                count("unavailable");
+                self.count_renewal(of, "unavailable");
                 let (reason, detail) = failure.explained()?;
                 self.warn(of, &kept.account, reason, &detail);
                 let pause = of.remembered.failed(&kept.account.id);
-                self.not_renewed(of, &kept.account, why, Reason::AccountUnavailable, pause)
+                self.not_renewed(of, &kept.account, why, pause)
             }
         }
     }
@@ -269,7 +260,7 @@ impl Accounts {
         if let Some(scopes) = &tokens.scopes {
             account.scopes.clone_from(scopes);
         }
-        account.sealed = contents.seal(&self.keys, bound(&account), &mut OsRng);
+        account.sealed = seal(&contents, &self.keys, bound(&account), &mut OsRng);
         account
     }
 
@@ -284,14 +275,11 @@ impl Accounts {
         let mut pause = Duration::from_millis(100);
         loop {
             match self.replace_renewed(&before, &account).await {
-                Ok(Replaced::Written(account)) => return Ok(Written::Ours(account)),
-                Ok(Replaced::Found(Some(found))) if found.account.goes_on(&before.account) => {
+                Ok(Written::Others(Some(found))) if found.account.goes_on(&before.account) => {
                     account.wanted.clone_from(&found.account.wanted);
                     before = found;
                 }
-                Ok(Replaced::Found(found)) => {
-                    return Ok(Written::Others(found.map(|found| found.account)));
-                }
+                Ok(written) => return Ok(written),
                 Err(error) if error.is_corrupt() || pause > Duration::from_secs(4) => {
                     return Err(error);
                 }
@@ -307,17 +295,17 @@ impl Accounts {
         &self,
         before: &KeptAccount,
         account: &Account,
-    ) -> Result<Replaced, StoreError> {
+    ) -> Result<Written, StoreError> {
         let (records, now) = (&self.records, self.now());
         let written = records.keep_account(Some(before), account.clone(), now);
         if let Some(kept) = unless_conflict(written.await)? {
-            return Ok(Replaced::Written(kept.account));
+            return Ok(Written::Ours(kept.account));
         }
         let found = records.account(&account.user, &account.backend, now);
         Ok(match found.await? {
             // The answer to the write before may have been lost, not the write.
-            Some(found) if found.account == *account => Replaced::Written(found.account),
-            found => Replaced::Found(found),
+            Some(found) if found.account == *account => Written::Ours(found.account),
+            found => Written::Others(found),
         })
     }
 

@@ -9,21 +9,11 @@ use url::Url;
 use crate::accounts::{AccountBackend, Accounts};
 use crate::contents::OAuthContents;
 use crate::oauth::token::{form, identify};
+use crate::removal::Removed;
 use gateway_fetch::{Body, FetchError, Query};
 
 /// How long the other side may take: somebody waits for the page.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What the other side made of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TakenBack {
-    /// It said yes.
-    Yes,
-    /// It has nobody who could be told.
-    NoWay,
-    /// It could not be told, or did not say yes.
-    No(String),
-}
 
 impl Accounts {
     /// Tells the authorization server that nobody uses these tokens any more.
@@ -32,29 +22,26 @@ impl Accounts {
         of: &AccountBackend,
         oauth: &OAuthContents,
         access: &str,
-    ) -> TakenBack {
+    ) -> Removed {
         let endpoint = oauth.server.revocation_endpoint.as_deref();
         let Some(url) = endpoint.and_then(|endpoint| Url::parse(endpoint).ok()) else {
-            return TakenBack::NoWay;
+            return Removed::Here;
         };
         // With the refresh token goes what came of it (RFC 7009 §2.1); not every server does that.
-        let tokens = [
-            oauth
-                .refresh
-                .as_deref()
-                .map(|token| (token, "refresh_token")),
-            Some((access, "access_token")),
-        ];
+        let refresh = oauth.refresh.as_deref();
+        let tokens = [(refresh, "refresh_token"), (Some(access), "access_token")];
         let telling = async {
-            for (token, hint) in tokens.into_iter().flatten() {
-                tell_server(of, oauth, &url, token, hint).await?;
+            for (token, hint) in tokens {
+                if let Some(token) = token {
+                    tell_server(of, oauth, &url, token, hint).await?;
+                }
             }
             Ok(())
         };
         match timeout(PATIENCE, telling).await {
-            Ok(Ok(())) => TakenBack::Yes,
-            Ok(Err(why)) => TakenBack::No(why),
-            Err(_) => TakenBack::No("it has not answered in time".to_owned()),
+            Ok(Ok(())) => Removed::Everywhere,
+            Ok(Err(why)) => Removed::NotThere(why),
+            Err(_) => Removed::NotThere("it has not answered in time".to_owned()),
         }
     }
 }
