@@ -12,8 +12,6 @@ use super::start::Pass;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{self, MailAddress, Profile};
 use gateway_core::reason::Reason;
-use gateway_fetch::{FetchError, Query};
-use http::StatusCode;
 
 /// The login page, without what every provider is sent. Organisations are asked for only where
 /// anything goes by them.
@@ -79,9 +77,9 @@ pub(super) async fn fetch_user(
     let api = Api {
         client,
         base: &github.api,
-        authorization: format!("Bearer {token}"),
+        token,
     };
-    let account: Account = api.get("user").await?;
+    let account: Account = api.ask(&below(api.base, "user")).await?;
     // Its id stays; its login can be changed, and taken by somebody else then.
     let mut profile = Profile {
         subject: account.id.to_string(),
@@ -135,15 +133,10 @@ fn address(provider: &Provider, profile: &Profile, mut emails: Vec<Email>) -> Op
 struct Api<'a> {
     client: ProviderClient<'a>,
     base: &'a Url,
-    authorization: String,
+    token: String,
 }
 
 impl Api<'_> {
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let url = below(self.base, path);
-        self.ask(&url).await
-    }
-
     /// All of a list that comes in pages, and whether that is all.
     async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<(Vec<T>, bool), Failure> {
         const PAGE: usize = 100;
@@ -165,22 +158,10 @@ impl Api<'_> {
     }
 
     async fn ask<T: DeserializeOwned>(&self, url: &Url) -> Result<T, Failure> {
-        let query = Query {
-            url,
-            authorization: Some(&self.authorization),
-            body: None,
-        };
-        let answered = self.client.providers.fetch.ask(query).await;
-        let answered = answered.map_err(|error| Failure::of_fetch(url.path(), &error))?;
-        if answered.status != StatusCode::OK {
-            let error = FetchError::Status(answered.status);
-            return Err(Failure::of_fetch(url.path(), &error));
-        }
-        let invalid = || {
-            let detail = format!("{}: an answer that can't be read", url.path());
-            Failure::because(Reason::ProviderAnswerInvalid, detail)
-        };
-        serde_json::from_slice(&answered.body).map_err(|_| invalid())
+        let unreadable = "an answer that can't be read";
+        let providers = self.client.providers;
+        let read = providers.read_with_token(url, &self.token, url.path(), unreadable);
+        read.await
     }
 }
 

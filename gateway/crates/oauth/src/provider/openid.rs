@@ -1,6 +1,5 @@
 //! An OpenID provider: what it is asked for, and what it says of a person.
 
-use http::StatusCode;
 use rand::rngs::OsRng;
 use serde_json::{Map, Value};
 use url::Url;
@@ -17,7 +16,6 @@ use gateway_core::login_rules::{MOST_GROUPS, MailAddress, Profile};
 use gateway_core::protocol::scope::OFFLINE_ACCESS;
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, TagKey};
-use gateway_fetch::{FetchError, Query};
 use gateway_store::Identity;
 
 /// The provider's login page, without what every provider is sent.
@@ -70,10 +68,8 @@ pub(super) async fn fetch_user(
         metadata,
         now,
     };
-    let nonce = Some(pass.nonce.reveal());
-    let (issuer, subject, claims) = reader.verify(token, nonce).await?;
+    let id_token = reader.verify(token, Some(pass.nonce.reveal())).await?;
     let is_whole = true;
-    let id_token = (issuer, subject, claims);
     reader.read(open_id, id_token, is_whole, answer).await
 }
 
@@ -186,13 +182,19 @@ impl ResponseReader<'_> {
         let is_missing = |name: &str| !claims.contains_key(name);
         let mut is_whole = is_whole;
         let mut no_user_info = None;
+        // Many leave what they say of a person out of the ID token (OpenID Connect Core §5.4).
         if (is_missing("email") || groups_claim.is_some_and(is_missing))
             && let (Some(endpoint), Some(access)) =
                 (&self.metadata.userinfo_endpoint, &tokens.access_token)
         {
-            match user_info(self.client.providers, endpoint, access).await {
+            let (name, unreadable) = (endpoint.as_str(), "its answer is no person");
+            let providers = self.client.providers;
+            let user_info = providers.read_with_token(endpoint, access, name, unreadable);
+            match user_info.await {
                 // OpenID Connect Core §5.3.2: else it may be about somebody else.
-                Ok(more) if more.get("sub").and_then(Value::as_str) != Some(&subject) => {
+                Ok::<Map<_, _>, _>(more)
+                    if more.get("sub").and_then(Value::as_str) != Some(&subject) =>
+                {
                     let detail = format!("{endpoint}: it is about another person");
                     return Err(Failure::because(Reason::ProviderAnswerInvalid, detail));
                 }
@@ -225,31 +227,6 @@ impl ResponseReader<'_> {
             no_user_info,
         })
     }
-}
-
-/// What a provider says of a person by itself: many leave it out of the ID token (OpenID Connect Core
-/// §5.4).
-async fn user_info(
-    providers: &Providers,
-    endpoint: &Url,
-    access_token: &str,
-) -> Result<Map<String, Value>, Failure> {
-    let authorization = format!("Bearer {access_token}");
-    let query = Query {
-        url: endpoint,
-        authorization: Some(&authorization),
-        body: None,
-    };
-    let answered = providers.fetch.ask(query).await;
-    let answered = answered.map_err(|error| Failure::of_fetch(endpoint.as_str(), &error))?;
-    if answered.status != StatusCode::OK {
-        let error = FetchError::Status(answered.status);
-        return Err(Failure::of_fetch(endpoint.as_str(), &error));
-    }
-    serde_json::from_slice(&answered.body).map_err(|_| {
-        let detail = format!("{endpoint}: its answer is no person");
-        Failure::because(Reason::ProviderAnswerInvalid, detail)
-    })
 }
 
 /// What a token says, by the provider's keys; by newer ones if the key that signed it is not among

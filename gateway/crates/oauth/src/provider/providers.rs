@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::failure::Failure;
 use super::settings::Provider;
-use gateway_fetch::{Documents, Fetcher, Limits};
+use gateway_core::reason::Reason;
+use gateway_fetch::{Documents, FetchError, Fetcher, Limits, Query};
 use gateway_store::Identity;
 
 /// The providers, and how they are asked.
@@ -43,7 +49,33 @@ impl Providers {
         named.or_else(|| self.all.iter().find(is_its))
     }
 
-    pub(super) fn named(&self, name: &str) -> Option<&Provider> {
+    /// What an endpoint answers to whoever has an access token. A failure calls it by its `name`.
+    pub(super) async fn read_with_token<T: DeserializeOwned>(
+        &self,
+        url: &Url,
+        token: &str,
+        name: &str,
+        unreadable: &str,
+    ) -> Result<T, Failure> {
+        let query = Query {
+            url,
+            authorization: Some(&format!("Bearer {token}")),
+            body: None,
+        };
+        let answered = self.fetch.ask(query).await;
+        let answered = answered.and_then(|answered| match answered.status {
+            StatusCode::OK => Ok(answered),
+            status => Err(FetchError::Status(status)),
+        });
+        let answered = answered.map_err(|error| Failure::of_fetch(name, &error))?;
+        serde_json::from_slice(&answered.body).map_err(|_| {
+            let detail = format!("{name}: {unreadable}");
+            Failure::because(Reason::ProviderAnswerInvalid, detail)
+        })
+    }
+
+    /// The provider of this name, if it is configured.
+    pub(crate) fn named(&self, name: &str) -> Option<&Provider> {
         self.all.iter().find(|provider| provider.name == name)
     }
 }
