@@ -27,10 +27,9 @@ mod state;
 mod tenant;
 mod unlink;
 
-pub(crate) use self::callback::CallbackQuery;
 pub(crate) use self::failure::{Failure, is_absence, is_fault};
 pub(crate) use self::id_jag::{IdJag, may_be_given, read_id_jag};
-pub(crate) use self::membership::{Membership, find_provider, membership};
+pub(crate) use self::membership::{Membership, membership};
 pub use self::providers::Providers;
 pub use self::renewal::Memberships;
 pub use self::settings::{
@@ -50,12 +49,6 @@ use gateway_core::client::own_key::OwnKey;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-
-/// What people know the provider of this name by, if it is configured.
-pub(crate) fn words_of<'s>(providers: &'s Providers, name: &str) -> Option<&'s str> {
-    let provider = providers.named(name)?;
-    Some(&provider.words)
-}
 
 /// `/login/NAME` and what is below it.
 pub(super) async fn answer(

@@ -13,6 +13,7 @@ use crate::oauth::server::Server;
 use gateway_core::account::seal::Bound;
 use gateway_core::account::settings::{AccountKind, OAuthAccount};
 use gateway_core::grants::UserId;
+use gateway_core::protocol::form::Form;
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, SecretHash};
 use gateway_store::{AccountLogin, KeptGoal, SingleUse};
@@ -37,7 +38,7 @@ pub struct Traveller<'a> {
     pub browser: &'a SecretHash,
 }
 
-/// What the browser brings along.
+/// What the browser brings along from an authorization server or an identity provider.
 #[derive(Clone, Debug)]
 pub struct Returned {
     /// What it was sent away with.
@@ -46,6 +47,28 @@ pub struct Returned {
     pub issuer: Option<String>,
     /// The code, or what was said instead.
     pub outcome: Result<String, String>,
+}
+
+impl Returned {
+    /// As the query says it of the address that the browser came back to. `who` has sent it, in words.
+    /// `None` without a state.
+    pub fn read(query: &str, who: &str) -> Option<Self> {
+        let form = Form::parse(query.as_bytes()).ok()?;
+        let one = |name| form.one(name).ok().flatten();
+        let outcome = match (one("code"), one("error")) {
+            (Some(code), None) => Ok(code.to_owned()),
+            (_, Some(error)) => {
+                let described = one("error_description").unwrap_or_default();
+                Err(format!("{who} said: {error}\n{described}"))
+            }
+            (None, None) => Err(format!("{who} sent neither a code nor an error")),
+        };
+        Some(Self {
+            state: Secret::presented(one("state")?),
+            issuer: one("iss").map(str::to_owned),
+            outcome,
+        })
+    }
 }
 
 /// Why a person came back without an account, and where they were going, if that is known.

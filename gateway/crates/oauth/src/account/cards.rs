@@ -7,13 +7,13 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::authorize::consent::tools;
+use crate::clients;
 use crate::form_token::Purpose;
 use crate::pages::{
     AllowedTools, App, ChangedTool, ClientOrigin, Connection, GrantedResource, NewDefinition,
     RevokeForm, WithheldApp,
 };
 use crate::server::Settings;
-use crate::{clients, provider};
 use gateway_core::client::metadata_document::DocumentUrl;
 use gateway_core::client::{Client, ClientId, Registration};
 use gateway_core::clock::Timestamp;
@@ -255,8 +255,8 @@ pub(super) fn connection(
             Tools::Pinned(_) => AllowedTools::AsTheyWere(names()),
         },
         allowed_by: grant.allowed_by.as_ref().map(|name| {
-            let words = provider::words_of(&sealer.server.providers, name);
-            words.unwrap_or(name).to_owned()
+            let provider = sealer.server.providers.named(name);
+            provider.map_or(name, |it| &it.words).clone()
         }),
         since: grant.created,
         last_used,

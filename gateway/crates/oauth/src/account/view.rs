@@ -12,7 +12,7 @@ use crate::form_token::Purpose;
 use crate::pages::{
     self, Account, AccountNotice, LinkForm, LinkedAccount, Logins, PasskeysLine, UnlinkForm,
 };
-use crate::provider::{Provider, find_provider, has_another_way_in};
+use crate::provider::{Provider, has_another_way_in};
 use crate::server::AuthorizationServer;
 use crate::session;
 use crate::ways_in::WaysIn;
@@ -101,7 +101,7 @@ fn logins<'a>(sealer: Sealer<'a>, user: Option<&'a User>) -> Logins<'a> {
     });
     let is_linked = |provider: &&Provider| {
         let mut identities = user.identities.iter();
-        let of = |identity| find_provider(&sealer.server.providers, identity);
+        let of = |identity| sealer.server.providers.of_account(identity);
         !identities.any(|identity| of(identity).is_some_and(|of| of.name == provider.name))
     };
     let links = providers.iter().filter(is_linked).map(|provider| LinkForm {
@@ -129,6 +129,6 @@ fn passkeys_line(ways: WaysIn<'_>, user: &User) -> PasskeysLine {
 
 /// What people know the provider of an account by.
 pub(super) fn provider_words<'a>(providers: &'a Providers, identity: &'a Identity) -> &'a str {
-    let provider = find_provider(providers, identity);
+    let provider = providers.of_account(identity);
     provider.map_or(identity.provider.as_str(), |it| it.words.as_str())
 }

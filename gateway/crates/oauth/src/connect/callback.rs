@@ -7,7 +7,7 @@ use super::{done, person};
 use crate::endpoint::{Endpoint, between};
 use crate::error_page::{self, Refused};
 use crate::pages::Goal;
-use crate::provider::{CallbackQuery, browser_hash};
+use crate::provider::browser_hash;
 use crate::server::{AuthorizationServer, Settings};
 use gateway_accounts::{Returned, Traveller, Unfinished};
 use gateway_core::browser_session::BrowserSession;
@@ -41,16 +41,14 @@ async fn accept(
     let path = Endpoint::ConnectCallback.path();
     let backend = between(path, &request.path, "/callback").unwrap_or_default();
     let query = request.query.as_deref().unwrap_or_default();
-    let Some(query) = CallbackQuery::read(query, "the authorization server") else {
+    let Some(returned) = Returned::read(query, "the authorization server") else {
         return Ok(unknown(&server.settings, request, &session, String::new()));
     };
+    // The code of an error alone: a server may repeat in its description what it was sent.
+    let code_alone = |said: String| said.lines().next().unwrap_or_default().to_owned();
     let returned = Returned {
-        state: query.state,
-        issuer: query.issuer,
-        // The code of an error alone: a server may repeat in its description what it was sent.
-        outcome: query
-            .outcome
-            .map_err(|said| said.lines().next().unwrap_or_default().to_owned()),
+        outcome: returned.outcome.map_err(code_alone),
+        ..returned
     };
     let browser = browser_hash(&server.settings, request);
     let who = Traveller {

@@ -1,24 +1,24 @@
 //! `POST /login/NAME/backchannel`: the provider says that somebody logged out there (OpenID Connect
 //! Back-Channel Logout 1.0). It takes access away, so it never waits for the audit log.
 
-use gateway_accounts::Accounts;
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
 use serde_json::{Value, json};
 
 use super::callback::end_access;
-use super::failure::{Failure, FailureContext};
+use super::failure::Failure;
 use super::id_token::{self, Expected};
 use super::openid::verify_with_keys;
+use super::renewal::Memberships;
 use super::settings::{OnLeave, Protocol, Provider};
 use crate::audited::audited;
-use crate::server::{AuthorizationServer, Settings};
+use crate::server::AuthorizationServer;
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::{Form, has_media_type};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::{Records, User};
+use gateway_store::User;
 
 /// `POST /login/NAME/backchannel`.
 pub(super) async fn answer(
@@ -75,22 +75,13 @@ async fn log_out(
     let verify = |keys: &_| id_token::verify_logout(token, keys, expected);
     let claims = verify_with_keys(&server.providers, &metadata, now, verify).await?;
     let id = claims.additional_claims().0.get("jti");
-    let ends = claims.expiration().timestamp_millis();
     let token = LogoutToken {
         issuer: claims.issuer().as_str(),
         subject: claims.subject().as_str(),
         id: id.and_then(Value::as_str).unwrap_or_default(),
-        ends: Timestamp::from_millis(u64::try_from(ends).unwrap_or_default()),
+        ends: id_token::moment(claims.expiration()),
     };
-    token
-        .carry_out(
-            &server.records,
-            &server.settings,
-            &server.accounts,
-            provider,
-            now,
-        )
-        .await
+    token.carry_out(server.memberships(), provider, now).await
 }
 
 /// What a logout token says, verified.
@@ -107,13 +98,11 @@ impl LogoutToken<'_> {
     /// fails before, the provider sends it again, and to end it all twice is no harm.
     async fn carry_out(
         &self,
-        records: &Records,
-        settings: &Settings,
-        accounts: &Accounts,
+        memberships: Memberships<'_>,
         provider: &Provider,
         now: Timestamp,
     ) -> Result<Option<User>, Failure> {
-        let (issuer, records) = (self.issuer, records);
+        let (issuer, records) = (self.issuer, memberships.records);
         // Sent again later it would end what began since.
         if records.was_logged_out(issuer, self.id, now).await? {
             let said = "it was sent before";
@@ -121,7 +110,7 @@ impl LogoutToken<'_> {
         }
         let user = records.user_of_identity(issuer, self.subject, now).await?;
         if let Some(user) = &user {
-            end_access(records, settings, accounts, provider, user, now).await?;
+            end_access(memberships, provider, user, now).await?;
         }
         records
             .first_logout(issuer, self.id, self.ends, now)
@@ -138,10 +127,7 @@ fn refuse(provider: &Provider, request: &Request, failure: Failure) -> Response 
             (reason, detail, is_fault)
         }
     };
-    let met = FailureContext {
-        request: Some(request),
-        ..FailureContext::default()
-    };
+    let met = (Some(request), None);
     Failure::log("logout_refused", provider, reason, &detail, met);
     let status = if is_fault {
         StatusCode::SERVICE_UNAVAILABLE
@@ -191,39 +177,17 @@ mod tests {
             ends: NOW + std::time::Duration::from_secs(60),
         };
         store.put(&key, b"unreadable", None).await.unwrap();
-        let failed = token
-            .carry_out(
-                &server.records,
-                &server.settings,
-                &server.accounts,
-                &corp,
-                NOW,
-            )
-            .await;
+        let failed = token.carry_out(server.memberships(), &corp, NOW).await;
         assert!(matches!(failed, Err(Failure::Store(_))), "{failed:?}");
         store.put(&key, &good, None).await.unwrap();
         let done = token
-            .carry_out(
-                &server.records,
-                &server.settings,
-                &server.accounts,
-                &corp,
-                NOW,
-            )
+            .carry_out(server.memberships(), &corp, NOW)
             .await
             .unwrap();
         assert_eq!(done.map(|user| user.id), Some(alice.id.clone()));
         let after = server.records.user(&alice.name, NOW).await.unwrap();
         assert_ne!(after.unwrap().credential(), alice.credential());
-        let again = token
-            .carry_out(
-                &server.records,
-                &server.settings,
-                &server.accounts,
-                &corp,
-                NOW,
-            )
-            .await;
+        let again = token.carry_out(server.memberships(), &corp, NOW).await;
         let Err(Failure::Because(reason, _)) = again else {
             panic!("{again:?}");
         };

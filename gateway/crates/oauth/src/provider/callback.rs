@@ -1,12 +1,13 @@
 //! `GET /login/NAME/callback`: the browser comes back from the provider.
 
-use gateway_accounts::Accounts;
+use gateway_accounts::Returned;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
 use super::exchange::ProviderClient;
 use super::failure::Failure;
 use super::openid::ProviderUser;
+use super::renewal::Memberships;
 use super::settings::{OnLeave, Protocol, Provider};
 use super::start::{Pass, browser_hash, failed};
 use super::{github, openid, person};
@@ -23,7 +24,6 @@ use crate::session::Sessions;
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{self, AllowRule, Missing};
-use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
@@ -53,7 +53,7 @@ async fn accept(
 ) -> Result<Response, Refused> {
     let fail = |goal, failure| failed(&server.settings, provider, request, goal, failure);
     let query = request.query.as_deref().unwrap_or_default();
-    let returned = CallbackQuery::read(query, "the provider").ok_or_else(|| {
+    let returned = Returned::read(query, "the provider").ok_or_else(|| {
         let failure = Failure::because(Reason::LoginStateUnknown, "");
         fail(Goal::Start, failure)
     })?;
@@ -78,15 +78,7 @@ async fn accept(
             provider_user.no_user_info
         } else {
             let identity = person::identity(provider, &provider_user, None, now);
-            end_access_of_left(
-                &server.records,
-                &server.settings,
-                &server.accounts,
-                provider,
-                &identity,
-                now,
-            )
-            .await?;
+            end_access_of_left(server.memberships(), provider, &identity, now).await?;
             None
         };
         let failure = failure.unwrap_or(Failure::because(Reason::PersonNotAllowed, detail));
@@ -105,35 +97,6 @@ async fn accept(
             )
             .await
         }
-    }
-}
-
-/// What the browser brings along.
-pub(crate) struct CallbackQuery {
-    pub(crate) state: Secret,
-    pub(crate) issuer: Option<String>,
-    /// The code, or what was said instead.
-    pub(crate) outcome: Result<String, String>,
-}
-
-impl CallbackQuery {
-    /// `who` has sent it, in words. `None` without a state.
-    pub(crate) fn read(query: &str, who: &str) -> Option<Self> {
-        let form = Form::parse(query.as_bytes()).ok()?;
-        let one = |name| form.one(name).ok().flatten();
-        let outcome = match (one("code"), one("error")) {
-            (Some(code), None) => Ok(code.to_owned()),
-            (_, Some(error)) => {
-                let described = one("error_description").unwrap_or_default();
-                Err(format!("{who} said: {error}\n{described}"))
-            }
-            (None, None) => Err(format!("{who} sent neither a code nor an error")),
-        };
-        Some(Self {
-            state: Secret::presented(one("state")?),
-            issuer: one("iss").map(str::to_owned),
-            outcome,
-        })
     }
 }
 
@@ -166,7 +129,7 @@ async fn take_login(
 async fn fetch_user(
     client: ProviderClient<'_>,
     provider: &Provider,
-    returned: &CallbackQuery,
+    returned: &Returned,
     now: Timestamp,
 ) -> Result<ProviderUser, Failure> {
     let refused = |said: &String| Failure::because(Reason::ProviderRefused, said);
@@ -300,19 +263,18 @@ async fn link(
 
 /// Whom the provider knows and no rule lets in: whoever was let in before is not any more.
 pub(super) async fn end_access_of_left(
-    records: &Records,
-    settings: &Settings,
-    accounts: &Accounts,
+    memberships: Memberships<'_>,
     provider: &Provider,
     identity: &Identity,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let records = memberships.records;
     let (issuer, subject) = (&identity.issuer, &identity.subject);
     let Some(user) = records.user_of_identity(issuer, subject, now).await? else {
         return Ok(());
     };
     // First, so that whatever fails is done at the next attempt.
-    end_access(records, settings, accounts, provider, &user, now).await?;
+    end_access(memberships, provider, &user, now).await?;
     // What the provider says now stands, so that nothing is renewed by what it said before.
     person::confirm(records, &user, identity, now).await?;
     Ok(())
@@ -320,17 +282,16 @@ pub(super) async fn end_access_of_left(
 
 /// Ends a person's browser sessions, and with `on_leave = "revoke"` what the person allowed apps.
 pub(super) async fn end_access(
-    records: &Records,
-    settings: &Settings,
-    accounts: &Accounts,
+    memberships: Memberships<'_>,
     provider: &Provider,
     user: &User,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (records, settings) = (memberships.records, memberships.ways.settings);
     people::end_sessions(records, &user.name, now, &mut OsRng).await?;
     if provider.on_leave == OnLeave::Revoke {
         let cut = cut_off(records, settings, RevocationSubject::User(&user.id), now).await?;
-        accounts.remove_all(&user.id).await?;
+        memberships.accounts.remove_all(&user.id).await?;
         if let Some(error) = &cut.unreadable {
             let reason = error.reason();
             log::error!(

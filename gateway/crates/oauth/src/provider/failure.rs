@@ -22,32 +22,25 @@ pub(crate) enum Failure {
     Store(StoreError),
 }
 
-/// What a failure was met with, as far as it is known.
-#[derive(Clone, Copy, Default)]
-pub(super) struct FailureContext<'a> {
-    pub(super) request: Option<&'a Request>,
-    pub(super) user: Option<&'a UserId>,
-}
-
 impl Failure {
-    /// One line of the log.
+    /// One line of the log, with the request and the person as far as they are known.
     pub(super) fn log(
         event: &str,
         provider: &Provider,
         reason: Reason,
         detail: &str,
-        met: FailureContext<'_>,
+        (request, user): (Option<&Request>, Option<&UserId>),
     ) {
-        let peer = met.request.map(|request| request.peer.to_string());
+        let peer = request.map(|request| request.peer.to_string());
         log::warn!(
             event = event,
             reason = reason,
             hint = reason.remedy(),
             provider = provider.name.as_str(),
-            user = met.user.map(UserId::as_str),
+            user = user.map(UserId::as_str),
             detail = loggable(detail).as_str(),
             peer = peer.as_deref(),
-            request_id = met.request.map(|request| request.request_id.as_str());
+            request_id = request.map(|request| request.request_id.as_str());
             "{}", reason.sentence()
         );
     }

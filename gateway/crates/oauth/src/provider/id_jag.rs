@@ -16,9 +16,9 @@ use super::membership::profile as kept_profile;
 use super::openid::{ProviderUser, claims_by_name, profile, verify_with_keys};
 use super::person;
 use super::providers::Providers;
+use super::renewal::Memberships;
 use super::settings::{IdJagRules, OpenId, Protocol, Provider};
 use crate::server::Settings;
-use gateway_accounts::Accounts;
 use gateway_core::client::{Client, ClientAuthentication};
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{self, Profile};
@@ -37,13 +37,7 @@ const LONGEST_TEXT: usize = 2048;
 pub(crate) struct IdJag<'s> {
     pub(crate) provider: &'s Provider,
     pub(crate) rules: &'s IdJagRules,
-    /// Where the app wants to act.
-    pub(crate) resource: String,
-    /// For what; `None`: the provider leaves that to this gateway.
-    pub(crate) scope: Option<Scope>,
-    id: String,
-    issued: Timestamp,
-    ends: Timestamp,
+    pub(crate) claims: IdJagClaims,
     provider_user: ProviderUser,
 }
 
@@ -83,16 +77,11 @@ pub(crate) async fn read_id_jag<'s>(
     };
     let verify = |keys: &_| id_token::verify_id_jag(text, keys, expected);
     let claims = verify_with_keys(providers, &metadata, now, verify).await?;
-    let said = judge(&claims, client, &settings.issuer)?;
     Ok(IdJag {
-        provider_user: provider_user(open_id, &claims),
         provider,
         rules,
-        resource: said.resource,
-        scope: said.scope,
-        id: said.id,
-        issued: said.issued,
-        ends: said.ends,
+        provider_user: provider_user(open_id, &claims),
+        claims: judge(&claims, client, &settings.issuer)?,
     })
 }
 
@@ -110,9 +99,11 @@ fn may_present(client: &Client, rules: &IdJagRules) -> Result<(), Failure> {
 }
 
 /// What stands in the claims, where they are for this app at this gateway.
-struct IdJagClaims {
-    resource: String,
-    scope: Option<Scope>,
+pub(crate) struct IdJagClaims {
+    /// Where the app wants to act.
+    pub(crate) resource: String,
+    /// For what; `None`: the provider leaves that to this gateway.
+    pub(crate) scope: Option<Scope>,
     id: String,
     issued: Timestamp,
     ends: Timestamp,
@@ -133,10 +124,8 @@ fn judge(claims: &Claims, client: &Client, issuer: &Issuer) -> Result<IdJagClaim
         let said = "its client_id is not the one that the app authenticated with";
         return Err(Failure::because(Reason::IdJagClientMismatch, said));
     }
-    let at = |moment: chrono::DateTime<chrono::Utc>| {
-        Timestamp::from_millis(u64::try_from(moment.timestamp_millis()).unwrap_or_default())
-    };
-    let (issued, ends) = (at(claims.issue_time()), at(claims.expiration()));
+    let issued = id_token::moment(claims.issue_time());
+    let ends = id_token::moment(claims.expiration());
     if ends > issued + LONGEST_LIFE {
         return Err(invalid("it lives longer than five minutes"));
     }
@@ -199,20 +188,20 @@ impl IdJag<'_> {
     /// To do it twice does nothing more.
     pub(crate) async fn person(
         &self,
-        records: &Records,
-        settings: &Settings,
-        accounts: &Accounts,
+        memberships: Memberships<'_>,
         client: &Client,
         now: Timestamp,
     ) -> Result<User, Failure> {
-        let (records, provider, said) = (records, self.provider, &self.provider_user);
+        let records = memberships.records;
+        let (provider, said) = (self.provider, &self.provider_user);
         let (issuer, subject) = (&said.issuer, &said.profile.subject);
         let known = records.user_of_identity(issuer, subject, now).await?;
         let before = known.as_ref();
         let before = before.and_then(|user| user.identity(issuer, subject));
         // What the provider said later, at a login, stands. Assertions know whole seconds.
-        let is_older = before.is_some_and(|before| before.confirmed.secs() > self.issued.secs());
-        let at = self.issued.min(now);
+        let is_older =
+            before.is_some_and(|before| before.confirmed.secs() > self.claims.issued.secs());
+        let at = self.claims.issued.min(now);
         let merged = match before.filter(|_| is_older) {
             Some(before) => before.clone(),
             None => person::identity(provider, said, before, at),
@@ -225,7 +214,7 @@ impl IdJag<'_> {
         if let Err(lacking) = login_rules::judge(&provider.allow, &judged) {
             let detail = refusal_detail(provider, said, &lacking);
             if !is_older && !lacking.iter().any(|(_, missing)| missing.is_unsaid()) {
-                end_access_of_left(records, settings, accounts, provider, &merged, now).await?;
+                end_access_of_left(memberships, provider, &merged, now).await?;
             }
             return Err(Failure::because(Reason::PersonNotAllowed, detail));
         }
@@ -243,7 +232,7 @@ impl IdJag<'_> {
     /// Uses it up, on all replicas.
     pub(crate) async fn use_up(&self, records: &Records, now: Timestamp) -> Result<(), Failure> {
         let issuer = &self.provider_user.issuer;
-        let first = records.first_id_jag(issuer, &self.id, self.ends, now);
+        let first = records.first_id_jag(issuer, &self.claims.id, self.claims.ends, now);
         if first.await? {
             Ok(())
         } else {

@@ -166,9 +166,7 @@ pub(super) fn verify_logout(
     let claims = token.into_claims(&verifier, no_nonce).map_err(refusal)?;
     judge(&claims, expected)?;
     let others = &claims.additional_claims().0;
-    let event = others
-        .get("events")
-        .and_then(|events| events.get(LOGGED_OUT));
+    let event = others.get("events").and_then(|all| all.get(LOGGED_OUT));
     if !event.is_some_and(Value::is_object) {
         return Err(malformed("it does not say that somebody logged out"));
     }
@@ -190,7 +188,9 @@ pub(super) fn verify_id_jag(
 ) -> Result<Claims, TokenRefusal> {
     let malformed = |said: &str| TokenRefusal::new(Reason::IdJagInvalid, said);
     // Else an ID token, which the app has as well, would be one (RFC 8725 §3.11).
-    let said = header_type(text).unwrap_or_default().to_ascii_lowercase();
+    let header = unverified(text, 0).unwrap_or_default();
+    let said = header.get("typ").and_then(Value::as_str);
+    let said = said.unwrap_or_default().to_ascii_lowercase();
     if said.strip_prefix("application/").unwrap_or(&said) != ID_JAG {
         return Err(malformed("its typ is not oauth-id-jag+jwt"));
     }
@@ -205,12 +205,10 @@ pub(super) fn verify_id_jag(
     Ok(claims)
 }
 
-/// The `typ` of a token that was not verified.
-fn header_type(text: &str) -> Option<String> {
-    let header = text.split('.').next()?;
-    let header = URL_SAFE_NO_PAD.decode(header).ok()?;
-    let members: Map<String, Value> = serde_json::from_slice(&header).ok()?;
-    members.get("typ")?.as_str().map(str::to_owned)
+/// A part of a token that was not verified: the first is its header, the second its claims.
+fn unverified(text: &str, part: usize) -> Option<Map<String, Value>> {
+    let part = URL_SAFE_NO_PAD.decode(text.split('.').nth(part)?).ok()?;
+    serde_json::from_slice(&part).ok()
 }
 
 /// The issuer that a token names which was not verified.
@@ -218,18 +216,18 @@ pub(super) fn claimed_issuer(text: &str) -> Option<String> {
     if text.len() > LONGEST {
         return None;
     }
-    let payload = text.split('.').nth(1)?;
-    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
-    let claims: Map<String, Value> = serde_json::from_slice(&payload).ok()?;
-    claims.get("iss")?.as_str().map(str::to_owned)
+    unverified(text, 1)?.get("iss")?.as_str().map(str::to_owned)
 }
 
 /// Whether a logout token that was not verified names a session of the provider, and no person.
 fn names_a_session_alone(text: &str) -> bool {
-    let payload = text.split('.').nth(1).unwrap_or_default();
-    let payload = URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
-    let claims: Map<String, Value> = serde_json::from_slice(&payload).unwrap_or_default();
+    let claims = unverified(text, 1).unwrap_or_default();
     claims.contains_key("sid") && !claims.contains_key("sub")
+}
+
+/// A moment that a token names.
+pub(super) fn moment(said: DateTime<Utc>) -> Timestamp {
+    Timestamp::from_millis(u64::try_from(said.timestamp_millis()).unwrap_or_default())
 }
 
 /// Longer ones are refused unread.
@@ -237,10 +235,8 @@ const LONGEST: usize = 256 * 1024;
 
 fn parse(text: &str) -> Result<Token, TokenRefusal> {
     if text.len() > LONGEST {
-        return Err(TokenRefusal::new(
-            Reason::IdTokenMalformed,
-            "it is too long",
-        ));
+        let said = "it is too long";
+        return Err(TokenRefusal::new(Reason::IdTokenMalformed, said));
     }
     // The library reads an algorithm that it does not know as an error of its own.
     text.parse().map_err(|error: serde_json::Error| {
@@ -258,13 +254,13 @@ fn verifier<'k>(
     keys: &Keys,
     expected: Expected<'_>,
 ) -> Result<CoreIdTokenVerifier<'k>, TokenRefusal> {
-    let own = "https://tenant.invalid".to_owned();
-    let (issuer, is_fixed) = if expected.issuer.contains(ANY) {
-        (own, false)
+    let is_fixed = !expected.issuer.contains(ANY);
+    let issuer = if is_fixed {
+        expected.issuer
     } else {
-        (expected.issuer.to_owned(), true)
+        "https://tenant.invalid"
     };
-    let issuer = IssuerUrl::new(issuer)
+    let issuer = IssuerUrl::new(issuer.to_owned())
         .map_err(|_| TokenRefusal::new(Reason::IdTokenIssuer, "the issuer is no URL"))?;
     let client_id = ClientId::new(expected.client_id.to_owned());
     let at = |moment: Timestamp| {
@@ -307,31 +303,22 @@ fn judge(claims: &Claims, expected: Expected<'_>) -> Result<(), TokenRefusal> {
 fn judge_always(claims: &Claims, expected: Expected<'_>) -> Result<(), TokenRefusal> {
     let others = &claims.additional_claims().0;
     if expected.issuer.contains(ANY) {
-        let tenant = others
-            .get("tid")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let tenant = others.get("tid").and_then(Value::as_str);
+        let tenant = tenant.unwrap_or_default();
         let of_tenant = expected.issuer.replace(ANY, tenant);
         if tenant.is_empty() || claims.issuer().as_str() != of_tenant {
-            let said = format!(
-                "expected {}, found {}",
-                expected.issuer,
-                claims.issuer().as_str()
-            );
+            let found = claims.issuer().as_str();
+            let said = format!("expected {}, found {found}", expected.issuer);
             return Err(TokenRefusal::new(Reason::IdTokenIssuer, said));
         }
     }
-    let begins = others
-        .get("nbf")
-        .and_then(Value::as_f64)
-        .unwrap_or_default();
+    let begins = others.get("nbf").and_then(Value::as_f64);
+    let begins = begins.unwrap_or_default();
     #[allow(clippy::cast_precision_loss)] // far below 2^52
     let latest = (expected.now + LEEWAY).secs() as f64;
     if begins > latest {
-        return Err(TokenRefusal::new(
-            Reason::IdTokenExpired,
-            "it is not valid yet",
-        ));
+        let said = "it is not valid yet";
+        return Err(TokenRefusal::new(Reason::IdTokenExpired, said));
     }
     if claims.subject().as_str().is_empty() || claims.subject().as_str().len() > 512 {
         let said = "its subject is empty or too long";

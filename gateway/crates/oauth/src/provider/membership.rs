@@ -2,7 +2,6 @@
 //! come in, in which groups the person is, and until when that may be said.
 
 use super::providers::Providers;
-use super::settings::Provider;
 use crate::ways_in::WaysIn;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{self, Profile};
@@ -40,7 +39,7 @@ fn judge(
     let mut good = 0;
     let mut is_old = false;
     for identity in &user.identities {
-        let Some(provider) = find_provider(providers, identity) else {
+        let Some(provider) = providers.of_account(identity) else {
             continue;
         };
         if login_rules::judge(&provider.allow, &profile(identity)).is_err() {
@@ -74,18 +73,10 @@ fn judge(
     Ok(membership)
 }
 
-/// See [`Providers::of_account`].
-pub(crate) fn find_provider<'p>(
-    providers: &'p Providers,
-    identity: &Identity,
-) -> Option<&'p Provider> {
-    providers.of_account(identity)
-}
-
 /// Whether a person could log in with an account at a provider, as things are configured.
 pub(crate) fn has_account_that_lets_in(providers: &Providers, user: &User) -> bool {
     let lets_in = |account: &Identity| {
-        let provider = find_provider(providers, account);
+        let provider = providers.of_account(account);
         provider.is_some_and(|it| login_rules::judge(&it.allow, &profile(account)).is_ok())
     };
     user.identities.iter().any(lets_in)
@@ -105,7 +96,7 @@ pub(super) fn profile(identity: &Identity) -> Profile {
 mod tests {
     use super::*;
     use crate::provider::examples::{HOUR, NOW, open_id, person, provider};
-    use crate::provider::{Flavour, Protocol};
+    use crate::provider::{Flavour, Protocol, Provider};
     use crate::server::Settings;
     use gateway_core::grants::UserId;
 

@@ -3,13 +3,13 @@
 
 use super::callback::end_access;
 use super::exchange::ProviderClient;
-use super::failure::{Failure, FailureContext, is_absence};
-use super::membership::{Membership, find_provider, membership, profile};
+use super::failure::{Failure, is_absence};
+use super::membership::{Membership, membership, profile};
 use super::openid::{self, ProviderUser, refresh_context, refresh_key};
 use super::person;
 use super::settings::{OpenId, Protocol, Provider};
 use crate::provider::providers::Providers;
-use crate::server::{AuthorizationServer, Settings};
+use crate::server::AuthorizationServer;
 use crate::ways_in::WaysIn;
 use gateway_accounts::Accounts;
 use gateway_core::clock::Timestamp;
@@ -82,16 +82,7 @@ impl Memberships<'_> {
             }
             match renewal.refresh(client, now).await {
                 Ok(provider_user) => {
-                    renewal
-                        .store(
-                            self.records,
-                            self.ways.settings,
-                            self.accounts,
-                            &user,
-                            &provider_user,
-                            now,
-                        )
-                        .await?;
+                    renewal.store(self, &user, &provider_user, now).await?;
                     if let Some(Failure::Because(reason, detail)) = provider_user.no_user_info {
                         renewal.warn(&user, reason, &detail);
                         away = Some(reason).filter(|reason| is_absence(*reason)).or(away);
@@ -154,7 +145,7 @@ impl<'a> Renewal<'a> {
         identity: &'a Identity,
         now: Timestamp,
     ) -> Option<Self> {
-        let provider = find_provider(providers, identity)?;
+        let provider = providers.of_account(identity)?;
         let Protocol::OpenId(open_id) = &provider.protocol else {
             return None;
         };
@@ -185,18 +176,16 @@ impl<'a> Renewal<'a> {
     /// done at the next attempt.
     async fn store(
         &self,
-        records: &Records,
-        settings: &Settings,
-        accounts: &Accounts,
+        memberships: Memberships<'_>,
         user: &User,
         provider_user: &ProviderUser,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let identity = person::renewed_identity(self.provider, provider_user, self.identity, now);
         if login_rules::judge(&self.provider.allow, &profile(&identity)).is_err() {
-            end_access(records, settings, accounts, self.provider, user, now).await?;
+            end_access(memberships, self.provider, user, now).await?;
         }
-        person::confirm(records, user, &identity, now).await?;
+        person::confirm(memberships.records, user, &identity, now).await?;
         Ok(())
     }
 
@@ -216,10 +205,7 @@ impl<'a> Renewal<'a> {
     }
 
     fn warn(&self, user: &User, reason: Reason, detail: &str) {
-        let met = FailureContext {
-            user: Some(&user.id),
-            ..FailureContext::default()
-        };
+        let met = (None, Some(&user.id));
         Failure::log("renewal_failed", self.provider, reason, detail, met);
     }
 }

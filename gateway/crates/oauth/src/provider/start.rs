@@ -7,7 +7,7 @@ use rand::rngs::OsRng;
 use url::Url;
 
 use super::exchange::callback_url;
-use super::failure::{Failure, FailureContext};
+use super::failure::Failure;
 use super::settings::{Protocol, Provider};
 use super::{github, openid};
 use crate::audited::{audited, take_records};
@@ -215,10 +215,7 @@ pub(super) fn failed(
         Ok(explained) => explained,
         Err(error) => return error.into(),
     };
-    let met = FailureContext {
-        request: Some(request),
-        ..FailureContext::default()
-    };
+    let met = (Some(request), None);
     Failure::log("login_refused", provider, reason, &detail, met);
     let status = Failure::status(reason);
     let back = goal.authorization_request();

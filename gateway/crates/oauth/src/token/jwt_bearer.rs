@@ -42,15 +42,7 @@ pub(super) async fn exchange(
         .map_err(refusal)?;
     let mount = mount(&server.settings, form, &assertion)?;
     let scope = scope(server.settings.scopes.at(&mount.name), asked, &assertion)?;
-    let user = assertion
-        .person(
-            &server.records,
-            &server.settings,
-            &server.accounts,
-            client,
-            now,
-        )
-        .await;
+    let user = assertion.person(server.memberships(), client, now).await;
     let user = user.map_err(refusal)?;
     let membership = membership(server.ways_in(), &user, now).map_err(without_membership)?;
     let tools = today(
@@ -109,7 +101,7 @@ fn mount<'s>(
     form: &Form,
     assertion: &IdJag<'_>,
 ) -> Result<&'s Mount, OAuthError> {
-    let said = [assertion.resource.as_str()].into_iter();
+    let said = [assertion.claims.resource.as_str()].into_iter();
     let both = said.chain(form.all("resource"));
     let mount = requested_mount(both, &settings.issuer, &settings.mounts).map_err(|error| {
         let reason = match error {
@@ -128,7 +120,7 @@ fn scope(scopes: &Scopes, asked: Option<&str>, assertion: &IdJag<'_>) -> Result<
     let asked = asked.map(Scope::strictly).transpose();
     let asked = asked.map_err(|_| error(Reason::RequestMalformed))?;
     let asked = asked.filter(|asked| !asked.is_empty());
-    let limits = [asked.as_ref(), assertion.scope.as_ref()];
+    let limits = [asked.as_ref(), assertion.claims.scope.as_ref()];
     let most = scopes.in_common(&scopes.supported(), &assertion.rules.scopes);
     let scope = limits
         .into_iter()
