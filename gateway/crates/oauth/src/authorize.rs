@@ -286,7 +286,7 @@ fn refuse(
 }
 
 fn fault(settings: &Settings, request: &Request, error: StoreError) -> Response {
-    let error = error_response::store_fault(error);
+    let error = OAuthError::from(error);
     error_response::log("authorization_failed", request, None, &error);
     error_page::page(settings, request, error.code.status(), error.reason, None)
 }

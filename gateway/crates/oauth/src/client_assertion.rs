@@ -7,7 +7,6 @@ use serde_json::Value;
 use url::Url;
 
 use crate::endpoint::Endpoint;
-use crate::error_response::store_fault;
 use crate::server::{AuthorizationServer, Settings};
 use gateway_core::client::assertion::{Assertion, AssertionError, VerifiedAssertion};
 use gateway_core::client::keys::{KeySet, KeySetError, KeySource};
@@ -115,14 +114,11 @@ async fn use_up(
         Registration::PreRegistered | Registration::MetadataDocument => KNOWN,
     };
     let key = CountKey::assertions(&client.id);
-    let count = records.count(&key, WINDOW, now).await;
-    let count = count.map_err(store_fault)?;
-    if count > limit {
+    if records.count(&key, WINDOW, now).await? > limit {
         return Err(OAuthError::new(ErrorCode::SlowDown, Reason::RateLimited));
     }
     let key = Key::used_assertion(&assertion.once);
-    let once = records.once(&key, assertion.until, now);
-    if once.await.map_err(store_fault)? {
+    if records.once(&key, assertion.until, now).await? {
         return Ok(());
     }
     Err(OAuthError::new(

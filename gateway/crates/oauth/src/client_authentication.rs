@@ -8,7 +8,6 @@ use http::header::AUTHORIZATION;
 
 use crate::client_assertion;
 use crate::clients::NotFound;
-use crate::error_response::store_fault;
 use crate::server::AuthorizationServer;
 use gateway_core::client::assertion::{self, Assertion};
 use gateway_core::client::{Client, ClientId, Credential};
@@ -33,11 +32,13 @@ pub(super) fn form(request: &Request) -> Result<Form, OAuthError> {
 
 /// The refusal of parameters that can't be read.
 pub(super) fn malformed(error: FormError) -> OAuthError {
-    OAuthError::described(
-        ErrorCode::InvalidRequest,
-        Reason::RequestMalformed,
-        error.to_string(),
-    )
+    refused(error.to_string())
+}
+
+/// A parameter that has to be there.
+pub(super) fn required<'a>(form: &'a Form, name: &'static str) -> Result<&'a str, OAuthError> {
+    let found = form.one(name).map_err(malformed)?;
+    found.ok_or_else(|| refused(format!("The parameter {name} is missing.")))
 }
 
 /// The client of a request, known and authenticated by the method that it registered.
@@ -50,8 +51,7 @@ pub(super) async fn authenticate(
     let (id, credential) = presented(&request.headers, form)?;
     if PersonalToken::may_stand_in(id.as_str()) {
         // The app sent it to whoever writes down who asks, and did not use it as a token.
-        let revoked = server.revoke_exposed_tokens(id.as_str(), now).await;
-        revoked.map_err(store_fault)?;
+        server.revoke_exposed_tokens(id.as_str(), now).await?;
         let (code, reason) = (ErrorCode::InvalidClient, Reason::HeaderTakenForClient);
         return Err(OAuthError::new(code, reason));
     }
@@ -61,7 +61,7 @@ pub(super) async fn authenticate(
         .await
         .map_err(|error| match error {
             NotFound::Unknown(reason, _) => OAuthError::new(ErrorCode::InvalidClient, reason),
-            NotFound::Fault(error) => store_fault(error),
+            NotFound::Fault(error) => error.into(),
         })?;
     if let (Credential::Assertion(assertion), Some(keys)) =
         (&credential, client.authentication.keys())
@@ -170,7 +170,8 @@ pub(super) fn basic(header: &str) -> Option<(String, String)> {
     Some((id, secret))
 }
 
-fn refused(description: &str) -> OAuthError {
+/// The refusal of a request that is not of its form.
+pub(super) fn refused(description: impl AsRef<str>) -> OAuthError {
     OAuthError::described(
         ErrorCode::InvalidRequest,
         Reason::RequestMalformed,

@@ -11,7 +11,7 @@ use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderName};
 use serde_json::{Value, json};
 
-use crate::client_authentication::{basic, form, malformed};
+use crate::client_authentication::{basic, form, required};
 use crate::kept_tools::with_kept_tools;
 use crate::server::{AuthorizationServer, Settings};
 use crate::{discovery, error_response};
@@ -52,13 +52,7 @@ async fn introspect(
 ) -> Result<Value, OAuthError> {
     let mount = caller(&server.settings, request)?;
     let form = form(request)?;
-    let presented = form.one("token").map_err(malformed)?.ok_or_else(|| {
-        OAuthError::described(
-            ErrorCode::InvalidRequest,
-            Reason::RequestMalformed,
-            "The parameter token is missing.",
-        )
-    })?;
+    let presented = required(&form, "token")?;
     let token = match BearerToken::parse_token(presented) {
         Some(bearer) => Some(server.verified(&bearer, now).await),
         None => None,

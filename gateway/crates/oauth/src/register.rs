@@ -10,7 +10,7 @@ use rand::rngs::OsRng;
 use serde_json::{Map, Value, json};
 
 use crate::audited::audited;
-use crate::error_response::{self, store_fault};
+use crate::error_response;
 use crate::request_limit::RequestLimit;
 use crate::server::{AuthorizationServer, Settings};
 use gateway_core::audit::{Event, Record};
@@ -45,15 +45,8 @@ pub(super) async fn answer(
     request: &Request,
     now: Timestamp,
 ) -> Response {
-    match register(
-        &server.settings,
-        &server.records,
-        &server.tags,
-        request,
-        now,
-    )
-    .await
-    {
+    let (settings, records) = (&server.settings, &server.records);
+    match register(settings, records, &server.tags, request, now).await {
         Ok(registered) => {
             let client = &registered.client;
             log::info!(
@@ -71,7 +64,7 @@ pub(super) async fn answer(
                 detail: client.name.clone(),
                 ..Record::new(Event::Registration)
             };
-            audited(registered.to_response(&server.settings), record)
+            audited(registered.to_response(settings), record)
         }
         Err(error) => error_response::refused("registration_refused", request, None, &error),
     }
@@ -93,54 +86,35 @@ async fn register(
     let metadata = metadata(request)?;
     let accepted = AcceptedMetadata::accept(&metadata, &settings.redirect_schemes)
         .map_err(|error| refusal(&error))?;
-    if accepted.needs_secret() {
-        within_limit(records, settings, request.peer, RegistrationKind::New, now).await?;
-        let (id, secret) = (
-            ClientId::new(identifier("c_", &mut OsRng)),
-            Secret::draw(&mut OsRng),
-        );
+    let (client, secret) = if accepted.needs_secret() {
+        let id = ClientId::new(identifier("c_", &mut OsRng));
+        let secret = Secret::draw(&mut OsRng);
         let client = accepted.into_client(id, Some(&secret), now);
-        let client = keep(records, settings, &client, now)
-            .await
-            .map_err(store_fault)?;
-        return Ok(Registered {
-            client,
-            secret: Some(secret),
-            new: true,
-        });
-    }
-    // Apps register at every attempt to connect: what is known is counted apart, so that a flood of
-    // new registrations from its address can't lock it out.
-    let id = accepted.derived_id(&tags.derive("client_id"));
-    if let Some(client) = records.client(&id, now).await.map_err(store_fault)? {
-        within_limit(
-            records,
-            settings,
-            request.peer,
-            RegistrationKind::Repeated,
-            now,
-        )
-        .await?;
-        // Its record stays as it is: a later version may have written it, and one that the operator
-        // removed at this moment stays removed. One that somebody allowed something is kept for longer.
-        let unused = settings.unused_clients_for;
-        let until = (now + unused).min(client.registered + unused * RENEWALS);
-        let extended = records.extend_client(&client.id, until, now);
-        extended.await.map_err(store_fault)?;
-        return Ok(Registered {
-            client,
-            secret: None,
-            new: false,
-        });
-    }
-    within_limit(records, settings, request.peer, RegistrationKind::New, now).await?;
-    let client = accepted.into_client(id, None, now);
-    let client = keep(records, settings, &client, now)
-        .await
-        .map_err(store_fault)?;
+        (client, Some(secret))
+    } else {
+        // Apps register at every attempt to connect: what is known is counted apart, so that a flood of
+        // new registrations from its address can't lock it out.
+        let id = accepted.derived_id(&tags.derive("client_id"));
+        if let Some(client) = records.client(&id, now).await? {
+            limited(repeated(records, settings, request.peer, now).await?)?;
+            // Its record stays as it is: a later version may have written it, and one that the operator
+            // removed at this moment stays removed. One that somebody allowed something is kept for longer.
+            let unused = settings.unused_clients_for;
+            let until = (now + unused).min(client.registered + unused * RENEWALS);
+            records.extend_client(&client.id, until, now).await?;
+            return Ok(Registered {
+                client,
+                secret: None,
+                new: false,
+            });
+        }
+        (accepted.into_client(id, None, now), None)
+    };
+    limited(new(records, settings, request.peer, now).await?)?;
+    let until = now + settings.unused_clients_for;
     Ok(Registered {
-        client,
-        secret: None,
+        client: records.register_client(&client, until, now).await?,
+        secret,
         new: true,
     })
 }
@@ -152,69 +126,72 @@ fn metadata(request: &Request) -> Result<Map<String, Value>, OAuthError> {
             Reason::MediaTypeWrong,
         ));
     }
-    serde_json::from_slice(&request.body).map_err(|error| {
-        OAuthError::described(
-            ErrorCode::InvalidClientMetadata,
-            Reason::ClientMetadataInvalid,
-            format!("The body is not a JSON object: {error}."),
-        )
-    })
+    serde_json::from_slice(&request.body)
+        .map_err(|error| invalid_metadata(format!("The body is not a JSON object: {error}.")))
 }
 
 fn refusal(error: &RegistrationError) -> OAuthError {
-    let (code, reason) = if error.concerns_redirect_uris() {
-        (ErrorCode::InvalidRedirectUri, Reason::RedirectUriInvalid)
+    if error.concerns_redirect_uris() {
+        let (code, reason) = (ErrorCode::InvalidRedirectUri, Reason::RedirectUriInvalid);
+        OAuthError::described(code, reason, error.to_string())
     } else {
-        (
-            ErrorCode::InvalidClientMetadata,
-            Reason::ClientMetadataInvalid,
-        )
-    };
-    OAuthError::described(code, reason, error.to_string())
+        invalid_metadata(error.to_string())
+    }
 }
 
-#[derive(Clone, Copy)]
-enum RegistrationKind {
-    New,
-    Repeated,
+fn invalid_metadata(description: String) -> OAuthError {
+    let (code, reason) = (
+        ErrorCode::InvalidClientMetadata,
+        Reason::ClientMetadataInvalid,
+    );
+    OAuthError::described(code, reason, description)
 }
 
 /// Registering the same again adds nothing to the store, so it may happen more often.
 const REPEATED: u64 = 10;
 
-/// Counts a registration against its address, and a new one against all.
-async fn within_limit(
+/// Counts a registration of what is known against its address. Why it is one too many, if it is.
+async fn repeated(
     records: &Records,
     settings: &Settings,
     peer: IpAddr,
-    kind: RegistrationKind,
     now: Timestamp,
-) -> Result<(), OAuthError> {
-    let (records, network) = (records, network(peer));
+) -> Result<Option<Reason>, StoreError> {
+    let key = CountKey::repeated_registrations(&network(peer));
+    let count = records.count(&key, WINDOW, now).await?;
+    let most = settings.registrations_per_hour.saturating_mul(REPEATED);
+    Ok((count > most).then_some(Reason::RateLimited))
+}
+
+/// Counts a new one against the /48 of an IPv6 address, which is one customer's, against its address, and
+/// against all.
+async fn new(
+    records: &Records,
+    settings: &Settings,
+    peer: IpAddr,
+    now: Timestamp,
+) -> Result<Option<Reason>, StoreError> {
     let per_network = settings.registrations_per_hour;
-    let limited = match kind {
-        RegistrationKind::New => {
-            let limit = RequestLimit {
-                per_network,
-                in_all: IN_ALL.max(per_network),
-                window: WINDOW,
-            };
-            let limit_of_site = within_site(records, peer, per_network, now).await;
-            let from = CountKey::registrations(&network);
-            let all = CountKey::all_registrations();
-            match limit_of_site {
-                Ok(None) => limit.count(records, &from, &all, now).await,
-                met => met,
-            }
+    if let Some(site) = site(peer) {
+        let key = CountKey::registrations(&site);
+        let count = records.count(&key, WINDOW, now).await?;
+        if count > per_network.saturating_mul(PER_SITE) {
+            return Ok(Some(Reason::RateLimited));
         }
-        RegistrationKind::Repeated => {
-            let key = CountKey::repeated_registrations(&network);
-            let count = records.count(&key, WINDOW, now).await;
-            let most = per_network.saturating_mul(REPEATED);
-            count.map(|count| (count > most).then_some(Reason::RateLimited))
-        }
+    }
+    let limit = RequestLimit {
+        per_network,
+        in_all: IN_ALL.max(per_network),
+        window: WINDOW,
     };
-    match limited.map_err(store_fault)? {
+    let from = CountKey::registrations(&network(peer));
+    limit
+        .count(records, &from, &CountKey::all_registrations(), now)
+        .await
+}
+
+fn limited(reason: Option<Reason>) -> Result<(), OAuthError> {
+    match reason {
         Some(Reason::Overloaded) => {
             let cause = "too many clients register themselves";
             Err(OAuthError::fault(Reason::Overloaded, cause))
@@ -222,23 +199,6 @@ async fn within_limit(
         Some(reason) => Err(OAuthError::new(ErrorCode::SlowDown, reason)),
         None => Ok(()),
     }
-}
-
-/// Counts a new registration against the /48 of its IPv6 address, which is one customer's.
-async fn within_site(
-    records: &Records,
-    peer: IpAddr,
-    per_network: u64,
-    now: Timestamp,
-) -> Result<Option<Reason>, StoreError> {
-    let Some(site) = site(peer) else {
-        return Ok(None);
-    };
-    let count = records
-        .count(&CountKey::registrations(&site), WINDOW, now)
-        .await?;
-    let most = per_network.saturating_mul(PER_SITE);
-    Ok((count > most).then_some(Reason::RateLimited))
 }
 
 /// The /48 of an IPv6 address.
@@ -261,17 +221,6 @@ pub(super) fn network(address: IpAddr) -> String {
             format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
         }
     }
-}
-
-async fn keep(
-    records: &Records,
-    settings: &Settings,
-    client: &Client,
-    now: Timestamp,
-) -> Result<Client, StoreError> {
-    records
-        .register_client(client, now + settings.unused_clients_for, now)
-        .await
 }
 
 impl Registered {

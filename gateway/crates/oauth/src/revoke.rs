@@ -11,8 +11,8 @@ use http::StatusCode;
 use http::header::CACHE_CONTROL;
 
 use crate::audited::audited;
-use crate::client_authentication::{authenticate, form, malformed};
-use crate::error_response::{self, store_fault};
+use crate::client_authentication::{authenticate, form, required};
+use crate::error_response;
 use crate::revoke_all::REMEMBERED;
 use crate::server::{AuthorizationServer, Settings};
 use crate::withheld;
@@ -39,54 +39,34 @@ pub(super) async fn answer(
     request: &Request,
     now: Timestamp,
 ) -> Response {
+    let refused = |client, error: &OAuthError| {
+        error_response::refused("revocation_refused", request, client, error)
+    };
     let form = match form(request) {
         Ok(form) => form,
-        Err(error) => return error_response::refused("revocation_refused", request, None, &error),
+        Err(error) => return refused(None, &error),
     };
     let claimed = form.one("client_id").ok().flatten();
     let token = form.one("token").ok().flatten().map(str::trim);
+    let done = web::with_header(web::empty(StatusCode::OK), CACHE_CONTROL, "no-store");
+    // Whoever holds a personal token may end it, without being an app: whoever finds one that leaked, too.
     if let Some(token) = token.filter(|token| PersonalToken::is_meant(token)) {
-        return end_personal(
-            &server.tags,
-            &server.records,
-            &server.settings,
-            request,
-            token,
-            now,
-        )
-        .await;
+        let Some(token) = PersonalToken::parse(token) else {
+            return done;
+        };
+        let (tags, records, settings) = (&server.tags, &server.records, &server.settings);
+        return match end_held(tags, records, settings, &token, now).await {
+            Ok(Some(record)) => audited(done, record),
+            Ok(None) => done,
+            Err(error) => refused(None, &error.into()),
+        };
     }
     match revoke(server, request, &form, now).await {
         Ok(outcome) => {
             outcome.log(request);
-            let response = web::with_header(web::empty(StatusCode::OK), CACHE_CONTROL, "no-store");
-            outcome.audited(response)
+            outcome.audited(done)
         }
-        Err(error) => error_response::refused("revocation_refused", request, claimed, &error),
-    }
-}
-
-/// Whoever holds a personal token may end it, without being an app: whoever finds one that leaked,
-/// too.
-async fn end_personal(
-    tags: &TagKey,
-    records: &Records,
-    settings: &Settings,
-    request: &Request,
-    token: &str,
-    now: Timestamp,
-) -> Response {
-    let response = web::with_header(web::empty(StatusCode::OK), CACHE_CONTROL, "no-store");
-    let ended = match PersonalToken::parse(token) {
-        Some(token) => end_held(tags, records, settings, &token, now).await,
-        None => Ok(None),
-    };
-    match ended {
-        Ok(Some(record)) => audited(response, record),
-        Ok(None) => response,
-        Err(error) => {
-            error_response::refused("revocation_refused", request, None, &store_fault(error))
-        }
+        Err(error) => refused(claimed, &error),
     }
 }
 
@@ -101,7 +81,7 @@ pub async fn end_held(
     if !token.is_ours(tags) {
         return Ok(None);
     }
-    let (records, id) = (records, token.grant());
+    let id = token.grant();
     // Whoever presents it again and again costs the store nothing.
     if records.view().is_some_and(|view| view.is_revoked(&id)) {
         return Ok(None);
@@ -169,14 +149,7 @@ async fn revoke(
     now: Timestamp,
 ) -> Result<Outcome, OAuthError> {
     let client = authenticate(server, request, form, now).await?;
-    let presented = form.one("token").map_err(malformed)?.ok_or_else(|| {
-        OAuthError::described(
-            ErrorCode::InvalidRequest,
-            Reason::RequestMalformed,
-            "The parameter token is missing.",
-        )
-    })?;
-    let presented = presented.trim();
+    let presented = required(form, "token")?.trim();
     let token = named(
         &server.settings,
         &server.records,
@@ -185,8 +158,7 @@ async fn revoke(
         presented,
         now,
     )
-    .await
-    .map_err(store_fault)?;
+    .await?;
     let own = token.as_ref().filter(|token| token.client == client.id);
     match own {
         Some(TokenSubject {
@@ -194,15 +166,16 @@ async fn revoke(
             grant,
             ..
         }) => end_narrowed(&server.records, narrowed, grant, now).await?,
-        Some(token) => end_grant(
-            &server.records,
-            &server.settings,
-            &token.grant,
-            token.last_token_ends,
-            now,
-        )
-        .await
-        .map_err(store_fault)?,
+        Some(token) => {
+            end_grant(
+                &server.records,
+                &server.settings,
+                &token.grant,
+                token.last_token_ends,
+                now,
+            )
+            .await?
+        }
         None => {}
     }
     Ok(Outcome {
@@ -268,12 +241,11 @@ async fn end_narrowed(
         return Ok(());
     };
     let key = CountKey::attenuated_revocations(grant);
-    let count = records.count(&key, WINDOW, now).await;
-    if count.map_err(store_fault)? > NARROWED {
+    if records.count(&key, WINDOW, now).await? > NARROWED {
         return Err(OAuthError::new(ErrorCode::SlowDown, Reason::RateLimited));
     }
     let what = Revoked::Token(narrowed.id.clone());
-    records.revoke(&what, until, now).await.map_err(store_fault)
+    Ok(records.revoke(&what, until, now).await?)
 }
 
 /// Takes a grant back for good, for a person or the operator: its tokens, what was narrowed from them

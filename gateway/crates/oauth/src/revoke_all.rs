@@ -66,22 +66,13 @@ pub async fn cut_off(
     whose: RevocationSubject<'_>,
     now: Timestamp,
 ) -> Result<CutOff, StoreError> {
-    let (cut, of) = match whose {
+    let (cut, client, user) = match whose {
         RevocationSubject::Client(client) => {
-            let of = GrantsOf {
-                client: Some(client),
-                user: None,
-            };
-            (Revoked::Client(client.clone(), now), of)
+            (Revoked::Client(client.clone(), now), Some(client), None)
         }
-        RevocationSubject::User(user) => {
-            let of = GrantsOf {
-                client: None,
-                user: Some(user),
-            };
-            (Revoked::User(user.clone(), now), of)
-        }
+        RevocationSubject::User(user) => (Revoked::User(user.clone(), now), None, Some(user)),
     };
+    let of = GrantsOf { client, user };
     let longest = settings.refresh.map_or(settings.access_ttl, |refresh| {
         refresh.absolute.max(settings.access_ttl)
     });
@@ -107,7 +98,7 @@ pub async fn cut_off(
         named.push((grant.id, grant.expires.max(given_now) + 2 * LEEWAY));
     }
     records.revoke_grants(named, now).await?;
-    let (user, client) = (of.user.map(UserId::as_str), of.client.map(ClientId::as_str));
+    let (user, client) = (user.map(UserId::as_str), client.map(ClientId::as_str));
     log::info!(
         event = "cut_off", user = user, client = client, grants = known;
         "all access of before was taken back"

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::key::KeyKind;
 use crate::program::PROGRAM;
+use gateway_core::protocol::oauth::OAuthError;
 use gateway_core::reason::Reason;
 
 /// Why the store did not do what was asked.
@@ -92,6 +93,14 @@ impl StoreError {
             Self::Corrupt(Corrupt::Store(fault)) => Corrupt::Record { kind, fault }.into(),
             other => other,
         }
+    }
+}
+
+/// The fault that an OAuth endpoint answers. A conflict that outlived its retries is told as such, and
+/// never as an outage.
+impl From<StoreError> for OAuthError {
+    fn from(error: StoreError) -> Self {
+        Self::fault(error.reason(), error)
     }
 }
 

@@ -9,7 +9,7 @@ use super::apps::DeviceApps;
 use crate::client_authentication::{authenticate, form, malformed};
 use crate::discovery;
 use crate::endpoint::Endpoint;
-use crate::error_response::{self, store_fault};
+use crate::error_response;
 use crate::register::network;
 use crate::request_limit::RequestLimit;
 use crate::server::{AuthorizationServer, Settings};
@@ -81,8 +81,7 @@ async fn begin(
     let client = authenticate(server, request, &form, now).await?;
     let from = CountKey::device_requests(&network(request.peer));
     let all = CountKey::all_device_requests();
-    let limited = LIMIT.count(records, &from, &all, now).await;
-    match limited.map_err(store_fault)? {
+    match LIMIT.count(records, &from, &all, now).await? {
         Some(Reason::Overloaded) => {
             let cause = "too many apps on other machines ask";
             return Err(OAuthError::fault(Reason::Overloaded, cause));
@@ -125,8 +124,7 @@ async fn begin(
     };
     for _ in 0..DRAWS {
         let code = Secret::draw(&mut OsRng);
-        let added = records.add_device(&code.hash(), &asked, now).await;
-        if added.map_err(store_fault)? {
+        if records.add_device(&code.hash(), &asked, now).await? {
             return Ok((code, asked));
         }
         asked.user_code = UserCode::draw(&mut OsRng);
