@@ -66,14 +66,11 @@ pub(crate) async fn validate(
         let detail = client.id.to_string();
         return Err(AuthorizeRefusal::Page(Reason::ClientChanged, detail));
     }
-    let settings = clients.settings;
-    let mut mounts = settings.mounts.iter();
-    let mount = mounts
-        .find(|mount| mount.resource(&settings.issuer) == kept.asked.resource)
-        .ok_or_else(|| {
-            let resource = kept.asked.resource.as_str().to_owned();
-            AuthorizeRefusal::Page(Reason::ResourceUnknown, resource)
-        })?;
+    let mount = clients.settings.mount_of(&kept.asked.resource);
+    let mount = mount.ok_or_else(|| {
+        let resource = kept.asked.resource.as_str().to_owned();
+        AuthorizeRefusal::Page(Reason::ResourceUnknown, resource)
+    })?;
     Ok(Some(AuthorizationRequest::new(
         client,
         mount.clone(),

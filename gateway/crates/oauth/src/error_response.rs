@@ -6,7 +6,6 @@ use gateway_core::grants::personal::PersonalToken;
 use gateway_core::protocol::oauth::OAuthError;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::StoreError;
 use gateway_store::journal::Unwritable;
 
 /// Logs a refusal under `event` and answers it. `client` is what the request claims; it may be
@@ -41,12 +40,6 @@ pub(super) fn audit_unavailable(request: &Request, error: Unwritable) -> OAuthEr
     let fault = OAuthError::fault(Reason::AuditUnavailable, error);
     log("audit_unavailable", request, None, &fault);
     fault
-}
-
-/// The fault to answer where the store did not do what was asked. A conflict that outlived its retries
-/// is told as such, and never as an outage.
-pub(super) fn store_fault(error: StoreError) -> OAuthError {
-    OAuthError::fault(error.reason(), error)
 }
 
 /// Logs a refusal that is answered in another way, such as a redirect.

@@ -19,7 +19,7 @@ use gateway_core::clock::Clock;
 use gateway_core::grants::refresh_token::Lifetimes;
 use gateway_core::policy::{PolicyHandle, ScopeTable};
 use gateway_core::protocol::redirect_uri::PrivateUseSchemes;
-use gateway_core::protocol::resource::{Issuer, Mount};
+use gateway_core::protocol::resource::{Issuer, Mount, Resource};
 use gateway_core::secret::{SecretHash, TagKey};
 use gateway_fetch::Documents;
 use gateway_metrics::Metrics;
@@ -77,6 +77,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The backend that a resource is, if it is still served.
+    pub(crate) fn mount_of(&self, resource: &Resource) -> Option<&Mount> {
+        let mut mounts = self.mounts.iter();
+        mounts.find(|mount| mount.resource(&self.issuer) == *resource)
+    }
+
     /// Whether a person may log in with a password.
     pub(crate) fn takes_password_of(&self, user: &User) -> bool {
         user.password().is_some() && (self.password_login || user.configured)

@@ -20,10 +20,10 @@ use rand::rngs::OsRng;
 use serde_json::json;
 
 use crate::audited::audited;
-use crate::client_authentication::{authenticate, form, malformed};
+use crate::client_authentication::{authenticate, form, malformed, required};
 use crate::device::DeviceApps;
 use crate::error_response;
-use crate::provider::{Membership, is_absence};
+use crate::provider::{Membership, Memberships, is_absence};
 use crate::server::{AuthorizationServer, Settings};
 use gateway_core::access_token::{self, Claims, KeysHandle, Minted};
 use gateway_core::audit::{Event, Record};
@@ -37,7 +37,7 @@ use gateway_core::protocol::resource::{Resource, requested_mount};
 use gateway_core::protocol::scope::{NarrowError, Scope};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_core::secret::{Secret, TagKey};
+use gateway_core::secret::Secret;
 use gateway_store::{Records, StoreError};
 
 /// `POST /token`.
@@ -68,8 +68,7 @@ pub(super) async fn answer(
             return refused(client.as_ref().map(ClientId::as_str).or(claimed), &error);
         }
     };
-    let pause = server.records.settles_in(now);
-    let pause = pause.unwrap_or_default();
+    let pause = server.records.settles_in(now).unwrap_or_default();
     if !pause.is_zero() {
         tokio::time::sleep(pause).await;
     }
@@ -196,39 +195,52 @@ struct Granted {
 impl Granted {
     /// Keeps a new grant, with refresh tokens where its client gets them, before anything is given of it.
     async fn keep(
-        settings: &Settings,
-        records: &Records,
-        tags: &TagKey,
+        memberships: Memberships<'_>,
         client: &Client,
         grant: Grant,
         membership: Membership,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
+        let settings = memberships.ways.settings;
         let grant = match settings.refresh_for(client) {
             Some(lifetimes) => grant.with_refresh_tokens(lifetimes, now, &mut OsRng),
             None => grant,
         };
-        records.put_grant(&grant).await?;
+        memberships.records.put_grant(&grant).await?;
         Ok(Self {
             scope: grant.scope.clone(),
-            refresh_token: grant.first_refresh_token(tags),
+            refresh_token: grant.first_refresh_token(memberships.tags),
             grant,
             membership,
         })
     }
 }
 
+/// What holds of the person who allowed this a while ago, or why it counts no more.
+async fn still_stands(
+    memberships: Memberships<'_>,
+    grant: &Grant,
+    now: Timestamp,
+) -> Result<Membership, OAuthError> {
+    let membership = memberships.of(&grant.user, &grant.user_name, now).await?;
+    let membership = membership.map_err(without_membership)?;
+    let view = memberships.records.view();
+    if view.is_some_and(|view| view.revokes_grant(grant)) {
+        return Err(invalid_grant(Reason::GrantRevoked));
+    }
+    Ok(membership)
+}
+
 /// The canonical resource that the request names, if it names one (RFC 8707 §2.2).
 fn resource(settings: &Settings, form: &Form) -> Result<Option<Resource>, OAuthError> {
     requested_mount(form.all("resource"), &settings.issuer, &settings.mounts)
         .map(|mount| mount.map(|mount| mount.resource(&settings.issuer)))
-        .map_err(|error| {
-            OAuthError::described(
-                ErrorCode::InvalidTarget,
-                Reason::ResourceUnknown,
-                error.to_string(),
-            )
-        })
+        .map_err(|error| unknown_resource(error.to_string()))
+}
+
+fn unknown_resource(description: String) -> OAuthError {
+    let (code, reason) = (ErrorCode::InvalidTarget, Reason::ResourceUnknown);
+    OAuthError::described(code, reason, description)
 }
 
 struct Issued {
@@ -246,11 +258,7 @@ fn issue(
 ) -> Result<Issued, OAuthError> {
     let grant = &granted.grant;
     // No longer than what an identity provider said of the person holds.
-    let ends = now + settings.access_ttl;
-    let expires = granted
-        .membership
-        .until
-        .map_or(ends, |until| until.min(ends));
+    let expires = granted.membership.end(now + settings.access_ttl);
     let claims = Claims {
         user: grant.user.clone(),
         user_name: grant.user_name.clone(),
@@ -357,21 +365,15 @@ fn narrowed_scope(scopes: &Scopes, grant: &Grant, form: &Form) -> Result<Scope, 
     })
 }
 
-fn required<'a>(form: &'a Form, name: &'static str) -> Result<&'a str, OAuthError> {
-    form.one(name).map_err(malformed)?.ok_or_else(|| {
-        OAuthError::described(
-            ErrorCode::InvalidRequest,
-            Reason::RequestMalformed,
-            format!("The parameter {name} is missing."),
-        )
-    })
-}
-
 /// A client must not forget what it was given because a provider is away.
 fn without_membership(reason: Reason) -> OAuthError {
     if is_absence(reason) {
         OAuthError::fault(reason, reason.sentence())
     } else {
-        OAuthError::new(ErrorCode::InvalidGrant, reason)
+        invalid_grant(reason)
     }
+}
+
+fn invalid_grant(reason: Reason) -> OAuthError {
+    OAuthError::new(ErrorCode::InvalidGrant, reason)
 }

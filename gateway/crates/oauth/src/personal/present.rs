@@ -28,8 +28,7 @@ impl AuthorizationServer {
         if PersonalToken::is_meant(bearer.as_str()) {
             let (presented, grant, membership) =
                 personally(&self.settings, self.memberships(), bearer.as_str(), now).await?;
-            let ends = now + self.settings.access_ttl;
-            let expires = membership.until.map_or(ends, |until| until.min(ends));
+            let expires = membership.end(now + self.settings.access_ttl);
             return access_token::stand_in(&presented, &grant, membership.groups, expires)
                 .ok_or(TokenRejection::Invalid(Reason::PersonalTokenUnknown));
         }

@@ -17,6 +17,13 @@ pub(crate) struct Membership {
     pub(crate) until: Option<Timestamp>,
 }
 
+impl Membership {
+    /// When what is given by it ends: then, and no later than it holds.
+    pub(crate) fn end(&self, latest: Timestamp) -> Timestamp {
+        self.until.map_or(latest, |until| until.min(latest))
+    }
+}
+
 /// What holds of a person now; or why the person must log in with a provider again, or may not any
 /// more.
 pub(crate) fn membership(

@@ -6,15 +6,12 @@
 //! the proof is a replay and revokes the grant (OAuth 2.1 §7.5.2), unless it comes with the first or
 //! right after it: that is a client's retry. The grant is durable before the token leaves.
 
-use crate::client_authentication::malformed;
-use crate::error_response::store_fault;
-use crate::provider::{Membership, Memberships};
+use crate::client_authentication::{malformed, required};
 use crate::revoke::{Reused, end_reused};
 use crate::server::{AuthorizationServer, Settings};
-use crate::token::{Granted, required, resource, without_membership};
+use crate::token::{Granted, invalid_grant, resource, still_stands};
 use gateway_core::client::Client;
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::Grant;
 use gateway_core::grants::authorization_code::{AuthorizationCode, CodeRedemption, CodeReuse};
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
@@ -46,65 +43,26 @@ pub(super) async fn redeem(
         resource: resource.as_ref(),
     };
     let records = &server.records;
-    if let Some(code) = records.code(&code, now).await.map_err(store_fault)? {
+    if let Some(code) = records.code(&code, now).await? {
         code.prove(&presented).map_err(refusal)?;
     }
-    match records.take_code(&code, now).await.map_err(store_fault)? {
+    match records.take_code(&code, now).await? {
         TakenCode::Fresh(code) => {
             let proven = code.prove(&presented).map_err(refusal)?;
             let grant = proven.redeem(settings.access_ttl, now).map_err(refusal)?;
-            let membership = still_stands(server.memberships(), &grant, now).await;
-            let membership = membership
-                .map_err(store_fault)?
-                .map_err(without_membership)?;
-            let kept = Granted::keep(
-                &server.settings,
-                &server.records,
-                &server.tags,
-                client,
-                grant,
-                membership,
-                now,
-            )
-            .await;
-            kept.map_err(store_fault)
+            let memberships = server.memberships();
+            let membership = still_stands(memberships, &grant, now).await?;
+            Ok(Granted::keep(memberships, client, grant, membership, now).await?)
         }
         TakenCode::Replayed(code) => {
             code.prove(&presented).map_err(refusal)?;
-            let reason = again(
-                &server.records,
-                &server.settings,
-                &server.journal,
-                &code,
-                now,
-            )
-            .await
-            .map_err(store_fault)?;
-            Err(OAuthError::new(ErrorCode::InvalidGrant, reason))
+            let journal = &server.journal;
+            Err(invalid_grant(
+                again(records, settings, journal, &code, now).await?,
+            ))
         }
-        TakenCode::Unknown => Err(OAuthError::new(
-            ErrorCode::InvalidGrant,
-            Reason::CodeUnknown,
-        )),
+        TakenCode::Unknown => Err(invalid_grant(Reason::CodeUnknown)),
     }
-}
-
-/// What holds of the person who allowed this a minute ago, or why it counts no more.
-async fn still_stands(
-    memberships: Memberships<'_>,
-    grant: &Grant,
-    now: Timestamp,
-) -> Result<Result<Membership, Reason>, StoreError> {
-    let membership = memberships.of(&grant.user, &grant.user_name, now).await?;
-    let view = memberships.records.view();
-    let revoked = view.is_some_and(|view| view.revokes_grant(grant));
-    Ok(membership.and_then(|membership| {
-        if revoked {
-            Err(Reason::GrantRevoked)
-        } else {
-            Ok(membership)
-        }
-    }))
 }
 
 /// Why a code that was redeemed is refused; a replay ends the grant first.
@@ -122,27 +80,19 @@ async fn again(
     }
     match code.presented_again(grant.as_ref(), now) {
         CodeReuse::Retry => return Ok(Reason::CodeRetried),
-        CodeReuse::Replay => revoke(settings, records, journal, code, now).await?,
+        CodeReuse::Replay => {
+            let reused = Reused {
+                reason: Reason::CodeReused,
+                grant: &code.grant,
+                client: &code.client,
+                user: &code.user,
+                last_token_ends: code.remember_until(settings.longest_token()),
+            };
+            end_reused(records, settings, journal, reused, now).await?;
+        }
         CodeReuse::Over => {}
     }
     Ok(Reason::CodeReused)
-}
-
-async fn revoke(
-    settings: &Settings,
-    records: &Records,
-    journal: &Journal,
-    code: &AuthorizationCode,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let reused = Reused {
-        reason: Reason::CodeReused,
-        grant: &code.grant,
-        client: &code.client,
-        user: &code.user,
-        last_token_ends: code.remember_until(settings.longest_token()),
-    };
-    end_reused(records, settings, journal, reused, now).await
 }
 
 fn refusal(reason: Reason) -> OAuthError {

@@ -10,10 +10,9 @@ use std::time::Duration;
 use rand::rngs::OsRng;
 
 use crate::client_authentication::malformed;
-use crate::error_response::store_fault;
 use crate::provider::Membership;
 use crate::server::Settings;
-use crate::token::Granted;
+use crate::token::{Granted, unknown_resource};
 use gateway_core::client::service::{ServiceClient, ServiceRefusal};
 use gateway_core::client::{Client, Registration};
 use gateway_core::clock::Timestamp;
@@ -48,14 +47,13 @@ pub(super) async fn give(
             OAuthError::new(ErrorCode::UnauthorizedClient, reason)
         })?;
     let named = requested_mount(form.all("resource"), &settings.issuer, &settings.mounts);
-    let named = named.map_err(|error| target(error.to_string()))?;
+    let named = named.map_err(|error| unknown_resource(error.to_string()))?;
     let mount = service.mount(named, &settings.mounts).map_err(refusal)?;
     let requested = form.one("scope").map_err(malformed)?;
     let scopes = settings.scopes.at(&mount.name);
     let scope = service.granted(scopes, requested).map_err(refusal)?;
     // A person of this name came after the service: nobody may stand for the other.
-    let person = records.user(&service.service, now).await;
-    if person.map_err(store_fault)?.is_some() {
+    if records.user(&service.service, now).await?.is_some() {
         let reason = Reason::ServiceNameTaken;
         return Err(OAuthError::new(ErrorCode::UnauthorizedClient, reason));
     }
@@ -65,10 +63,7 @@ pub(super) async fn give(
         mount,
         scope,
     };
-    let grant = asked
-        .grant(records, settings, now)
-        .await
-        .map_err(store_fault)?;
+    let grant = asked.grant(records, settings, now).await?;
     Ok(Granted {
         scope: grant.scope.clone(),
         refresh_token: None,
@@ -139,7 +134,7 @@ impl ServiceRequest<'_> {
 fn refusal(refused: ServiceRefusal) -> OAuthError {
     match refused {
         ServiceRefusal::ResourceNeeded | ServiceRefusal::ResourceNotAllowed => {
-            target(refused.to_string())
+            unknown_resource(refused.to_string())
         }
         ServiceRefusal::Scope(error) => {
             let reason = match error {
@@ -149,12 +144,4 @@ fn refusal(refused: ServiceRefusal) -> OAuthError {
             OAuthError::described(ErrorCode::InvalidScope, reason, error.to_string())
         }
     }
-}
-
-fn target(description: String) -> OAuthError {
-    OAuthError::described(
-        ErrorCode::InvalidTarget,
-        Reason::ResourceUnknown,
-        description,
-    )
 }

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use crate::error_response::store_fault;
+use crate::client_authentication::required;
 use crate::server::AuthorizationServer;
-use crate::token::{Granted, required, resource, without_membership};
+use crate::token::{Granted, invalid_grant, resource, still_stands};
 use gateway_core::client::Client;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::device::{INTERVAL, Presenter};
@@ -34,14 +34,12 @@ pub(super) async fn redeem(
     let (settings, records) = (&server.settings, &server.records);
     let code = Secret::presented(required(form, "device_code")?).hash();
     let resource = resource(&server.settings, form)?;
-    let kept = records.device(&code, now).await.map_err(store_fault)?;
-    let Some(kept) = kept else {
+    let Some(kept) = records.device(&code, now).await? else {
         // It is forgotten when it ends.
         return Err(refusal(Reason::DeviceCodeExpired));
     };
     let polls = CountKey::device_polls(&code);
-    let polls = records.count(&polls, INTERVAL - HASTE, now).await;
-    if polls.map_err(store_fault)? > 1 {
+    if records.count(&polls, INTERVAL - HASTE, now).await? > 1 {
         let (code, reason) = (ErrorCode::PollSlowDown, Reason::DevicePending);
         return Err(OAuthError::described(code, reason, "Ask less often."));
     }
@@ -53,38 +51,14 @@ pub(super) async fn redeem(
     };
     let allowed = kept.asked.answered(presenter, now).map_err(refusal)?;
     let grant = kept.asked.grant(allowed, settings.access_ttl, now);
-    let membership = server
-        .memberships()
-        .of(&grant.user, &grant.user_name, now)
-        .await;
-    let membership = membership
-        .map_err(store_fault)?
-        .map_err(without_membership)?;
-    if records
-        .view()
-        .is_some_and(|view| view.revokes_grant(&grant))
-    {
-        let reason = Reason::GrantRevoked;
-        return Err(OAuthError::new(ErrorCode::InvalidGrant, reason));
-    }
-    let taken = records.take_device(&code, now).await.map_err(store_fault)?;
-    let SingleUse::Fresh(asked) = taken else {
-        let reason = Reason::DeviceCodeUsed;
-        return Err(OAuthError::new(ErrorCode::InvalidGrant, reason));
+    let memberships = server.memberships();
+    let membership = still_stands(memberships, &grant, now).await?;
+    let SingleUse::Fresh(asked) = records.take_device(&code, now).await? else {
+        return Err(invalid_grant(Reason::DeviceCodeUsed));
     };
     let allowed = asked.answered(presenter, now).map_err(refusal)?;
     let grant = asked.grant(allowed, settings.access_ttl, now);
-    let kept = Granted::keep(
-        &server.settings,
-        &server.records,
-        &server.tags,
-        client,
-        grant,
-        membership,
-        now,
-    )
-    .await;
-    kept.map_err(store_fault)
+    Ok(Granted::keep(memberships, client, grant, membership, now).await?)
 }
 
 fn refusal(reason: Reason) -> OAuthError {

@@ -8,12 +8,11 @@
 use rand::rngs::OsRng;
 
 use crate::authorize::consent::tools::{NotToday, today};
-use crate::client_authentication::malformed;
-use crate::error_response::store_fault;
+use crate::client_authentication::{malformed, required};
 use crate::provider::{Failure, IdJag, is_fault, may_be_given, membership, read_id_jag};
 use crate::revoke::end_grant;
 use crate::server::{AuthorizationServer, Settings};
-use crate::token::{Granted, required, without_membership};
+use crate::token::{Granted, invalid_grant, without_membership};
 use gateway_core::client::{Client, REMEMBERED, Registration};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, GrantId};
@@ -54,7 +53,6 @@ pub(super) async fn exchange(
     )
     .await;
     let tools = tools.map_err(without_tools)?;
-    let ends = now + server.settings.access_ttl;
     let grant = Grant {
         id: GrantId::draw(&mut OsRng),
         user: user.id.clone(),
@@ -68,16 +66,14 @@ pub(super) async fn exchange(
         personal: None,
         created: now,
         redeemed: Some(now),
-        expires: membership.until.map_or(ends, |until| until.min(ends)),
+        expires: membership.end(now + server.settings.access_ttl),
         refresh: None,
     };
     assertion
         .use_up(&server.records, now)
         .await
         .map_err(refusal)?;
-    keep(&server.records, client, &grant, now)
-        .await
-        .map_err(store_fault)?;
+    keep(&server.records, client, &grant, now).await?;
     still_given(
         &server.records,
         &server.settings,
@@ -163,19 +159,14 @@ async fn still_given(
     grant: &Grant,
     now: Timestamp,
 ) -> Result<(), OAuthError> {
-    let present = records.user(&user.name, now).await;
-    let present = present.map_err(store_fault)?;
+    let present = records.user(&user.name, now).await?;
     let present = present.filter(|present| present.id == user.id);
     let refused = match &present {
         Some(user) => may_be_given(user, client).err().map(refusal),
-        None => Some(OAuthError::new(
-            ErrorCode::InvalidGrant,
-            Reason::UserDisabled,
-        )),
+        None => Some(invalid_grant(Reason::UserDisabled)),
     };
     let Some(error) = refused else { return Ok(()) };
-    let ended = end_grant(records, settings, &grant.id, grant.expires, now).await;
-    ended.map_err(store_fault)?;
+    end_grant(records, settings, &grant.id, grant.expires, now).await?;
     Err(error)
 }
 
@@ -193,7 +184,7 @@ fn without_tools(error: NotToday) -> OAuthError {
 fn refusal(failure: Failure) -> OAuthError {
     let (reason, detail) = match failure.explained() {
         Ok(explained) => explained,
-        Err(error) => return store_fault(error),
+        Err(error) => return error.into(),
     };
     if is_fault(reason) {
         return OAuthError::fault(reason, detail);

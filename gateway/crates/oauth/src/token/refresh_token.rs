@@ -6,11 +6,11 @@
 //! store is 503: whether the grant was moved on or not, the same token gives the same successor
 //! when it is sent again.
 
-use crate::error_response::store_fault;
+use crate::client_authentication::required;
 use crate::provider::Membership;
 use crate::revoke::{Reused, end_reused};
-use crate::server::{AuthorizationServer, Settings};
-use crate::token::{Granted, narrowed_scope, required, resource, without_membership};
+use crate::server::AuthorizationServer;
+use crate::token::{Granted, invalid_grant, narrowed_scope, resource, without_membership};
 use gateway_core::client::{Client, REMEMBERED};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::refresh_token::{Exchange, Lifetimes, Presenter, RefreshToken};
@@ -18,7 +18,6 @@ use gateway_core::grants::{Grant, GrantId};
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::reason::Reason;
-use gateway_store::journal::Journal;
 use gateway_store::{KeptGrant, KeyKind, Records, StoreError, unless_conflict};
 
 /// How often somebody else may move the grant on between our reading and our writing. Whoever
@@ -42,11 +41,7 @@ pub(super) async fn refresh(
         .ok_or_else(|| gone(Reason::RefreshUnknown))?;
     let records = &server.records;
     for _ in 0..ATTEMPTS {
-        let kept = records
-            .kept_grant(&token.grant, now)
-            .await
-            .map_err(store_fault)?;
-        let Some(kept) = kept else {
+        let Some(kept) = records.kept_grant(&token.grant, now).await? else {
             return Err(absent(&server.records, &token.grant));
         };
         let person = (&kept.grant.user, &kept.grant.user_name);
@@ -54,34 +49,32 @@ pub(super) async fn refresh(
         match turned {
             Ok(Rotation { next, mut granted }) => {
                 // Only to whoever has shown the proof is it told what became of the person.
-                let membership = server.memberships().of(person.0, person.1, now).await;
-                granted.membership = membership
-                    .map_err(store_fault)?
-                    .map_err(without_membership)?;
+                let membership = server.memberships().of(person.0, person.1, now).await?;
+                granted.membership = membership.map_err(without_membership)?;
                 let Some(next) = next else {
                     return Ok(granted);
                 };
                 let replaced = replace(&server.records, client, &kept, &next, now).await;
-                if unless_conflict(replaced).map_err(store_fault)?.is_some() {
+                if unless_conflict(replaced)?.is_some() {
                     return Ok(granted);
                 }
             }
             Err(Refused::Reused) => {
-                revoke(
-                    &server.records,
-                    &server.settings,
-                    &server.journal,
-                    &kept.grant,
-                    now,
-                )
-                .await
-                .map_err(store_fault)?;
+                let grant = &kept.grant;
+                let reused = Reused {
+                    reason: Reason::RefreshReused,
+                    grant: &grant.id,
+                    client: &grant.client,
+                    user: &grant.user,
+                    last_token_ends: grant.expires,
+                };
+                end_reused(records, &server.settings, &server.journal, reused, now).await?;
                 return Err(gone(Reason::RefreshReused));
             }
             Err(Refused::Error(error)) => return Err(error),
         }
     }
-    Err(store_fault(StoreError::Conflict(KeyKind::Grant)))
+    Err(StoreError::Conflict(KeyKind::Grant).into())
 }
 
 /// What a request decides about the grant as it was read.
@@ -125,16 +118,12 @@ fn turn(
     let proven = token.prove(grant, presenter, &server.tags)?;
     let view = server.records.view();
     if view.is_some_and(|view| view.revokes_grant(grant)) {
-        let revoked = OAuthError::new(ErrorCode::InvalidGrant, Reason::GrantRevoked);
-        return Err(Refused::Error(revoked));
+        return Err(Refused::Error(invalid_grant(Reason::GrantRevoked)));
     }
     let exchange = proven.exchange(lifetimes, settings.access_ttl, now)?;
     // Clients recover from `invalid_grant` when a backend is gone, not from `invalid_target`.
-    let mut mounts = settings.mounts.iter();
-    let Some(mount) = mounts.find(|mount| mount.resource(&settings.issuer) == grant.resource)
-    else {
-        let dropped = OAuthError::new(ErrorCode::InvalidGrant, Reason::ResourceUnknown);
-        return Err(Refused::Error(dropped));
+    let Some(mount) = settings.mount_of(&grant.resource) else {
+        return Err(Refused::Error(invalid_grant(Reason::ResourceUnknown)));
     };
     let resource = resource(&server.settings, form).map_err(Refused::Error)?;
     proven.covers(resource.as_ref())?;
@@ -168,32 +157,11 @@ async fn replace(
     records.replace_grant(kept, next, now).await
 }
 
-async fn revoke(
-    records: &Records,
-    settings: &Settings,
-    journal: &Journal,
-    grant: &Grant,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let reused = Reused {
-        reason: Reason::RefreshReused,
-        grant: &grant.id,
-        client: &grant.client,
-        user: &grant.user,
-        last_token_ends: grant.expires,
-    };
-    end_reused(records, settings, journal, reused, now).await
-}
-
-fn is_revoked(records: &Records, grant: &GrantId) -> bool {
-    let view = records.view();
-    view.is_some_and(|view| view.is_revoked(grant))
-}
-
 /// Nothing is stored under the grant that the token names.
 fn absent(records: &Records, grant: &GrantId) -> OAuthError {
-    if is_revoked(records, grant) {
-        return OAuthError::new(ErrorCode::InvalidGrant, Reason::GrantRevoked);
+    let view = records.view();
+    if view.is_some_and(|view| view.is_revoked(grant)) {
+        return invalid_grant(Reason::GrantRevoked);
     }
     gone(Reason::RefreshUnknown)
 }

@@ -4,11 +4,11 @@
 //! The personal token is all the proof there is: whoever holds it may do the same without the exchange.
 //! The access token ends with the grant, and with what an identity provider said of the person.
 
-use crate::client_authentication::malformed;
+use crate::client_authentication::{malformed, refused, required};
 use crate::personal::presented_personally;
 use crate::provider::{Membership, Memberships};
 use crate::server::Settings;
-use crate::token::{Granted, narrowed_scope, required, resource};
+use crate::token::{Granted, invalid_grant, narrowed_scope, resource};
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::TokenRejection;
 use gateway_core::protocol::form::Form;
@@ -34,11 +34,11 @@ pub(super) async fn exchange(
     ] {
         let said = form.one(name).map_err(malformed)?;
         if said.is_some_and(|said| said != ACCESS_TOKEN) || said.is_none() && is_needed {
-            return Err(invalid(format!("{name} must be {ACCESS_TOKEN}.")));
+            return Err(refused(format!("{name} must be {ACCESS_TOKEN}.")));
         }
     }
     if form.one("actor_token").map_err(malformed)?.is_some() {
-        return Err(invalid("No actor_token is taken."));
+        return Err(refused("No actor_token is taken."));
     }
     let presented = required(form, "subject_token")?;
     let resource = resource(settings, form)?;
@@ -49,18 +49,15 @@ pub(super) async fn exchange(
         let reason = Reason::ResourceMismatch;
         return Err(OAuthError::new(ErrorCode::InvalidTarget, reason));
     }
-    let mut mounts = settings.mounts.iter();
-    let mount = mounts.find(|mount| mount.resource(&settings.issuer) == grant.resource);
-    let mount =
-        mount.ok_or_else(|| OAuthError::new(ErrorCode::InvalidGrant, Reason::ResourceUnknown))?;
+    let mount = settings.mount_of(&grant.resource);
+    let mount = mount.ok_or_else(|| invalid_grant(Reason::ResourceUnknown))?;
     let scopes = settings.scopes.at(&mount.name);
     let scope = narrowed_scope(scopes, &grant, form)?;
-    let ends = grant.expires;
     Ok(Granted {
         scope,
         refresh_token: None,
         membership: Membership {
-            until: Some(membership.until.map_or(ends, |until| until.min(ends))),
+            until: Some(membership.end(grant.expires)),
             ..membership
         },
         grant,
@@ -71,12 +68,7 @@ pub(super) async fn exchange(
 /// `invalid_grant` says the same more clearly and is what clients know.
 fn refusal(rejection: TokenRejection) -> OAuthError {
     match rejection {
-        TokenRejection::Invalid(reason) => OAuthError::new(ErrorCode::InvalidGrant, reason),
+        TokenRejection::Invalid(reason) => invalid_grant(reason),
         TokenRejection::Unknown(reason) => OAuthError::fault(reason, reason.sentence()),
     }
-}
-
-fn invalid(description: impl AsRef<str>) -> OAuthError {
-    let (code, reason) = (ErrorCode::InvalidRequest, Reason::RequestMalformed);
-    OAuthError::described(code, reason, description)
 }
