@@ -160,22 +160,18 @@ async fn link(
     let session = server.login_form().session(request, goal, now).await?;
     let link = server.accounts.link_of(&Secret::presented(random)).await?;
     let link = link.filter(|link| is_connected_by_people(&server.accounts, &link.backend));
-    let Some(link) = link else {
-        let (status, reason) = (StatusCode::NOT_FOUND, Reason::AccountLinkUnknown);
+    let refused = |status, reason| {
         error_page::log("account_refused", request, reason);
-        return Ok(error_page::page(
-            &server.settings,
-            request,
-            status,
-            reason,
-            None,
-        ));
+        error_page::page(&server.settings, request, status, reason, None)
+    };
+    let Some(link) = link else {
+        let reason = Reason::AccountLinkUnknown;
+        return Ok(refused(StatusCode::NOT_FOUND, reason));
     };
     if link.user != session.user {
         // Whoever connects an account for somebody else gives that person their own access.
-        let (status, reason) = (StatusCode::FORBIDDEN, Reason::AccountLinkForeign);
-        error_page::log("account_refused", request, reason);
-        let mut refused = error_page::page(&server.settings, request, status, reason, None);
+        let reason = Reason::AccountLinkForeign;
+        let mut refused = refused(StatusCode::FORBIDDEN, reason);
         let _ = audited::take_records(&mut refused);
         let record = Record {
             user: Some(session.user.as_str().to_owned()),

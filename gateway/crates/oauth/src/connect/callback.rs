@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 
-use super::form::{ConnectGoal, Problem, show, status, told};
+use super::form::{ConnectGoal, Problem, show, told};
 use super::{done, person};
 use crate::endpoint::{Endpoint, between};
 use crate::error_page::{self, Refused};
@@ -66,11 +66,7 @@ async fn accept(
                 return Ok(unknown(&server.settings, request, &session, detail));
             };
             let goal = ConnectGoal::from_kept(goal);
-            let problem = Some(Problem {
-                reason,
-                status: status(reason),
-                detail,
-            });
+            let problem = Some(Problem::new(reason, detail));
             show(server, request, &session, &backend, &goal, problem).await
         }
     }
@@ -83,13 +79,8 @@ fn unknown(
     session: &BrowserSession,
     detail: String,
 ) -> Response {
-    let reason = Reason::AccountStateUnknown;
-    let status = status(reason);
-    let page = error_page::page(settings, request, status, reason, Some(&detail));
-    let problem = Problem {
-        reason,
-        status,
-        detail,
-    };
+    let problem = Problem::new(Reason::AccountStateUnknown, detail);
+    let (status, reason, detail) = (problem.status, problem.reason, &problem.detail);
+    let page = error_page::page(settings, request, status, reason, Some(detail));
     told(request, session, "", page, &problem)
 }

@@ -9,6 +9,7 @@ use crate::authorize::validate::validate;
 use crate::browser::{self, BrowserName};
 use crate::clients::Clients;
 use crate::error_page::{self, Refused};
+use crate::error_response::loggable;
 use crate::form_token::{self, Purpose};
 use crate::pages::{self, Connect, ConnectProblem, ConnectWay, Goal};
 use crate::server::AuthorizationServer;
@@ -16,7 +17,7 @@ use gateway_accounts::AccountError;
 use gateway_core::account::settings::AccountKind;
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
-use gateway_core::clock::Clock;
+use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::TagKey;
@@ -89,6 +90,16 @@ pub(super) struct Problem {
     pub(super) detail: String,
 }
 
+impl Problem {
+    pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            status: status(reason),
+            detail: detail.into(),
+        }
+    }
+}
+
 /// What the seal of the form binds.
 pub(super) fn bound<'a>(
     browser: &'a str,
@@ -114,14 +125,8 @@ pub(super) async fn show(
     problem: Option<Problem>,
 ) -> Result<Response, Refused> {
     let Some(settings) = server.accounts.settings(backend) else {
-        let (status, reason) = (StatusCode::NOT_FOUND, Reason::NotFound);
-        return Ok(error_page::page(
-            &server.settings,
-            request,
-            status,
-            reason,
-            None,
-        ));
+        let (status, reason, of) = (StatusCode::NOT_FOUND, Reason::NotFound, &server.settings);
+        return Ok(error_page::page(of, request, status, reason, None));
     };
     let now = server.clock.now();
     let browser = BrowserName::from_request(&server.settings, request);
@@ -137,15 +142,7 @@ pub(super) async fn show(
         }
         Ok(None) | Err(_) => None,
     };
-    let is_part = is_part(
-        server.clients(),
-        &server.tags,
-        server.clock,
-        request,
-        backend,
-        goal,
-    )
-    .await;
+    let is_part = is_part(server.clients(), &server.tags, request, backend, goal, now).await;
     let page = Connect {
         frame: browser::frame(&server.settings, request),
         backend,
@@ -164,9 +161,7 @@ pub(super) async fn show(
         }),
     }
     .page();
-    let status = problem
-        .as_ref()
-        .map_or(StatusCode::OK, |problem| problem.status);
+    let status = problem.as_ref().map_or(StatusCode::OK, |it| it.status);
     let mut response = pages::respond(status, page, server.settings.issuer.is_https());
     browser.keep(&server.settings, &mut response);
     Ok(match problem {
@@ -179,15 +174,15 @@ pub(super) async fn show(
 async fn is_part(
     clients: Clients<'_>,
     tags: &TagKey,
-    clock: Clock,
     request: &Request,
     backend: &str,
     goal: &ConnectGoal,
+    now: Timestamp,
 ) -> bool {
     let ConnectGoal::Authorize(query) = goal else {
         return false;
     };
-    let asked = validate(clients, tags, request, query, clock.now()).await;
+    let asked = validate(clients, tags, request, query, now).await;
     asked.is_ok_and(|asked| asked.mount().name != backend)
 }
 
@@ -202,7 +197,7 @@ pub(super) fn told(
     let (reason, detail) = (problem.reason, problem.detail.replace('\n', " "));
     log::warn!(
         event = "account_not_connected", reason, hint = reason.remedy(), backend,
-        user = session.user.as_str(), detail = crate::error_response::loggable(&detail).as_str(),
+        user = session.user.as_str(), detail = loggable(&detail).as_str(),
         request_id = request.request_id.as_str();
         "a person's account at a backend was not connected"
     );
@@ -211,14 +206,14 @@ pub(super) fn told(
     let record = Record {
         user: Some(session.user.as_str().to_owned()),
         backend: Some(backend.to_owned()),
-        detail: Some(crate::error_response::loggable(what)).filter(|text| !text.is_empty()),
+        detail: Some(loggable(what)).filter(|text| !text.is_empty()),
         ..Record::refused(Event::Account, reason, problem.status.is_server_error())
     };
     audited(response, record)
 }
 
 /// The status of a page that says this reason.
-pub(super) const fn status(reason: Reason) -> StatusCode {
+const fn status(reason: Reason) -> StatusCode {
     match reason {
         Reason::OpenFilesExhausted | Reason::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         Reason::AccountServerUnreachable

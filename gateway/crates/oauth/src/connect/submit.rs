@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::form::{ConnectGoal, Problem, bound, show, status};
+use super::form::{ConnectGoal, Problem, bound, show};
 use super::{done, person};
 use crate::authorize::next_step::NextStep;
 use crate::browser::{self, Cookie};
@@ -59,7 +59,7 @@ pub(super) async fn answer(
             return Err(login::cross_site(&server.settings, request, "form_refused"));
         }
         Err(SealError::Expired) => {
-            let problem = problem(Reason::PageExpired, "");
+            let problem = Problem::new(Reason::PageExpired, "");
             let page = show(server, request, &session, backend, &goal, Some(problem)).await?;
             return Ok(page.into());
         }
@@ -81,14 +81,6 @@ pub(super) async fn answer(
     Ok(response.into())
 }
 
-fn problem(reason: Reason, detail: impl Into<String>) -> Problem {
-    Problem {
-        reason,
-        status: status(reason),
-        detail: detail.into(),
-    }
-}
-
 /// One press of the button.
 struct Attempt<'a> {
     server: &'a AuthorizationServer,
@@ -107,7 +99,7 @@ impl Attempt<'_> {
         );
         let records = &self.server.records;
         if let Some(reason) = LIMIT.count(records, &by, &all, self.now).await? {
-            return self.again(problem(reason, "")).await;
+            return self.again(Problem::new(reason, "")).await;
         }
         let settings = self.server.accounts.settings(self.backend);
         match settings.map(|settings| &settings.kind) {
@@ -117,15 +109,14 @@ impl Attempt<'_> {
     }
 
     async fn again(&self, problem: Problem) -> Result<Response, Refused> {
-        let (server, session) = (self.server, self.session);
-        let problem = Some(problem);
+        let (server, request, session) = (self.server, self.request, self.session);
         show(
             server,
-            self.request,
+            request,
             session,
             self.backend,
             self.goal,
-            problem,
+            Some(problem),
         )
         .await
     }
@@ -139,7 +130,9 @@ impl Attempt<'_> {
                 "the app's authorization request is longer than {LONGEST_REQUEST} bytes, which is too long \
                  to be kept meanwhile: connect the account at /account first"
             );
-            return self.again(problem(Reason::RequestMalformed, detail)).await;
+            return self
+                .again(Problem::new(Reason::RequestMalformed, detail))
+                .await;
         }
         let browser = browser_hash(&self.server.settings, self.request);
         let who = Traveller {
@@ -151,7 +144,7 @@ impl Attempt<'_> {
             Ok(url) => Ok(web::see_other(url.as_str())),
             Err(failure) => {
                 let (reason, detail) = failure.explained()?;
-                self.again(problem(reason, detail)).await
+                self.again(Problem::new(reason, detail)).await
             }
         }
     }
@@ -162,37 +155,34 @@ impl Attempt<'_> {
         let header = accounts.header_of_key(self.backend, key);
         let Some(header) = header.filter(|_| key.len() <= LONGEST_KEY) else {
             let detail = "it is empty, or has characters that no key has";
-            return self.again(problem(Reason::AccountKeyRefused, detail)).await;
+            return self
+                .again(Problem::new(Reason::AccountKeyRefused, detail))
+                .await;
         };
-        let user = &self.session.user_name;
-        let tried = self
-            .server
-            .catalogue
-            .try_out(self.backend, user, header)
-            .await;
-        match tried {
+        let (catalogue, user) = (&self.server.catalogue, &self.session.user_name);
+        match catalogue.try_out(self.backend, user, header).await {
             Ok(_) => {}
             Err(CatalogueError::Refused(status @ (401 | 403))) => {
                 let detail = format!("the backend answered {status}");
-                return self.again(problem(Reason::AccountKeyRefused, detail)).await;
+                return self
+                    .again(Problem::new(Reason::AccountKeyRefused, detail))
+                    .await;
             }
             Err(error) => {
                 let detail = error.to_string();
-                return self.again(problem(Reason::ToolsUnknown, detail)).await;
+                return self.again(Problem::new(Reason::ToolsUnknown, detail)).await;
             }
         }
         let connected = accounts.connect_key(self.backend, person(self.session), key);
         match connected.await? {
-            Some(connected) => Ok(done::answer(
-                &self.server.settings,
-                self.request,
-                &connected,
-                self.goal,
-            )),
+            Some(connected) => {
+                let settings = &self.server.settings;
+                Ok(done::answer(settings, self.request, &connected, self.goal))
+            }
             None => {
                 let problem = Problem {
                     status: StatusCode::NOT_FOUND,
-                    ..problem(Reason::NotFound, "")
+                    ..Problem::new(Reason::NotFound, "")
                 };
                 self.again(problem).await
             }
