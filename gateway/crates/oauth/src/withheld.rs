@@ -89,15 +89,8 @@ pub async fn lift(
     if !user.withholds(client) {
         return Ok(Readmission::NotWithheld);
     }
-    let change = |present: User| {
-        if present.id == user.id {
-            present.without_withheld(client)
-        } else {
-            present
-        }
-    };
-    let changed = records.change_user(&user.name, now, change).await?;
-    let changed = changed.filter(|changed| changed.id == user.id);
+    let change = |present: User| present.without_withheld(client);
+    let changed = records.change_person(user, now, change).await?;
     Ok(changed.map_or(Readmission::NotWithheld, |user| {
         log::info!(
             event = "withheld_lifted", user = user.id.as_str(), client = client.as_str();

@@ -99,8 +99,7 @@ pub(crate) async fn add(
             present
         }
     };
-    let changed = records.change_user(&user.name, now, change).await?;
-    let Some(changed) = changed.filter(|changed| changed.id == user.id) else {
+    let Some(changed) = records.change_person(user, now, change).await? else {
         return refused(Reason::PasskeyUnknown);
     };
     // The person may have logged in with it since: its count is another then, its key is not.
@@ -112,14 +111,8 @@ pub(crate) async fn add(
     }
     // The record says so first: a way to somebody who does not have it leads nowhere.
     if !records.add_passkey(&passkey.id, &changed, now).await? {
-        let without = |present: User| {
-            if present.id == user.id {
-                present.without_passkey(&passkey.id)
-            } else {
-                present
-            }
-        };
-        records.change_user(&user.name, now, without).await?;
+        let without = |present: User| present.without_passkey(&passkey.id);
+        records.change_person(user, now, without).await?;
         return refused(Reason::PasskeyTaken);
     }
     Ok(Ok(changed))

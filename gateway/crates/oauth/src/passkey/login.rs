@@ -150,16 +150,15 @@ async fn keep(
         (kept.counter == 0 && passkey.counter == 0) || passkey.counter > kept.counter
     };
     let change = |present: User| {
-        let fits = present.id == user.id && present.passkey(&passkey.id).is_some_and(goes_on);
-        if fits {
+        if present.passkey(&passkey.id).is_some_and(goes_on) {
             present.with_passkey(passkey.clone())
         } else {
             present
         }
     };
-    let changed = records.change_user(&user.name, now, change).await?;
+    let changed = records.change_person(user, now, change).await?;
     let unknown = || PasskeyRefusal::new(Reason::PasskeyUnknown, "it was removed meanwhile");
-    let Some(changed) = changed.filter(|changed| changed.id == user.id) else {
+    let Some(changed) = changed else {
         return Ok(Err(unknown()));
     };
     Ok(match changed.passkey(&passkey.id) {

@@ -7,6 +7,7 @@ use rand::RngCore;
 use crate::provider::membership::has_account_that_lets_in;
 use crate::ways_in::WaysIn;
 use gateway_core::clock::Timestamp;
+use gateway_core::secret::Secret;
 use gateway_store::{Records, StoreError, User};
 
 /// What came of it.
@@ -61,14 +62,9 @@ async fn take_off(
     // only one way in.
     let change = |present: User| {
         let left = present.clone().without_passkey(id);
-        if present.id == user.id && may_be_left(&left) {
-            left
-        } else {
-            present
-        }
+        if may_be_left(&left) { left } else { present }
     };
-    let changed = records.change_user(&user.name, now, change).await?;
-    Ok(match changed.filter(|changed| changed.id == user.id) {
+    Ok(match records.change_person(user, now, change).await? {
         None => Removed::NotThere,
         Some(changed) if changed.passkey(id).is_some() => Removed::LastWayIn,
         Some(changed) => {
@@ -90,24 +86,18 @@ pub(crate) async fn remove_password(
     if user.password().is_none() || user.configured {
         return Ok(Removed::NotThere);
     }
-    let sessions = gateway_core::secret::Secret::draw(random)
-        .reveal()
-        .to_owned();
+    let sessions = Secret::draw(random).reveal().to_owned();
     let change = |present: User| {
-        let may_be_left =
-            present.id == user.id && !present.configured && passkeys.lets_in(&present);
-        if may_be_left {
-            User {
-                password_hash: String::new(),
-                sessions: sessions.clone(),
-                ..present
-            }
-        } else {
-            present
+        if present.configured || !passkeys.lets_in(&present) {
+            return present;
+        }
+        User {
+            password_hash: String::new(),
+            sessions: sessions.clone(),
+            ..present
         }
     };
-    let changed = records.change_user(&user.name, now, change).await?;
-    Ok(match changed.filter(|changed| changed.id == user.id) {
+    Ok(match records.change_person(user, now, change).await? {
         None => Removed::NotThere,
         Some(changed) if changed.password().is_some() => Removed::LastWayIn,
         Some(changed) => Removed::Done(changed),

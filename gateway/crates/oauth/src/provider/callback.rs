@@ -39,10 +39,8 @@ pub(super) async fn answer(
     if request.method == http::Method::HEAD {
         return web::empty(StatusCode::NO_CONTENT);
     }
-    match accept(server, provider, request, now).await {
-        Ok(response) => response,
-        Err(refused) => refused.page(&server.settings, request),
-    }
+    let answered = accept(server, provider, request, now).await;
+    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 async fn accept(
@@ -237,7 +235,8 @@ async fn link(
     let ended = || Refused::from(login_form.after_session(request, Goal::Account));
     let user = records.user(&session.user_name, now).await?;
     let user = user.ok_or_else(ended)?;
-    let user = person::add(records, &user, &identity, now).await?;
+    let with = |user: User| user.with_identity(identity.clone());
+    let user = records.change_person(&user, now, with).await?;
     let user = user.ok_or_else(ended)?;
     if !records.add_identity(&identity, &user, now).await? {
         // Somebody else was first, just now.

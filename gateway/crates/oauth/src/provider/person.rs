@@ -156,12 +156,8 @@ pub(super) async fn confirm(
     identity: &Identity,
     now: Timestamp,
 ) -> Result<Option<User>, StoreError> {
-    let has_it = |present: &User| {
-        present.id == user.id
-            && present
-                .identity(&identity.issuer, &identity.subject)
-                .is_some()
-    };
+    let (issuer, subject) = (&identity.issuer, &identity.subject);
+    let has_it = |present: &User| present.identity(issuer, subject).is_some();
     let change = |present: User| {
         if has_it(&present) {
             present.with_identity(identity.clone())
@@ -169,26 +165,8 @@ pub(super) async fn confirm(
             present
         }
     };
-    let changed = records.change_user(&user.name, now, change).await?;
+    let changed = records.change_person(user, now, change).await?;
     Ok(changed.filter(has_it))
-}
-
-/// Adds an account to a person.
-pub(super) async fn add(
-    records: &Records,
-    user: &User,
-    identity: &Identity,
-    now: Timestamp,
-) -> Result<Option<User>, StoreError> {
-    let change = |present: User| {
-        if present.id == user.id {
-            present.with_identity(identity.clone())
-        } else {
-            present
-        }
-    };
-    let changed = records.change_user(&user.name, now, change).await?;
-    Ok(changed.filter(|changed| changed.id == user.id))
 }
 
 /// Names for a new person, the best first: an address that the provider answers for, else what the
@@ -376,7 +354,8 @@ mod tests {
         assert_eq!(confirmed, None);
         let kept = records.user(&alice.name, NOW).await.unwrap();
         assert_eq!(kept.as_ref(), Some(&removed));
-        let added = add(&records, &removed, &account, NOW).await.unwrap();
+        let with = |user: User| user.with_identity(account.clone());
+        let added = records.change_person(&removed, NOW, with).await.unwrap();
         assert_eq!(added, Some(alice));
     }
 

@@ -46,10 +46,8 @@ pub(super) async fn submit(
     request: &Request,
     now: Timestamp,
 ) -> Response {
-    match begin(server, provider, request, now).await {
-        Ok(response) => response,
-        Err(refused) => refused.page(&server.settings, request),
-    }
+    let answered = begin(server, provider, request, now).await;
+    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
 }
 
 async fn begin(

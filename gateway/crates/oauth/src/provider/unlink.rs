@@ -31,13 +31,12 @@ pub async fn unlink(
     // Judged over the record as it is when it is changed: of two presses in two windows one may leave
     // only one way in.
     let change = |present: User| match present.identity(issuer, subject) {
-        Some(identity) if present.id == user.id && has_another_way_in(ways, &present, identity) => {
+        Some(identity) if has_another_way_in(ways, &present, identity) => {
             present.without_identity(issuer, subject)
         }
         _ => present,
     };
-    let changed = records.change_user(&user.name, now, change).await?;
-    Ok(match changed.filter(|changed| changed.id == user.id) {
+    Ok(match records.change_person(user, now, change).await? {
         None => Unlinked::NotLinked,
         Some(changed) if changed.identity(issuer, subject).is_some() => Unlinked::LastWayIn,
         Some(changed) => Unlinked::Done(changed),

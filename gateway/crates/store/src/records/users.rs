@@ -222,6 +222,25 @@ impl Records {
         Err(StoreError::Conflict(key.kind()))
     }
 
+    /// The same of this very person, whoever has the name by now. `None` if they are not there any more.
+    pub async fn change_person(
+        &self,
+        user: &User,
+        now: Timestamp,
+        change: impl Fn(User) -> User + Send,
+    ) -> Result<Option<User>, StoreError> {
+        let is_they = |present: &User| present.id == user.id;
+        let change = move |present: User| {
+            if is_they(&present) {
+                change(present)
+            } else {
+                present
+            }
+        };
+        let changed = self.change_user(&user.name, now, change).await?;
+        Ok(changed.filter(is_they))
+    }
+
     /// Removes a user, and then the ways to the record from accounts and passkeys. `false` if it is not
     /// there, or somebody else's by now.
     pub async fn remove_user(&self, user: &User, now: Timestamp) -> Result<bool, StoreError> {
