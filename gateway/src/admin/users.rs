@@ -19,7 +19,8 @@ use gateway_core::client::ClientId;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::reason::Reason;
 use gateway_oauth::identity::{self, LoginName, Password, PasswordPhc, Passwords, people};
-use gateway_oauth::provider::{self, Unlinked};
+use gateway_oauth::passkey::Removed;
+use gateway_oauth::provider;
 use gateway_oauth::revoke_all::{CutOff, RevocationSubject, cut_off};
 use gateway_oauth::withheld::{Readmission, lift};
 use gateway_oauth::{Settings, WaysIn};
@@ -219,9 +220,9 @@ pub(super) async fn unlink(
     };
     let named = (account.issuer.as_str(), account.subject.as_str());
     match provider::unlink(ways, records, &user, named, request.now).await? {
-        Unlinked::Done(user) => Ok(changed::<UnlinkUser>(&user, None)),
-        Unlinked::NotLinked => Err(Failure::unknown("account", &asked.provider)),
-        Unlinked::LastWayIn => Err(Failure::from(Reason::LastWayIn).about(&subject(&user))),
+        Removed::Done(user) => Ok(changed::<UnlinkUser>(&user, None)),
+        Removed::NotThere => Err(Failure::unknown("account", &asked.provider)),
+        Removed::LastWayIn => Err(Failure::from(Reason::LastWayIn).about(&subject(&user))),
     }
 }
 

@@ -37,7 +37,7 @@ pub use self::settings::{
 };
 pub(crate) use self::start::{browser_hash, link_bound};
 pub(crate) use self::unlink::has_another_way_in;
-pub use self::unlink::{Unlinked, unlink};
+pub use self::unlink::unlink;
 
 use gateway_core::secret::TagKey;
 use http::{Method, StatusCode};

@@ -150,31 +150,18 @@ async fn revoke(
 ) -> Result<Outcome, OAuthError> {
     let client = authenticate(server, request, form, now).await?;
     let presented = required(form, "token")?.trim();
-    let token = named(
-        &server.settings,
-        &server.records,
-        &server.keys,
-        &server.tags,
-        presented,
-        now,
-    )
-    .await?;
+    let (settings, records) = (&server.settings, &server.records);
+    let (keys, tags) = (&server.keys, &server.tags);
+    let token = named(settings, records, keys, tags, presented, now).await?;
     let own = token.as_ref().filter(|token| token.client == client.id);
     match own {
         Some(TokenSubject {
             narrowed: Some(narrowed),
             grant,
             ..
-        }) => end_narrowed(&server.records, narrowed, grant, now).await?,
+        }) => end_narrowed(records, narrowed, grant, now).await?,
         Some(token) => {
-            end_grant(
-                &server.records,
-                &server.settings,
-                &token.grant,
-                token.last_token_ends,
-                now,
-            )
-            .await?
+            end_grant(records, settings, &token.grant, token.last_token_ends, now).await?;
         }
         None => {}
     }

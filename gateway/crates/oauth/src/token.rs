@@ -74,21 +74,14 @@ pub(super) async fn answer(
     }
     let now = now + pause;
     let client = granted.grant.client.clone();
-    match issue(
-        &server.settings,
-        &server.records,
-        &server.keys,
-        granted,
-        now,
-    ) {
+    let (settings, records) = (&server.settings, &server.records);
+    match issue(settings, records, &server.keys, granted, now) {
         Ok(issued) => {
             issued.log(request, grant_type);
             let counted = &server.metrics.tokens_issued;
             counted.with([grant_type.name()]).increment();
-            audited(
-                issued.to_response(grant_type, now),
-                issued.record(grant_type),
-            )
+            let response = issued.to_response(grant_type, now);
+            audited(response, issued.record(grant_type))
         }
         Err(error) => refused(Some(client.as_str()), &error),
     }

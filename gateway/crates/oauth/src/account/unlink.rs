@@ -4,8 +4,9 @@ use crate::audited::audited;
 use crate::error_page::Refused;
 use crate::form_token::Purpose;
 use crate::pages::{AccountNotice, Goal};
+use crate::passkey::Removed;
+use crate::provider;
 use crate::provider::providers::Providers;
-use crate::provider::{self, Unlinked};
 use crate::server::AuthorizationServer;
 use crate::session::current_session;
 use gateway_core::audit::{Event, Record};
@@ -38,7 +39,7 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
             .into());
     };
     match provider::unlink(server.ways_in(), &server.records, &user, account, now).await? {
-        Unlinked::Done(_) => {
+        Removed::Done(_) => {
             let notice = AccountNotice::Unlinked(words(&server.providers, &user, account));
             let record = entry(request, &user, account);
             // The person may have come by that very account.
@@ -49,8 +50,8 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
                 };
             Ok(audited(response, record))
         }
-        Unlinked::NotLinked => again(AccountNotice::AlreadyUnlinked).await,
-        Unlinked::LastWayIn => again(AccountNotice::LastWayIn).await,
+        Removed::NotThere => again(AccountNotice::AlreadyUnlinked).await,
+        Removed::LastWayIn => again(AccountNotice::LastWayIn).await,
     }
 }
 

@@ -55,15 +55,8 @@ async fn accept(
         let failure = Failure::because(Reason::LoginStateUnknown, "");
         fail(Goal::Start, failure)
     })?;
-    let taken = take_login(
-        &server.records,
-        &server.settings,
-        provider,
-        request,
-        &returned.state,
-        now,
-    )
-    .await;
+    let (records, settings) = (&server.records, &server.settings);
+    let taken = take_login(records, settings, provider, request, &returned.state, now).await;
     let login = taken.map_err(|failure| fail(Goal::Start, failure))?;
     let goal = goal(&server.settings, &login.goal);
     let provider_user = fetch_user(server.provider_client(), provider, &returned, now).await;
@@ -85,15 +78,8 @@ async fn accept(
     match &login.link {
         Some(_) => link(server, provider, request, &login, &provider_user, now).await,
         None => {
-            log_in(
-                server.sessions(),
-                provider,
-                request,
-                &provider_user,
-                goal,
-                now,
-            )
-            .await
+            let sessions = server.sessions();
+            log_in(sessions, provider, request, &provider_user, goal, now).await
         }
     }
 }
@@ -338,15 +324,11 @@ pub(super) fn refusal_detail(
     }
     let is_named = |rule: &AllowRule| !matches!(rule, AllowRule::Address(_));
     let (named, addresses): (Vec<_>, Vec<_>) = lacking.iter().partition(|(rule, _)| is_named(rule));
-    lines.extend(
-        named
-            .iter()
-            .map(|(rule, missing)| format!("rule {rule}: {missing}")),
-    );
+    let named = named.iter();
+    lines.extend(named.map(|(rule, missing)| format!("rule {rule}: {missing}")));
     // Who else may come in is nobody's business.
-    let unverified = addresses
-        .iter()
-        .find(|(_, missing)| *missing == Missing::Unverified);
+    let mut all = addresses.iter();
+    let unverified = all.find(|(_, missing)| *missing == Missing::Unverified);
     if let Some((_, missing)) = unverified.or(addresses.first()) {
         lines.push(format!("rules for single addresses: {missing}"));
     }

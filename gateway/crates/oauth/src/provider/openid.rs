@@ -57,20 +57,19 @@ pub(super) async fn fetch_user(
     pass: &Pass,
     now: Timestamp,
 ) -> Result<ProviderUser, Failure> {
-    let grant = Grant::Code(code, &pass.verifier);
-    let answer = exchange_grant(client, provider, metadata, grant, now).await?;
-    let token = answer.id_token.as_ref().ok_or_else(|| {
-        Failure::because(Reason::ProviderAnswerInvalid, "its answer has no id_token")
-    })?;
-    let reader = ResponseReader {
+    let asking = Asking {
         client,
         provider,
         metadata,
         now,
     };
-    let id_token = reader.verify(token, Some(pass.nonce.reveal())).await?;
+    let answer = asking.exchange(Grant::Code(code, &pass.verifier)).await?;
+    let token = answer.id_token.as_ref().ok_or_else(|| {
+        Failure::because(Reason::ProviderAnswerInvalid, "its answer has no id_token")
+    })?;
+    let id_token = asking.verify(token, Some(pass.nonce.reveal())).await?;
     let is_whole = true;
-    reader.read(open_id, id_token, is_whole, answer).await
+    asking.read(open_id, id_token, is_whole, answer).await
 }
 
 /// What the provider says of a person now, by the refresh token that it gave.
@@ -83,16 +82,16 @@ pub(super) async fn refresh_user(
     now: Timestamp,
 ) -> Result<ProviderUser, Failure> {
     let metadata = &client.providers.metadata(open_id, now).await?;
-    let answer = exchange_grant(client, provider, metadata, Grant::Refresh(refresh), now).await?;
-    let reader = ResponseReader {
+    let asking = Asking {
         client,
         provider,
         metadata,
         now,
     };
+    let answer = asking.exchange(Grant::Refresh(refresh)).await?;
     // OpenID Connect Core §12.2: there may be no ID token, and one has no nonce of ours to show.
     let (issuer, subject, claims) = match &answer.id_token {
-        Some(token) => reader.verify(token, None).await?,
+        Some(token) => asking.verify(token, None).await?,
         None => (
             identity.issuer.clone(),
             identity.subject.clone(),
@@ -106,7 +105,7 @@ pub(super) async fn refresh_user(
     // What it leaves out, the user info says, or nothing does.
     let is_whole = false;
     let id_token = (issuer, subject, claims);
-    let provider_user = reader.read(open_id, id_token, is_whole, answer).await?;
+    let provider_user = asking.read(open_id, id_token, is_whole, answer).await?;
     Ok(ProviderUser {
         // One that is not replaced stays good.
         refresh: provider_user.refresh.or_else(|| identity.refresh.clone()),
@@ -124,32 +123,26 @@ pub(super) fn refresh_context(issuer: &str, subject: &str) -> String {
     format!("{} {issuer} {subject}", issuer.len())
 }
 
-async fn exchange_grant(
-    client: ProviderClient<'_>,
-    provider: &Provider,
-    metadata: &Metadata,
-    grant: Grant<'_>,
-    now: Timestamp,
-) -> Result<Tokens, Failure> {
-    let request = Exchange {
-        provider,
-        endpoint: &metadata.token_endpoint,
-        takes_basic: metadata.takes_basic,
-        takes_form: metadata.takes_form,
-        grant,
-    };
-    exchange(client, &request, now).await
-}
-
-/// Reads what a provider answers.
-struct ResponseReader<'a> {
+/// Asks a provider about somebody, and reads what it answers.
+struct Asking<'a> {
     client: ProviderClient<'a>,
     provider: &'a Provider,
     metadata: &'a Metadata,
     now: Timestamp,
 }
 
-impl ResponseReader<'_> {
+impl Asking<'_> {
+    async fn exchange(&self, grant: Grant<'_>) -> Result<Tokens, Failure> {
+        let request = Exchange {
+            provider: self.provider,
+            endpoint: &self.metadata.token_endpoint,
+            takes_basic: self.metadata.takes_basic,
+            takes_form: self.metadata.takes_form,
+            grant,
+        };
+        exchange(self.client, &request, self.now).await
+    }
+
     /// The issuer, the subject and the claims of an ID token.
     async fn verify(
         &self,
@@ -258,19 +251,12 @@ pub(super) async fn verify_with_keys(
 /// The claims of an ID token that are looked at, under their names.
 pub(super) fn claims_by_name(claims: &Claims) -> Map<String, Value> {
     let mut by_name = claims.additional_claims().0.clone();
+    let handle = claims.preferred_username();
+    let name = claims.name().and_then(|names| names.get(None));
     let texts = [
         ("email", claims.email().map(|email| email.as_str())),
-        (
-            "preferred_username",
-            claims.preferred_username().map(|name| name.as_str()),
-        ),
-        (
-            "name",
-            claims
-                .name()
-                .and_then(|names| names.get(None))
-                .map(|name| name.as_str()),
-        ),
+        ("preferred_username", handle.map(|name| name.as_str())),
+        ("name", name.map(|name| name.as_str())),
     ];
     for (name, value) in texts {
         by_name.extend(value.map(|value| (name.to_owned(), Value::from(value))));
@@ -293,20 +279,15 @@ pub(super) fn profile(open_id: &OpenId, subject: &str, claims: &Map<String, Valu
         _ => Vec::new(),
     };
     let called = ["preferred_username", "upn", "name"];
+    let called = called.iter().find_map(|name| text(claims, name));
+    let kept = groups.iter().take(MOST_GROUPS);
     Profile {
         subject: subject.to_owned(),
         address: address(open_id, claims),
-        name: called
-            .iter()
-            .find_map(|name| text(claims, name))
-            .map(str::to_owned),
+        name: called.map(str::to_owned),
         groups_incomplete: left_out || groups.len() > MOST_GROUPS,
         address_unsaid: false,
-        groups: groups
-            .into_iter()
-            .take(MOST_GROUPS)
-            .map(str::to_owned)
-            .collect(),
+        groups: kept.map(|&group| group.to_owned()).collect(),
     }
 }
 

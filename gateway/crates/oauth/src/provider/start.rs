@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use http::StatusCode;
 use rand::rngs::OsRng;
-use url::Url;
 
 use super::exchange::callback_url;
 use super::failure::Failure;
@@ -82,7 +81,6 @@ async fn begin(
     }
     let state = Secret::draw(&mut OsRng);
     let pass = Pass::new(&server.tags, &state);
-    let redirect_uri = callback_url(&server.settings, provider);
     let mut url = match &provider.protocol {
         Protocol::OpenId(open_id) => {
             let metadata = server.providers.metadata(open_id, now).await;
@@ -90,7 +88,14 @@ async fn begin(
         }
         Protocol::GitHub(github) => github::login_page(github, provider),
     };
-    common_parameters(&mut url, provider, &redirect_uri, &state, &pass);
+    url.query_pairs_mut()
+        .append_pair("client_id", &provider.client_id)
+        .append_pair("redirect_uri", &callback_url(&server.settings, provider))
+        .append_pair("response_type", "code")
+        .append_pair("state", state.reveal())
+        // S256 of the verifier: what a hash of a secret is here.
+        .append_pair("code_challenge", pass.verifier.hash().as_str())
+        .append_pair("code_challenge_method", "S256");
     let login = ProviderLogin {
         provider: provider.name.clone(),
         browser: browser_hash(&server.settings, request),
@@ -107,23 +112,6 @@ async fn begin(
         .begin_provider_login(&state.hash(), &login, now)
         .await?;
     Ok(web::see_other(url.as_str()))
-}
-
-/// What every provider is sent.
-fn common_parameters(
-    url: &mut Url,
-    provider: &Provider,
-    redirect_uri: &str,
-    state: &Secret,
-    pass: &Pass,
-) {
-    url.query_pairs_mut()
-        .append_pair("client_id", &provider.client_id)
-        .append_pair("redirect_uri", redirect_uri)
-        .append_pair("response_type", "code")
-        .append_pair("state", state.reveal())
-        .append_pair("code_challenge", &pass.challenge())
-        .append_pair("code_challenge_method", "S256");
 }
 
 /// What only the one who began a login can show of it: derived from its state, so that nothing
@@ -143,11 +131,6 @@ impl Pass {
             verifier: derived(b"verifier"),
             nonce: derived(b"nonce"),
         }
-    }
-
-    /// S256 of the verifier: what a hash of a secret is here.
-    fn challenge(&self) -> String {
-        self.verifier.hash().as_str().to_owned()
     }
 }
 

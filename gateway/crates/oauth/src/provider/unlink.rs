@@ -1,20 +1,9 @@
 //! Taking an account at an identity provider off a person. Never the last way in.
 
-use crate::passkey::remove::has_way_in;
+use crate::passkey::{Removed, has_way_in};
 use crate::ways_in::WaysIn;
 use gateway_core::clock::Timestamp;
 use gateway_store::{Identity, Records, StoreError, User};
-
-/// What came of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unlinked {
-    /// The account logs nobody in any more. The person as they are now.
-    Done(User),
-    /// It is none of the person's.
-    NotLinked,
-    /// Without it the person could not log in.
-    LastWayIn,
-}
 
 /// Takes the account of this subject of an issuer off a person. Browser sessions that came through its
 /// provider are over with it (`session`); what the person allowed apps stays.
@@ -24,9 +13,9 @@ pub async fn unlink(
     user: &User,
     (issuer, subject): (&str, &str),
     now: Timestamp,
-) -> Result<Unlinked, StoreError> {
+) -> Result<Removed, StoreError> {
     if user.identity(issuer, subject).is_none() {
-        return Ok(Unlinked::NotLinked);
+        return Ok(Removed::NotThere);
     }
     // Judged over the record as it is when it is changed: of two presses in two windows one may leave
     // only one way in.
@@ -37,19 +26,17 @@ pub async fn unlink(
         _ => present,
     };
     Ok(match records.change_person(user, now, change).await? {
-        None => Unlinked::NotLinked,
-        Some(changed) if changed.identity(issuer, subject).is_some() => Unlinked::LastWayIn,
-        Some(changed) => Unlinked::Done(changed),
+        None => Removed::NotThere,
+        Some(changed) if changed.identity(issuer, subject).is_some() => Removed::LastWayIn,
+        Some(changed) => Removed::Done(changed),
     })
 }
 
 /// Whether a person could log in without this account, as things are configured.
 pub(crate) fn has_another_way_in(ways: WaysIn<'_>, user: &User, account: &Identity) -> bool {
     let left = user.clone();
-    has_way_in(
-        ways,
-        &left.without_identity(&account.issuer, &account.subject),
-    )
+    let left = left.without_identity(&account.issuer, &account.subject);
+    has_way_in(ways, &left)
 }
 
 #[cfg(test)]
@@ -91,8 +78,8 @@ mod tests {
             let done = unlink(server.ways_in(), &server.records, &alice, account, NOW)
                 .await
                 .unwrap();
-            assert_eq!(matches!(done, Unlinked::Done(_)), expected, "{name}");
-            assert_eq!(done == Unlinked::LastWayIn, !expected, "{name}");
+            assert_eq!(matches!(done, Removed::Done(_)), expected, "{name}");
+            assert_eq!(done == Removed::LastWayIn, !expected, "{name}");
             let left = server
                 .records
                 .user(&alice.name, NOW)
@@ -104,7 +91,7 @@ mod tests {
                 let again = unlink(server.ways_in(), &server.records, &left, account, NOW)
                     .await
                     .unwrap();
-                assert_eq!(again, Unlinked::NotLinked);
+                assert_eq!(again, Removed::NotThere);
             }
         }
     }

@@ -34,24 +34,17 @@ pub(super) async fn exchange(
     form: &Form,
     now: Timestamp,
 ) -> Result<Granted, OAuthError> {
+    let (settings, records) = (&server.settings, &server.records);
     let text = required(form, "assertion")?;
     let asked = form.one("scope").map_err(malformed)?;
-    let assertion = read_id_jag(&server.settings, &server.providers, client, text, now)
-        .await
-        .map_err(refusal)?;
-    let mount = mount(&server.settings, form, &assertion)?;
-    let scope = scope(server.settings.scopes.at(&mount.name), asked, &assertion)?;
+    let assertion = read_id_jag(settings, &server.providers, client, text, now).await;
+    let assertion = assertion.map_err(refusal)?;
+    let mount = mount(settings, form, &assertion)?;
+    let scope = scope(settings.scopes.at(&mount.name), asked, &assertion)?;
     let user = assertion.person(server.memberships(), client, now).await;
     let user = user.map_err(refusal)?;
     let membership = membership(server.ways_in(), &user, now).map_err(without_membership)?;
-    let tools = today(
-        &server.catalogue,
-        &server.settings,
-        mount,
-        &scope,
-        &user.name,
-    )
-    .await;
+    let tools = today(&server.catalogue, settings, mount, &scope, &user.name).await;
     let tools = tools.map_err(without_tools)?;
     let grant = Grant {
         id: GrantId::draw(&mut OsRng),
@@ -59,30 +52,19 @@ pub(super) async fn exchange(
         user_name: user.name.clone(),
         client: client.id.clone(),
         client_fingerprint: client.fingerprint(),
-        resource: mount.resource(&server.settings.issuer),
+        resource: mount.resource(&settings.issuer),
         scope,
         tools,
         allowed_by: Some(assertion.provider.name.clone()),
         personal: None,
         created: now,
         redeemed: Some(now),
-        expires: membership.end(now + server.settings.access_ttl),
+        expires: membership.end(now + settings.access_ttl),
         refresh: None,
     };
-    assertion
-        .use_up(&server.records, now)
-        .await
-        .map_err(refusal)?;
-    keep(&server.records, client, &grant, now).await?;
-    still_given(
-        &server.records,
-        &server.settings,
-        client,
-        &user,
-        &grant,
-        now,
-    )
-    .await?;
+    assertion.use_up(records, now).await.map_err(refusal)?;
+    keep(records, client, &grant, now).await?;
+    still_given(records, settings, client, &user, &grant, now).await?;
     Ok(Granted {
         scope: grant.scope.clone(),
         refresh_token: None,
@@ -197,12 +179,10 @@ fn refusal(failure: Failure) -> OAuthError {
     let described = match reason {
         // Who it is stands in the log alone.
         Reason::PersonNotAllowed => reason.sentence().to_owned(),
-        _ => format!("{} {line}", reason.sentence())
-            .trim_end()
-            .to_owned(),
+        _ => format!("{} {line}", reason.sentence()),
     };
     OAuthError {
         cause: Some(detail.replace('\n', "; ")).filter(|cause| !cause.is_empty()),
-        ..OAuthError::described(code, reason, described)
+        ..OAuthError::described(code, reason, described.trim_end())
     }
 }
