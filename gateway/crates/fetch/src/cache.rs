@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use url::Url;
 
-use crate::{Answered, FetchError, Fetcher, Query};
+use crate::{Answered, Body, FetchError, Fetcher};
 use gateway_core::clock::Timestamp;
 
 /// How many documents are fetched at once: bounds the sockets and the memory that strangers can
@@ -152,9 +152,14 @@ impl Documents {
     }
 
     /// Asks for what is not kept, in a place like others.
-    pub async fn ask(&self, query: Query<'_>) -> Result<Answered, FetchError> {
-        let _places = self.places(query.url).await?;
-        self.fetcher.ask(query).await
+    pub async fn ask(
+        &self,
+        url: &Url,
+        authorization: Option<&str>,
+        body: Option<Body<'_>>,
+    ) -> Result<Answered, FetchError> {
+        let _places = self.places(url).await?;
+        self.fetcher.ask(url, authorization, body).await
     }
 
     async fn fetch(&self, url: &Url) -> Result<Answered, FetchError> {

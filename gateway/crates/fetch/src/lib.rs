@@ -33,7 +33,7 @@ use gateway_core::open_files;
 use mcp_protocol::media_type;
 
 pub use self::cache::{Documents, Unusable};
-pub use self::query::{Body, Query};
+pub use self::query::Body;
 use gateway_core::address::is_public;
 
 /// What one fetch may cost.
@@ -157,27 +157,32 @@ impl Fetcher {
 
     /// Gets the document at `url`: 200 and nothing else.
     pub async fn get(&self, url: &Url) -> Result<Answered, FetchError> {
-        let query = Query {
-            url,
-            authorization: None,
-            body: None,
-        };
-        let answered = self.ask(query).await?;
+        let answered = self.ask(url, None, None).await?;
         match answered.status {
             StatusCode::OK => Ok(answered),
             status => Err(FetchError::Status(status)),
         }
     }
 
-    /// Asks, within the same bounds.
-    pub async fn ask(&self, query: Query<'_>) -> Result<Answered, FetchError> {
-        timeout(self.limits.total, self.exchange(query))
+    /// Asks, within the same bounds: posts the body, or gets a document where there is none. What is
+    /// sent as `Authorization` is never logged.
+    pub async fn ask(
+        &self,
+        url: &Url,
+        authorization: Option<&str>,
+        body: Option<Body<'_>>,
+    ) -> Result<Answered, FetchError> {
+        timeout(self.limits.total, self.exchange(url, authorization, body))
             .await
             .unwrap_or(Err(FetchError::TooSlow))
     }
 
-    async fn exchange(&self, query: Query<'_>) -> Result<Answered, FetchError> {
-        let url = query.url;
+    async fn exchange(
+        &self,
+        url: &Url,
+        authorization: Option<&str>,
+        body: Option<Body<'_>>,
+    ) -> Result<Answered, FetchError> {
         let host = url.host_str().ok_or(FetchError::Scheme)?;
         let origin = url.origin().ascii_serialization();
         let plain = self.plain_origins.contains(&origin);
@@ -204,12 +209,12 @@ impl Fetcher {
                     None => FetchError::Connection,
                 }
             })?;
-        let request = request(query).map_err(connection)?;
+        let request = request(url, authorization, body).map_err(connection)?;
         session
             .write_request_header(Box::new(request))
             .await
             .map_err(connection)?;
-        if let Some(body) = query.body {
+        if let Some(body) = body {
             let body = Bytes::copy_from_slice(body.text().as_bytes());
             let sent = session.write_request_body(body, true).await;
             sent.map_err(connection)?;

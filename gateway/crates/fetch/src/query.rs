@@ -5,18 +5,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, US
 use pingora::http::RequestHeader;
 use url::Url;
 
-/// What is asked for.
-#[derive(Clone, Copy)]
-pub struct Query<'a> {
-    /// Where.
-    pub url: &'a Url,
-    /// The value of `Authorization`. Never logged.
-    pub authorization: Option<&'a str>,
-    /// What is posted; `None`: a document is got. Never logged.
-    pub body: Option<Body<'a>>,
-}
-
-/// What is posted.
+/// What is posted. Never logged.
 #[derive(Clone, Copy)]
 pub enum Body<'a> {
     /// A form.
@@ -40,11 +29,14 @@ impl<'a> Body<'a> {
     }
 }
 
-pub(crate) fn request(query: Query<'_>) -> pingora::Result<RequestHeader> {
-    let url = query.url;
+pub(crate) fn request(
+    url: &Url,
+    authorization: Option<&str>,
+    body: Option<Body<'_>>,
+) -> pingora::Result<RequestHeader> {
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
-    let method = query.body.map_or(Method::GET, |_| Method::POST);
+    let method = body.map_or(Method::GET, |_| Method::POST);
     let mut request = RequestHeader::build(method, target.as_bytes(), Some(6))?;
     request.insert_header(HOST, authority)?;
     request.insert_header(ACCEPT, "application/json")?;
@@ -52,10 +44,10 @@ pub(crate) fn request(query: Query<'_>) -> pingora::Result<RequestHeader> {
         USER_AGENT,
         concat!("cupcake-gateway/", env!("CARGO_PKG_VERSION")),
     )?;
-    if let Some(authorization) = query.authorization {
+    if let Some(authorization) = authorization {
         request.insert_header(AUTHORIZATION, authorization)?;
     }
-    if let Some(body) = query.body {
+    if let Some(body) = body {
         request.insert_header(CONTENT_TYPE, body.media_type())?;
         request.insert_header(CONTENT_LENGTH, body.text().len())?;
     }

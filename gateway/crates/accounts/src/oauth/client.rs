@@ -7,19 +7,18 @@ use http::StatusCode;
 use rand::rngs::OsRng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use url::Url;
 
 use crate::accounts::{AccountBackend, Accounts};
 use crate::contents::{open, seal};
 use crate::oauth::bounds;
 use crate::oauth::failure::{Failure, code};
-use crate::oauth::server::Server;
+use crate::oauth::server::{Server, parse};
 use gateway_core::account::seal::Bound;
 use gateway_core::account::settings::OAuthAccount;
 use gateway_core::client::secret_basic::is_safe_as_basic;
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
-use gateway_fetch::{Body, Query};
+use gateway_fetch::Body;
 
 /// A registration that ends sooner than this is not begun with.
 const LEAST: Duration = Duration::from_secs(3600);
@@ -134,10 +133,10 @@ impl Accounts {
         let kept = self
             .records
             .account_client(of.name(), server.name(), self.now());
-        let kept = kept.await?.and_then(|sealed| {
-            let bound = registration_bound(of, server);
-            open(&sealed, &self.keys, bound)
-        });
+        let bound = registration_bound(of, server);
+        let kept = kept
+            .await?
+            .and_then(|sealed| open(&sealed, &self.keys, bound));
         match kept {
             Some(client) => Ok(client),
             None => self.register(of, server, endpoint).await,
@@ -151,25 +150,17 @@ impl Accounts {
         server: &Server,
         endpoint: &str,
     ) -> Result<Client, Failure> {
-        let url =
-            Url::parse(endpoint).map_err(|_| Failure::unusable(format!("{endpoint} is no URL")))?;
+        let url = parse(endpoint)?;
         let wanted = match (server.takes("none"), server.takes("client_secret_basic")) {
             (Some(true) | None, _) => Method::None,
             (Some(false), Some(true)) => Method::Basic,
             (Some(false), _) => Method::Post,
         };
         let body = self.description(&self.title, of.name(), wanted).to_string();
-        let query = Query {
-            url: &url,
-            authorization: None,
-            body: Some(Body::Json(&body)),
-        };
-        let answered = of.fetch.ask(query).await;
+        let answered = of.fetch.ask(&url, None, Some(Body::Json(&body))).await;
         let answered = answered.map_err(|error| Failure::of_fetch(&url, &error))?;
-        let registration: Registration = serde_json::from_slice(&answered.body).map_err(|_| {
-            let detail = format!("{url}: its answer is no registration");
-            Failure::because(Reason::AccountAnswerInvalid, detail)
-        })?;
+        let registration: Registration = serde_json::from_slice(&answered.body)
+            .map_err(|_| Failure::invalid_answer(&url, "its answer is no registration"))?;
         let is_done = matches!(answered.status, StatusCode::OK | StatusCode::CREATED);
         let Some(id) = registration.client_id.filter(|_| is_done) else {
             let said = code(registration.error.as_deref());
@@ -177,9 +168,8 @@ impl Accounts {
             return Err(Failure::because(Reason::AccountRefused, detail));
         };
         let short = |what: &str, text: String| {
-            bounds::text(what, text, bounds::NAME).map_err(|what| {
-                Failure::because(Reason::AccountAnswerInvalid, format!("{url}: {what}"))
-            })
+            bounds::text(what, text, bounds::NAME)
+                .map_err(|what| Failure::invalid_answer(&url, &what))
         };
         let id = short("client_id", id)?;
         let secret = registration

@@ -30,6 +30,11 @@ impl Failure {
         Self::because(Reason::AccountServerUnusable, detail)
     }
 
+    /// What it answered there is no use.
+    pub(crate) fn invalid_answer(at: &Url, what: &str) -> Self {
+        Self::because(Reason::AccountAnswerInvalid, format!("{at}: {what}"))
+    }
+
     /// The reason and what it is about.
     ///
     /// # Errors

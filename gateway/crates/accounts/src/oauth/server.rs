@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::oauth::bounds;
+use crate::oauth::failure::Failure;
 use gateway_fetch::own_or_https;
 
 /// The scope by which some give a refresh token (OpenID Connect Core §11).
@@ -54,6 +55,11 @@ struct Document {
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
     scopes_supported: Option<Vec<String>>,
     code_challenge_methods_supported: Option<Vec<String>>,
+}
+
+/// The URL of one of its endpoints.
+pub(crate) fn parse(endpoint: &str) -> Result<Url, Failure> {
+    Url::parse(endpoint).map_err(|_| Failure::unusable(format!("{endpoint} is no URL")))
 }
 
 impl Server {

@@ -10,7 +10,7 @@ use crate::accounts::{AccountBackend, Accounts};
 use crate::contents::OAuthContents;
 use crate::oauth::token::{form, identify};
 use crate::removal::Removed;
-use gateway_fetch::{Body, FetchError, Query};
+use gateway_fetch::{Body, FetchError};
 
 /// How long the other side may take: somebody waits for the page.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,12 +56,12 @@ async fn tell_server(
     let mut parameters = vec![("token", token), ("token_type_hint", hint)];
     let authorization = identify(&oauth.client, &mut parameters);
     let form = form(&parameters);
-    let query = Query {
-        url,
-        authorization: authorization.as_ref().map(|text| text.as_str()),
-        body: Some(Body::Form(&form)),
-    };
-    match of.fetch.ask(query).await {
+    let authorization = authorization.as_ref().map(|text| text.as_str());
+    match of
+        .fetch
+        .ask(url, authorization, Some(Body::Form(&form)))
+        .await
+    {
         Ok(answered) if answered.status == StatusCode::OK => Ok(()),
         // A yes has no body that says anything.
         Err(FetchError::MediaType) => Ok(()),

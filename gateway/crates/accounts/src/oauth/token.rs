@@ -14,11 +14,10 @@ use crate::accounts::{AccountBackend, Accounts};
 use crate::oauth::bounds;
 use crate::oauth::client::{Client, Method};
 use crate::oauth::failure::Failure;
-use crate::oauth::server::Server;
+use crate::oauth::server::{Server, parse};
 use gateway_core::client::secret_basic::basic;
-use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, SecretHash};
-use gateway_fetch::{Answered, Body, FetchError, Query};
+use gateway_fetch::{Answered, Body, FetchError};
 
 /// What the server gives. Never printed.
 pub(crate) struct Tokens {
@@ -43,13 +42,13 @@ impl Accounts {
         client: &Client,
         parameters: &[(&str, &str)],
     ) -> Result<Tokens, Failure> {
-        let url = Url::parse(&server.token_endpoint)
-            .map_err(|_| Failure::unusable(format!("{} is no URL", server.token_endpoint)))?;
+        let url = parse(&server.token_endpoint)?;
         let mut all: Vec<(&str, &str)> = parameters.to_vec();
         let identity = identify(client, &mut all);
         let authorization = identity.as_ref().map(|text| text.as_str());
         let form = form(&all);
-        let mut answered = post(of, &url, authorization, Body::Form(&form)).await;
+        let post = |body| of.fetch.ask(&url, authorization, Some(body));
+        let mut answered = post(Body::Form(&form)).await;
         // Some take nothing but JSON, which is no OAuth (Notion is one): nothing of the form was used then.
         if client.method == Method::Basic && is_form_not_taken(&answered) {
             let object: Map<String, Value> = parameters
@@ -57,25 +56,11 @@ impl Accounts {
                 .map(|(name, value)| ((*name).to_owned(), Value::from(*value)))
                 .collect();
             let json = Zeroizing::new(Value::Object(object).to_string());
-            answered = post(of, &url, authorization, Body::Json(&json)).await;
+            answered = post(Body::Json(&json)).await;
         }
         let answered = answered.map_err(|error| Failure::of_fetch(&url, &error))?;
         read(answered.status, &answered.body, &url)
     }
-}
-
-async fn post(
-    of: &AccountBackend,
-    url: &Url,
-    authorization: Option<&str>,
-    body: Body<'_>,
-) -> Result<Answered, FetchError> {
-    let query = Query {
-        url,
-        authorization,
-        body: Some(body),
-    };
-    of.fetch.ask(query).await
 }
 
 /// Parameters as a form. Never printed.
@@ -123,11 +108,8 @@ fn is_form_not_taken(answered: &Result<Answered, FetchError>) -> bool {
 }
 
 fn read(status: StatusCode, body: &[u8], url: &Url) -> Result<Tokens, Failure> {
-    let invalid = |what: String| {
-        let detail = format!("{url}: {what}");
-        Failure::because(Reason::AccountAnswerInvalid, detail)
-    };
-    let none = || invalid("its answer is no JSON object of tokens".to_owned());
+    let invalid = |what: String| Failure::invalid_answer(url, &what);
+    let none = || Failure::invalid_answer(url, "its answer is no JSON object of tokens");
     let answer: Value = serde_json::from_slice(body).map_err(|_| none())?;
     let text = |value: &Value| value.as_str().map(str::to_owned);
     if status != StatusCode::OK || !answer["error"].is_null() || answer["ok"] == false {
@@ -206,6 +188,7 @@ fn claims(token: &str) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gateway_core::reason::Reason;
     use serde_json::json;
 
     fn answer(status: u16, body: &Value) -> Result<Tokens, Failure> {

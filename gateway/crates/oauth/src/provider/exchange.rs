@@ -16,7 +16,7 @@ use gateway_core::client::secret_basic::{basic, is_safe_as_basic};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, TagKey};
-use gateway_fetch::{Body, Query};
+use gateway_fetch::Body;
 
 /// This gateway as a client of identity providers: its addresses, what its own keys are derived from, and
 /// its way to them.
@@ -80,12 +80,9 @@ pub(super) async fn exchange(
     now: Timestamp,
 ) -> Result<Tokens, Failure> {
     let (form, authorization) = request(client.settings, client.tags, asked, now);
-    let query = Query {
-        url: asked.endpoint,
-        authorization: authorization.as_deref(),
-        body: Some(Body::Form(&form)),
-    };
-    let answered = client.providers.fetch.ask(query).await;
+    let (authorization, body) = (authorization.as_deref(), Some(Body::Form(&form)));
+    let fetch = &client.providers.fetch;
+    let answered = fetch.ask(asked.endpoint, authorization, body).await;
     let answered = answered.map_err(|error| Failure::of_fetch(asked.endpoint.as_str(), &error))?;
     let tokens: Tokens = serde_json::from_slice(&answered.body).map_err(|_| {
         let detail = format!("{}: its answer is no JSON object of tokens", asked.endpoint);

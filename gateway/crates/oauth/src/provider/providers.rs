@@ -9,7 +9,7 @@ use url::Url;
 use super::failure::Failure;
 use super::settings::Provider;
 use gateway_core::reason::Reason;
-use gateway_fetch::{Documents, FetchError, Fetcher, Limits, Query};
+use gateway_fetch::{Documents, FetchError, Fetcher, Limits};
 use gateway_store::Identity;
 
 /// The providers, and how they are asked.
@@ -57,12 +57,8 @@ impl Providers {
         name: &str,
         unreadable: &str,
     ) -> Result<T, Failure> {
-        let query = Query {
-            url,
-            authorization: Some(&format!("Bearer {token}")),
-            body: None,
-        };
-        let answered = self.fetch.ask(query).await;
+        let authorization = format!("Bearer {token}");
+        let answered = self.fetch.ask(url, Some(&authorization), None).await;
         let answered = answered.and_then(|answered| match answered.status {
             StatusCode::OK => Ok(answered),
             status => Err(FetchError::Status(status)),
