@@ -51,11 +51,9 @@ impl Accounts {
         if account.lapsed.is_some() {
             return account.lapsed;
         }
-        let contents = self
-            .of(&account.backend)
-            .and_then(|of| self.contents(of, account));
-        let Some(contents) = contents else {
-            return self.of(&account.backend).map(|_| Lapse::Unreadable);
+        let of = self.of(&account.backend)?;
+        let Some(contents) = self.contents(of, account) else {
+            return Some(Lapse::Unreadable);
         };
         let is_over = account.expires.is_some_and(|end| end <= self.now());
         (is_over && !contents.is_renewable()).then_some(Lapse::Expired)
@@ -261,12 +259,9 @@ impl Accounts {
             wanted,
             ..kept.account.clone()
         };
-        let written = self
-            .records
-            .keep_account(Some(&kept), account, self.now())
-            .await;
+        let written = self.records.keep_account(Some(&kept), account, self.now());
         // Somebody has connected or renewed it meanwhile: the next call asks again.
-        unless_conflict(written).map(drop)
+        unless_conflict(written.await).map(drop)
     }
 
     pub(crate) async fn end(
@@ -310,13 +305,10 @@ pub(crate) async fn to_its_end<T>(task: JoinHandle<T>) -> Result<T, StoreError> 
 
 /// What the account before was called, if it is another one than this.
 fn another(before: &Account, now: &Account) -> Option<String> {
-    let is_other = match (&before.subject, &now.subject) {
-        (Some(before), Some(now)) => before != now,
-        // Nothing is known of one of them.
-        _ => false,
-    };
-    let called = before.called.clone().unwrap_or_default();
-    is_other.then_some(called)
+    // Where nothing is known of one of them, it is none.
+    let both = before.subject.as_ref().zip(now.subject.as_ref());
+    let is_other = both.is_some_and(|(before, now)| before != now);
+    is_other.then(|| before.called.clone().unwrap_or_default())
 }
 
 #[cfg(test)]

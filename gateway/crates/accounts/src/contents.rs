@@ -1,7 +1,5 @@
 //! What is sealed of an account: its credentials, and with whom they are renewed.
 
-use std::fmt;
-
 use gateway_core::account::seal::{Bound, SealKeys};
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
@@ -52,12 +50,6 @@ impl Drop for Contents {
 impl Drop for OAuthContents {
     fn drop(&mut self) {
         self.refresh.zeroize();
-    }
-}
-
-impl fmt::Debug for Contents {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Contents(…)")
     }
 }
 

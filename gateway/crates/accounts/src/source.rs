@@ -25,8 +25,7 @@ impl AccountSource for Accounts {
                     Err(missing())
                 };
             };
-            let account = self.credential(backend, person(&known)).await;
-            account.map_err(no_account)
+            Ok(self.credential(backend, person(&known)).await?)
         })
     }
 
@@ -39,8 +38,7 @@ impl AccountSource for Accounts {
     ) -> AccountFuture<'a, ()> {
         Box::pin(async move {
             let known = self.user(user).await?.ok_or_else(missing)?;
-            let refused = Accounts::refused(self, backend, person(&known), account, sent);
-            refused.await.map_err(no_account)
+            Ok(Accounts::refused(self, backend, person(&known), account, sent).await?)
         })
     }
 }
@@ -49,7 +47,7 @@ impl Accounts {
     /// The person with this login name. A service of the configuration is none, and has no account.
     async fn user(&self, name: &str) -> Result<Option<User>, NoAccount> {
         let known = self.records.user(name, self.now()).await;
-        known.map_err(|error| no_account(error.into()))
+        Ok(known.map_err(AccountError::from)?)
     }
 }
 
@@ -64,15 +62,13 @@ fn missing() -> NoAccount {
     NoAccount::not_connected("this person has no account there")
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "it turns one error into another"
-)]
-fn no_account(error: AccountError) -> NoAccount {
-    let (reason, detail) = (error.reason(), error.to_string());
-    if error.is_for_person() {
-        NoAccount::Missing(reason, detail)
-    } else {
-        NoAccount::Unavailable(reason, detail)
+impl From<AccountError> for NoAccount {
+    fn from(error: AccountError) -> Self {
+        let (reason, detail) = (error.reason(), error.to_string());
+        if error.is_for_person() {
+            Self::Missing(reason, detail)
+        } else {
+            Self::Unavailable(reason, detail)
+        }
     }
 }

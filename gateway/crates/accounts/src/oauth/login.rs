@@ -167,13 +167,13 @@ impl Accounts {
     pub async fn finish(
         &self,
         backend: &str,
-        returned: &Returned,
+        returned: Returned,
         who: Traveller<'_>,
     ) -> Result<(Connected, KeptGoal), Unfinished> {
         let Some(me) = self.me() else {
             return Err(Unfinished::unknown(""));
         };
-        let (backend, returned) = (backend.to_owned(), returned.clone());
+        let backend = backend.to_owned();
         let (id, name) = (who.person.id.clone(), who.person.name.to_owned());
         let browser = who.browser.clone();
         let finishing = tokio::spawn(async move {

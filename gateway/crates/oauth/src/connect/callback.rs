@@ -55,7 +55,7 @@ async fn accept(
         person: person(&session),
         browser: &browser,
     };
-    match server.accounts.finish(backend, &returned, who).await {
+    match server.accounts.finish(backend, returned, who).await {
         Ok((connected, goal)) => {
             let goal = ConnectGoal::from_kept(goal);
             Ok(done::answer(&server.settings, request, &connected, &goal))
