@@ -58,11 +58,10 @@ pub async fn disable(
     now: Timestamp,
     random: &mut (dyn RngCore + Send),
 ) -> Result<Option<User>, StoreError> {
-    let sessions = Secret::draw(random).reveal().to_owned();
+    let without_sessions = without_sessions(random);
     let change = |user: User| User {
         disabled: Some(why),
-        sessions: sessions.clone(),
-        ..user
+        ..without_sessions(user)
     };
     records.change_user(name, now, change).await
 }
@@ -75,12 +74,17 @@ pub async fn end_sessions(
     now: Timestamp,
     random: &mut (dyn RngCore + Send),
 ) -> Result<Option<User>, StoreError> {
+    let change = without_sessions(random);
+    records.change_user(name, now, change).await
+}
+
+/// What ends every browser session of a person: theirs begin with another text from now on.
+pub(crate) fn without_sessions(random: &mut (dyn RngCore + Send)) -> impl Fn(User) -> User + use<> {
     let sessions = Secret::draw(random).reveal().to_owned();
-    let change = |user: User| User {
+    move |user| User {
         sessions: sessions.clone(),
         ..user
-    };
-    records.change_user(name, now, change).await
+    }
 }
 
 /// Lets a person log in again; as the owner of the configuration only if that is whom it names by `owner`

@@ -1,13 +1,13 @@
 //! Taking a way to log in off a person: a passkey, or the password where a passkey has replaced it. A
 //! person keeps the last one.
 
+use crate::identity::people::without_sessions;
 use crate::passkey::site::Passkeys;
 use rand::RngCore;
 
 use crate::provider::membership::has_account_that_lets_in;
 use crate::ways_in::WaysIn;
 use gateway_core::clock::Timestamp;
-use gateway_core::secret::Secret;
 use gateway_store::{Records, StoreError, User};
 
 /// What came of it.
@@ -86,15 +86,14 @@ pub(crate) async fn remove_password(
     if user.password().is_none() || user.configured {
         return Ok(Removed::NotThere);
     }
-    let sessions = Secret::draw(random).reveal().to_owned();
+    let without_sessions = without_sessions(random);
     let change = |present: User| {
         if present.configured || !passkeys.lets_in(&present) {
             return present;
         }
         User {
             password_hash: String::new(),
-            sessions: sessions.clone(),
-            ..present
+            ..without_sessions(present)
         }
     };
     Ok(match records.change_person(user, now, change).await? {
