@@ -50,12 +50,8 @@ pub(super) async fn answer(
         Ok(registered) => {
             let client = &registered.client;
             log::info!(
-                event = "client_registered",
-                client = client.id.as_str(),
-                name = client.name.as_deref(),
-                method = client.authentication.method(),
-                new = registered.new,
-                peer:% = request.peer,
+                event = "client_registered", client = client.id.as_str(), name = client.name.as_deref(),
+                method = client.authentication.method(), new = registered.new, peer:% = request.peer,
                 request_id = request.request_id.as_str();
                 "a client registered itself"
             );
@@ -121,10 +117,8 @@ async fn register(
 
 fn metadata(request: &Request) -> Result<Map<String, Value>, OAuthError> {
     if !has_media_type(&request.headers, "application/json") {
-        return Err(OAuthError::new(
-            ErrorCode::InvalidClientMetadata,
-            Reason::MediaTypeWrong,
-        ));
+        let code = ErrorCode::InvalidClientMetadata;
+        return Err(OAuthError::new(code, Reason::MediaTypeWrong));
     }
     serde_json::from_slice(&request.body)
         .map_err(|error| invalid_metadata(format!("The body is not a JSON object: {error}.")))
@@ -140,11 +134,8 @@ fn refusal(error: &RegistrationError) -> OAuthError {
 }
 
 fn invalid_metadata(description: String) -> OAuthError {
-    let (code, reason) = (
-        ErrorCode::InvalidClientMetadata,
-        Reason::ClientMetadataInvalid,
-    );
-    OAuthError::described(code, reason, description)
+    let code = ErrorCode::InvalidClientMetadata;
+    OAuthError::described(code, Reason::ClientMetadataInvalid, description)
 }
 
 /// Registering the same again adds nothing to the store, so it may happen more often.

@@ -247,9 +247,7 @@ pub async fn take_back(
     withheld::withhold(records, settings, grant, now).await?;
     end_grant(records, settings, &grant.id, grant.expires, now).await?;
     log::info!(
-        event = "grant_revoked",
-        client = grant.client.as_str(),
-        grant = grant.id.as_str(),
+        event = "grant_revoked", client = grant.client.as_str(), grant = grant.id.as_str(),
         user = grant.user.as_str();
         "access was taken back"
     );
@@ -372,10 +370,8 @@ impl Outcome {
             (false, _) => "revocation_without_effect",
         };
         log::info!(
-            event = event,
-            client = self.client.id.as_str(),
-            grant = token.map(|token| token.grant.as_str()),
-            user = token.map(|token| token.user.as_str()),
+            event = event, client = self.client.id.as_str(),
+            grant = token.map(|token| token.grant.as_str()), user = token.map(|token| token.user.as_str()),
             token = token.and_then(|token| token.id.as_deref()),
             narrowed = narrowed.map(|narrowed| narrowed.id.as_str()),
             request_id = request.request_id.as_str();

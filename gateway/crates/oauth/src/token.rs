@@ -283,15 +283,10 @@ impl Issued {
     fn log(&self, request: &Request, grant_type: GrantType) {
         let grant = &self.granted.grant;
         log::info!(
-            event = "token_issued",
-            client = grant.client.as_str(),
-            grant = grant.id.as_str(),
-            user = grant.user.as_str(),
-            resource = grant.resource.as_str(),
-            allowed_by = grant.allowed_by.as_deref(),
-            token = self.minted.id.as_str(),
-            expires:% = self.expires,
-            refresh = self.granted.refresh_token.is_some(),
+            event = "token_issued", client = grant.client.as_str(), grant = grant.id.as_str(),
+            user = grant.user.as_str(), resource = grant.resource.as_str(),
+            allowed_by = grant.allowed_by.as_deref(), token = self.minted.id.as_str(),
+            expires:% = self.expires, refresh = self.granted.refresh_token.is_some(),
             request_id = request.request_id.as_str();
             "{}", grant_type.done()
         );
@@ -312,11 +307,8 @@ impl Issued {
     /// Where no person was asked, nothing else says what was allowed.
     fn detail(&self, grant_type: GrantType) -> String {
         let grant = &self.granted.grant;
-        let given = format!(
-            "resource {}, {}",
-            grant.resource.as_str(),
-            grant_type.done()
-        );
+        let (resource, done) = (grant.resource.as_str(), grant_type.done());
+        let given = format!("resource {resource}, {done}");
         match &grant.allowed_by {
             None => given,
             Some(provider) => format!(

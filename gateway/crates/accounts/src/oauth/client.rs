@@ -193,12 +193,8 @@ impl Accounts {
         if ends.is_none_or(|ends| ends.since(self.now()) > LEAST) {
             let until = self.now() + KEPT;
             let until = ends.map_or(until, |ends| until.min(ends - LEAST));
-            let sealed = seal(
-                &client,
-                &self.keys,
-                registration_bound(of, server),
-                &mut OsRng,
-            );
+            let bound = registration_bound(of, server);
+            let sealed = seal(&client, &self.keys, bound, &mut OsRng);
             self.records
                 .put_account_client(of.name(), server.name(), &sealed, Some(until))
                 .await?;

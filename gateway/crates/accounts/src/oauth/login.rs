@@ -114,10 +114,8 @@ impl Accounts {
         let endpoint = found.server.authorization_endpoint.as_deref();
         let endpoint = endpoint.and_then(|endpoint| Url::parse(endpoint).ok());
         let mut url = endpoint.ok_or_else(|| {
-            Failure::unusable(format!(
-                "{} has no authorization_endpoint",
-                found.server.name()
-            ))
+            let name = found.server.name();
+            Failure::unusable(format!("{name} has no authorization_endpoint"))
         })?;
         let (state, verifier) = (Secret::draw(&mut OsRng), Secret::draw(&mut OsRng));
         let wanted = self
@@ -273,10 +271,8 @@ impl Accounts {
             AccountKind::Key { .. } | AccountKind::Exchange(_) => None,
         });
         settings.ok_or_else(|| {
-            Failure::because(
-                Reason::AccountStateUnknown,
-                "no such backend is here any more",
-            )
+            let detail = "no such backend is here any more";
+            Failure::because(Reason::AccountStateUnknown, detail)
         })
     }
 

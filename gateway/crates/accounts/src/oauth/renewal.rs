@@ -160,12 +160,9 @@ impl Accounts {
         {
             return Ok(of.remembered.learn(&account.user, known));
         }
+        let reason = Reason::AccountUnavailable;
         let detail = "the backend's authorization server can't be asked";
-        Err(AccountError::after(
-            pause,
-            Reason::AccountUnavailable,
-            detail,
-        ))
+        Err(AccountError::after(pause, reason, detail))
     }
 
     /// Asks for another credential, and keeps it. This replica has the renewal.

@@ -110,15 +110,8 @@ impl Attempt<'_> {
 
     async fn again(&self, problem: Problem) -> Result<Response, Refused> {
         let (server, request, session) = (self.server, self.request, self.session);
-        show(
-            server,
-            request,
-            session,
-            self.backend,
-            self.goal,
-            Some(problem),
-        )
-        .await
+        let problem = Some(problem);
+        show(server, request, session, self.backend, self.goal, problem).await
     }
 
     /// The browser goes to the backend's authorization server.

@@ -47,62 +47,49 @@ pub(crate) async fn log_in(
     form: &PostedForm,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let fields = Fields::from_form(sessions.settings, form);
-    let browser = Cookie::Browser
-        .read(sessions.settings, request)
-        .unwrap_or_default();
+    let (settings, records) = (sessions.settings, sessions.records);
+    let fields = Fields::from_form(settings, form);
+    let refuse = |user: Option<&User>, why: &PasskeyRefusal| {
+        Err(refused(login_form, request, &fields, user, why))
+    };
+    let browser = Cookie::Browser.read(settings, request).unwrap_or_default();
     let about = login::sealed(fields.goal);
     let bound = (browser, about.as_ref(), form.field("state"));
     let sealed = form.field("seal");
     let unsealed = match unseal(sessions.tags, Purpose::PasskeyLogin, bound, sealed, now) {
         Ok(unsealed) => unsealed,
         Err(SealError::Broken) => {
-            return Err(login::cross_site(
-                sessions.settings,
-                request,
-                "login_refused",
-            ));
+            return Err(login::cross_site(settings, request, "login_refused"));
         }
         Err(SealError::Expired) => return Err(used_up(login_form, request, &fields)),
     };
     let attempt = Attempt::without_name(request.peer);
-    let wait = attempt.wait(sessions.records, now).await?;
+    let wait = attempt.wait(records, now).await?;
     login_form.refuse_while_limited(request, &fields, wait)?;
     // Before the count of the passkey is looked at: an answer that is sent twice is no copy of it.
     let page = Key::form_answer(FormPage::Login, &unsealed.nonce);
-    if sessions.records.was_pressed(&page, now).await? {
+    if records.was_pressed(&page, now).await? {
         return Err(used_up(login_form, request, &fields));
     }
-    let proven = match prove(login_form.ways.passkeys, sessions.records, form, now).await {
+    let proven = match prove(login_form.ways.passkeys, records, form, now).await {
         Ok(proven) => proven,
         Err(NotProven::Store(error)) => return Err(error.into()),
         Err(NotProven::Refused(user, refusal)) => {
-            attempt.count_failure(sessions.records, now).await?;
-            return Err(refused(
-                login_form,
-                request,
-                &fields,
-                user.as_ref(),
-                &refusal,
-            ));
+            attempt.count_failure(records, now).await?;
+            return refuse(user.as_ref(), &refusal);
         }
     };
     let (pressed, until) = (proven.passkey.id.as_str(), unsealed.expires);
-    let press = sessions.records.press(&page, pressed, until, now).await?;
+    let press = records.press(&page, pressed, until, now).await?;
     if press != Submission::First {
         return Err(used_up(login_form, request, &fields));
     }
-    let user = match keep(sessions.records, &proven, now).await? {
+    let user = match keep(records, &proven, now).await? {
         Ok(user) => user,
-        Err(refusal) => {
-            let user = Some(&proven.user);
-            return Err(refused(login_form, request, &fields, user, &refusal));
-        }
+        Err(refusal) => return refuse(Some(&proven.user), &refusal),
     };
     log::info!(
-        event = "login",
-        user = user.id.as_str(),
-        passkey = proven.passkey.name.as_str(),
+        event = "login", user = user.id.as_str(), passkey = proven.passkey.name.as_str(),
         request_id = request.request_id.as_str();
         "a person logged in"
     );
@@ -190,12 +177,8 @@ fn refused(
     PasskeyRefusal { reason, cause }: &PasskeyRefusal,
 ) -> Refused {
     log::warn!(
-        event = "login_refused",
-        reason = reason,
-        hint = reason.remedy(),
-        user = user.map(|user| user.id.as_str()),
-        cause = cause.as_str(),
-        peer:% = request.peer,
+        event = "login_refused", reason = reason, hint = reason.remedy(),
+        user = user.map(|user| user.id.as_str()), cause = cause.as_str(), peer:% = request.peer,
         request_id = request.request_id.as_str();
         "{}", reason.sentence()
     );

@@ -19,12 +19,8 @@ impl PasskeyRefusal {
     /// One log line, with the library's words.
     pub(crate) fn log(&self, event: &str, request: &Request) {
         log::warn!(
-            event = event,
-            reason = self.reason,
-            hint = self.reason.remedy(),
-            cause = self.cause.as_str(),
-            peer:% = request.peer,
-            request_id = request.request_id.as_str();
+            event = event, reason = self.reason, hint = self.reason.remedy(), cause = self.cause.as_str(),
+            peer:% = request.peer, request_id = request.request_id.as_str();
             "{}", self.reason.sentence()
         );
     }

@@ -32,11 +32,8 @@ pub(super) async fn answer(
             let response = web::with_header(web::empty(StatusCode::OK), CACHE_CONTROL, "no-store");
             let Some(user) = user else { return response };
             log::info!(
-                event = "logout",
-                user = user.id.as_str(),
-                provider = provider.name.as_str(),
-                revoked = provider.on_leave == OnLeave::Revoke,
-                request_id = request.request_id.as_str();
+                event = "logout", user = user.id.as_str(), provider = provider.name.as_str(),
+                revoked = provider.on_leave == OnLeave::Revoke, request_id = request.request_id.as_str();
                 "an identity provider logged a person out"
             );
             let record = Record {
@@ -122,10 +119,7 @@ impl LogoutToken<'_> {
 fn refuse(provider: &Provider, request: &Request, failure: Failure) -> Response {
     let (reason, detail, is_fault) = match failure.explained() {
         Err(error) => (error.reason(), error.to_string(), true),
-        Ok((reason, detail)) => {
-            let is_fault = Failure::status(reason).is_server_error();
-            (reason, detail, is_fault)
-        }
+        Ok((reason, detail)) => (reason, detail, Failure::status(reason).is_server_error()),
     };
     let met = (Some(request), None);
     Failure::log("logout_refused", provider, reason, &detail, met);

@@ -169,9 +169,7 @@ async fn log_in(
         return Err(failed(sessions.settings, provider, request, goal, failure));
     }
     log::info!(
-        event = "login",
-        user = user.id.as_str(),
-        provider = provider.name.as_str(),
+        event = "login", user = user.id.as_str(), provider = provider.name.as_str(),
         request_id = request.request_id.as_str();
         "a person logged in with an identity provider"
     );
@@ -231,9 +229,7 @@ async fn link(
         return Err(taken());
     }
     log::info!(
-        event = "identity_linked",
-        user = user.id.as_str(),
-        provider = provider.name.as_str(),
+        event = "identity_linked", user = user.id.as_str(), provider = provider.name.as_str(),
         request_id = request.request_id.as_str();
         "an account at an identity provider was linked to a person"
     );
@@ -314,11 +310,8 @@ pub(super) fn refusal_detail(
     provider_user: &ProviderUser,
     lacking: &[(&AllowRule, Missing)],
 ) -> String {
-    let mut lines = vec![format!(
-        "{} recognised: {}",
-        provider.words,
-        display_name(provider_user)
-    )];
+    let (words, who) = (&provider.words, display_name(provider_user));
+    let mut lines = vec![format!("{words} recognised: {who}")];
     if lacking.is_empty() {
         lines.push("no rule lets anybody in yet: login.allow is empty".to_owned());
     }

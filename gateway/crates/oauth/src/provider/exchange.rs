@@ -88,13 +88,11 @@ pub(super) async fn exchange(
         let detail = format!("{}: its answer is no JSON object of tokens", asked.endpoint);
         Failure::because(Reason::ProviderAnswerInvalid, detail)
     })?;
-    match (answered.status, &tokens.error) {
-        (StatusCode::OK, None) => Ok(tokens),
-        (_, error) => Err(Failure::of_token_endpoint(
-            error.as_deref(),
-            tokens.error_description.as_deref(),
-        )),
+    let (error, described) = (tokens.error.as_deref(), tokens.error_description.as_deref());
+    if answered.status != StatusCode::OK || error.is_some() {
+        return Err(Failure::of_token_endpoint(error, described));
     }
+    Ok(tokens)
 }
 
 /// The form of the request, and its `Authorization` if it has one.

@@ -33,13 +33,8 @@ impl Failure {
     ) {
         let peer = request.map(|request| request.peer.to_string());
         log::warn!(
-            event = event,
-            reason = reason,
-            hint = reason.remedy(),
-            provider = provider.name.as_str(),
-            user = user.map(UserId::as_str),
-            detail = loggable(detail).as_str(),
-            peer = peer.as_deref(),
+            event = event, reason = reason, hint = reason.remedy(), provider = provider.name.as_str(),
+            user = user.map(UserId::as_str), detail = loggable(detail).as_str(), peer = peer.as_deref(),
             request_id = request.map(|request| request.request_id.as_str());
             "{}", reason.sentence()
         );

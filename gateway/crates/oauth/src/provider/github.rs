@@ -69,10 +69,8 @@ pub(super) async fn fetch_user(
     };
     let tokens = exchange(client, &asked, now).await?;
     let token = tokens.access_token.ok_or_else(|| {
-        Failure::because(
-            Reason::ProviderAnswerInvalid,
-            "its answer has no access_token",
-        )
+        let detail = "its answer has no access_token";
+        Failure::because(Reason::ProviderAnswerInvalid, detail)
     })?;
     let api = Api {
         client,

@@ -80,23 +80,25 @@ impl Memberships<'_> {
                 away = Some(Reason::ProviderUnreachable);
                 continue;
             }
-            match renewal.refresh(client, now).await {
+            let (reason, detail) = match renewal.refresh(client, now).await {
                 Ok(provider_user) => {
                     renewal.store(self, &user, &provider_user, now).await?;
-                    if let Some(Failure::Because(reason, detail)) = provider_user.no_user_info {
-                        renewal.warn(&user, reason, &detail);
-                        away = Some(reason).filter(|reason| is_absence(*reason)).or(away);
+                    match provider_user.no_user_info {
+                        Some(Failure::Because(reason, detail)) => (reason, detail),
+                        _ => continue,
                     }
                 }
                 Err(Failure::Store(error)) => return Err(error),
                 Err(Failure::GrantGone(detail)) => {
                     renewal.warn(&user, Reason::ProviderRefused, &detail);
                     renewal.forget_token(self.records, &user, now).await?;
+                    continue;
                 }
-                Err(Failure::Because(reason, detail)) => {
-                    renewal.warn(&user, reason, &detail);
-                    away = Some(reason).filter(|reason| is_absence(*reason)).or(away);
-                }
+                Err(Failure::Because(reason, detail)) => (reason, detail),
+            };
+            renewal.warn(&user, reason, &detail);
+            if is_absence(reason) {
+                away = Some(reason);
             }
         }
         let present = self.records.user(&user.name, now).await?;

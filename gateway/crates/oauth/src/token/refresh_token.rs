@@ -32,10 +32,8 @@ pub(super) async fn refresh(
     now: Timestamp,
 ) -> Result<Granted, OAuthError> {
     let Some(lifetimes) = server.settings.refresh_for(client) else {
-        return Err(OAuthError::new(
-            ErrorCode::UnauthorizedClient,
-            Reason::RefreshNotRegistered,
-        ));
+        let reason = Reason::RefreshNotRegistered;
+        return Err(OAuthError::new(ErrorCode::UnauthorizedClient, reason));
     };
     let token = RefreshToken::parse(required(form, "refresh_token")?)
         .ok_or_else(|| gone(Reason::RefreshUnknown))?;
