@@ -237,7 +237,6 @@ impl Desk<'_> {
     fn frame(&self, notice: Option<Notice>) -> AdminFrame<'_> {
         let request = self.visit.request;
         AdminFrame {
-            frame: self.visit.frame(),
             user_name: self.visit.user_name(),
             log_out_seal: self.visit.log_out_seal(),
             section: self.section,

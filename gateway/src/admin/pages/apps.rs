@@ -27,6 +27,7 @@ impl Desk<'_> {
         };
         let grants = page.grants.iter().map(|grant| self.grant(grant));
         Ok(AppsPage {
+            frame: self.visit.frame(),
             admin: self.frame(notice),
             user,
             client,

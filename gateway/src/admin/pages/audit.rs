@@ -70,6 +70,7 @@ impl Desk<'_> {
             (bars.since + bars.each * hours).to_string()
         });
         Ok(AuditPage {
+            frame: self.visit.frame(),
             admin: self.frame(notice),
             events: EVENTS.to_vec(),
             all: Series {

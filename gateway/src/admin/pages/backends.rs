@@ -56,6 +56,7 @@ impl Desk<'_> {
         });
         Ok(BackendsPage {
             backends: cards.collect(),
+            frame: self.visit.frame(),
             admin: self.frame(notice),
         }
         .page())

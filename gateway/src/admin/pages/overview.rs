@@ -20,6 +20,7 @@ impl Desk<'_> {
         let server = self.visit.server;
         let providers = server.provider_states(self.visit.now).await;
         Ok(OverviewPage {
+            frame: self.visit.frame(),
             admin: self.frame(notice),
             version: env!("CARGO_PKG_VERSION"),
             people: match people.next {

@@ -18,6 +18,7 @@ impl Desk<'_> {
         let page = self.operator().read::<ListUsers>(&self.part()).await?;
         let people = page.users.iter().map(|user| self.person(user));
         Ok(PeoplePage {
+            frame: self.visit.frame(),
             admin: self.frame(notice),
             people: people.collect(),
             next: self.next(page.next, &[]),

@@ -24,6 +24,7 @@ impl Desk<'_> {
     ) -> Page {
         let mounts = &self.visit.server.settings.mounts;
         PolicyPage {
+            frame: self.visit.frame(),
             admin: self.frame(notice),
             has_policy: self.visit.server.policy.current().is_some(),
             backends: mounts.iter().map(|mount| mount.name.as_str()).collect(),

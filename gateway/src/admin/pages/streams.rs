@@ -28,6 +28,7 @@ impl Desk<'_> {
             }
         });
         Ok(StreamsPage {
+            frame: self.visit.frame(),
             admin: self.frame(notice),
             streams: streams.collect(),
             next: self.next(page.next, &[]),

@@ -35,9 +35,12 @@ pub struct GrantRow {
 }
 
 /// The page.
-#[derive(Clone, Debug)]
+#[derive(Debug, Template)]
+#[template(path = "admin_apps.html")]
 pub struct AppsPage<'a> {
     /// Around it.
+    pub frame: Frame<'a>,
+    /// Around it, as one of the owner's.
     pub admin: AdminFrame<'a>,
     /// Of whom, as it was typed.
     pub user: &'a str,
@@ -53,42 +56,23 @@ pub struct AppsPage<'a> {
 
 impl AppsPage<'_> {
     /// Renders it.
-    pub fn page(&self) -> Page {
-        let grants = self.grants.iter().map(|grant| GrantRow {
-            app: shown(&grant.app),
-            user_name: shown(&grant.user_name),
-            resource: shown(&grant.resource),
-            scope: shown(&grant.scope),
-            tools: grant
-                .tools
-                .as_ref()
-                .map(|tools| tools.iter().map(|tool| shown(tool)).collect()),
-            created: moment(&grant.created),
-            last_used: grant.last_used.as_deref().map(moment),
-            expires: moment(&grant.expires),
-            ..grant.clone()
-        });
-        let template = AppsTemplate {
-            frame: self.admin.frame,
-            admin: &self.admin,
-            user: self.user,
-            client: self.client,
-            grants: grants.collect(),
-            revoke_all: &self.revoke_all,
-            next: self.next.as_ref(),
-        };
-        Page::render(&template, Forms::Here)
+    pub fn page(mut self) -> Page {
+        for grant in &mut self.grants {
+            let texts = [
+                &mut grant.app,
+                &mut grant.user_name,
+                &mut grant.resource,
+                &mut grant.scope,
+            ];
+            let tools = grant.tools.iter_mut().flatten();
+            for text in texts.into_iter().chain(tools) {
+                *text = shown(text);
+            }
+            let moments = [&mut grant.created, &mut grant.expires];
+            for at in moments.into_iter().chain(&mut grant.last_used) {
+                *at = moment(at);
+            }
+        }
+        Page::render(&self, Forms::Here)
     }
-}
-
-#[derive(Template)]
-#[template(path = "admin_apps.html")]
-struct AppsTemplate<'a> {
-    frame: Frame<'a>,
-    admin: &'a AdminFrame<'a>,
-    user: &'a str,
-    client: &'a str,
-    grants: Vec<GrantRow>,
-    revoke_all: &'a [PressForm],
-    next: Option<&'a NextPage>,
 }

@@ -133,6 +133,8 @@ pub struct Counts {
 #[derive(Clone, Debug)]
 pub struct AuditPage<'a> {
     /// Around it.
+    pub frame: Frame<'a>,
+    /// Around it, as one of the owner's.
     pub admin: AdminFrame<'a>,
     /// What is looked for.
     pub filter: AuditFilter,
@@ -153,8 +155,8 @@ pub struct AuditPage<'a> {
 }
 
 /// An option of a select.
-struct Choice {
-    code: String,
+struct Choice<'a> {
+    code: &'a str,
     words: String,
     is_chosen: bool,
 }
@@ -207,9 +209,9 @@ impl AuditPage<'_> {
         let filter = &self.filter;
         let most = self.all.counts.iter().copied().max().unwrap_or_default();
         let template = AuditTemplate {
-            frame: self.admin.frame,
+            frame: self.frame,
             admin: &self.admin,
-            filter,
+            page: self,
             periods: choices(periods.into_iter(), filter.period.code()),
             events: choices(events, &filter.event),
             outcomes: choices(outcomes.into_iter(), &filter.outcome),
@@ -227,17 +229,15 @@ impl AuditPage<'_> {
                 .map(|(number, counts)| drawn(number, counts, &self.bars))
                 .collect(),
             rows: self.rows.iter().map(row).collect(),
-            unread: self.unread.as_deref(),
-            is_on: self.is_on,
         };
         Page::render(&template, Forms::Here)
     }
 }
 
-fn choices<'c>(all: impl Iterator<Item = (&'c str, String)>, chosen: &str) -> Vec<Choice> {
+fn choices<'c>(all: impl Iterator<Item = (&'c str, String)>, chosen: &str) -> Vec<Choice<'c>> {
     all.map(|(code, words)| Choice {
         is_chosen: code == chosen,
-        code: code.to_owned(),
+        code,
         words,
     })
     .collect()
@@ -274,12 +274,11 @@ fn row(row: &AuditRow) -> AuditRow {
     AuditRow {
         time: row.time.get(..19).unwrap_or(&row.time).replace('T', " "),
         event: row.event.replace('_', " "),
-        outcome: row.outcome.clone(),
-        reason: row.reason.clone(),
         user: shown(&row.user),
         client: shown(&row.client),
         what: shown(&row.what),
         detail: shown(&row.detail),
+        ..row.clone()
     }
 }
 
@@ -288,10 +287,10 @@ fn row(row: &AuditRow) -> AuditRow {
 struct AuditTemplate<'a> {
     frame: Frame<'a>,
     admin: &'a AdminFrame<'a>,
-    filter: &'a AuditFilter,
-    periods: Vec<Choice>,
-    events: Vec<Choice>,
-    outcomes: Vec<Choice>,
+    page: &'a AuditPage<'a>,
+    periods: Vec<Choice<'a>>,
+    events: Vec<Choice<'a>>,
+    outcomes: Vec<Choice<'a>>,
     period_words: &'static str,
     total: u32,
     refused: u32,
@@ -301,6 +300,4 @@ struct AuditTemplate<'a> {
     lines: Vec<Line>,
     counts: Vec<Drawn>,
     rows: Vec<AuditRow>,
-    unread: Option<&'a str>,
-    is_on: bool,
 }

@@ -37,9 +37,12 @@ pub struct ToolRow {
 }
 
 /// The page.
-#[derive(Clone, Debug)]
+#[derive(Debug, Template)]
+#[template(path = "admin_backends.html")]
 pub struct BackendsPage<'a> {
     /// Around it.
+    pub frame: Frame<'a>,
+    /// Around it, as one of the owner's.
     pub admin: AdminFrame<'a>,
     /// In the order of the configuration.
     pub backends: Vec<BackendCard>,
@@ -47,37 +50,14 @@ pub struct BackendsPage<'a> {
 
 impl BackendsPage<'_> {
     /// Renders it.
-    pub fn page(&self) -> Page {
-        let backends = self.backends.iter().map(|backend| BackendCard {
-            state: State {
-                name: shown(&backend.state.name),
-                words: shown(&backend.state.words),
-                is_good: backend.state.is_good,
-            },
-            server: backend.server.as_deref().map(shown),
-            tools: backend
-                .tools
-                .iter()
-                .map(|tool| ToolRow {
-                    name: shown(&tool.name),
-                    ..tool.clone()
-                })
-                .collect(),
-            ..backend.clone()
-        });
-        let template = BackendsTemplate {
-            frame: self.admin.frame,
-            admin: &self.admin,
-            backends: backends.collect(),
-        };
-        Page::render(&template, Forms::Here)
+    pub fn page(mut self) -> Page {
+        for backend in &mut self.backends {
+            backend.state.clean();
+            let tools = backend.tools.iter_mut().map(|tool| &mut tool.name);
+            for text in backend.server.iter_mut().chain(tools) {
+                *text = shown(text);
+            }
+        }
+        Page::render(&self, Forms::Here)
     }
-}
-
-#[derive(Template)]
-#[template(path = "admin_backends.html")]
-struct BackendsTemplate<'a> {
-    frame: Frame<'a>,
-    admin: &'a AdminFrame<'a>,
-    backends: Vec<BackendCard>,
 }

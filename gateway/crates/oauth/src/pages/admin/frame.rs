@@ -3,7 +3,6 @@
 
 use http::StatusCode;
 
-use crate::pages::page::Frame;
 use crate::pages::text::clean;
 use gateway_core::reason::Reason;
 
@@ -13,8 +12,6 @@ const LONGEST: usize = 120;
 /// What stands around each of the owner's pages.
 #[derive(Clone, Debug)]
 pub struct AdminFrame<'a> {
-    /// Around it.
-    pub frame: Frame<'a>,
     /// The owner's login name.
     pub user_name: &'a str,
     /// Proves that the log-out comes from this page.

@@ -16,10 +16,20 @@ pub struct State {
     pub is_good: bool,
 }
 
+impl State {
+    pub(super) fn clean(&mut self) {
+        self.name = shown(&self.name);
+        self.words = shown(&self.words);
+    }
+}
+
 /// The first page.
-#[derive(Clone, Debug)]
+#[derive(Debug, Template)]
+#[template(path = "admin_overview.html")]
 pub struct OverviewPage<'a> {
     /// Around it.
+    pub frame: Frame<'a>,
+    /// Around it, as one of the owner's.
     pub admin: AdminFrame<'a>,
     /// Of the gateway itself.
     pub version: &'a str,
@@ -39,39 +49,19 @@ pub struct OverviewPage<'a> {
 
 impl OverviewPage<'_> {
     /// Renders it.
-    pub fn page(&self) -> Page {
-        let cleaned = |states: &[State]| {
-            let states = states.iter().map(|state| State {
-                name: shown(&state.name),
-                words: shown(&state.words),
-                is_good: state.is_good,
-            });
-            states.collect()
-        };
-        let template = OverviewTemplate {
-            frame: self.admin.frame,
-            admin: &self.admin,
-            version: self.version,
-            people: &self.people,
-            streams: self.streams,
-            groups: vec![
-                ("This gateway", cleaned(&self.parts)),
-                ("Backends", cleaned(&self.backends)),
-                ("Identity providers", cleaned(&self.providers)),
-                ("Limits", cleaned(&self.limits)),
-            ],
-        };
-        Page::render(&template, Forms::Here)
+    pub fn page(mut self) -> Page {
+        let providers = self.providers.iter_mut().chain(&mut self.backends);
+        let others = self.limits.iter_mut().chain(&mut self.parts);
+        providers.chain(others).for_each(State::clean);
+        Page::render(&self, Forms::Here)
     }
-}
 
-#[derive(Template)]
-#[template(path = "admin_overview.html")]
-struct OverviewTemplate<'a> {
-    frame: Frame<'a>,
-    admin: &'a AdminFrame<'a>,
-    version: &'a str,
-    people: &'a str,
-    streams: usize,
-    groups: Vec<(&'static str, Vec<State>)>,
+    fn groups(&self) -> [(&'static str, &[State]); 4] {
+        [
+            ("This gateway", &self.parts),
+            ("Backends", &self.backends),
+            ("Identity providers", &self.providers),
+            ("Limits", &self.limits),
+        ]
+    }
 }

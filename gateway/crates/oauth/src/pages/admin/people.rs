@@ -36,9 +36,12 @@ pub struct LoginWay {
 }
 
 /// The page.
-#[derive(Clone, Debug)]
+#[derive(Debug, Template)]
+#[template(path = "admin_people.html")]
 pub struct PeoplePage<'a> {
     /// Around it.
+    pub frame: Frame<'a>,
+    /// Around it, as one of the owner's.
     pub admin: AdminFrame<'a>,
     /// In the order of their names.
     pub people: Vec<PersonRow>,
@@ -48,36 +51,14 @@ pub struct PeoplePage<'a> {
 
 impl PeoplePage<'_> {
     /// Renders it.
-    pub fn page(&self) -> Page {
-        let people = self.people.iter().map(|person| PersonRow {
-            name: shown(&person.name),
-            id: shown(&person.id),
-            created: moment(&person.created),
-            ways: person
-                .ways
-                .iter()
-                .map(|way| LoginWay {
-                    words: shown(&way.words),
-                    form: way.form.clone(),
-                })
-                .collect(),
-            ..person.clone()
-        });
-        let template = PeopleTemplate {
-            frame: self.admin.frame,
-            admin: &self.admin,
-            people: people.collect(),
-            next: self.next.as_ref(),
-        };
-        Page::render(&template, Forms::Here)
+    pub fn page(mut self) -> Page {
+        for person in &mut self.people {
+            let ways = person.ways.iter_mut().map(|way| &mut way.words);
+            for text in [&mut person.name, &mut person.id].into_iter().chain(ways) {
+                *text = shown(text);
+            }
+            person.created = moment(&person.created);
+        }
+        Page::render(&self, Forms::Here)
     }
-}
-
-#[derive(Template)]
-#[template(path = "admin_people.html")]
-struct PeopleTemplate<'a> {
-    frame: Frame<'a>,
-    admin: &'a AdminFrame<'a>,
-    people: Vec<PersonRow>,
-    next: Option<&'a NextPage>,
 }

@@ -42,9 +42,12 @@ pub struct Explanation {
 }
 
 /// The page.
-#[derive(Clone, Debug)]
+#[derive(Debug, Template)]
+#[template(path = "admin_policy.html")]
 pub struct PolicyPage<'a> {
     /// Around it.
+    pub frame: Frame<'a>,
+    /// Around it, as one of the owner's.
     pub admin: AdminFrame<'a>,
     /// Whether there is a policy.
     pub has_policy: bool,
@@ -60,40 +63,14 @@ pub struct PolicyPage<'a> {
 
 impl PolicyPage<'_> {
     /// Renders it.
-    pub fn page(&self) -> Page {
-        let line = |text: &String| exact(text, LONGEST_LINE).unwrap_or_else(|| shown(text));
-        let explanation = self.explanation.as_ref().map(|it| Explanation {
-            is_allowed: it.is_allowed,
-            refusal: it
-                .refusal
-                .iter()
-                .map(|(name, text)| (*name, line(text)))
-                .collect(),
-            rule: it.rule.as_ref().map(line),
-            facts: it.facts.iter().map(line).collect(),
-            assumed: it.assumed.iter().map(line).collect(),
-        });
-        let template = PolicyTemplate {
-            frame: self.admin.frame,
-            admin: &self.admin,
-            has_policy: self.has_policy,
-            backends: &self.backends,
-            question: &self.question,
-            explanation,
-            seal: &self.seal,
-        };
-        Page::render(&template, Forms::Here)
+    pub fn page(mut self) -> Page {
+        if let Some(it) = &mut self.explanation {
+            let refusal = it.refusal.iter_mut().map(|(_, text)| text);
+            let facts = it.facts.iter_mut().chain(&mut it.assumed);
+            for text in refusal.chain(&mut it.rule).chain(facts) {
+                *text = exact(text, LONGEST_LINE).unwrap_or_else(|| shown(text));
+            }
+        }
+        Page::render(&self, Forms::Here)
     }
-}
-
-#[derive(Template)]
-#[template(path = "admin_policy.html")]
-struct PolicyTemplate<'a> {
-    frame: Frame<'a>,
-    admin: &'a AdminFrame<'a>,
-    has_policy: bool,
-    backends: &'a [&'a str],
-    question: &'a Question,
-    explanation: Option<Explanation>,
-    seal: &'a str,
 }

@@ -23,9 +23,12 @@ pub struct StreamRow {
 }
 
 /// The page.
-#[derive(Clone, Debug)]
+#[derive(Debug, Template)]
+#[template(path = "admin_streams.html")]
 pub struct StreamsPage<'a> {
     /// Around it.
+    pub frame: Frame<'a>,
+    /// Around it, as one of the owner's.
     pub admin: AdminFrame<'a>,
     /// Oldest first.
     pub streams: Vec<StreamRow>,
@@ -35,29 +38,17 @@ pub struct StreamsPage<'a> {
 
 impl StreamsPage<'_> {
     /// Renders it.
-    pub fn page(&self) -> Page {
-        let streams = self.streams.iter().map(|stream| StreamRow {
-            backend: shown(&stream.backend),
-            user_name: shown(&stream.user_name),
-            client: shown(&stream.client),
-            since: moment(&stream.since),
-            ..stream.clone()
-        });
-        let template = StreamsTemplate {
-            frame: self.admin.frame,
-            admin: &self.admin,
-            streams: streams.collect(),
-            next: self.next.as_ref(),
-        };
-        Page::render(&template, Forms::Here)
+    pub fn page(mut self) -> Page {
+        for stream in &mut self.streams {
+            for text in [
+                &mut stream.backend,
+                &mut stream.user_name,
+                &mut stream.client,
+            ] {
+                *text = shown(text);
+            }
+            stream.since = moment(&stream.since);
+        }
+        Page::render(&self, Forms::Here)
     }
-}
-
-#[derive(Template)]
-#[template(path = "admin_streams.html")]
-struct StreamsTemplate<'a> {
-    frame: Frame<'a>,
-    admin: &'a AdminFrame<'a>,
-    streams: Vec<StreamRow>,
-    next: Option<&'a NextPage>,
 }
