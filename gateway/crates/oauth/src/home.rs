@@ -43,7 +43,7 @@ pub async fn page(
                 sse: settings.issuer.join(&mount.sse_path()),
             })
             .collect(),
-        awaits_owner: has_users.ok().map(|any| !any),
+        awaits_owner: has_users.is_ok_and(|any| !any),
         loopback: settings.issuer.is_loopback(),
         person: person
             .as_ref()

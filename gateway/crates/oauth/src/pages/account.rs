@@ -12,8 +12,8 @@ use self::elsewhere::ElsewhereLine;
 use super::moment::Moment;
 use super::page::{Forms, Frame, Page};
 use super::passkeys::PasskeysLine;
-use super::text::{ago, clean, exact, in_words};
-use super::tool_picker::{FEW_TOOLS, LONGEST_DESCRIPTION, LONGEST_NAME, Tool};
+use super::text::{LONGEST_NAME, ago, clean, exact, in_words, shown_name};
+use super::tool_picker::{FEW_TOOLS, LONGEST_DESCRIPTION, Tool};
 use gateway_core::clock::Timestamp;
 
 pub use self::elsewhere::{Elsewhere, ElsewhereAccount};
@@ -185,18 +185,13 @@ impl Account<'_> {
         let mut lines = Numbers::default();
         let template = AccountTemplate {
             frame: self.frame,
-            user_name: self.user_name,
+            page: self,
             notice: self.notice.as_ref().map(NoticeLine::new),
             apps: self
                 .apps
                 .iter()
                 .map(|app| AppCard::new(app, now, &mut lines))
                 .collect(),
-            is_cut: self.is_cut,
-            log_out_seal: self.log_out_seal,
-            logins: &self.logins,
-            has_tokens: self.has_tokens,
-            withheld: &self.withheld,
             elsewhere: self
                 .elsewhere
                 .iter()
@@ -218,14 +213,9 @@ impl Account<'_> {
 #[template(path = "account.html")]
 struct AccountTemplate<'a> {
     frame: Frame<'a>,
-    user_name: &'a str,
+    page: &'a Account<'a>,
     notice: Option<NoticeLine>,
     apps: Vec<AppCard<'a>>,
-    is_cut: bool,
-    log_out_seal: &'a str,
-    logins: &'a Logins<'a>,
-    has_tokens: bool,
-    withheld: &'a [WithheldApp],
     elsewhere: Vec<ElsewhereLine<'a>>,
     limits: LimitsInUse,
 }
@@ -360,11 +350,7 @@ impl<'a> AppCard<'a> {
     fn new(app: &'a App, now: Timestamp, numbers: &mut Numbers) -> Self {
         Self {
             number: numbers.next(),
-            name: app
-                .name
-                .as_deref()
-                .map(|name| clean(name, LONGEST_NAME))
-                .filter(|name| !name.is_empty()),
+            name: shown_name(app.name.as_deref()),
             known: match &app.known {
                 ClientOrigin::SelfRegistered(at) => OriginLine::SelfRegistered(ago(now.since(*at))),
                 ClientOrigin::Document(host) => OriginLine::Document(host),

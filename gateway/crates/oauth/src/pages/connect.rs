@@ -4,11 +4,12 @@ use askama::Template;
 
 use super::login::Goal;
 use super::page::{Forms, Frame, Page};
-use super::text::clean;
-use super::tool_picker::{LONGEST_DESCRIPTION, LONGEST_NAME};
+use super::text::{LONGEST_NAME, clean};
+use super::tool_picker::LONGEST_DESCRIPTION;
 
 /// Asks a person to connect an account.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Template)]
+#[template(path = "connect.html")]
 pub struct Connect<'a> {
     /// Around it.
     pub frame: Frame<'a>,
@@ -51,49 +52,16 @@ pub struct ConnectProblem {
 impl Connect<'_> {
     /// Renders it.
     pub fn page(&self) -> Page {
-        let detail = self.problem.as_ref().map(|problem| problem.detail.as_str());
-        let lines = detail.unwrap_or_default().lines();
-        let lines = lines.filter(|line| !line.trim().is_empty());
-        let template = ConnectTemplate {
-            frame: self.frame,
-            backend: self.backend,
-            user_name: self.user_name,
-            authorization_request: self.goal.authorization_request(),
-            goal_name: match self.goal {
-                Goal::Account => Some("account"),
-                _ => None,
-            },
-            seal: self.seal,
-            is_key: matches!(self.way, ConnectWay::Key(_)),
-            hint: match self.way {
-                ConnectWay::Key(hint) => hint,
-                ConnectWay::Login => None,
-            },
-            is_optional: self.is_optional,
-            state: self.state.as_deref(),
-            alert: self.problem.as_ref().map(|problem| problem.words.as_str()),
-            detail: lines.map(|line| clean(line, LONGEST_DESCRIPTION)).collect(),
-        };
         // The answer leads to the backend's authorization server, or back to an app.
-        Page::render(&template, Forms::Beyond)
+        Page::render(self, Forms::Beyond)
     }
 }
 
-#[derive(Template)]
-#[template(path = "connect.html")]
-struct ConnectTemplate<'a> {
-    frame: Frame<'a>,
-    backend: &'a str,
-    user_name: &'a str,
-    authorization_request: Option<&'a str>,
-    goal_name: Option<&'a str>,
-    seal: &'a str,
-    is_key: bool,
-    hint: Option<&'a str>,
-    is_optional: bool,
-    state: Option<&'a str>,
-    alert: Option<&'a str>,
-    detail: Vec<String>,
+impl ConnectProblem {
+    fn lines(&self) -> Vec<String> {
+        let lines = self.detail.lines().filter(|line| !line.trim().is_empty());
+        lines.map(|line| clean(line, LONGEST_DESCRIPTION)).collect()
+    }
 }
 
 /// Says that an account is connected.

@@ -6,10 +6,8 @@ use std::time::Duration;
 use askama::Template;
 
 use super::page::{Forms, Frame, Page};
-use super::text::{ago, clean, in_words};
-use super::tool_picker::{
-    Capabilities, ConsentProblem, LONGEST_NAME, Member, Preset, ToolChoice, ToolPicker,
-};
+use super::text::{LONGEST_NAME, ago, clean, in_words, shown_name};
+use super::tool_picker::{Capabilities, ConsentProblem, Member, Preset, ToolChoice, ToolPicker};
 use gateway_core::client::Registration;
 use gateway_core::protocol::redirect_uri::Destination;
 
@@ -139,12 +137,9 @@ impl Consent<'_> {
         });
         let template = ConsentTemplate {
             frame: self.frame,
-            client_name: self
-                .client_name
-                .map(|name| clean(name, LONGEST_NAME))
-                .filter(|name| !name.is_empty()),
+            page: self,
+            client_name: shown_name(self.client_name),
             self_registered: self.registration == Registration::SelfRegistered,
-            is_proved: self.is_proved,
             vouched_by: self
                 .vouched_by
                 .filter(|_| self.registration == Registration::MetadataDocument),
@@ -154,18 +149,8 @@ impl Consent<'_> {
                 name: changed.name.map(|name| clean(name, LONGEST_NAME)),
                 what: changed.what(),
             }),
-            client_as_shown: self.client_as_shown,
-            backend: self.backend,
-            scope: self.scope,
-            scopes: &self.scopes,
-            user_name: self.user_name,
-            flow: &self.flow,
             picker,
-            shown: self.shown,
             lifetime: in_words(self.lifetime),
-            authorization_request: self.authorization_request,
-            seal: self.seal,
-            log_out_seal: self.log_out_seal,
         };
         Page::render(&template, Forms::Beyond)
     }
@@ -175,24 +160,14 @@ impl Consent<'_> {
 #[template(path = "consent.html")]
 struct ConsentTemplate<'a> {
     frame: Frame<'a>,
+    page: &'a Consent<'a>,
     client_name: Option<String>,
     self_registered: bool,
-    is_proved: bool,
     vouched_by: Option<&'a str>,
     registered: String,
     changed: Option<ChangedLine>,
-    client_as_shown: &'a str,
-    backend: &'a str,
-    scope: &'a str,
-    scopes: &'a [ScopeLine<'a>],
-    user_name: &'a str,
-    flow: &'a AuthorizationFlow<'a>,
     picker: ToolPicker<'a>,
-    shown: &'a str,
     lifetime: String,
-    authorization_request: &'a str,
-    seal: &'a str,
-    log_out_seal: &'a str,
 }
 
 struct ChangedLine {

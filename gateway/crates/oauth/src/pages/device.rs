@@ -5,11 +5,11 @@ use std::time::Duration;
 use askama::Template;
 
 use super::page::{Forms, Frame, Page};
-use super::text::{clean, in_words};
-use super::tool_picker::LONGEST_NAME;
+use super::text::{in_words, shown_name};
 
 /// Asks for the code that an app shows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Template)]
+#[template(path = "device.html")]
 pub struct DeviceForm<'a> {
     /// Around it.
     pub frame: Frame<'a>,
@@ -31,7 +31,11 @@ pub enum DeviceProblem {
 impl DeviceForm<'_> {
     /// Renders it.
     pub fn page(&self) -> Page {
-        let alert = self.problem.map(|problem| match problem {
+        Page::render(self, Forms::Here)
+    }
+
+    fn alert(&self) -> Option<String> {
+        Some(match self.problem? {
             DeviceProblem::Unknown => {
                 "No app waits with this code. Compare it with the one that the app shows; it is good \
                  for ten minutes and for one answer."
@@ -41,26 +45,13 @@ impl DeviceForm<'_> {
                 "Too many wrong codes. Wait {} and try again.",
                 in_words(wait)
             ),
-        });
-        let template = DeviceFormTemplate {
-            frame: self.frame,
-            code: self.code,
-            alert,
-        };
-        Page::render(&template, Forms::Here)
+        })
     }
 }
 
-#[derive(Template)]
-#[template(path = "device.html")]
-struct DeviceFormTemplate<'a> {
-    frame: Frame<'a>,
-    code: Option<&'a str>,
-    alert: Option<String>,
-}
-
 /// Says what the answer was, and where to go on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Template)]
+#[template(path = "device_done.html")]
 pub struct DeviceDone<'a> {
     /// Around it.
     pub frame: Frame<'a>,
@@ -75,22 +66,10 @@ pub struct DeviceDone<'a> {
 impl DeviceDone<'_> {
     /// Renders it.
     pub fn page(&self) -> Page {
-        let name = self.app.map(|name| clean(name, LONGEST_NAME));
-        let template = DeviceDoneTemplate {
-            frame: self.frame,
-            app: name.filter(|name| !name.is_empty()),
-            backend: self.backend,
-            is_allowed: self.is_allowed,
-        };
-        Page::render(&template, Forms::None)
+        Page::render(self, Forms::None)
     }
-}
 
-#[derive(Template)]
-#[template(path = "device_done.html")]
-struct DeviceDoneTemplate<'a> {
-    frame: Frame<'a>,
-    app: Option<String>,
-    backend: &'a str,
-    is_allowed: bool,
+    fn name(&self) -> Option<String> {
+        shown_name(self.app)
+    }
 }

@@ -34,10 +34,22 @@ impl<'a> Goal<'a> {
             Self::Start | Self::Account | Self::Tokens | Self::Passkeys | Self::Page(_) => None,
         }
     }
+
+    /// What forms call it, unless it is the start page or has a query.
+    pub(super) const fn name(self) -> Option<&'a str> {
+        match self {
+            Self::Account => Some("account"),
+            Self::Tokens => Some("tokens"),
+            Self::Passkeys => Some("passkeys"),
+            Self::Page(path) => Some(path),
+            Self::Start | Self::Authorize(_) => None,
+        }
+    }
 }
 
 /// Asks who somebody is: by an identity provider, or by name and password.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Template)]
+#[template(path = "login.html")]
 pub struct Login<'a> {
     /// Around it.
     pub frame: Frame<'a>,
@@ -84,7 +96,11 @@ pub enum LoginProblem {
 impl Login<'_> {
     /// Renders it.
     pub fn page(&self) -> Page {
-        let alert = self.problem.map(|problem| match problem {
+        Page::render(self, Forms::Beyond).with_script(self.passkey.is_some())
+    }
+
+    fn alert(&self) -> Option<String> {
+        Some(match self.problem? {
             LoginProblem::Failed => "The name or the password is wrong.".to_owned(),
             LoginProblem::Passkey(reason) => format!("{} {}", reason.sentence(), reason.remedy()),
             LoginProblem::Limited(wait) => format!(
@@ -95,46 +111,17 @@ impl Login<'_> {
                 "This page was open for too long. Please log in again.".to_owned()
             }
             LoginProblem::SessionEnded => "Your login has ended. Please log in again.".to_owned(),
-        });
-        let template = LoginTemplate {
-            frame: self.frame,
-            authorization_request: self.goal.authorization_request(),
-            goal_name: match self.goal {
-                Goal::Account => Some("account"),
-                Goal::Tokens => Some("tokens"),
-                Goal::Page(path) => Some(path),
-                Goal::Passkeys => Some("passkeys"),
-                Goal::Start | Goal::Authorize(_) => None,
-            },
-            seal: self.seal,
-            name: self.name,
-            invalid: self.problem == Some(LoginProblem::Failed),
-            alert,
-            providers: self.providers,
-            passkey: self.passkey,
-            with_password: self.with_password,
-        };
-        Page::render(&template, Forms::Beyond).with_script(self.passkey.is_some())
+        })
+    }
+
+    fn is_wrong(&self) -> bool {
+        self.problem == Some(LoginProblem::Failed)
     }
 }
 
-#[derive(Template)]
-#[template(path = "login.html")]
-struct LoginTemplate<'a> {
-    frame: Frame<'a>,
-    authorization_request: Option<&'a str>,
-    goal_name: Option<&'a str>,
-    seal: &'a str,
-    name: &'a str,
-    invalid: bool,
-    alert: Option<String>,
-    providers: &'a [ProviderButton<'a>],
-    passkey: Option<PasskeyForm<'a>>,
-    with_password: bool,
-}
-
 /// Says that nobody can log in yet, and how that is mended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Template)]
+#[template(path = "ownerless.html")]
 pub struct Ownerless<'a> {
     /// Around it.
     pub frame: Frame<'a>,
@@ -145,17 +132,6 @@ pub struct Ownerless<'a> {
 impl Ownerless<'_> {
     /// Renders it.
     pub fn page(&self) -> Page {
-        let template = OwnerlessTemplate {
-            frame: self.frame,
-            authorization_request: self.authorization_request,
-        };
-        Page::render(&template, Forms::None)
+        Page::render(self, Forms::None)
     }
-}
-
-#[derive(Template)]
-#[template(path = "ownerless.html")]
-struct OwnerlessTemplate<'a> {
-    frame: Frame<'a>,
-    authorization_request: Option<&'a str>,
 }

@@ -3,6 +3,7 @@
 use askama::Template;
 use http::StatusCode;
 
+use super::account::NoticeLine;
 use super::moment::Moment;
 use super::page::{Forms, Frame, Page};
 use super::text::clean;
@@ -162,19 +163,14 @@ impl PasskeysPage<'_> {
     pub fn page(&self) -> Page {
         let template = PasskeysTemplate {
             frame: self.frame,
-            user_name: self.user_name,
-            notice: self.notice.as_ref().map(|notice| Notice {
+            page: self,
+            notice: self.notice.as_ref().map(|notice| NoticeLine {
                 is_problem: notice.reason().is_some(),
                 is_done: !matches!(notice, PasskeyNotice::AlreadyRemoved),
                 words: notice.words(),
             }),
             passkeys: self.passkeys.iter().map(|own| self.line(own)).collect(),
-            add: self.add,
             is_full: self.passkeys.len() >= Passkey::MOST,
-            unavailable: self.unavailable,
-            is_of_provider: self.is_of_provider,
-            password: &self.password,
-            log_out_seal: self.log_out_seal,
         };
         Page::render(&template, Forms::Here).with_script(self.add.is_some())
     }
@@ -205,21 +201,10 @@ impl PasskeysPage<'_> {
 #[template(path = "passkeys.html")]
 struct PasskeysTemplate<'a> {
     frame: Frame<'a>,
-    user_name: &'a str,
-    notice: Option<Notice>,
+    page: &'a PasskeysPage<'a>,
+    notice: Option<NoticeLine>,
     passkeys: Vec<PasskeyLine<'a>>,
-    add: Option<PasskeyForm<'a>>,
     is_full: bool,
-    unavailable: Option<&'static str>,
-    is_of_provider: bool,
-    password: &'a PasswordForm,
-    log_out_seal: &'a str,
-}
-
-struct Notice {
-    is_problem: bool,
-    is_done: bool,
-    words: String,
 }
 
 struct PasskeyLine<'a> {

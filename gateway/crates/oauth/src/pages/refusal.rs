@@ -11,7 +11,8 @@ use gateway_core::reason::Reason;
 const LONGEST_DETAIL: usize = 400;
 
 /// Says what was wrong, names the value, and what to do next.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Template)]
+#[template(path = "refusal.html")]
 pub struct Refusal<'a> {
     /// Around it.
     pub frame: Frame<'a>,
@@ -28,39 +29,21 @@ pub struct Refusal<'a> {
 impl Refusal<'_> {
     /// Renders it.
     pub fn page(&self) -> Page {
-        let template = RefusalTemplate {
-            frame: self.frame,
-            heading: heading(self.status),
-            reason: self.reason,
-            detail: self
-                .detail
-                .into_iter()
-                .flat_map(str::lines)
-                .take(12)
-                .map(|line| clean(line, LONGEST_DETAIL))
-                .filter(|line| !line.is_empty())
-                .collect(),
-            reopen: self.reopen,
-        };
-        Page::render(&template, Forms::None)
+        Page::render(self, Forms::None)
     }
-}
 
-#[derive(Template)]
-#[template(path = "refusal.html")]
-struct RefusalTemplate<'a> {
-    frame: Frame<'a>,
-    heading: &'static str,
-    reason: Reason,
-    detail: Vec<String>,
-    reopen: Option<&'a str>,
-}
+    fn heading(&self) -> &'static str {
+        match self.status {
+            StatusCode::NOT_FOUND => "There is nothing here",
+            StatusCode::TOO_MANY_REQUESTS => "Too many attempts",
+            status if status.is_server_error() => "This does not work right now",
+            _ => "This connection was stopped",
+        }
+    }
 
-fn heading(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::NOT_FOUND => "There is nothing here",
-        StatusCode::TOO_MANY_REQUESTS => "Too many attempts",
-        status if status.is_server_error() => "This does not work right now",
-        _ => "This connection was stopped",
+    fn lines(&self) -> Vec<String> {
+        let lines = self.detail.unwrap_or_default().lines().take(12);
+        let lines = lines.map(|line| clean(line, LONGEST_DETAIL));
+        lines.filter(|line| !line.is_empty()).collect()
     }
 }

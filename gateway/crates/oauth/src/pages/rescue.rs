@@ -8,7 +8,8 @@ use super::setup::SetupProblem;
 use gateway_core::reason::Reason;
 
 /// Asks for a new password or a passkey.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Template)]
+#[template(path = "rescue.html")]
 pub struct RescueForm<'a> {
     /// Around it.
     pub frame: Frame<'a>,
@@ -38,34 +39,17 @@ pub enum RescueProblem {
 impl RescueForm<'_> {
     /// Renders it.
     pub fn page(&self) -> Page {
-        let template = RescueTemplate {
-            frame: self.frame,
-            secret: self.secret,
-            user_name: self.user_name,
-            with_password: self.with_password,
-            passkey: self.passkey,
-            unavailable: self.unavailable,
-            concerns_password: matches!(self.problem, Some(RescueProblem::Password(_))),
-            problem: self.problem.map(|problem| match problem {
-                RescueProblem::Password(problem) => problem.sentence().to_owned(),
-                RescueProblem::Passkey(reason) => {
-                    format!("{} {}", reason.sentence(), reason.remedy())
-                }
-            }),
-        };
-        Page::render(&template, Forms::Here).with_script(self.passkey.is_some())
+        Page::render(self, Forms::Here).with_script(self.passkey.is_some())
     }
-}
 
-#[derive(Template)]
-#[template(path = "rescue.html")]
-struct RescueTemplate<'a> {
-    frame: Frame<'a>,
-    secret: &'a str,
-    user_name: &'a str,
-    with_password: bool,
-    passkey: Option<PasskeyForm<'a>>,
-    unavailable: Option<&'static str>,
-    concerns_password: bool,
-    problem: Option<String>,
+    fn alert(&self) -> Option<String> {
+        Some(match self.problem? {
+            RescueProblem::Password(problem) => problem.sentence().to_owned(),
+            RescueProblem::Passkey(reason) => format!("{} {}", reason.sentence(), reason.remedy()),
+        })
+    }
+
+    fn concerns_password(&self) -> bool {
+        matches!(self.problem, Some(RescueProblem::Password(_)))
+    }
 }

@@ -7,7 +7,8 @@ use super::passkeys::PasskeyForm;
 use gateway_core::reason::Reason;
 
 /// Asks for the code from the terminal, a name and a new password.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Template)]
+#[template(path = "setup.html")]
 pub struct SetupForm<'a> {
     /// Around it.
     pub frame: Frame<'a>,
@@ -61,32 +62,13 @@ impl SetupProblem {
 impl SetupForm<'_> {
     /// Renders it.
     pub fn page(&self) -> Page {
-        let template = SetupTemplate {
-            frame: self.frame,
-            code: self.code,
-            asks_for_code: self.code.is_empty() || self.problem == Some(SetupProblem::Code),
-            name: self.name,
-            passkey: self.passkey,
-            user: self.user,
-            problem: self.problem,
-        };
-        Page::render(&template, Forms::Here).with_script(self.passkey.is_some())
+        Page::render(self, Forms::Here).with_script(self.passkey.is_some())
     }
-}
 
-#[derive(Template)]
-#[template(path = "setup.html")]
-struct SetupTemplate<'a> {
-    frame: Frame<'a>,
-    code: &'a str,
-    asks_for_code: bool,
-    name: &'a str,
-    passkey: Option<PasskeyForm<'a>>,
-    user: &'a str,
-    problem: Option<SetupProblem>,
-}
+    fn asks_for_code(&self) -> bool {
+        self.code.is_empty() || self.concerns_code()
+    }
 
-impl SetupTemplate<'_> {
     fn concerns_code(&self) -> bool {
         self.problem == Some(SetupProblem::Code)
     }

@@ -100,7 +100,7 @@ fn home(awaits_owner: bool, loopback: bool) -> Home<'static> {
     Home {
         frame: FRAME,
         mounts: vec![urls("notes", ""), urls("files", "/files")],
-        awaits_owner: Some(awaits_owner),
+        awaits_owner,
         loopback,
         person: (!awaits_owner).then_some(("alice", "1.2.3")),
     }

@@ -32,6 +32,15 @@ pub fn clean(text: &str, longest: usize) -> String {
     line
 }
 
+/// The longest name that is shown, of a tool or an app.
+pub(super) const LONGEST_NAME: usize = 60;
+
+/// The name that somebody gives itself, if anything of it can be shown.
+pub(super) fn shown_name(name: Option<&str>) -> Option<String> {
+    let name = clean(name?, LONGEST_NAME);
+    (!name.is_empty()).then_some(name)
+}
+
 /// A stranger's text as it is: what nobody would see stands there as an escape, so that a person
 /// sees what a model reads. `None` if that is longer than `longest` bytes: a part of it would not be
 /// what it is.

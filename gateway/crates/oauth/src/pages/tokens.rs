@@ -11,10 +11,8 @@ use super::account::{
     AccountNotice, Connection, ConnectionLine, GrantedResource, NoticeLine, Numbers,
 };
 use super::page::{Forms, Frame, Page};
-use super::text::{clean, in_words};
-use super::tool_picker::{
-    Capabilities, ConsentProblem, LONGEST_NAME, Member, Preset, ToolChoice, ToolPicker,
-};
+use super::text::{LONGEST_NAME, clean, in_words};
+use super::tool_picker::{Capabilities, ConsentProblem, Member, Preset, ToolChoice, ToolPicker};
 use gateway_core::clock::Timestamp;
 
 /// Shows a person their tokens.
@@ -58,7 +56,7 @@ impl Tokens<'_> {
         });
         let template = TokensTemplate {
             frame: self.frame,
-            user_name: self.user_name,
+            page: self,
             notice: self.notice.as_ref().map(NoticeLine::new),
             tokens: tokens.collect(),
             backends: self
@@ -66,7 +64,6 @@ impl Tokens<'_> {
                 .iter()
                 .map(|name| BackendLink::new(name))
                 .collect(),
-            log_out_seal: self.log_out_seal,
         };
         Page::render(&template, Forms::Here)
     }
@@ -76,11 +73,10 @@ impl Tokens<'_> {
 #[template(path = "tokens.html")]
 struct TokensTemplate<'a> {
     frame: Frame<'a>,
-    user_name: &'a str,
+    page: &'a Tokens<'a>,
     notice: Option<NoticeLine>,
     tokens: Vec<TokenLine<'a>>,
     backends: Vec<BackendLink<'a>>,
-    log_out_seal: &'a str,
 }
 
 struct BackendLink<'a> {
@@ -174,9 +170,7 @@ impl NewTokenForm<'_> {
         };
         let template = NewTokenTemplate {
             frame: self.frame,
-            user_name: self.user_name,
-            backend: self.backend,
-            name: self.name,
+            page: self,
             alert,
             is_nameless: self.problem == Some(NewTokenProblem::Nameless),
             ends: self
@@ -200,9 +194,6 @@ impl NewTokenForm<'_> {
                 undone: "No token was made",
                 way_out: "go back",
             }),
-            needs_logins: self.needs_logins,
-            shown: self.shown,
-            seal: self.seal,
         };
         Page::render(&template, Forms::Here)
     }
@@ -212,16 +203,11 @@ impl NewTokenForm<'_> {
 #[template(path = "new_token.html")]
 struct NewTokenTemplate<'a> {
     frame: Frame<'a>,
-    user_name: &'a str,
-    backend: &'a str,
-    name: &'a str,
+    page: &'a NewTokenForm<'a>,
     alert: Option<&'static str>,
     is_nameless: bool,
     ends: Vec<EndLine>,
     picker: ToolPicker<'a>,
-    needs_logins: bool,
-    shown: &'a str,
-    seal: &'a str,
 }
 
 struct EndLine {
@@ -254,12 +240,9 @@ impl MadeToken<'_> {
     pub fn page(&self) -> Page {
         let template = MadeTokenTemplate {
             frame: self.frame,
-            user_name: self.user_name,
+            page: self,
             name: clean(self.name, LONGEST_NAME),
-            token: self.token,
             lasts: in_words(self.lasts),
-            backend: self.backend,
-            mcp: self.mcp,
         };
         Page::render(&template, Forms::None)
     }
@@ -269,10 +252,7 @@ impl MadeToken<'_> {
 #[template(path = "made_token.html")]
 struct MadeTokenTemplate<'a> {
     frame: Frame<'a>,
-    user_name: &'a str,
+    page: &'a MadeToken<'a>,
     name: String,
-    token: Option<&'a str>,
     lasts: String,
-    backend: &'a str,
-    mcp: &'a str,
 }

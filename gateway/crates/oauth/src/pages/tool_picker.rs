@@ -5,11 +5,9 @@ use std::collections::BTreeSet;
 
 use askama::Template;
 
-use super::text::clean;
+use super::text::{LONGEST_NAME, clean};
 use gateway_core::grants::consented_tools::{Choice, MemberChoice};
 
-/// The longest name that is shown, of a tool or an app.
-pub(super) const LONGEST_NAME: usize = 60;
 /// The longest description of a tool that is shown.
 pub(super) const LONGEST_DESCRIPTION: usize = 240;
 /// Up to this many tools the groups are open.

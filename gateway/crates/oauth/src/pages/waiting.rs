@@ -5,7 +5,8 @@ use askama::Template;
 use super::page::{Forms, Frame, Page};
 
 /// Says that a backend has not told its tools yet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Template)]
+#[template(path = "waiting.html")]
 pub struct Waiting<'a> {
     /// Around it.
     pub frame: Frame<'a>,
@@ -20,17 +21,6 @@ pub struct Waiting<'a> {
 impl Waiting<'_> {
     /// Renders it.
     pub fn page(&self) -> Page {
-        let template = WaitingTemplate {
-            frame: self.frame,
-            page: *self,
-        };
-        Page::render(&template, Forms::None)
+        Page::render(self, Forms::None)
     }
-}
-
-#[derive(Template)]
-#[template(path = "waiting.html")]
-struct WaitingTemplate<'a> {
-    frame: Frame<'a>,
-    page: Waiting<'a>,
 }

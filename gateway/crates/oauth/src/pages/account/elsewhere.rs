@@ -1,8 +1,7 @@
 //! A person's own accounts at backends.
 
 use super::super::moment::Moment;
-use super::super::text::clean;
-use super::super::tool_picker::LONGEST_NAME;
+use super::super::text::{LONGEST_NAME, clean};
 use gateway_core::clock::Timestamp;
 
 /// A backend that is called with the person's own account there.

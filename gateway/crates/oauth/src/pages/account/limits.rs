@@ -1,7 +1,6 @@
 //! What a person uses of limits.
 
-use super::super::text::clean;
-use super::super::tool_picker::LONGEST_NAME;
+use super::super::text::{LONGEST_NAME, clean};
 
 /// How the limits of a person's stand.
 #[derive(Clone, Debug, Default)]

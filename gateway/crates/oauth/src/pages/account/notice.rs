@@ -2,8 +2,7 @@
 
 use http::StatusCode;
 
-use super::super::text::clean;
-use super::super::tool_picker::LONGEST_NAME;
+use super::super::text::{LONGEST_NAME, clean, shown_name};
 use gateway_core::reason::Reason;
 
 /// What came of a button of this page.
@@ -190,7 +189,5 @@ impl AccountNotice {
 }
 
 fn app_name(name: &Option<String>) -> String {
-    let name = name.as_deref().map(|name| clean(name, LONGEST_NAME));
-    let name = name.filter(|name| !name.is_empty());
-    name.map_or_else(|| "The app".to_owned(), |name| format!("“{name}”"))
+    shown_name(name.as_deref()).map_or_else(|| "The app".to_owned(), |name| format!("“{name}”"))
 }
