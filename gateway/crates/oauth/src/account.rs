@@ -28,16 +28,19 @@ pub(super) use self::tokens::{
 pub(super) use self::unlink::submit as unlink;
 
 use self::view::show;
+use crate::error_page::Refused;
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
+use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
 
 /// `GET /account`. Whoever is not logged in is asked to, and comes back.
-pub(super) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
-    let (now, goal) = (server.clock.now(), Goal::Account);
-    let shown = match server.login_form().session(request, goal, now).await {
-        Ok(session) => show(server, request, &session, None).await,
-        Err(refused) => Err(refused),
-    };
-    shown.unwrap_or_else(|refused| refused.page(&server.settings, request))
+pub(super) async fn page(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let login_form = server.login_form();
+    let session = login_form.session(request, Goal::Account, now).await?;
+    show(server, request, &session, None).await
 }

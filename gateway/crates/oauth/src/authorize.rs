@@ -39,10 +39,10 @@ pub(super) async fn answer(
     server: &AuthorizationServer,
     request: &Request,
     now: Timestamp,
-) -> Response {
+) -> Result<Response, Refused> {
     match first_step(server, request, now).await {
         Ok(next) => go_on(server, request, next, now).await,
-        Err(error) => fault(&server.settings, request, error),
+        Err(error) => Ok(fault(&server.settings, request, error)),
     }
 }
 
@@ -51,8 +51,8 @@ pub(super) async fn answer_consent(
     server: &AuthorizationServer,
     request: &Request,
     now: Timestamp,
-) -> Response {
-    let next = consent::submit(server, request, now).await;
+) -> Result<Response, Refused> {
+    let next = consent::submit(server, request, now).await?;
     go_on(server, request, next, now).await
 }
 
@@ -61,7 +61,7 @@ pub(super) async fn answer_connect(
     server: &AuthorizationServer,
     request: &Request,
     now: Timestamp,
-) -> Response {
+) -> Result<Response, Refused> {
     let next = connect::answer(server, request, now).await;
     go_on(server, request, next, now).await
 }
@@ -72,34 +72,30 @@ async fn go_on(
     request: &Request,
     next: NextStep,
     now: Timestamp,
-) -> Response {
+) -> Result<Response, Refused> {
     match next {
-        NextStep::Answer(response) => response,
+        NextStep::Answer(response) => Ok(response),
         NextStep::Login(raw_query) => {
             login::page(server.login_form(), request, Goal::Authorize(&raw_query)).await
         }
         NextStep::LoginAgain(raw_query) => {
             let goal = raw_query.as_deref().map_or(Goal::Start, Goal::Authorize);
-            server.login_form().after_session(request, goal)
+            Ok(server.login_form().after_session(request, goal))
         }
         NextStep::Consent(asked, session) => {
             let before = connect::before_consent(server, request, &session, &asked).await;
-            match before {
+            Ok(match before {
                 Some(page) => page,
                 None => consent::page(server.consent_desk(), request, &session, &asked).await,
-            }
+            })
         }
         NextStep::WithoutAccount(raw_query, session) => {
-            without_account(server, request, &raw_query, session, now)
-                .await
-                .unwrap_or_else(|refused| refused.page(&server.settings, request))
+            without_account(server, request, &raw_query, session, now).await
         }
-        NextStep::IssueCode(consented) => allowed(server, request, *consented, now)
-            .await
-            .unwrap_or_else(|refused| match refused {
-                Refused::Store(error) => fault(&server.settings, request, error),
-                refused => refused.page(&server.settings, request),
-            }),
+        NextStep::IssueCode(consented) => match allowed(server, request, *consented, now).await {
+            Err(Refused::Store(error)) => Ok(fault(&server.settings, request, error)),
+            answered => answered,
+        },
     }
 }
 
@@ -138,7 +134,7 @@ async fn without_account(
             }
         }
         NextStep::Answer(response) => response,
-        _ => login::page(server.login_form(), request, Goal::Authorize(raw_query)).await,
+        _ => login::page(server.login_form(), request, Goal::Authorize(raw_query)).await?,
     })
 }
 

@@ -42,21 +42,16 @@ pub(super) async fn page(
     subject: &Subject,
     request: &Request,
     now: Timestamp,
-) -> Response {
-    if server
-        .pages
-        .publisher(&subject.mount.name, &subject.path)
-        .is_none()
-    {
+) -> Result<Response, Refused> {
+    let (mount, path) = (&subject.mount.name, &subject.path);
+    if server.pages.publisher(mount, path).is_none() {
         let status = StatusCode::NOT_FOUND;
-        return error_page::page(&server.settings, request, status, Reason::NotFound, None);
+        let page = error_page::page(&server.settings, request, status, Reason::NotFound, None);
+        return Ok(page);
     }
     let goal = Goal::Page(&request.path);
-    let opened = match server.login_form().session(request, goal, now).await {
-        Ok(session) => open(server, subject, request, &session, now).await,
-        Err(refused) => Err(refused),
-    };
-    opened.unwrap_or_else(|refused| refused.page(&server.settings, request))
+    let session = server.login_form().session(request, goal, now).await?;
+    open(server, subject, request, &session, now).await
 }
 
 async fn open(

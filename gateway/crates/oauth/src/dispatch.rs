@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::endpoint::{Caller, Endpoint, MatchedEndpoint, Subject};
+use crate::error_page::Refused;
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{
@@ -68,7 +69,8 @@ async fn answer(
     {
         (unready, unaudited)
     } else {
-        let response = dispatch(server, &matched, request, server.clock.now()).await;
+        let answered = dispatch(server, &matched, request, server.clock.now()).await;
+        let response = answered.unwrap_or_else(|refused| refused.page(&server.settings, request));
         let decision = audited::decision(&response);
         let is_fault = response.status().is_server_error();
         let response = audit_log::entered(
@@ -103,33 +105,27 @@ async fn dispatch(
     matched: &MatchedEndpoint,
     request: &Request,
     now: Timestamp,
-) -> Response {
+) -> Result<Response, Refused> {
     let submitted = request.method == Method::POST;
-    let AuthorizationServer {
-        records,
-        tags,
-        clock,
-        ..
-    } = server;
-    match matched.endpoint {
+    Ok(match matched.endpoint {
         Endpoint::Health => web::text(StatusCode::OK, "ok\n"),
-        Endpoint::Home => home::page(server.ways_in(), records, tags, *clock, request).await,
+        Endpoint::Home => home::page(server, request, now).await,
         Endpoint::Asset => home::asset(request),
-        Endpoint::Authorize => authorize::answer(server, request, now).await,
-        Endpoint::Login if submitted => login::submit(server, request).await,
-        Endpoint::Login => login::page(server.login_form(), request, Goal::Start).await,
+        Endpoint::Authorize => authorize::answer(server, request, now).await?,
+        Endpoint::Login if submitted => login::submit(server, request, now).await?,
+        Endpoint::Login => login::page(server.login_form(), request, Goal::Start).await?,
         Endpoint::ProviderLogin
         | Endpoint::ProviderCallback
         | Endpoint::ProviderKeys
         | Endpoint::ProviderLogout => {
             provider::answer(server, matched.endpoint, request, now).await
         }
-        Endpoint::Logout => login::logout(server, request).await,
-        Endpoint::Consent => authorize::answer_consent(server, request, now).await,
-        Endpoint::Setup if submitted => setup::submit(server, request).await,
-        Endpoint::Setup => setup::page(server, request).await,
-        Endpoint::Rescue if submitted => rescue::submit(server, request).await,
-        Endpoint::Rescue => rescue::page(server, request).await,
+        Endpoint::Logout => login::logout(server.login_form(), request, now).await?,
+        Endpoint::Consent => authorize::answer_consent(server, request, now).await?,
+        Endpoint::Setup if submitted => setup::submit(server, request, now).await?,
+        Endpoint::Setup => setup::page(server, request, now).await?,
+        Endpoint::Rescue if submitted => rescue::submit(server, request, now).await?,
+        Endpoint::Rescue => rescue::page(server, request, now).await?,
         Endpoint::Account
         | Endpoint::AccountRevoke
         | Endpoint::AccountApprove
@@ -143,18 +139,18 @@ async fn dispatch(
         | Endpoint::AccountTokens
         | Endpoint::AccountTokensNew
         | Endpoint::AccountTokensRevoke => {
-            dispatch_account(server, matched.endpoint, request).await
+            dispatch_account(server, matched.endpoint, request, now).await?
         }
         Endpoint::ConnectCallback => connect::callback(server, request, now).await,
-        Endpoint::Connect => authorize::answer_connect(server, request, now).await,
-        Endpoint::Admin => owner::answer(server, request, now).await,
+        Endpoint::Connect => authorize::answer_connect(server, request, now).await?,
+        Endpoint::Admin => owner::answer(server, request, now).await?,
         Endpoint::BackendPage => match &matched.subject {
-            Some(subject) => backend_page::page(server, subject, request, now).await,
+            Some(subject) => backend_page::page(server, subject, request, now).await?,
             None => discovery::absent(),
         },
         Endpoint::Token => token::answer(server, request, now).await,
         Endpoint::DeviceAuthorization => device::ask(server, request, now).await,
-        Endpoint::Device if submitted => device::submit(server, request, now).await,
+        Endpoint::Device if submitted => device::submit(server, request, now).await?,
         Endpoint::Device => device::page(&server.settings, request),
         Endpoint::Register => register::answer(server, request, now).await,
         Endpoint::Revoke => revoke::answer(server, request, now).await,
@@ -173,7 +169,7 @@ async fn dispatch(
         | Endpoint::Llms
         | Endpoint::Favicon
         | Endpoint::Absent => dispatch_document(server, matched, request, now),
-    }
+    })
 }
 
 /// `/account` and below.
@@ -181,33 +177,38 @@ async fn dispatch_account(
     server: &AuthorizationServer,
     endpoint: Endpoint,
     request: &Request,
-) -> Response {
+    now: Timestamp,
+) -> Result<Response, Refused> {
     let submitted = request.method == Method::POST;
     match endpoint {
-        Endpoint::Account => account::page(server, request).await,
-        Endpoint::AccountRevoke if submitted => account::revoke(server, request).await,
-        Endpoint::AccountApprove if submitted => account::approve(server, request).await,
-        Endpoint::AccountUnlink if submitted => account::unlink(server, request).await,
-        Endpoint::AccountReadmit if submitted => account::readmit(server, request).await,
-        Endpoint::AccountDisconnect if submitted => account::disconnect(server, request).await,
-        Endpoint::AccountPasskeys => account::passkeys::page(server, request).await,
-        Endpoint::AccountPasskeysAdd if submitted => account::passkeys::add(server, request).await,
+        Endpoint::Account => account::page(server, request, now).await,
+        Endpoint::AccountRevoke if submitted => account::revoke(server, request, now).await,
+        Endpoint::AccountApprove if submitted => account::approve(server, request, now).await,
+        Endpoint::AccountUnlink if submitted => account::unlink(server, request, now).await,
+        Endpoint::AccountReadmit if submitted => account::readmit(server, request, now).await,
+        Endpoint::AccountDisconnect if submitted => account::disconnect(server, request, now).await,
+        Endpoint::AccountPasskeys => account::passkeys::page(server, request, now).await,
+        Endpoint::AccountPasskeysAdd if submitted => {
+            account::passkeys::add(server, request, now).await
+        }
         Endpoint::AccountPasskeysRemove if submitted => {
-            account::passkeys::remove(server, request).await
+            account::passkeys::remove(server, request, now).await
         }
         Endpoint::AccountPasswordRemove if submitted => {
-            account::passkeys::remove_password(server, request).await
+            account::passkeys::remove_password(server, request, now).await
         }
-        Endpoint::AccountTokens => account::tokens(server, request).await,
-        Endpoint::AccountTokensNew if submitted => account::make_token(server, request).await,
-        Endpoint::AccountTokensNew => account::new_token(server, request).await,
-        Endpoint::AccountTokensRevoke if submitted => account::revoke_token(server, request).await,
+        Endpoint::AccountTokens => account::tokens(server, request, now).await,
+        Endpoint::AccountTokensNew if submitted => account::make_token(server, request, now).await,
+        Endpoint::AccountTokensNew => account::new_token(server, request, now).await,
+        Endpoint::AccountTokensRevoke if submitted => {
+            account::revoke_token(server, request, now).await
+        }
         // Reloaded from the address bar after a button was pressed: back to the button's page.
         Endpoint::AccountPasskeysAdd
         | Endpoint::AccountPasskeysRemove
-        | Endpoint::AccountPasswordRemove => web::see_other(Endpoint::AccountPasskeys.path()),
-        Endpoint::AccountTokensRevoke => web::see_other(Endpoint::AccountTokens.path()),
-        _ => web::see_other(Endpoint::Account.path()),
+        | Endpoint::AccountPasswordRemove => Ok(web::see_other(Endpoint::AccountPasskeys.path())),
+        Endpoint::AccountTokensRevoke => Ok(web::see_other(Endpoint::AccountTokens.path())),
+        _ => Ok(web::see_other(Endpoint::Account.path())),
     }
 }
 

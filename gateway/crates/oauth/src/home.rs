@@ -4,36 +4,29 @@ use http::StatusCode;
 
 use crate::browser::{self, BrowserName};
 use crate::pages::{self, Home, MountUrls};
+use crate::server::AuthorizationServer;
 use crate::session;
-use crate::ways_in::WaysIn;
-use gateway_core::clock::Clock;
+use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_core::secret::TagKey;
-use gateway_store::Records;
 
 /// `GET /`. Answers also while the store does not: the URLs are worth having.
-pub async fn page(
-    ways: WaysIn<'_>,
-    records: &Records,
-    tags: &TagKey,
-    clock: Clock,
+pub(super) async fn page(
+    server: &AuthorizationServer,
     request: &Request,
+    now: Timestamp,
 ) -> Response {
-    let now = clock.now();
-    let settings = ways.settings;
-    let has_users = records.has_users(now).await;
-    let session = session::current_session(ways, records, request, now)
-        .await
-        .ok()
-        .flatten();
-    let browser = BrowserName::from_request(ways.settings, request);
+    let settings = &server.settings;
+    let has_users = server.records.has_users(now).await;
+    let current = session::current_session(server.ways_in(), &server.records, request, now).await;
+    let session = current.ok().flatten();
+    let browser = BrowserName::from_request(settings, request);
     let person = session.map(|(_, session)| {
-        let seal = session::log_out_seal(tags, &browser, &session, now);
+        let seal = session::log_out_seal(&server.tags, &browser, &session, now);
         (session.user_name, seal)
     });
     let page = Home {
-        frame: browser::frame(ways.settings, request),
+        frame: browser::frame(settings, request),
         mounts: settings
             .mounts
             .iter()
@@ -52,13 +45,13 @@ pub async fn page(
     .page();
     let mut response = pages::respond(StatusCode::OK, page, settings.issuer.is_https());
     if person.is_some() {
-        browser.keep(ways.settings, &mut response);
+        browser.keep(settings, &mut response);
     }
     response
 }
 
 /// `GET /assets/…`: a file of the pages, named after its content.
-pub fn asset(request: &Request) -> Response {
+pub(super) fn asset(request: &Request) -> Response {
     pages::asset(&request.path)
         .unwrap_or_else(|| web::text(StatusCode::NOT_FOUND, Reason::NotFound.sentence()))
 }

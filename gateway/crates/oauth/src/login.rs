@@ -34,47 +34,23 @@ use gateway_core::secret::TagKey;
 use gateway_store::{Records, User};
 
 /// The login page. While nobody can log in yet it says what to do.
-pub(super) async fn page(login_form: LoginForm<'_>, request: &Request, goal: Goal<'_>) -> Response {
+pub(super) async fn page(
+    login_form: LoginForm<'_>,
+    request: &Request,
+    goal: Goal<'_>,
+) -> Result<Response, Refused> {
     // Whoever comes through a provider needs nobody who was there before.
-    let has_users = if login_form.ways.providers.all().is_empty() {
-        (login_form.records.has_users(login_form.clock.now())).await
+    let has_users = !login_form.ways.providers.all().is_empty()
+        || login_form.records.has_users(login_form.clock.now()).await?;
+    Ok(if has_users {
+        login_form.show(request, goal, None, None)
     } else {
-        Ok(true)
-    };
-    match has_users {
-        Ok(true) => login_form.show(request, goal, None, None),
-        Ok(false) => ownerless(
+        ownerless(
             login_form.ways.settings,
             request,
             goal.authorization_request(),
-        ),
-        Err(error) => Refused::from(error).page(login_form.ways.settings, request),
-    }
-}
-
-/// `POST /login`.
-pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
-    match attempt(server, request).await {
-        Ok(response) => response,
-        Err(refused) => refused.page(&server.settings, request),
-    }
-}
-
-/// `POST /logout`: ends the session, or all of the person's; goes on to `/authorize` if the form names
-/// a request.
-pub async fn logout(server: &AuthorizationServer, request: &Request) -> Response {
-    match end(
-        server.ways_in(),
-        &server.records,
-        &server.tags,
-        server.clock,
-        request,
-    )
-    .await
-    {
-        Ok(response) => response,
-        Err(refused) => refused.page(&server.settings, request),
-    }
+        )
+    })
 }
 
 /// What the login page is made of: the ways in that it offers, who is there to log in, and what its forms are
@@ -108,7 +84,7 @@ impl LoginForm<'_> {
     ) -> Result<BrowserSession, Refused> {
         match current_session(self.ways, self.records, request, now).await? {
             Some((_, session)) => Ok(session),
-            None => Err(page(self, request, goal).await.into()),
+            None => Err(page(self, request, goal).await?.into()),
         }
     }
 
@@ -233,8 +209,12 @@ impl LoginForm<'_> {
     }
 }
 
-async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
-    let now = server.clock.now();
+/// `POST /login`.
+pub(super) async fn submit(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
     let form = browser::posted_form(&server.settings, request)?;
     if !form.field("credential").is_empty() {
         return passkey_login::log_in(server.sessions(), server.login_form(), request, &form, now)
@@ -307,14 +287,19 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
     Ok(audited(opened, record))
 }
 
-async fn end(
-    ways: WaysIn<'_>,
-    records: &Records,
-    tags: &TagKey,
-    clock: Clock,
+/// `POST /logout`: ends the session, or all of the person's; goes on to `/authorize` if the form names
+/// a request.
+pub(super) async fn logout(
+    login_form: LoginForm<'_>,
     request: &Request,
+    now: Timestamp,
 ) -> Result<Response, Refused> {
-    let now = clock.now();
+    let LoginForm {
+        ways,
+        records,
+        tags,
+        ..
+    } = login_form;
     let form = browser::posted_form(ways.settings, request)?;
     let fields = Fields::from_form(ways.settings, &form);
     let mut response = web::see_other(&location(fields.goal));

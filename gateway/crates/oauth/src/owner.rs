@@ -44,14 +44,12 @@ pub(super) async fn answer(
     server: &AuthorizationServer,
     request: &Request,
     now: Timestamp,
-) -> Response {
-    match visit(server, request, now).await {
-        Ok(visit) => match server.owner_pages.0.get() {
-            Some(pages) => pages.answer(&visit).await,
-            None => visit.absent(),
-        },
-        Err(refused) => refused.page(&server.settings, request),
-    }
+) -> Result<Response, Refused> {
+    let visit = visit(server, request, now).await?;
+    Ok(match server.owner_pages.0.get() {
+        Some(pages) => pages.answer(&visit).await,
+        None => visit.absent(),
+    })
 }
 
 async fn visit<'a>(

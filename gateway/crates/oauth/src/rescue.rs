@@ -89,38 +89,29 @@ pub async fn offer(
 }
 
 /// `GET /rescue?link=…`.
-pub(crate) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
+pub(super) async fn page(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
     let query = request.query.as_deref().unwrap_or_default();
     let form = Form::parse(query.as_bytes()).unwrap_or_default();
     let secret = form.one("link").ok().flatten().unwrap_or_default();
-    let now = server.clock.now();
-    let shown = async {
-        let (link, user) = find(&server.settings, &server.records, request, secret, now).await?;
-        if link.used.is_some() {
-            return Err(wrong(&server.settings, request));
-        }
-        let ways = ways(server.ways_in(), request, &user)?;
-        Ok(show(
-            server.ceremonies(),
-            request,
-            (secret, &user),
-            ways,
-            None,
-            now,
-        ))
-    };
-    let shown: Result<_, Refused> = shown.await;
-    shown.unwrap_or_else(|refused| refused.page(&server.settings, request))
+    let (link, user) = find(&server.settings, &server.records, request, secret, now).await?;
+    if link.used.is_some() {
+        return Err(wrong(&server.settings, request));
+    }
+    let ways = ways(server.ways_in(), request, &user)?;
+    let about = (secret, &user);
+    Ok(show(server.ceremonies(), request, about, ways, None, now))
 }
 
 /// `POST /rescue`.
-pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
-    let answered = answer(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
-}
-
-async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
-    let now = server.clock.now();
+pub(super) async fn submit(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
     let form = browser::posted_form(&server.settings, request)?;
     let secret = form.field("link");
     let (link, user) = find(&server.settings, &server.records, request, secret, now).await?;

@@ -19,7 +19,7 @@ use crate::server::{AuthorizationServer, Settings};
 use crate::session::Sessions;
 use crate::{browser, login};
 use gateway_core::audit::{Event, Record};
-use gateway_core::clock::{Clock, Timestamp};
+use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::{Request, Response};
@@ -34,32 +34,26 @@ pub(super) const LOOKS: usize = 20;
 pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// `GET /setup?code=…`; 404 once there is an owner.
-pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
-    match server.records.has_users(server.clock.now()).await {
-        Ok(true) => done(&server.settings, request),
-        Ok(false) => {
-            let query = request.query.as_deref().unwrap_or_default();
-            let form = Form::parse(query.as_bytes()).unwrap_or_default();
-            let code = form.one("code").ok().flatten().unwrap_or_default();
-            show(server.ceremonies(), server.clock, request, code, "", None)
-        }
-        Err(error) => Refused::from(error).page(&server.settings, request),
+pub(super) async fn page(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    if server.records.has_users(now).await? {
+        return Ok(done(&server.settings, request));
     }
+    let query = request.query.as_deref().unwrap_or_default();
+    let form = Form::parse(query.as_bytes()).unwrap_or_default();
+    let code = form.one("code").ok().flatten().unwrap_or_default();
+    Ok(show(server.ceremonies(), request, code, "", None, now))
 }
 
 /// `POST /setup`.
-pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
-    match become_owner(server, request).await {
-        Ok(response) => response,
-        Err(refused) => refused.page(&server.settings, request),
-    }
-}
-
-async fn become_owner(
+pub(super) async fn submit(
     server: &AuthorizationServer,
     request: &Request,
+    now: Timestamp,
 ) -> Result<Response, Refused> {
-    let now = server.clock.now();
     if server.records.has_users(now).await? {
         let form = browser::posted_form(&server.settings, request)
             .map_err(|_| done(&server.settings, request))?;
@@ -69,14 +63,8 @@ async fn become_owner(
     let form = browser::posted_form(&server.settings, request)?;
     let again = |problem| {
         let (code, name) = (form.field("code"), form.field("name"));
-        Refused::from(show(
-            server.ceremonies(),
-            server.clock,
-            request,
-            code,
-            name,
-            Some(problem),
-        ))
+        let page = show(server.ceremonies(), request, code, name, Some(problem), now);
+        Refused::from(page)
     };
     let refused = |refusal| match refusal {
         SetupRefusal::Store(error) => Refused::from(error),
@@ -320,13 +308,12 @@ fn done(settings: &Settings, request: &Request) -> Response {
 
 fn show(
     ceremonies: Ceremonies<'_>,
-    clock: Clock,
     request: &Request,
     code: &str,
     name: &str,
     problem: Option<SetupProblem>,
+    now: Timestamp,
 ) -> Response {
-    let now = clock.now();
     let browser = BrowserName::from_request(ceremonies.settings, request);
     // The owner's id, if a passkey is what they choose: it is made for somebody.
     let user = UserId::draw(&mut OsRng);

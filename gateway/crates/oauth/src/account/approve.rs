@@ -29,13 +29,11 @@ const ATTEMPTS: usize = 8;
 const DOUBLE: Duration = Duration::from_secs(60);
 
 /// `POST /account/approve`.
-pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
-    let answered = answer(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
-}
-
-async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
-    let now = server.clock.now();
+pub(crate) async fn submit(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
     let names = ["grant", "tool", "pin"];
     let pressed = pressed(server.login_form(), request, Purpose::Approve, &names, now).await?;
     let notice = match pressed.made {

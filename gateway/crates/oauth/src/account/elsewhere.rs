@@ -8,6 +8,7 @@ use crate::server::AuthorizationServer;
 use gateway_accounts::Removed;
 use gateway_core::account::settings::AccountKind;
 use gateway_core::audit::{Event, Record};
+use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_store::{Account, StoreError};
 
@@ -55,13 +56,11 @@ fn shown(sealer: Sealer<'_>, account: &Account) -> ElsewhereAccount {
 }
 
 /// `POST /account/disconnect`.
-pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
-    let answered = answer(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
-}
-
-async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
-    let now = server.clock.now();
+pub(crate) async fn submit(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
     let pressed = pressed(
         server.login_form(),
         request,

@@ -18,40 +18,28 @@ use crate::server::AuthorizationServer;
 use crate::{login, session};
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
+use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
 use gateway_store::{FormPage, Key, Passkey, Submission, User};
 
 /// `GET /account/passkeys`. Whoever is not logged in is asked to, and comes back.
-pub(crate) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
-    let (now, goal) = (server.clock.now(), Goal::Passkeys);
-    let shown = match server.login_form().session(request, goal, now).await {
-        Ok(session) => show(server, request, &session, None).await,
-        Err(refused) => Err(refused),
-    };
-    shown.unwrap_or_else(|refused| refused.page(&server.settings, request))
+pub(crate) async fn page(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let login_form = server.login_form();
+    let session = login_form.session(request, Goal::Passkeys, now).await?;
+    show(server, request, &session, None).await
 }
 
 /// `POST /account/passkeys/add`.
-pub(crate) async fn add(server: &AuthorizationServer, request: &Request) -> Response {
-    let answered = answer_add(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
-}
-
-/// `POST /account/passkeys/remove`.
-pub(crate) async fn remove(server: &AuthorizationServer, request: &Request) -> Response {
-    let answered = answer_remove(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
-}
-
-/// `POST /account/password/remove`.
-pub(crate) async fn remove_password(server: &AuthorizationServer, request: &Request) -> Response {
-    let answered = answer_remove_password(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
-}
-
-async fn answer_add(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
-    let now = server.clock.now();
+pub(crate) async fn add(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
     let form = browser::posted_form(&server.settings, request)?;
     let ended = || Refused::from(server.login_form().after_session(request, Goal::Passkeys));
     let current = session::current_session(server.ways_in(), &server.records, request, now).await?;
@@ -110,11 +98,12 @@ async fn answer_add(server: &AuthorizationServer, request: &Request) -> Result<R
     Ok(audited(response, entry(&user, Event::Login, detail)))
 }
 
-async fn answer_remove(
+/// `POST /account/passkeys/remove`.
+pub(crate) async fn remove(
     server: &AuthorizationServer,
     request: &Request,
+    now: Timestamp,
 ) -> Result<Response, Refused> {
-    let now = server.clock.now();
     let (purpose, names) = (Purpose::RemovePasskey, ["passkey"]);
     let SubmittedForm {
         session,
@@ -158,11 +147,12 @@ async fn answer_remove(
     }
 }
 
-async fn answer_remove_password(
+/// `POST /account/password/remove`.
+pub(crate) async fn remove_password(
     server: &AuthorizationServer,
     request: &Request,
+    now: Timestamp,
 ) -> Result<Response, Refused> {
-    let now = server.clock.now();
     let SubmittedForm { session, made, .. } = pressed(
         server.login_form(),
         request,

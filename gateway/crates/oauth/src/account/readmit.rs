@@ -8,6 +8,7 @@ use crate::server::AuthorizationServer;
 use crate::withheld::{Readmission, lift};
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::ClientId;
+use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
 
 use super::cards;
@@ -15,13 +16,11 @@ use super::form::pressed;
 use super::view::show;
 
 /// `POST /account/readmit`.
-pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
-    let answered = answer(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
-}
-
-async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
-    let now = server.clock.now();
+pub(crate) async fn submit(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
     let pressed = pressed(
         server.login_form(),
         request,

@@ -14,6 +14,7 @@ use crate::revoke;
 use crate::server::{AuthorizationServer, Settings};
 use gateway_core::access_token::LEEWAY;
 use gateway_core::audit::Record;
+use gateway_core::browser_session::BrowserSession;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{GrantId, UserId};
@@ -32,40 +33,53 @@ const LOOKS: usize = 6;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// `POST /account/revoke`.
-pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
-    let now = server.clock.now();
-    let pressed = match pressed(
-        server.login_form(),
-        request,
-        Purpose::Revoke,
-        &["grants"],
-        now,
-    )
-    .await
-    {
-        Ok(pressed) => pressed,
-        Err(refused) => return refused.page(&server.settings, request),
-    };
-    let mut records = Vec::new();
-    let answer = match take_back(
-        &server.settings,
-        &server.records,
-        &pressed,
-        &mut records,
-        now,
-    )
-    .await
-    {
-        Ok(notice) => show(server, request, &pressed.session, Some(notice)).await,
+pub(crate) async fn submit(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let (session, notice, records) = pressed_revoke(server, request, now).await?;
+    let answered = match notice {
+        Ok(notice) => show(server, request, &session, Some(notice)).await,
         Err(error) => Err(error.into()),
     };
-    let response =
-        answer.unwrap_or_else(|refused: Refused| refused.page(&server.settings, request));
-    // What was taken back is written down, also if the rest failed.
-    records.into_iter().fold(response, audited)
+    Ok(with_records(server, request, answered, records))
 }
 
-pub(super) async fn take_back(
+/// Takes back what the form names: for whom, what to say, and the records of what was taken back, also
+/// where the rest failed.
+pub(super) async fn pressed_revoke(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<
+    (
+        BrowserSession,
+        Result<AccountNotice, StoreError>,
+        Vec<Record>,
+    ),
+    Refused,
+> {
+    let (login_form, names) = (server.login_form(), ["grants"]);
+    let pressed = pressed(login_form, request, Purpose::Revoke, &names, now).await?;
+    let mut entries = Vec::new();
+    let (settings, records) = (&server.settings, &server.records);
+    let notice = take_back(settings, records, &pressed, &mut entries, now).await;
+    Ok((pressed.session, notice, entries))
+}
+
+/// What was taken back is written down, also if the rest failed.
+pub(super) fn with_records(
+    server: &AuthorizationServer,
+    request: &Request,
+    answered: Result<Response, Refused>,
+    records: Vec<Record>,
+) -> Response {
+    let page = answered.unwrap_or_else(|refused| refused.page(&server.settings, request));
+    records.into_iter().fold(page, audited)
+}
+
+async fn take_back(
     settings: &Settings,
     records: &Records,
     pressed: &SubmittedForm,

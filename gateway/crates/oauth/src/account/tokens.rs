@@ -12,11 +12,12 @@ use std::time::Duration;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
-use super::form::{Sealer, bound, pressed};
+use super::form::{Sealer, bound};
 use super::new_token::{self, NewTokenRequest};
 use super::{cards, revoke};
 use crate::audited::audited;
 use crate::browser::{self, BrowserName};
+use crate::endpoint::Endpoint;
 use crate::error_page::{self, Refused};
 use crate::form_token::Purpose;
 use crate::pages::{self, AccountNotice, Goal, MadeToken, OwnToken, Tokens};
@@ -39,13 +40,14 @@ use gateway_store::{GrantsOf, Key};
 const DOUBLE: Duration = Duration::from_secs(3);
 
 /// `GET /account/tokens`. Whoever is not logged in is asked to, and comes back.
-pub(crate) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
-    let (now, goal) = (server.clock.now(), Goal::Tokens);
-    let shown = match server.login_form().session(request, goal, now).await {
-        Ok(session) => show(server, request, &session, None).await,
-        Err(refused) => Err(refused),
-    };
-    shown.unwrap_or_else(|refused| refused.page(&server.settings, request))
+pub(crate) async fn page(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let login_form = server.login_form();
+    let session = login_form.session(request, Goal::Tokens, now).await?;
+    show(server, request, &session, None).await
 }
 
 async fn show(
@@ -111,59 +113,38 @@ async fn show(
 }
 
 /// `POST /account/tokens/revoke`.
-pub(crate) async fn submit_revoke(server: &AuthorizationServer, request: &Request) -> Response {
-    let now = server.clock.now();
-    let pressed = match pressed(
-        server.login_form(),
-        request,
-        Purpose::Revoke,
-        &["grants"],
-        now,
-    )
-    .await
-    {
-        Ok(pressed) => pressed,
-        Err(refused) => return refused.page(&server.settings, request),
-    };
-    let mut records = Vec::new();
-    let answer = match revoke::take_back(
-        &server.settings,
-        &server.records,
-        &pressed,
-        &mut records,
-        now,
-    )
-    .await
-    {
-        Ok(notice) => {
-            let notice = match notice {
-                AccountNotice::Revoked(Some(name)) => AccountNotice::TokenEnded(name),
-                notice => notice,
-            };
-            show(server, request, &pressed.session, Some(notice)).await
+pub(crate) async fn submit_revoke(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let (session, notice, records) = revoke::pressed_revoke(server, request, now).await?;
+    let answered = match notice {
+        Ok(AccountNotice::Revoked(Some(name))) => {
+            let notice = AccountNotice::TokenEnded(name);
+            show(server, request, &session, Some(notice)).await
         }
+        Ok(notice) => show(server, request, &session, Some(notice)).await,
         Err(error) => Err(error.into()),
     };
-    let response =
-        answer.unwrap_or_else(|refused: Refused| refused.page(&server.settings, request));
-    // What was taken back is written down, also if the rest failed.
-    records.into_iter().fold(response, audited)
+    Ok(revoke::with_records(server, request, answered, records))
 }
 
 /// `GET /account/tokens/new?backend=NAME`.
-pub(crate) async fn new(server: &AuthorizationServer, request: &Request) -> Response {
-    let (now, goal) = (server.clock.now(), Goal::Tokens);
-    let session = match server.login_form().session(request, goal, now).await {
-        Ok(session) => session,
-        Err(refused) => return refused.page(&server.settings, request),
-    };
+pub(crate) async fn new(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let login_form = server.login_form();
+    let session = login_form.session(request, Goal::Tokens, now).await?;
     let query = request.query.as_deref().unwrap_or_default();
     let form = Form::parse(query.as_bytes()).ok();
     let named = form.as_ref().and_then(|form| form.one("backend").ok()?);
     let Some((mount, longest)) = about(&server.settings, named) else {
-        return web::see_other(crate::endpoint::Endpoint::AccountTokens.path());
+        return Ok(web::see_other(Endpoint::AccountTokens.path()));
     };
-    new_token::first(server, request, &session, mount, longest).await
+    Ok(new_token::first(server, request, &session, mount, longest).await)
 }
 
 /// The backend of this name, or the only one; and how long a token may last. `None` where none can be
@@ -180,12 +161,7 @@ fn about<'a>(settings: &'a Settings, named: Option<&str>) -> Option<(&'a Mount, 
 }
 
 /// `POST /account/tokens/new`: the token, or the form again.
-pub(crate) async fn submit_new(server: &AuthorizationServer, request: &Request) -> Response {
-    let answered = answer_new(server, request, server.clock.now()).await;
-    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
-}
-
-async fn answer_new(
+pub(crate) async fn submit_new(
     server: &AuthorizationServer,
     request: &Request,
     now: Timestamp,
@@ -197,8 +173,7 @@ async fn answer_new(
         .resumed_session(request, goal, now)
         .await?;
     let Some((mount, longest)) = about(&server.settings, Some(form.field("backend"))) else {
-        let tokens = crate::endpoint::Endpoint::AccountTokens.path();
-        return Ok(web::see_other(tokens));
+        return Ok(web::see_other(Endpoint::AccountTokens.path()));
     };
     let asked = NewTokenRequest::read(server, request, &form, &session, mount, longest, now)?;
     let granted = match new_token::judge(

@@ -10,6 +10,7 @@ use crate::provider::providers::Providers;
 use crate::server::AuthorizationServer;
 use crate::session::current_session;
 use gateway_core::audit::{Event, Record};
+use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_store::User;
 
@@ -17,13 +18,11 @@ use super::form::{pressed, user_of};
 use super::view::{provider_words, show};
 
 /// `POST /account/unlink`.
-pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
-    let answered = answer(server, request).await;
-    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
-}
-
-async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
-    let now = server.clock.now();
+pub(crate) async fn submit(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
     let names = ["issuer", "subject"];
     let pressed = pressed(server.login_form(), request, Purpose::Unlink, &names, now).await?;
     let session = &pressed.session;

@@ -249,16 +249,6 @@ pub(super) async fn submit(
     server: &AuthorizationServer,
     request: &Request,
     now: Timestamp,
-) -> NextStep {
-    read_and_judge(server, request, now)
-        .await
-        .unwrap_or_else(|refused| refused.page(&server.settings, request).into())
-}
-
-async fn read_and_judge(
-    server: &AuthorizationServer,
-    request: &Request,
-    now: Timestamp,
 ) -> Result<NextStep, Refused> {
     let form = browser::posted_form(&server.settings, request)?;
     let Some((_, session)) =

@@ -21,8 +21,7 @@ use gateway_core::grants::device::UserCode;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_core::secret::TagKey;
-use gateway_store::{CountKey, LoginSubject, Records};
+use gateway_store::{CountKey, LoginSubject};
 
 /// So many wrong codes one network may type.
 const WRONG_CODES: Limit = Limit {
@@ -73,28 +72,11 @@ pub(crate) async fn submit(
     server: &AuthorizationServer,
     request: &Request,
     now: Timestamp,
-) -> Response {
-    if server.settings.device_apps == DeviceApps::Off {
-        return discovery::absent();
-    }
-    let answered = find(
-        &server.settings,
-        &server.records,
-        &server.tags,
-        request,
-        now,
-    )
-    .await;
-    answered.unwrap_or_else(|refused| refused.page(&server.settings, request))
-}
-
-async fn find(
-    settings: &Settings,
-    records: &Records,
-    tags: &TagKey,
-    request: &Request,
-    now: Timestamp,
 ) -> Result<Response, Refused> {
+    let (settings, records) = (&server.settings, &server.records);
+    if settings.device_apps == DeviceApps::Off {
+        return Ok(discovery::absent());
+    }
     let form = browser::posted_form(settings, request)?;
     let subject = LoginSubject::user_codes(&network(request.peer));
     if let Some(wait) = records.logins_locked_for(&subject, now).await? {
@@ -115,7 +97,13 @@ async fn find(
     };
     let is_known = found.is_some();
     if let Some(kept) = found.filter(|kept| kept.asked.is_open(now)) {
-        return Ok(typed::go_on(settings, tags, request, &kept.code, now));
+        return Ok(typed::go_on(
+            settings,
+            &server.tags,
+            request,
+            &kept.code,
+            now,
+        ));
     }
     // What can be no code was mistyped, and whose code was answered pressed twice: neither guesses.
     if typed.is_some() && !is_known {

@@ -98,6 +98,7 @@ impl Browser {
     ) -> Response {
         let to = goal.map_or(Goal::Start, Goal::Authorize);
         let page = login_page::page(server.login_form(), &self.get("/login"), to).await;
+        let page = page.unwrap();
         self.keep(&page);
         let seal = value(&page, "seal");
         let form = [
@@ -106,7 +107,7 @@ impl Browser {
             ("name", "alice"),
             ("password", password),
         ];
-        let answer = login_page::submit(server, &self.post("/login", &form)).await;
+        let answer = ask(server, &self.post("/login", &form)).await;
         self.keep(&answer);
         answer
     }

@@ -66,6 +66,7 @@ async fn logged_in(server: &AuthorizationServer, name: &str) -> Browser {
     let mut browser = Browser::new();
     let page =
         super::login_page::page(server.login_form(), &browser.get("/login"), Goal::Account).await;
+    let page = page.unwrap();
     browser.keep(&page);
     let form = [
         ("goal", "account"),

@@ -3,10 +3,10 @@
 use http::StatusCode;
 use rand::rngs::OsRng;
 
-use super::{Browser, PASSWORD, location, server_of_alice, text, value};
+use super::{Browser, PASSWORD, ask, location, server_of_alice, text, value};
 use crate::identity::{self, LoginName, Password};
 use crate::pages::Goal;
-use crate::{home, login, session};
+use crate::{login, session};
 use gateway_core::protocol::web::Response;
 use gateway_store::Key;
 
@@ -78,7 +78,7 @@ async fn a_wrong_name_and_a_wrong_password_read_the_same() {
         ("name", "nobody"),
         ("password", "wrong"),
     ];
-    let wrong_name = login::submit(&server, &browser.post("/login", &form)).await;
+    let wrong_name = ask(&server, &browser.post("/login", &form)).await;
     let neutral = |page: &Response, name: &str| {
         let seal = value(page, "seal");
         let page = text(page).replace(&seal, "").replace(name, "");
@@ -125,7 +125,8 @@ async fn a_login_form_of_another_browser_request_or_site_is_refused() {
         &browser.get("/login"),
         Goal::Authorize("client_id=c"),
     )
-    .await;
+    .await
+    .unwrap();
     browser.keep(&page);
     let seal = value(&page, "seal");
     let form = |request: &'static str| {
@@ -138,9 +139,7 @@ async fn a_login_form_of_another_browser_request_or_site_is_refused() {
     };
     let submit = async |browser: &Browser, request| {
         let form = form(request);
-        login::submit(&server, &browser.post("/login", &form))
-            .await
-            .status()
+        ask(&server, &browser.post("/login", &form)).await.status()
     };
     assert_eq!(
         submit(&Browser::new(), "client_id=c").await,
@@ -178,7 +177,8 @@ async fn no_form_leads_to_another_origin() {
             &browser.get("/login"),
             Goal::Authorize(goal),
         )
-        .await;
+        .await
+        .unwrap();
         browser.keep(&page);
         let form = [
             ("seal", &*value(&page, "seal")),
@@ -188,7 +188,7 @@ async fn no_form_leads_to_another_origin() {
             ("name", "alice"),
             ("password", PASSWORD),
         ];
-        let answer = login::submit(&server, &browser.post("/login", &form)).await;
+        let answer = ask(&server, &browser.post("/login", &form)).await;
         let location = location(&answer);
         assert!(
             location == "/" || location.starts_with("/authorize?"),
@@ -202,20 +202,13 @@ async fn logging_out_needs_the_form_of_a_page_and_ends_the_session() {
     let server = server_of_alice().await;
     let mut browser = Browser::new();
     browser.log_in(&server, None, PASSWORD).await;
-    let forged = login::logout(&server, &browser.post("/logout", &[("seal", "1.2.3")])).await;
+    let forged = ask(&server, &browser.post("/logout", &[("seal", "1.2.3")])).await;
     assert_eq!(forged.status(), StatusCode::FORBIDDEN);
-    let home = home::page(
-        server.ways_in(),
-        &server.records,
-        &server.tags,
-        server.clock,
-        &browser.get("/"),
-    )
-    .await;
+    let home = ask(&server, &browser.get("/")).await;
     assert!(text(&home).contains("alice"));
     let seal = value(&home, "seal");
     let form = [("seal", seal.as_str()), ("request", "client_id=c")];
-    let answer = login::logout(&server, &browser.post("/logout", &form)).await;
+    let answer = ask(&server, &browser.post("/logout", &form)).await;
     assert_eq!(location(&answer), "/authorize?client_id=c");
     let now = server.clock.now();
     assert!(

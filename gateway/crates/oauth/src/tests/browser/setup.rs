@@ -6,13 +6,13 @@ use std::time::Duration;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
-use super::{Browser, PASSWORD, location, offered, server, text, value};
+use super::{Browser, PASSWORD, ask, location, offered, server, text, value};
 use crate::server::AuthorizationServer;
-use crate::{home, session, setup};
+use crate::session;
 use gateway_core::protocol::web::Response;
 
 async fn set_up(server: &AuthorizationServer, form: &[(&str, &str)]) -> Response {
-    setup::submit(server, &Browser::new().post("/setup", form)).await
+    ask(server, &Browser::new().post("/setup", form)).await
 }
 
 fn setup_form<'a>(code: &'a str, name: &'a str) -> [(&'a str, &'a str); 4] {
@@ -28,22 +28,11 @@ fn setup_form<'a>(code: &'a str, name: &'a str) -> [(&'a str, &'a str); 4] {
 async fn the_setup_code_makes_one_owner_who_is_logged_in_and_then_the_page_is_gone() {
     let server = server();
     let code = offered(&server).await;
-    let page = setup::page(&server, &Browser::new().get(&format!("/setup?code={code}"))).await;
+    let page = ask(&server, &Browser::new().get(&format!("/setup?code={code}"))).await;
     assert_eq!(page.status(), StatusCode::OK);
     assert_eq!(value(&page, "code"), code);
-    assert!(
-        !text(
-            &home::page(
-                server.ways_in(),
-                &server.records,
-                &server.tags,
-                server.clock,
-                &Browser::new().get("/")
-            )
-            .await
-        )
-        .contains(&code)
-    );
+    let home = ask(&server, &Browser::new().get("/")).await;
+    assert!(!text(&home).contains(&code));
 
     let lower = code.to_lowercase().replace('-', " ");
     let answer = set_up(&server, &setup_form(&lower, "alice")).await;
@@ -58,7 +47,7 @@ async fn the_setup_code_makes_one_owner_who_is_logged_in_and_then_the_page_is_go
             .is_some()
     );
 
-    let gone = setup::page(&server, &browser.get(&format!("/setup?code={code}"))).await;
+    let gone = ask(&server, &browser.get(&format!("/setup?code={code}"))).await;
     assert_eq!(gone.status(), StatusCode::NOT_FOUND);
     let again = set_up(&server, &setup_form(&code, "mallory")).await;
     assert_eq!(again.status(), StatusCode::NOT_FOUND);
