@@ -23,28 +23,10 @@ pub fn page(
     reason: Reason,
     detail: Option<&str>,
 ) -> Response {
-    answer(settings, request, status, reason, detail, None)
+    explained(settings, request, status, reason, detail, None)
 }
 
-/// An error page with a link that opens the page of `authorization_request` again.
-pub(super) fn page_with_way_back(
-    settings: &Settings,
-    request: &Request,
-    status: StatusCode,
-    reason: Reason,
-    authorization_request: Option<&str>,
-) -> Response {
-    answer(
-        settings,
-        request,
-        status,
-        reason,
-        None,
-        authorization_request,
-    )
-}
-
-/// An error page with both.
+/// An error page with a link that opens the page of `authorization_request` again, where there is one.
 pub(super) fn explained(
     settings: &Settings,
     request: &Request,
@@ -53,14 +35,33 @@ pub(super) fn explained(
     detail: Option<&str>,
     authorization_request: Option<&str>,
 ) -> Response {
-    answer(
-        settings,
-        request,
+    let page = Refusal {
+        frame: browser::frame(settings, request),
         status,
         reason,
         detail,
-        authorization_request,
-    )
+        reopen: authorization_request,
+    }
+    .page();
+    let response = pages::respond(status, page, settings.issuer.is_https());
+    let record = Record::refused(Event::Page, reason, status.is_server_error());
+    let response = audited(response, record);
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        web::with_retry_after(response, 60)
+    } else {
+        response
+    }
+}
+
+/// The page of a form that is not taken, which is logged under `event`.
+pub(super) fn refused(
+    settings: &Settings,
+    request: &Request,
+    event: &str,
+    reason: Reason,
+) -> Refused {
+    log(event, request, reason);
+    page(settings, request, StatusCode::FORBIDDEN, reason, None).into()
 }
 
 /// One log line for a form that was not taken.
@@ -76,17 +77,22 @@ pub(super) fn log(event: &str, request: &Request, reason: Reason) {
 }
 
 /// What ends the way of a form through its checks.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
     /// A page that says what was wrong; already logged.
+    #[error("answered")]
     Answered(Box<Response>),
     /// The store did not do what was asked. Nothing is the user's fault.
-    Store(StoreError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// More passwords wait than the gateway hashes at a time.
-    Overloaded(Overloaded),
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
     /// Something would have been given, and the audit log can't be written.
-    Unwritable(Unwritable),
+    #[error(transparent)]
+    Unwritable(#[from] Unwritable),
     /// Whether it may be done can't be known.
+    #[error("{}", .0.sentence())]
     Unknown(Reason),
 }
 
@@ -94,15 +100,16 @@ impl Refused {
     /// The page. Logs what is a fault of ours.
     pub(super) fn page(self, settings: &Settings, request: &Request) -> Response {
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        let (reason, cause) = match self {
+        let cause = self.to_string();
+        let reason = match self {
             Self::Answered(response) => return *response,
             Self::Unwritable(error) => {
                 let reason = error_response::audit_unavailable(request, error).reason;
                 return page(settings, request, status, reason, None);
             }
-            Self::Store(error) => (error.reason(), error.to_string()),
-            Self::Overloaded(error) => (Reason::Overloaded, error.to_string()),
-            Self::Unknown(reason) => (reason, reason.sentence().to_owned()),
+            Self::Store(error) => error.reason(),
+            Self::Overloaded(_) => Reason::Overloaded,
+            Self::Unknown(reason) => reason,
         };
         log::error!(
             event = "page_failed",
@@ -119,49 +126,5 @@ impl Refused {
 impl From<Response> for Refused {
     fn from(response: Response) -> Self {
         Self::Answered(Box::new(response))
-    }
-}
-
-impl From<StoreError> for Refused {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<Unwritable> for Refused {
-    fn from(error: Unwritable) -> Self {
-        Self::Unwritable(error)
-    }
-}
-
-impl From<Overloaded> for Refused {
-    fn from(error: Overloaded) -> Self {
-        Self::Overloaded(error)
-    }
-}
-
-fn answer(
-    settings: &Settings,
-    request: &Request,
-    status: StatusCode,
-    reason: Reason,
-    detail: Option<&str>,
-    reopen: Option<&str>,
-) -> Response {
-    let page = Refusal {
-        frame: browser::frame(settings, request),
-        status,
-        reason,
-        detail,
-        reopen,
-    }
-    .page();
-    let response = pages::respond(status, page, settings.issuer.is_https());
-    let record = Record::refused(Event::Page, reason, status.is_server_error());
-    let response = audited(response, record);
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        web::with_retry_after(response, 60)
-    } else {
-        response
     }
 }

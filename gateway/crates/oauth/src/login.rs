@@ -101,6 +101,19 @@ impl LoginForm<'_> {
         session.ok_or_else(|| self.after_session(request, goal).into())
     }
 
+    /// The person of a session, as they are now; else the login page, which says that the session has ended.
+    pub(super) async fn person(
+        self,
+        request: &Request,
+        session: &BrowserSession,
+        goal: Goal<'_>,
+        now: Timestamp,
+    ) -> Result<User, Refused> {
+        let user = self.records.user(&session.user_name, now).await?;
+        let user = user.filter(|user| user.id == session.user);
+        user.ok_or_else(|| self.after_session(request, goal).into())
+    }
+
     /// The login page after another page found that the session had ended.
     pub(super) fn after_session(self, request: &Request, goal: Goal<'_>) -> Response {
         let problem = Some(LoginProblem::SessionEnded);
@@ -200,12 +213,11 @@ impl LoginForm<'_> {
             Some(LoginProblem::Limited(wait)) => (StatusCode::TOO_MANY_REQUESTS, Some(wait)),
             Some(_) => (StatusCode::FORBIDDEN, None),
         };
-        let mut response = pages::respond(status, page, settings.issuer.is_https());
-        if let Some(wait) = wait {
-            response = web::with_retry_after(response, wait.as_secs() + 1);
+        let response = browser.respond(settings, status, page);
+        match wait {
+            Some(wait) => web::with_retry_after(response, wait.as_secs() + 1),
+            None => response,
         }
-        browser.keep(settings, &mut response);
-        response
     }
 }
 
@@ -440,9 +452,7 @@ async fn decoy<'a>(passwords: &'a Passwords, records: &Records, now: Timestamp) 
 }
 
 pub(super) fn cross_site(settings: &Settings, request: &Request, event: &str) -> Refused {
-    let reason = Reason::CrossSiteForm;
-    error_page::log(event, request, reason);
-    error_page::page(settings, request, StatusCode::FORBIDDEN, reason, None).into()
+    error_page::refused(settings, request, event, Reason::CrossSiteForm)
 }
 
 fn ownerless(

@@ -17,9 +17,9 @@ pub use self::visit::{OwnerPages, OwnerPagesHandle, OwnerVisit};
 use crate::browser::{self, BrowserName, PostedForm};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError};
-use crate::pages::{self, Frame, Goal, Page};
+use crate::pages::{Frame, Goal, Page};
 use crate::server::{AuthorizationServer, Settings};
-use crate::session;
+use crate::{login, session};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
@@ -140,16 +140,8 @@ impl<'a> OwnerVisit<'a> {
             Ok(unsealed) => (unsealed.nonce, false),
             Err(SealError::Expired) => (String::new(), true),
             Err(SealError::Broken) => {
-                let (reason, status) = (Reason::CrossSiteForm, StatusCode::FORBIDDEN);
-                error_page::log("form_refused", self.request, reason);
-                return Err(error_page::page(
-                    &self.server.settings,
-                    self.request,
-                    status,
-                    reason,
-                    None,
-                )
-                .into());
+                let settings = &self.server.settings;
+                return Err(login::cross_site(settings, self.request, "form_refused"));
             }
         };
         Ok(OwnerPress {
@@ -178,10 +170,7 @@ impl<'a> OwnerVisit<'a> {
 
     /// A page as the answer.
     pub fn respond(&self, status: StatusCode, page: Page) -> Response {
-        let https = self.server.settings.issuer.is_https();
-        let mut response = pages::respond(status, page, https);
-        self.browser.keep(&self.server.settings, &mut response);
-        response
+        self.browser.respond(&self.server.settings, status, page)
     }
 
     /// There is nothing under this path.

@@ -19,7 +19,7 @@ use crate::error_page::{self, Refused};
 use crate::form_token::{Purpose, SealError};
 use crate::identity::people;
 use crate::login;
-use crate::pages::{self, RescueForm, RescueProblem};
+use crate::pages::{RescueForm, RescueProblem};
 use crate::passkey::{self, Ceremonies, NotMade, Unavailable};
 use crate::server::{AuthorizationServer, Settings};
 use crate::setup::{self, BETWEEN_LOOKS, LOOKS, SetAnswer};
@@ -306,8 +306,7 @@ fn wrong(settings: &Settings, request: &Request) -> Refused {
 }
 
 fn refused(settings: &Settings, request: &Request, reason: Reason) -> Refused {
-    error_page::log("rescue_refused", request, reason);
-    error_page::page(settings, request, StatusCode::FORBIDDEN, reason, None).into()
+    error_page::refused(settings, request, "rescue_refused", reason)
 }
 
 fn show(
@@ -346,9 +345,7 @@ fn show(
         None => StatusCode::OK,
         Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
-    let mut response = pages::respond(status, page, ceremonies.settings.issuer.is_https());
-    browser.keep(ceremonies.settings, &mut response);
-    response
+    browser.respond(ceremonies.settings, status, page)
 }
 
 #[cfg(test)]

@@ -343,7 +343,5 @@ fn show(
         Some(SetupProblem::Code) => StatusCode::FORBIDDEN,
         Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
-    let mut response = pages::respond(status, page, ceremonies.settings.issuer.is_https());
-    browser.keep(ceremonies.settings, &mut response);
-    response
+    browser.respond(ceremonies.settings, status, page)
 }

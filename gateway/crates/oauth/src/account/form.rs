@@ -1,20 +1,21 @@
 //! The forms of a person's pages: their seals, and how one is read that came back.
 
-use http::StatusCode;
 use rand::rngs::OsRng;
 
+use crate::audited::audited;
 use crate::browser::{self, Cookie};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError};
-use crate::login::LoginForm;
+use crate::login::{self, LoginForm};
 use crate::pages::Goal;
 use crate::provider;
 use crate::server::AuthorizationServer;
+use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
-use gateway_core::protocol::web::Request;
+use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::{FormPage, Key, Records, StoreError, User};
+use gateway_store::{FormPage, Key};
 
 /// Seals the forms of one page: for this browser and this person.
 #[derive(Clone, Copy)]
@@ -76,12 +77,8 @@ pub(super) async fn pressed(
         Ok(unsealed) => (Some(unsealed.made), unsealed.nonce),
         Err(SealError::Expired) => (None, String::new()),
         Err(SealError::Broken) => {
-            let reason = Reason::CrossSiteForm;
-            error_page::log("form_refused", request, reason);
-            let status = StatusCode::FORBIDDEN;
-            return Err(
-                error_page::page(login_form.ways.settings, request, status, reason, None).into(),
-            );
+            let settings = login_form.ways.settings;
+            return Err(login::cross_site(settings, request, "form_refused"));
         }
     };
     let fields = fields.into_iter().map(str::to_owned).collect();
@@ -93,14 +90,20 @@ pub(super) async fn pressed(
     })
 }
 
-/// The person of a session, as they are now.
-pub(super) async fn user_of(
-    records: &Records,
+/// The page that says why a button did nothing, with the line of the log and the record of it.
+pub(super) fn entered(
+    request: &Request,
     session: &BrowserSession,
-    now: Timestamp,
-) -> Result<Option<User>, StoreError> {
-    let user = records.user(&session.user_name, now).await?;
-    Ok(user.filter(|user| user.id == session.user))
+    page: Response,
+    reason: Reason,
+) -> Response {
+    error_page::log("account_refused", request, reason);
+    let is_fault = page.status().is_server_error();
+    let record = Record {
+        user: Some(session.user.as_str().to_owned()),
+        ..Record::refused(Event::Page, reason, is_fault)
+    };
+    audited(page, record)
 }
 
 pub(super) fn bound<'a>(

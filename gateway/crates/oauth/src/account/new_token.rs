@@ -245,9 +245,7 @@ async fn show(
         ),
     }
     .page();
-    let mut response = pages::respond(StatusCode::OK, page, server.settings.issuer.is_https());
-    browser.keep(&server.settings, &mut response);
-    response
+    browser.respond(&server.settings, StatusCode::OK, page)
 }
 
 #[cfg(test)]

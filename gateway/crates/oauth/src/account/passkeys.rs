@@ -7,12 +7,12 @@
 
 use rand::rngs::OsRng;
 
-use super::form::{Sealer, SubmittedForm, pressed, user_of};
+use super::form::{Sealer, SubmittedForm, entered, pressed};
 use crate::audited::audited;
 use crate::browser::{self, BrowserName};
-use crate::error_page::{self, Refused};
+use crate::error_page::Refused;
 use crate::form_token::{Purpose, SealError};
-use crate::pages::{self, Goal, OwnPasskey, PasskeyNotice, PasskeysPage, PasswordForm};
+use crate::pages::{Goal, OwnPasskey, PasskeyNotice, PasskeysPage, PasswordForm};
 use crate::passkey::{self, NewPasskey, NotMade, Removed, Unavailable, has_way_in};
 use crate::server::AuthorizationServer;
 use crate::{login, session};
@@ -41,9 +41,10 @@ pub(crate) async fn add(
     now: Timestamp,
 ) -> Result<Response, Refused> {
     let form = browser::posted_form(&server.settings, request)?;
-    let ended = || Refused::from(server.login_form().after_session(request, Goal::Passkeys));
-    let current = session::current_session(server.ways_in(), &server.records, request, now).await?;
-    let (_, session) = current.ok_or_else(ended)?;
+    let login_form = server.login_form();
+    let session = login_form
+        .resumed_session(request, Goal::Passkeys, now)
+        .await?;
     let again = |reason| {
         show(
             server,
@@ -65,9 +66,9 @@ pub(crate) async fn add(
                 return again(refusal.reason).await;
             }
         };
-    let user = user_of(&server.records, &session, now)
-        .await?
-        .ok_or_else(ended)?;
+    let user = login_form
+        .person(request, &session, Goal::Passkeys, now)
+        .await?;
     if !server.ways_in().is_local(&user) {
         return again(Reason::ProviderDecides).await;
     }
@@ -115,10 +116,10 @@ pub(crate) async fn remove(
     if made.is_none() {
         return again(PasskeyNotice::Refused(Reason::PageExpired)).await;
     }
-    let ended = || Refused::from(server.login_form().after_session(request, Goal::Passkeys));
-    let user = user_of(&server.records, &session, now)
-        .await?
-        .ok_or_else(ended)?;
+    let login_form = server.login_form();
+    let user = login_form
+        .person(request, &session, Goal::Passkeys, now)
+        .await?;
     let id = &fields[0];
     match passkey::remove(server.ways_in(), &server.records, &user, id, now).await? {
         Removed::NotThere => again(PasskeyNotice::AlreadyRemoved).await,
@@ -165,10 +166,10 @@ pub(crate) async fn remove_password(
     if made.is_none() {
         return again(PasskeyNotice::Refused(Reason::PageExpired)).await;
     }
-    let ended = || Refused::from(server.login_form().after_session(request, Goal::Passkeys));
-    let user = user_of(&server.records, &session, now)
-        .await?
-        .ok_or_else(ended)?;
+    let login_form = server.login_form();
+    let user = login_form
+        .person(request, &session, Goal::Passkeys, now)
+        .await?;
     let removed =
         passkey::remove_password(&server.passkeys, &server.records, &user, now, &mut OsRng).await?;
     let user = match removed {
@@ -211,12 +212,8 @@ async fn show(
     notice: Option<PasskeyNotice>,
 ) -> Result<Response, Refused> {
     let now = server.clock.now();
-    let Some(user) = user_of(&server.records, session, now).await? else {
-        return Err(server
-            .login_form()
-            .after_session(request, Goal::Passkeys)
-            .into());
-    };
+    let (login_form, goal) = (server.login_form(), Goal::Passkeys);
+    let user = login_form.person(request, session, goal, now).await?;
     let browser = BrowserName::from_request(&server.settings, request);
     let sealer = Sealer {
         server,
@@ -253,18 +250,11 @@ async fn show(
         log_out_seal: &session::log_out_seal(&server.tags, &browser, session, now),
     }
     .page();
-    let https = server.settings.issuer.is_https();
-    let mut response = pages::respond(status.unwrap_or(http::StatusCode::OK), page, https);
-    browser.keep(&server.settings, &mut response);
-    if let Some(reason) = refused {
-        error_page::log("account_refused", request, reason);
-        let record = Record {
-            user: Some(session.user.as_str().to_owned()),
-            ..Record::refused(Event::Page, reason, false)
-        };
-        response = audited(response, record);
-    }
-    Ok(response)
+    let response = browser.respond(&server.settings, status.unwrap_or_default(), page);
+    Ok(match refused {
+        Some(reason) => entered(request, session, response, reason),
+        None => response,
+    })
 }
 
 fn own<'a>(sealer: Sealer<'_>, user: &User, passkey: &'a Passkey) -> OwnPasskey<'a> {

@@ -35,13 +35,8 @@ pub(crate) async fn submit(
         return again(AccountNotice::PageExpired).await;
     }
     let id = ClientId::new(pressed.fields[0].as_str());
-    let user = server.records.user(&session.user_name, now).await?;
-    let Some(user) = user.filter(|user| user.id == session.user) else {
-        return Err(server
-            .login_form()
-            .after_session(request, Goal::Account)
-            .into());
-    };
+    let (login_form, goal) = (server.login_form(), Goal::Account);
+    let user = login_form.person(request, session, goal, now).await?;
     match lift(&server.records, &user, &id, now).await? {
         Readmission::NotWithheld => again(AccountNotice::AlreadyReadmitted).await,
         Readmission::Done(user) => {

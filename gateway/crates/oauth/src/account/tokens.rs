@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
-use super::form::{Sealer, bound};
+use super::form::{Sealer, bound, entered};
 use super::new_token::{self, NewTokenRequest};
 use super::{cards, revoke};
 use crate::audited::audited;
@@ -24,7 +24,6 @@ use crate::pages::{self, AccountNotice, Goal, MadeToken, OwnToken, Tokens};
 use crate::personal::{self, MOST, MintOutcome, NewToken, NotMade};
 use crate::server::{AuthorizationServer, Settings};
 use crate::session;
-use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
@@ -107,9 +106,7 @@ async fn show(
         log_out_seal: &session::log_out_seal(&server.tags, &browser, session, now),
     }
     .page();
-    let mut response = pages::respond(status, page, server.settings.issuer.is_https());
-    browser.keep(&server.settings, &mut response);
-    Ok(response)
+    Ok(browser.respond(&server.settings, status, page))
 }
 
 /// `POST /account/tokens/revoke`.
@@ -227,12 +224,7 @@ async fn make(
             let again =
                 new_token::again(server, request, session, mount, longest, asked, problem).await?;
             let reason = Reason::PersonalTokensTooMany;
-            error_page::log("account_refused", request, reason);
-            let record = Record {
-                user: Some(session.user.as_str().to_owned()),
-                ..Record::refused(Event::Page, reason, false)
-            };
-            Ok(audited(again, record))
+            Ok(entered(request, session, again, reason))
         }
         Err(NotMade::Because(reason)) => Err(refused(&server.settings, request, reason)),
         Err(NotMade::TooLong(_)) => {
@@ -242,9 +234,7 @@ async fn make(
 }
 
 pub(super) fn refused(settings: &Settings, request: &Request, reason: Reason) -> Refused {
-    error_page::log("form_refused", request, reason);
-    let status = StatusCode::FORBIDDEN;
-    error_page::page(settings, request, status, reason, None).into()
+    error_page::refused(settings, request, "form_refused", reason)
 }
 
 /// The page with the token, or with the words that it was shown before.

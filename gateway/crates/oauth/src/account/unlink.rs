@@ -14,7 +14,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_store::User;
 
-use super::form::{pressed, user_of};
+use super::form::pressed;
 use super::view::{provider_words, show};
 
 /// `POST /account/unlink`.
@@ -31,12 +31,8 @@ pub(crate) async fn submit(
         return again(AccountNotice::PageExpired).await;
     }
     let account = (pressed.fields[0].as_str(), pressed.fields[1].as_str());
-    let Some(user) = user_of(&server.records, session, now).await? else {
-        return Err(server
-            .login_form()
-            .after_session(request, Goal::Account)
-            .into());
-    };
+    let (login_form, goal) = (server.login_form(), Goal::Account);
+    let user = login_form.person(request, session, goal, now).await?;
     match provider::unlink(server.ways_in(), &server.records, &user, account, now).await? {
         Removed::Done(_) => {
             let notice = AccountNotice::Unlinked(words(&server.providers, &user, account));

@@ -3,20 +3,18 @@
 use crate::provider::providers::Providers;
 use http::StatusCode;
 
-use super::form::Sealer;
+use super::form::{Sealer, entered};
 use super::{cards, elsewhere, limits};
-use crate::audited::audited;
 use crate::browser::{self, BrowserName};
-use crate::error_page::{self, Refused};
+use crate::error_page::Refused;
 use crate::form_token::Purpose;
 use crate::pages::{
-    self, Account, AccountNotice, LinkForm, LinkedAccount, Logins, PasskeysLine, UnlinkForm,
+    Account, AccountNotice, LinkForm, LinkedAccount, Logins, PasskeysLine, UnlinkForm,
 };
 use crate::provider::{Provider, has_another_way_in};
 use crate::server::AuthorizationServer;
 use crate::session;
 use crate::ways_in::WaysIn;
-use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_store::{Identity, User};
@@ -61,17 +59,11 @@ pub(super) async fn show(
         limits,
     }
     .page();
-    let mut response = pages::respond(status, page, server.settings.issuer.is_https());
-    browser.keep(&server.settings, &mut response);
-    if let Some(reason) = refused {
-        error_page::log("account_refused", request, reason);
-        let record = Record {
-            user: Some(session.user.as_str().to_owned()),
-            ..Record::refused(Event::Page, reason, status.is_server_error())
-        };
-        response = audited(response, record);
-    }
-    Ok(response)
+    let response = browser.respond(&server.settings, status, page);
+    Ok(match refused {
+        Some(reason) => entered(request, session, response, reason),
+        None => response,
+    })
 }
 
 /// How the person logs in, and with which providers a person of this gateway's own may besides.

@@ -228,9 +228,7 @@ async fn show(
         log_out_seal: &session::log_out_seal(desk.tags, &browser, session, now),
     }
     .page();
-    let mut response = pages::respond(StatusCode::OK, page, settings.issuer.is_https());
-    browser.keep(settings, &mut response);
-    response
+    browser.respond(settings, StatusCode::OK, page)
 }
 
 impl PageState<'_> {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use http::header::{HeaderValue, SET_COOKIE};
 use rand::rngs::OsRng;
 
+use crate::pages::{self, Page};
 use crate::server::Settings;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::secret::Secret;
@@ -85,6 +87,13 @@ impl BrowserName {
                 is_new: true,
             },
         }
+    }
+
+    /// A page for this browser, which learns its name with it.
+    pub(crate) fn respond(&self, settings: &Settings, status: StatusCode, page: Page) -> Response {
+        let mut response = pages::respond(status, page, settings.issuer.is_https());
+        self.keep(settings, &mut response);
+        response
     }
 
     /// Puts a new name onto the response.

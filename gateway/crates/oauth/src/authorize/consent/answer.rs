@@ -147,8 +147,8 @@ pub(super) fn refuse(
 ) -> Refused {
     error_page::log("consent_refused", request, reason);
     let status = StatusCode::FORBIDDEN;
-    Refused::from(error_page::page_with_way_back(
-        settings, request, status, reason, raw_query,
+    Refused::from(error_page::explained(
+        settings, request, status, reason, None, raw_query,
     ))
 }
 
