@@ -8,8 +8,7 @@ use http::StatusCode;
 use super::tokens::{refused, seal};
 use crate::authorize::consent::problem_shown;
 use crate::authorize::consent::tools::{
-    self, BoxChange, ask_backend, choice, covered_tools, described, members, pinned, shown_tools,
-    spell, unfit_tools,
+    self, BoxChange, Offer, ask_backend, choice, members, unfit_tools,
 };
 use crate::browser::{self, BrowserName, Cookie, PostedForm};
 use crate::error_page::Refused;
@@ -144,11 +143,9 @@ pub(super) async fn judge(
     let listing = ask_backend(catalogue, request, mount, session).await;
     let scopes = settings.scopes.at(&mount.name);
     let scope = scopes.defaults();
-    let live = listing.as_deref().map(|listing| {
-        let covered = covered_tools(listing, settings, mount, &scope);
-        shown_tools(&covered).into_iter().map(pinned).collect()
-    });
-    let live: Option<Vec<PinnedTool>> = live;
+    let live = listing
+        .as_deref()
+        .map(|listing| Offer::new(listing, settings, mount, &scope).pinned());
     // No tool is chosen where a browser sends no choice.
     let nothing = Choice::Chosen(BTreeSet::new());
     let choice = asked.choice.as_ref().unwrap_or(&nothing);
@@ -165,7 +162,7 @@ pub(super) async fn first(
     longest: Duration,
 ) -> Response {
     let asked = NewTokenRequest::empty(longest);
-    show(server, request, session, mount, longest, asked, None).await
+    again(server, request, session, mount, longest, asked, None).await
 }
 
 /// The form again, with what was typed and chosen.
@@ -177,41 +174,22 @@ pub(super) async fn again(
     longest: Duration,
     asked: NewTokenRequest,
     problem: Option<NewTokenProblem>,
-) -> Result<Response, Refused> {
-    Ok(show(server, request, session, mount, longest, asked, problem).await)
-}
-
-async fn show(
-    server: &AuthorizationServer,
-    request: &Request,
-    session: &BrowserSession,
-    mount: &Mount,
-    longest: Duration,
-    asked: NewTokenRequest,
-    problem: Option<NewTokenProblem>,
 ) -> Response {
     let listing = ask_backend(&server.catalogue, request, mount, session).await;
     let scopes = server.settings.scopes.at(&mount.name);
     let scope = scopes.defaults();
-    let covered = listing
+    let offer = listing
         .as_deref()
-        .map(|listing| covered_tools(listing, &server.settings, mount, &scope));
-    let tools = covered.as_deref().map(shown_tools);
-    let shown = spell(tools.as_deref());
+        .map(|listing| Offer::new(listing, &server.settings, mount, &scope));
+    let shown = Offer::spelled(offer.as_ref());
     let mut preset = Preset {
         choice: asked.choice,
         ticked: asked.ticked,
     };
-    if let (Some((words, ticking)), Some(tools)) = (&asked.find, &tools) {
-        preset = tools::ticked(tools, words, *ticking, preset);
+    if let (Some((words, ticking)), Some(offer)) = (&asked.find, &offer) {
+        preset = tools::ticked(&offer.shown, words, *ticking, preset);
     }
-    let capabilities = match (&covered, &tools) {
-        (Some(covered), Some(tools)) => Capabilities::Tools(
-            tools.iter().map(|tool| described(tool)).collect(),
-            covered.len() - tools.len(),
-        ),
-        _ => Capabilities::Unknown,
-    };
+    let capabilities = Offer::on_page(offer.as_ref());
     if let (None, Capabilities::Tools(tools, _)) = (&preset.choice, &capabilities) {
         preset = Preset::first(tools, false);
     }

@@ -20,7 +20,7 @@ use crate::browser::{self, BrowserName};
 use crate::endpoint::Endpoint;
 use crate::error_page::{self, Refused};
 use crate::form_token::Purpose;
-use crate::pages::{self, AccountNotice, Goal, MadeToken, OwnToken, Tokens};
+use crate::pages::{self, AccountNotice, Goal, MadeToken, NewTokenProblem, OwnToken, Tokens};
 use crate::personal::{self, MOST, MintOutcome, NewToken, NotMade};
 use crate::server::{AuthorizationServer, Settings};
 use crate::session;
@@ -185,8 +185,8 @@ pub(crate) async fn submit_new(
     {
         Ok(tools) => tools,
         Err(problem) => {
-            return new_token::again(server, request, &session, mount, longest, asked, problem)
-                .await;
+            let again = new_token::again(server, request, &session, mount, longest, asked, problem);
+            return Ok(again.await);
         }
     };
     make(server, request, &session, mount, asked, granted, now).await
@@ -210,22 +210,26 @@ async fn make(
         lasts: Duration::from_secs(asked.days * 24 * 3600),
         seed: asked.seed(server, session),
     };
+    let longest = server.settings.personal.unwrap_or_default();
+    let again = |problem| {
+        new_token::again(
+            server,
+            request,
+            session,
+            mount,
+            longest,
+            asked,
+            Some(problem),
+        )
+    };
     match personal::make(&server.settings, server.memberships(), new, now).await {
         Ok(made) => Ok(shown(&server.settings, request, session, mount, made, now)),
-        Err(NotMade::Because(Reason::PageExpired)) => {
-            let problem = Some(pages::NewTokenProblem::PageExpired);
-            let longest = server.settings.personal.unwrap_or_default();
-            new_token::again(server, request, session, mount, longest, asked, problem).await
-        }
-        Err(NotMade::Store(error)) => Err(error.into()),
-        Err(NotMade::Because(Reason::PersonalTokensTooMany)) => {
-            let problem = Some(pages::NewTokenProblem::TooMany);
-            let longest = server.settings.personal.unwrap_or_default();
-            let again =
-                new_token::again(server, request, session, mount, longest, asked, problem).await?;
-            let reason = Reason::PersonalTokensTooMany;
+        Err(NotMade::Because(Reason::PageExpired)) => Ok(again(NewTokenProblem::PageExpired).await),
+        Err(NotMade::Because(reason @ Reason::PersonalTokensTooMany)) => {
+            let again = again(NewTokenProblem::TooMany).await;
             Ok(entered(request, session, again, reason))
         }
+        Err(NotMade::Store(error)) => Err(error.into()),
         Err(NotMade::Because(reason)) => Err(refused(&server.settings, request, reason)),
         Err(NotMade::TooLong(_)) => {
             Err(refused(&server.settings, request, Reason::RequestMalformed))

@@ -14,10 +14,7 @@ use rand::rngs::OsRng;
 use self::answer::{Answer, Decision, bound, refuse};
 pub(super) use self::denied::deny_at_once;
 use self::denied::told;
-use self::tools::{
-    BoxChange, ask_backend, covered_tools, described, in_words, known, members, pinned,
-    shown_tools, spell, unfit_tools,
-};
+use self::tools::{BoxChange, Offer, ask_backend, in_words, known, members, unfit_tools};
 use crate::authorize::next_step::{Consented, NextStep};
 use crate::authorize::request::{AuthorizationFlow, AuthorizationRequest, AuthorizeRefusal};
 use crate::authorize::validate::validate;
@@ -32,7 +29,7 @@ use gateway_core::browser_session::BrowserSession;
 use gateway_core::client::metadata_document::DocumentUrl;
 use gateway_core::client::{Change, Client};
 use gateway_core::clock::{Clock, Timestamp};
-use gateway_core::grants::consented_tools::{self, Choice, NotGranted, PinnedTool};
+use gateway_core::grants::consented_tools::{self, Choice, NotGranted};
 use gateway_core::policy::Scopes;
 use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::scope::Scope;
@@ -182,18 +179,11 @@ async fn show(
         Err(error) => return Refused::from(error).page(desk.settings, request),
     };
     let as_shown = as_shown(asked.client);
-    let covered = listing.map(|listing| covered_tools(listing, settings, asked.mount, asked.scope));
-    let tools = covered.as_deref().map(shown_tools);
-    let shown = spell(tools.as_deref());
+    let offer = listing.map(|listing| Offer::new(listing, settings, asked.mount, asked.scope));
+    let shown = Offer::spelled(offer.as_ref());
     let bound = bound(&browser.value, session, raw_query, [&as_shown, &shown]);
     let address = DocumentUrl::parse(&asked.client.id).and_then(Result::ok);
-    let capabilities = match (&covered, &tools) {
-        (Some(covered), Some(tools)) => Capabilities::Tools(
-            tools.iter().map(|tool| described(tool)).collect(),
-            covered.len() - tools.len(),
-        ),
-        _ => Capabilities::Unknown,
-    };
+    let capabilities = Offer::on_page(offer.as_ref());
     let again = again.unwrap_or_default();
     let page = Consent {
         frame: browser::frame(settings, request),
@@ -349,9 +339,8 @@ async fn allow(
     let listing = ask_backend(desk.catalogue, request, asked.mount(), &answer.session).await;
     let listing = listing.as_deref();
     let (mount, scope) = (asked.mount(), asked.scope());
-    let covered = listing.map(|listing| covered_tools(listing, desk.settings, mount, scope));
-    let live = covered.as_deref().map(shown_tools);
-    let live: Option<Vec<PinnedTool>> = live.map(|tools| tools.into_iter().map(pinned).collect());
+    let offer = listing.map(|listing| Offer::new(listing, desk.settings, mount, scope));
+    let live = offer.map(|offer| offer.pinned());
     let shown = answer.shown.as_deref();
     match consented_tools::grant(&choice, shown, live.as_deref(), asked.is_proved()) {
         Ok(tools) => {
@@ -409,10 +398,10 @@ async fn find(
 ) -> Response {
     let (session, asked) = (&answer.session, requested_access(desk.settings, asked));
     let listing = ask_backend(desk.catalogue, request, asked.mount, session).await;
-    let covered = listing
+    let offer = listing
         .as_deref()
-        .map(|listing| covered_tools(listing, desk.settings, asked.mount, asked.scope));
-    let shown = covered.as_deref().map(shown_tools).unwrap_or_default();
+        .map(|listing| Offer::new(listing, desk.settings, asked.mount, asked.scope));
+    let shown = offer.map(|offer| offer.shown).unwrap_or_default();
     let ticked = answer.ticked.clone();
     let preset = tools::ticked(&shown, &answer.find, ticking, Preset { choice, ticked });
     let again = PageState {

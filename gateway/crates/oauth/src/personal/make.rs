@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::authorize::consent::tools::{covered_tools, pinned, shown_tools};
+use crate::authorize::consent::tools::Offer;
 use crate::provider::Memberships;
 use crate::server::Settings;
 use gateway_core::access_token::LEEWAY;
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::consented_tools::{self, Choice, NotGranted, PinnedTool};
+use gateway_core::grants::consented_tools::{self, Choice, NotGranted};
 use gateway_core::grants::personal::{Personal, PersonalToken};
 use gateway_core::grants::{Grant, Tools, UserId};
 use gateway_core::protocol::resource::Mount;
@@ -200,11 +200,9 @@ pub async fn choose(
         .await;
     let scopes = settings.scopes.at(&mount.name);
     let scope = scopes.defaults();
-    let offer = listing.ok().map(|listing| {
-        let covered = covered_tools(&listing, settings, mount, &scope);
-        let offer: Vec<PinnedTool> = shown_tools(&covered).into_iter().map(pinned).collect();
-        offer
-    });
+    let offer = listing
+        .ok()
+        .map(|listing| Offer::new(&listing, settings, mount, &scope).pinned());
     if let (Choice::Chosen(names), Some(offer)) = (choice, &offer) {
         let is_there = |name: &&String| offer.iter().any(|tool| tool.name == **name);
         if let Some(unknown) = names.iter().find(|name| !is_there(name)) {

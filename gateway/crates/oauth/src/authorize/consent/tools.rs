@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::browser::PostedForm;
-use crate::pages::{self, Preset, ScopeLine};
+use crate::pages::{self, Capabilities, Preset, ScopeLine};
 use crate::server::Settings;
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::grants::Tools;
@@ -55,26 +55,70 @@ pub(super) fn known(
         .ok()
 }
 
-/// The tools that a page shows, each name once, in the order of the backend. One whose name is no
-/// name (control characters, or longer than MCP allows) can't be granted by itself.
-pub(crate) fn shown_tools<'a>(covered: &[&'a Tool]) -> Vec<&'a Tool> {
-    let mut names = BTreeSet::new();
-    let mut room = MOST_NAMES;
-    let fits = |tool: &&Tool| {
-        let name = tool.name.as_str();
-        let is_name = (1..=LONGEST_NAME).contains(&name.len()) && !name.contains(char::is_control);
-        if !is_name || name.len() > room || !names.insert(name.to_owned()) {
-            return false;
-        }
-        room -= name.len();
-        true
-    };
-    let shown = covered.iter().copied().filter(fits);
-    shown.take(Tools::MOST).collect()
+/// What of a backend's tools a person is offered.
+pub(crate) struct Offer<'a> {
+    /// Those that a page shows, each name once, in the order of the backend. One whose name is no name
+    /// (control characters, or longer than MCP allows) can't be granted by itself.
+    pub(crate) shown: Vec<&'a Tool>,
+    /// How many more the scope covers.
+    unshown: usize,
 }
 
-/// The tools that a scope covers: no other is offered to the person.
-pub(crate) fn covered_tools<'a>(
+impl<'a> Offer<'a> {
+    /// The tools that the scope covers: no other is offered.
+    pub(crate) fn new(
+        listing: &'a ToolListing,
+        settings: &Settings,
+        mount: &Mount,
+        scope: &Scope,
+    ) -> Self {
+        let covered = covered_tools(listing, settings, mount, scope);
+        let mut names = BTreeSet::new();
+        let mut room = MOST_NAMES;
+        let fits = |tool: &&Tool| {
+            let name = tool.name.as_str();
+            let is_name =
+                (1..=LONGEST_NAME).contains(&name.len()) && !name.contains(char::is_control);
+            if !is_name || name.len() > room || !names.insert(name.to_owned()) {
+                return false;
+            }
+            room -= name.len();
+            true
+        };
+        let shown = covered.iter().copied().filter(fits);
+        let shown: Vec<_> = shown.take(Tools::MOST).collect();
+        Self {
+            unshown: covered.len() - shown.len(),
+            shown,
+        }
+    }
+
+    /// As they are now.
+    pub(crate) fn pinned(&self) -> Vec<PinnedTool> {
+        let pinned = |tool: &&Tool| PinnedTool {
+            name: tool.name.clone(),
+            pin: tool.pin,
+            reads_only: tool.annotations.read_only_hint == Some(true),
+        };
+        self.shown.iter().map(pinned).collect()
+    }
+
+    /// As a page shows it, which says so where the backend could not be asked.
+    pub(crate) fn on_page(offer: Option<&Self>) -> Capabilities {
+        offer.map_or(Capabilities::Unknown, |offer| {
+            let shown = offer.shown.iter().map(|tool| described(tool));
+            Capabilities::Tools(shown.collect(), offer.unshown)
+        })
+    }
+
+    /// As it travels with the form.
+    pub(crate) fn spelled(offer: Option<&Self>) -> String {
+        consented_tools::spell(offer.map(Self::pinned).as_deref())
+    }
+}
+
+/// The tools that a scope covers.
+fn covered_tools<'a>(
     listing: &'a ToolListing,
     settings: &Settings,
     mount: &Mount,
@@ -134,25 +178,9 @@ pub(crate) async fn today(
 ) -> Result<Tools, NotToday> {
     let listing = catalogue.refresh_or_wait(&mount.name, Some(user_name));
     let listing = listing.await?;
-    let shown = shown_tools(&covered_tools(&listing, settings, mount, scope));
-    let today: Vec<PinnedTool> = shown.into_iter().map(pinned).collect();
+    let today = Offer::new(&listing, settings, mount, scope).pinned();
     let today = Some(today.as_slice());
     Ok(consented_tools::grant(&Choice::Today, today, today, true)?)
-}
-
-pub(crate) fn pinned(tool: &Tool) -> PinnedTool {
-    PinnedTool {
-        name: tool.name.clone(),
-        pin: tool.pin,
-        reads_only: tool.annotations.read_only_hint == Some(true),
-    }
-}
-
-/// What was shown, as it travels with the form.
-pub(crate) fn spell(tools: Option<&[&Tool]>) -> String {
-    let tools: Option<Vec<PinnedTool>> =
-        tools.map(|tools| tools.iter().map(|tool| pinned(tool)).collect());
-    consented_tools::spell(tools.as_deref())
 }
 
 /// What people are shown of a tool.
