@@ -32,13 +32,13 @@ pub(super) fn form(request: &Request) -> Result<Form, OAuthError> {
 
 /// The refusal of parameters that can't be read.
 pub(super) fn malformed(error: FormError) -> OAuthError {
-    refused(error.to_string())
+    invalid(error.to_string())
 }
 
 /// A parameter that has to be there.
 pub(super) fn required<'a>(form: &'a Form, name: &'static str) -> Result<&'a str, OAuthError> {
     let found = form.one(name).map_err(malformed)?;
-    found.ok_or_else(|| refused(format!("The parameter {name} is missing.")))
+    found.ok_or_else(|| invalid(format!("The parameter {name} is missing.")))
 }
 
 /// The client of a request, known and authenticated by the method that it registered.
@@ -90,11 +90,11 @@ fn presented(headers: &HeaderMap, form: &Form) -> Result<(ClientId, Credential),
     let body_secret = form.one("client_secret").map_err(malformed)?;
     if let Some(assertion) = assertion(form)? {
         if body_secret.is_some() || headers.contains_key(AUTHORIZATION) {
-            return Err(refused("The client authenticates in two ways at once."));
+            return Err(invalid("The client authenticates in two ways at once."));
         }
         let id = assertion.claimed();
         if body_id.is_some_and(|body_id| body_id != id.as_str()) {
-            return Err(refused(
+            return Err(invalid(
                 "client_id differs from the sub of client_assertion.",
             ));
         }
@@ -102,20 +102,20 @@ fn presented(headers: &HeaderMap, form: &Form) -> Result<(ClientId, Credential),
     }
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     match (lines.next(), lines.next()) {
-        (Some(_), Some(_)) => Err(refused("The Authorization header is repeated.")),
+        (Some(_), Some(_)) => Err(invalid("The Authorization header is repeated.")),
         (Some(line), None) => {
             let (id, secret) =
                 line.to_str().ok().and_then(basic).ok_or_else(|| {
                     failed("The Authorization header is not of the scheme Basic.")
                 })?;
             if body_id.is_some_and(|body_id| body_id != id) {
-                return Err(refused("client_id differs from the Authorization header."));
+                return Err(invalid("client_id differs from the Authorization header."));
             }
             // A secret of no characters is none: public clients are sent so by libraries that know
             // no other way to name one (RFC 6749 §2.3.1 lets it be left out).
             let credential = match (secret.is_empty(), body_secret) {
                 (false, Some(_)) => {
-                    return Err(refused("The client authenticates in two ways at once."));
+                    return Err(invalid("The client authenticates in two ways at once."));
                 }
                 (false, None) => Credential::Basic(Secret::presented(secret)),
                 (true, Some(secret)) => Credential::Post(Secret::presented(secret)),
@@ -124,7 +124,7 @@ fn presented(headers: &HeaderMap, form: &Form) -> Result<(ClientId, Credential),
             Ok((ClientId::new(id), credential))
         }
         (None, _) => {
-            let id = body_id.ok_or_else(|| refused("The parameter client_id is missing."))?;
+            let id = body_id.ok_or_else(|| invalid("The parameter client_id is missing."))?;
             let credential = body_secret.map_or(Credential::None, |secret| {
                 Credential::Post(Secret::presented(secret))
             });
@@ -145,7 +145,7 @@ fn assertion(form: &Form) -> Result<Option<Assertion>, OAuthError> {
         (Some(_), Some(_)) => Err(failed(
             "Only jwt-bearer is served as client_assertion_type.",
         )),
-        _ => Err(refused(
+        _ => Err(invalid(
             "client_assertion and client_assertion_type stand together.",
         )),
     }
@@ -171,7 +171,7 @@ pub(super) fn basic(header: &str) -> Option<(String, String)> {
 }
 
 /// The refusal of a request that is not of its form.
-pub(super) fn refused(description: impl AsRef<str>) -> OAuthError {
+pub(super) fn invalid(description: impl AsRef<str>) -> OAuthError {
     OAuthError::described(
         ErrorCode::InvalidRequest,
         Reason::RequestMalformed,
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn two_methods_or_two_clients_in_one_request_are_refused() {
+    fn two_methods_or_two_clients_in_one_request_are_invalid() {
         let line = basic_line("c_1:s");
         for (lines, body) in [
             (vec![line.as_str()], "client_secret=s"),

@@ -19,8 +19,7 @@ pub(super) use self::page::{page, submit};
 pub(crate) use self::typed::type_code;
 
 use crate::authorize::request::{AuthorizationFlow, AuthorizationRequest, AuthorizeRefusal};
-use crate::clients::{Clients, NotFound};
-use crate::error_response;
+use crate::clients::Clients;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::Request;
@@ -51,13 +50,7 @@ pub(crate) async fn validate(
     let kept = kept
         .filter(|kept| now < kept.asked.expires)
         .ok_or_else(unknown)?;
-    let client = clients.find(&kept.asked.client, now).await;
-    let client = client.map_err(|error| match error {
-        NotFound::Unknown(reason, detail) => {
-            AuthorizeRefusal::Page(reason, error_response::loggable(&detail))
-        }
-        NotFound::Fault(error) => AuthorizeRefusal::Fault(error),
-    })?;
+    let client = clients.find(&kept.asked.client, now).await?;
     if !clients.settings.device_apps.include(&client) {
         let detail = client.id.to_string();
         return Err(AuthorizeRefusal::Page(Reason::DeviceNotAllowed, detail));

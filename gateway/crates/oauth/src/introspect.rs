@@ -15,7 +15,6 @@ use crate::client_authentication::{basic, form, required};
 use crate::kept_tools::with_kept_tools;
 use crate::server::{AuthorizationServer, Settings};
 use crate::{discovery, error_response};
-use gateway_core::access_token::VerifiedToken;
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::{AccessToken, Audience, TokenRejection};
 use gateway_core::protocol::bearer::BearerToken;
@@ -24,8 +23,6 @@ use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
-use gateway_store::Records;
-use gateway_upstream::Catalogue;
 
 /// `POST /introspect`. 404 where no backend has a credential.
 pub(super) async fn answer(
@@ -53,29 +50,14 @@ async fn introspect(
     let mount = caller(&server.settings, request)?;
     let form = form(request)?;
     let presented = required(&form, "token")?;
-    let token = match BearerToken::parse_token(presented) {
-        Some(bearer) => Some(server.verified(&bearer, now).await),
-        None => None,
+    let inactive = json!({ "active": false });
+    let Some(bearer) = BearerToken::parse_token(presented) else {
+        return Ok(inactive);
     };
-    let confirmed = match token {
-        Some(Ok(token)) => Some(
-            confirm(
-                &server.settings,
-                &server.records,
-                &server.catalogue,
-                token,
-                mount,
-                now,
-            )
-            .await,
-        ),
-        Some(Err(rejection)) => Some(Err(rejection)),
-        None => None,
-    };
-    match confirmed {
-        Some(Ok(token)) => Ok(described(&server.settings, &token, now)),
-        None | Some(Err(TokenRejection::Invalid(_))) => Ok(json!({ "active": false })),
-        Some(Err(TokenRejection::Unknown(reason))) => Err(OAuthError::fault(
+    match confirmed(server, &bearer, mount, now).await {
+        Ok(token) => Ok(described(&server.settings, &token, now)),
+        Err(TokenRejection::Invalid(_)) => Ok(inactive),
+        Err(TokenRejection::Unknown(reason)) => Err(OAuthError::fault(
             reason,
             "whether the token counts is not known",
         )),
@@ -106,14 +88,14 @@ fn caller<'a>(settings: &'a Settings, request: &Request) -> Result<&'a Mount, OA
 }
 
 /// Confirmed as at the MCP endpoints, so that the two never differ.
-async fn confirm(
-    settings: &Settings,
-    records: &Records,
-    catalogue: &Catalogue,
-    token: VerifiedToken,
+async fn confirmed(
+    server: &AuthorizationServer,
+    bearer: &BearerToken,
     mount: &Mount,
     now: Timestamp,
 ) -> Result<AccessToken, TokenRejection> {
+    let token = server.verified(bearer, now).await?;
+    let (settings, records) = (&server.settings, &server.records);
     let view = records
         .view()
         .ok_or(TokenRejection::Unknown(Reason::StoreUnavailable))?;
@@ -121,7 +103,7 @@ async fn confirm(
     let audience = Audience {
         resource: &mount.resource(&settings.issuer),
         backend: &mount.name,
-        members: catalogue.members(&mount.name),
+        members: server.catalogue.members(&mount.name),
         scopes: settings.scopes.at(&mount.name),
     };
     let token = AccessToken::confirm(Arc::new(token), audience, status, now)?;

@@ -18,7 +18,6 @@ use gateway_store::journal::Journal;
 use gateway_store::{KeptGrant, KeyKind, StoreError, unless_conflict};
 use gateway_upstream::Catalogue;
 
-use super::cards;
 use super::form::{SubmittedForm, pressed};
 use super::view::show;
 
@@ -123,7 +122,9 @@ async fn enter(
         user: Some(grant.user.as_str().to_owned()),
         client: Some(grant.client.as_str().to_owned()),
         grant: Some(grant.id.as_str().to_owned()),
-        backend: cards::mount(settings, grant).map(|mount| mount.name.clone()),
+        backend: settings
+            .mount_of(&grant.resource)
+            .map(|mount| mount.name.clone()),
         name: Some(amendment.tool.clone()),
         detail: Some(format!("approved again, as pin {}", amendment.pin)),
         ..Record::new(Event::Consent)
@@ -139,7 +140,7 @@ async fn current(
     grant: &Grant,
     tool: &str,
 ) -> ToolState {
-    let Some(mount) = cards::mount(settings, grant) else {
+    let Some(mount) = settings.mount_of(&grant.resource) else {
         return ToolState::Gone;
     };
     let user = Some(grant.user_name.as_str());

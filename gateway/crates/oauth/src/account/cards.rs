@@ -18,7 +18,6 @@ use gateway_core::client::metadata_document::DocumentUrl;
 use gateway_core::client::{Client, ClientId, Registration};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, ToolState, Tools};
-use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::scope::OFFLINE_ACCESS;
 use gateway_store::{GrantsOf, Key, LastUse, Records, StoreError};
 use gateway_upstream::{Catalogue, ToolListing};
@@ -103,12 +102,6 @@ pub(super) async fn withheld(
     Ok(apps)
 }
 
-/// The mount that a grant is for, if it is still served.
-pub(super) fn mount<'a>(settings: &'a Settings, grant: &Grant) -> Option<&'a Mount> {
-    let mut mounts = settings.mounts.iter();
-    mounts.find(|mount| mount.resource(&settings.issuer) == grant.resource)
-}
-
 type Used = (Grant, Option<Timestamp>);
 
 /// Grants by client: the client that did something last first, and of each the newest grant first.
@@ -152,7 +145,8 @@ async fn listings(settings: &Settings, catalogue: &Arc<Catalogue>, grants: &[Gra
     let mut asked = Offers::new();
     let mut answers = JoinSet::new();
     for grant in grants {
-        let (Tools::Pinned(_), Some(mount)) = (&grant.tools, mount(settings, grant)) else {
+        let (Tools::Pinned(_), Some(mount)) = (&grant.tools, settings.mount_of(&grant.resource))
+        else {
             continue;
         };
         if asked.insert(mount.name.clone(), None).is_some() {
@@ -227,7 +221,7 @@ pub(super) fn connection(
     last_used: Option<Timestamp>,
     listings: &Offers,
 ) -> Connection {
-    let mount = mount(&sealer.server.settings, grant);
+    let mount = sealer.server.settings.mount_of(&grant.resource);
     let scopes = mount.map(|mount| sealer.server.settings.scopes.at(&mount.name));
     let is_limited = scopes.is_some_and(|scopes| !scopes.is_everything(&grant.scope));
     let listing = mount.and_then(|mount| listings.get(&mount.name));

@@ -122,7 +122,7 @@ async fn apps(sealer: Sealer<'_>) -> Result<(BTreeMap<String, (Grant, String)>, 
 }
 
 fn concerns(sealer: Sealer<'_>, limit: &Limit, grant: &Grant) -> bool {
-    let mount = cards::mount(&sealer.server.settings, grant);
+    let mount = sealer.server.settings.mount_of(&grant.resource);
     limit.is_for(mount.map(|mount| mount.name.as_str()), &grant.client)
 }
 

@@ -6,9 +6,10 @@
 
 use url::form_urlencoded;
 
+use crate::client_authentication::{invalid, malformed};
 use gateway_core::client::{Client, ClientId, Registration};
 use gateway_core::policy::{ScopeTable, Scopes};
-use gateway_core::protocol::form::{Form, FormError};
+use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::pkce::{CodeChallenge, S256};
 use gateway_core::protocol::redirect_uri::{PrivateUseSchemes, RedirectUri, RedirectUriError};
@@ -209,7 +210,8 @@ pub(super) fn judge(
     form.one("state").map_err(malformed).map_err(to_client)?;
     response_type(form).map_err(to_client)?;
     let code_challenge = code_challenge(form).map_err(to_client)?;
-    let mount = mount(form, rules).map_err(to_client)?.clone();
+    let mount = mount(form, rules.issuer, rules.mounts);
+    let mount = mount.map_err(to_client)?.clone();
     let scopes = rules.scopes.at(&mount.name);
     let refresh = rules.refresh && client.may_refresh;
     let scope = scope(form, scopes, refresh).map_err(to_client)?;
@@ -281,7 +283,8 @@ fn code_challenge(form: &Form) -> Result<CodeChallenge, OAuthError> {
         .ok_or_else(|| invalid("code_challenge is not the base64url of a SHA-256 digest."))
 }
 
-fn scope(form: &Form, scopes: &Scopes, refresh: bool) -> Result<Scope, OAuthError> {
+/// The scope that a request asks for, as far as it can be granted.
+pub(crate) fn scope(form: &Form, scopes: &Scopes, refresh: bool) -> Result<Scope, OAuthError> {
     let requested = form.one("scope").map_err(malformed)?;
     scopes.grantable(requested, refresh).map_err(|error| {
         OAuthError::described(
@@ -292,7 +295,12 @@ fn scope(form: &Form, scopes: &Scopes, refresh: bool) -> Result<Scope, OAuthErro
     })
 }
 
-fn mount<'a>(form: &Form, rules: Rules<'a>) -> Result<&'a Mount, OAuthError> {
+/// The backend that a request is for: the one that it names, or the default.
+pub(crate) fn mount<'a>(
+    form: &Form,
+    issuer: &Issuer,
+    mounts: &'a [Mount],
+) -> Result<&'a Mount, OAuthError> {
     let unknown = |description: &str| {
         OAuthError::described(
             ErrorCode::InvalidTarget,
@@ -300,26 +308,14 @@ fn mount<'a>(form: &Form, rules: Rules<'a>) -> Result<&'a Mount, OAuthError> {
             description,
         )
     };
-    requested_mount(form.all("resource"), rules.issuer, rules.mounts)
+    requested_mount(form.all("resource"), issuer, mounts)
         .map_err(|error| unknown(&error.to_string()))?
-        .or_else(|| default_mount(rules.mounts))
+        .or_else(|| default_mount(mounts))
         .ok_or_else(|| unknown("Nothing is served here."))
 }
 
 fn page(detail: &str) -> AuthorizeRefusal {
     AuthorizeRefusal::Page(Reason::RequestMalformed, detail.to_owned())
-}
-
-fn invalid(description: &str) -> OAuthError {
-    OAuthError::described(
-        ErrorCode::InvalidRequest,
-        Reason::RequestMalformed,
-        description,
-    )
-}
-
-fn malformed(error: FormError) -> OAuthError {
-    invalid(&error.to_string())
 }
 
 #[cfg(test)]

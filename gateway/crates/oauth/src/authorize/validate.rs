@@ -10,6 +10,17 @@ use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
 use gateway_core::secret::TagKey;
 
+impl From<NotFound> for AuthorizeRefusal {
+    fn from(error: NotFound) -> Self {
+        match error {
+            NotFound::Unknown(reason, detail) => {
+                Self::Page(reason, error_response::loggable(&detail))
+            }
+            NotFound::Fault(error) => Self::Fault(error),
+        }
+    }
+}
+
 /// Longer queries are refused: a client that sends this much means something else.
 const MAX_QUERY: usize = 16 * 1024;
 
@@ -36,12 +47,7 @@ pub(crate) async fn validate(
         let reason = Reason::HeaderTakenForClient;
         return Err(AuthorizeRefusal::Page(reason, detail));
     }
-    let client = clients.find(&id, now).await.map_err(|error| match error {
-        NotFound::Unknown(reason, detail) => {
-            AuthorizeRefusal::Page(reason, error_response::loggable(&detail))
-        }
-        NotFound::Fault(error) => AuthorizeRefusal::Fault(error),
-    })?;
+    let client = clients.find(&id, now).await?;
     let settings = clients.settings;
     let rules = Rules {
         issuer: &settings.issuer,

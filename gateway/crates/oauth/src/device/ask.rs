@@ -6,7 +6,8 @@ use rand::rngs::OsRng;
 use serde_json::json;
 
 use super::apps::DeviceApps;
-use crate::client_authentication::{authenticate, form, malformed};
+use crate::authorize::request;
+use crate::client_authentication::{authenticate, form};
 use crate::discovery;
 use crate::endpoint::Endpoint;
 use crate::error_response;
@@ -16,7 +17,6 @@ use crate::server::{AuthorizationServer, Settings};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::device::{DeviceAuthorization, INTERVAL, LIFETIME, UserCode};
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
-use gateway_core::protocol::resource::{default_mount, requested_mount};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
@@ -93,24 +93,9 @@ async fn begin(
         let (code, reason) = (ErrorCode::UnauthorizedClient, Reason::DeviceNotAllowed);
         return Err(OAuthError::new(code, reason));
     }
-    let target = |sentence: String| {
-        OAuthError::described(ErrorCode::InvalidTarget, Reason::ResourceUnknown, sentence)
-    };
-    let named = requested_mount(form.all("resource"), &settings.issuer, &settings.mounts)
-        .map_err(|error| target(error.to_string()))?;
-    let mount = named
-        .or_else(|| default_mount(&settings.mounts))
-        .ok_or_else(|| target("Nothing is served here.".to_owned()))?;
-    let requested = form.one("scope").map_err(malformed)?;
+    let mount = request::mount(&form, &settings.issuer, &settings.mounts)?;
     let refresh = settings.refresh_for(&client).is_some();
-    let scope = settings
-        .scopes
-        .at(&mount.name)
-        .grantable(requested, refresh);
-    let scope = scope.map_err(|error| {
-        let (code, reason) = (ErrorCode::InvalidScope, Reason::RequestMalformed);
-        OAuthError::described(code, reason, error.to_string())
-    })?;
+    let scope = request::scope(&form, settings.scopes.at(&mount.name), refresh)?;
     let mut asked = DeviceAuthorization {
         client: client.id.clone(),
         client_fingerprint: client.fingerprint(),

@@ -153,6 +153,7 @@ pub(super) struct ToolChoice<'a> {
 #[derive(Template)]
 #[template(path = "tool_picker.html")]
 pub(super) struct ToolPicker<'a> {
+    about: ToolChoice<'a>,
     groups: Vec<Group>,
     is_open: bool,
     pub(super) is_many: bool,
@@ -161,17 +162,10 @@ pub(super) struct ToolPicker<'a> {
     count: usize,
     readers: usize,
     unshown: usize,
-    unfit: &'a [String],
     /// Those whose tools are listed.
     members: Vec<MemberLine<'a>>,
     missing: Vec<&'a Member>,
     tools_section: ToolsSection,
-    covers_everything: bool,
-    is_verified: bool,
-    preset: &'a Preset,
-    problem: Option<&'a ConsentProblem>,
-    undone: &'static str,
-    way_out: &'static str,
 }
 
 impl<'a> ToolPicker<'a> {
@@ -196,7 +190,7 @@ impl<'a> ToolPicker<'a> {
             readers: lines.filter(|tool| tool.reads_only).count(),
             is_open: match find {
                 Some(_) => true,
-                None if about.preset.is_chosen() => tools.len() <= SEVERAL_TOOLS,
+                None if about.preset.takes("chosen") => tools.len() <= SEVERAL_TOOLS,
                 None => tools.len() <= FEW_TOOLS,
             },
             is_many: tools.len() > FEW_TOOLS,
@@ -204,7 +198,6 @@ impl<'a> ToolPicker<'a> {
             found: find.map_or(0, |_| found),
             count: tools.len(),
             unshown,
-            unfit: about.unfit,
             members: member_lines(about.members, tools, about.preset),
             missing: about
                 .members
@@ -213,18 +206,13 @@ impl<'a> ToolPicker<'a> {
                 .collect(),
             groups,
             tools_section,
-            covers_everything: about.covers_everything,
-            is_verified: about.is_verified,
-            preset: about.preset,
-            problem: about.problem,
-            undone: about.undone,
-            way_out: about.way_out,
+            about,
         }
     }
 
     /// Whether anything can be chosen.
     pub(super) fn can_choose(&self) -> bool {
-        self.tools_section != ToolsSection::Unknown || self.is_verified
+        self.tools_section != ToolsSection::Unknown || self.about.is_verified
     }
 }
 
@@ -424,24 +412,18 @@ fn group(
 }
 
 impl Preset {
-    fn is_read_only(&self) -> bool {
-        self.choice == Some(Choice::ReadOnly)
-    }
-
-    fn is_today(&self) -> bool {
-        self.choice == Some(Choice::Today)
-    }
-
-    fn is_chosen(&self) -> bool {
-        matches!(self.choice, Some(Choice::Chosen(_)))
-    }
-
-    fn is_by_member(&self) -> bool {
-        matches!(self.choice, Some(Choice::ByMember(_)))
-    }
-
-    fn is_everything(&self) -> bool {
-        self.choice == Some(Choice::Everything)
+    /// Whether this way to choose stands chosen, as forms call it.
+    fn takes(&self, choice: &str) -> bool {
+        self.choice.as_ref().is_some_and(|chosen| {
+            choice
+                == match chosen {
+                    Choice::ReadOnly => "read",
+                    Choice::Today => "today",
+                    Choice::Chosen(_) => "chosen",
+                    Choice::ByMember(_) => "members",
+                    Choice::Everything => "all",
+                }
+        })
     }
 }
 

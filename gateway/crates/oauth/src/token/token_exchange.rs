@@ -4,7 +4,7 @@
 //! The personal token is all the proof there is: whoever holds it may do the same without the exchange.
 //! The access token ends with the grant, and with what an identity provider said of the person.
 
-use crate::client_authentication::{malformed, refused, required};
+use crate::client_authentication::{invalid, malformed, required};
 use crate::personal::presented_personally;
 use crate::provider::{Membership, Memberships};
 use crate::server::Settings;
@@ -34,7 +34,7 @@ pub(super) async fn exchange(
     ] {
         let said = form.one(name).map_err(malformed)?;
         if said.is_some_and(|said| said != ACCESS_TOKEN) || said.is_none() && is_needed {
-            return Err(refused(format!("{name} must be {ACCESS_TOKEN}.")));
+            return Err(invalid(format!("{name} must be {ACCESS_TOKEN}.")));
         }
     }
     if form.one("actor_token").map_err(malformed)?.is_some() {
