@@ -4,7 +4,8 @@
 //! Every refusal passes `error_response` or `error_page`, which attach theirs: a new one can't forget
 //! it.
 
-use gateway_core::audit::{Outcome, Record};
+use gateway_core::audit::{Event, Outcome, Record};
+use gateway_core::grants::UserId;
 use gateway_core::protocol::web::Response;
 use gateway_core::reason::Reason;
 use gateway_metrics::Decision;
@@ -22,6 +23,14 @@ pub(super) fn audited(mut response: Response, record: Record) -> Response {
         .0
         .push(record);
     response
+}
+
+/// A record of something that this person did, or that was done for them.
+pub(super) fn by(user: &UserId, event: Event) -> Record {
+    Record {
+        user: Some(user.as_str().to_owned()),
+        ..Record::new(event)
+    }
 }
 
 /// What an answer decides: what the last of its records says, else its status.

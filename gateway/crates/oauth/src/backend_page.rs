@@ -61,44 +61,33 @@ async fn open(
     session: &BrowserSession,
     now: Timestamp,
 ) -> Result<Response, Refused> {
+    let refused =
+        |refusal: Refusal| Ok(refusal.to_response(&server.settings, subject, request, session));
     let reading = judge::reading(server, subject, request.peer, session, now).await?;
     let Some(reading) = reading else {
         let reason = Reason::BackendPageNotAllowed;
         let detail = format!("backend: {}", subject.mount.name);
-        let refusal = Refusal::new(StatusCode::FORBIDDEN, reason, detail);
-        return Ok(refusal.to_response(&server.settings, subject, request, session));
+        return refused(Refusal::new(StatusCode::FORBIDDEN, reason, detail));
     };
     let grant = reading.grant();
     let person = Person {
         id: &session.user,
         name: &session.user_name,
     };
-    let account = server.accounts.credential(&subject.mount.name, person);
-    let account = match account.await {
+    let (mount, path) = (&subject.mount.name, &subject.path);
+    let account = match server.accounts.credential(mount, person).await {
         Ok(account) => account,
-        Err(error) => {
-            let refusal = Refusal::of_account(&error);
-            return Ok(refusal.to_response(&server.settings, subject, request, session));
-        }
+        Err(error) => return refused(Refusal::of_account(&error)),
     };
     let user = PageUser {
         account: account.as_deref(),
         name: &session.user_name,
         grant: grant.map(|grant| (grant.client.as_str(), grant.id.as_str())),
     };
-    let read = server
-        .pages
-        .read(&subject.mount.name, &subject.path, user)
-        .await;
-    Ok(match read {
-        Ok(page) => shown(&server.settings, subject, session, grant, page),
-        Err(error) => Refusal::from_error(&error, subject).to_response(
-            &server.settings,
-            subject,
-            request,
-            session,
-        ),
-    })
+    match server.pages.read(mount, path, user).await {
+        Ok(page) => Ok(shown(&server.settings, subject, session, grant, page)),
+        Err(error) => refused(Refusal::from_error(&error, subject)),
+    }
 }
 
 fn shown(

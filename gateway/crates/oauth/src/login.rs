@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
-use crate::audited::audited;
+use crate::audited::{audited, by};
 use crate::browser::{self, BrowserName, Cookie, PostedForm};
 use crate::endpoint::Endpoint;
 use crate::error_page::{self, Refused};
@@ -292,10 +292,7 @@ pub(super) async fn submit(
         .sessions()
         .open(request, &user, &location(fields.goal), now)
         .await?;
-    let record = Record {
-        user: Some(user.id.as_str().to_owned()),
-        ..Record::new(Event::Login)
-    };
+    let record = by(&user.id, Event::Login);
     Ok(audited(opened, record))
 }
 
@@ -340,9 +337,8 @@ pub(super) async fn logout(
         "a person logged out"
     );
     let record = Record {
-        user: Some(session.user.as_str().to_owned()),
         detail: everywhere.then(|| "every browser".to_owned()),
-        ..Record::new(Event::Logout)
+        ..by(&session.user, Event::Logout)
     };
     Ok(audited(response, record))
 }

@@ -45,5 +45,5 @@ pub use self::rescue::{RescueForm, RescueProblem};
 pub use self::setup::{SetupForm, SetupProblem};
 pub use self::text::{ago, clean, in_words};
 pub use self::tokens::{MadeToken, NewTokenForm, NewTokenProblem, OwnToken, Tokens};
-pub use self::tool_picker::{Capabilities, ConsentProblem, Member, MemberStatus, Preset, Tool};
+pub use self::tool_picker::{Capabilities, Member, MemberStatus, Preset, Tool};
 pub use self::waiting::Waiting;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use http::StatusCode;
 use rand::RngCore;
 
-use crate::audited::audited;
+use crate::audited::{audited, by};
 use crate::browser::{self, BrowserName, PostedForm};
 use crate::error_page::{self, Refused};
 use crate::form_token::{Purpose, SealError};
@@ -274,10 +274,7 @@ async fn sent_again(
             .await?;
             let answer = answer.ok_or_else(|| wrong(&server.settings, request))?;
             let opened = setup::open_by(server.sessions(), request, &user, &answer, now).await?;
-            let record = Record {
-                user: Some(user.id.as_str().to_owned()),
-                ..Record::new(Event::Login)
-            };
+            let record = by(&user.id, Event::Login);
             return Ok(audited(opened, record));
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
@@ -294,9 +291,8 @@ fn done(request: &Request, user: &User, opened: Response, with: &str) -> Respons
         "a person set themselves up by a link of the operator's"
     );
     let record = Record {
-        user: Some(user.id.as_str().to_owned()),
         detail: Some(format!("set {with} by a link of the operator's")),
-        ..Record::new(Event::Login)
+        ..by(&user.id, Event::Login)
     };
     audited(opened, record)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
-use crate::audited::audited;
+use crate::audited::{audited, by};
 use crate::browser::{BrowserName, PostedForm};
 use crate::error_page::{self, Refused};
 use crate::form_token::{Purpose, SealError};
@@ -104,10 +104,7 @@ pub(super) async fn submit(
         request_id = request.request_id.as_str();
         "the gateway has its owner"
     );
-    let record = Record {
-        user: Some(owner.id.as_str().to_owned()),
-        ..Record::new(Event::OwnerSet)
-    };
+    let record = by(&owner.id, Event::OwnerSet);
     let opened = open_by(server.sessions(), request, &owner, &answer, now).await?;
     Ok(audited(opened, record))
 }
@@ -245,10 +242,7 @@ async fn sent_again(
                 return Ok(None);
             };
             let opened = open_by(server.sessions(), request, &owner, &answer, now).await?;
-            let record = Record {
-                user: Some(owner.id.as_str().to_owned()),
-                ..Record::new(Event::Login)
-            };
+            let record = by(&owner.id, Event::Login);
             return Ok(Some(audited(opened, record)));
         }
         // The other press has used the code up and is about to write the owner down.

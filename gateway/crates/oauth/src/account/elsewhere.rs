@@ -1,6 +1,6 @@
 //! A person's own accounts at backends: how each stands, and the button that removes one.
 
-use crate::audited::audited;
+use crate::audited::{audited, by};
 use crate::error_page::Refused;
 use crate::form_token::Purpose;
 use crate::pages::{AccountNotice, Elsewhere, ElsewhereAccount};
@@ -87,10 +87,9 @@ pub(crate) async fn submit(
         "a person removed their account at a backend"
     );
     let record = Record {
-        user: Some(session.user.as_str().to_owned()),
         backend: Some(backend),
         detail: Some(removed.words()),
-        ..Record::new(Event::Account)
+        ..by(&session.user, Event::Account)
     };
     Ok(audited(again(notice).await?, record))
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::tokens::{refused, seal};
-use crate::authorize::consent::problem_shown;
 use crate::authorize::consent::tools::{
     self, BoxChange, Offer, ask_backend, choice, members, unfit_tools,
 };
@@ -150,7 +149,7 @@ pub(super) async fn judge(
     let nothing = Choice::Chosen(BTreeSet::new());
     let choice = asked.choice.as_ref().unwrap_or(&nothing);
     consented_tools::grant(choice, asked.shown.as_deref(), live.as_deref(), true)
-        .map_err(|problem| Some(NewTokenProblem::Tools(problem_shown(problem))))
+        .map_err(|problem| Some(NewTokenProblem::Tools(problem)))
 }
 
 /// The form, opened for the first time.

@@ -8,7 +8,7 @@
 use rand::rngs::OsRng;
 
 use super::form::{Sealer, SubmittedForm, entered, pressed};
-use crate::audited::audited;
+use crate::audited::{audited, by};
 use crate::browser::{self, BrowserName};
 use crate::error_page::Refused;
 use crate::form_token::{Purpose, SealError};
@@ -282,8 +282,7 @@ fn password_form(sealer: Sealer<'_>, user: &User) -> PasswordForm {
 
 fn entry(user: &User, event: Event, detail: String) -> Record {
     Record {
-        user: Some(user.id.as_str().to_owned()),
         detail: Some(detail),
-        ..Record::new(event)
+        ..by(&user.id, event)
     }
 }

@@ -1,6 +1,6 @@
 //! The button that lets an identity provider's word connect an app again.
 
-use crate::audited::audited;
+use crate::audited::{audited, by};
 use crate::error_page::Refused;
 use crate::form_token::Purpose;
 use crate::pages::{AccountNotice, Goal};
@@ -43,10 +43,9 @@ pub(crate) async fn submit(
             let client = cards::client(&server.settings, &server.records, &id, now).await?;
             let name = client.and_then(|client| client.name);
             let record = Record {
-                user: Some(user.id.as_str().to_owned()),
                 client: Some(id.as_str().to_owned()),
                 detail: Some("let in again by the person, at /account".to_owned()),
-                ..Record::new(Event::Consent)
+                ..by(&user.id, Event::Consent)
             };
             let response = again(AccountNotice::Readmitted(name)).await?;
             Ok(audited(response, record))

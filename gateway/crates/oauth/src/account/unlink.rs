@@ -1,6 +1,6 @@
 //! The button that takes an account at an identity provider off the person.
 
-use crate::audited::audited;
+use crate::audited::{audited, by};
 use crate::error_page::Refused;
 use crate::form_token::Purpose;
 use crate::pages::{AccountNotice, Goal};
@@ -69,8 +69,7 @@ fn entry(request: &Request, user: &User, (issuer, subject): (&str, &str)) -> Rec
         "an account at an identity provider was taken off its person"
     );
     Record {
-        user: Some(user.id.as_str().to_owned()),
         detail: Some(format!("removed an account at {provider}")),
-        ..Record::new(Event::Logout)
+        ..by(&user.id, Event::Logout)
     }
 }

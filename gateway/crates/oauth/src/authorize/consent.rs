@@ -22,7 +22,7 @@ use crate::browser::{self, BrowserName};
 use crate::clients::Clients;
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose};
-use crate::pages::{self, Capabilities, Changed, Consent, ConsentProblem, Preset, Waiting};
+use crate::pages::{self, Capabilities, Changed, Consent, Preset, Waiting};
 use crate::server::{AuthorizationServer, Settings};
 use crate::{clients, device, session};
 use gateway_core::browser_session::BrowserSession;
@@ -30,38 +30,16 @@ use gateway_core::client::metadata_document::DocumentUrl;
 use gateway_core::client::{Change, Client};
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::consented_tools::{self, Choice, NotGranted};
-use gateway_core::policy::Scopes;
-use gateway_core::protocol::resource::Mount;
-use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::TagKey;
 use gateway_store::{Key, Records, StoreError, Submission};
 use gateway_upstream::{Catalogue, ToolListing};
 
-/// What a valid authorization request asks for, as far as a person is told.
-#[derive(Clone, Copy, Debug)]
-struct RequestedAccess<'a> {
-    /// Who asks.
-    client: &'a Client,
-    /// Where the answer goes.
-    flow: &'a AuthorizationFlow,
-    /// Whether it is the one that somebody vouches for.
-    is_proved: bool,
-    /// Which backend.
-    mount: &'a Mount,
-    /// What would be granted.
-    scope: &'a Scope,
-    /// What the scopes of that backend cover.
-    scopes: &'a Scopes,
-    /// The whole request, undecoded: the form carries it and it is validated anew.
-    raw_query: &'a str,
-}
-
 /// What the page has from the time before, where it is not the first.
 #[derive(Debug, Default)]
 struct PageState<'a> {
-    problem: Option<ConsentProblem>,
+    problem: Option<NotGranted>,
     preset: Preset,
     find: Option<&'a str>,
 }
@@ -98,15 +76,15 @@ pub(super) async fn page(
     if let Some(answered) = answered(desk.settings, request, asked) {
         return answered;
     }
-    let asked = requested_access(desk.settings, asked);
-    let (name, user) = (&asked.mount.name, session.user_name.as_str());
+    let (name, user) = (&asked.mount().name, session.user_name.as_str());
     let found = desk.catalogue.listing_for_page(name, Some(user)).await;
-    if let (Ok(None), Some(raw_query)) = (&found, browser::authorization_request(asked.raw_query)) {
+    if let (Ok(None), Some(raw_query)) = (&found, browser::authorization_request(asked.raw_query()))
+    {
         return waiting(desk.catalogue, desk.settings, request, name, raw_query);
     }
     let listing = match found {
         Ok(listing) => listing,
-        Err(error) => known(Err(error), request, asked.mount),
+        Err(error) => known(Err(error), request, asked.mount()),
     };
     show(desk, request, session, asked, listing.as_deref(), None).await
 }
@@ -162,36 +140,38 @@ async fn show(
     desk: ConsentDesk<'_>,
     request: &Request,
     session: &BrowserSession,
-    asked: RequestedAccess<'_>,
+    asked: &AuthorizationRequest,
     listing: Option<&ToolListing>,
     again: Option<PageState<'_>>,
 ) -> Response {
     let (settings, now) = (desk.settings, desk.clock.now());
-    let Some(raw_query) = browser::authorization_request(asked.raw_query) else {
+    let Some(raw_query) = browser::authorization_request(asked.raw_query()) else {
         let (status, reason) = (StatusCode::BAD_REQUEST, Reason::RequestMalformed);
         let detail = "the authorization request is too long or not plain ASCII";
         return error_page::page(settings, request, status, reason, Some(detail));
     };
+    let (client, mount, scope) = (asked.client(), asked.mount(), asked.scope());
+    let scopes = settings.scopes.at(&mount.name);
     let browser = BrowserName::from_request(settings, request);
-    let changed = change(desk.records, settings, session, asked.client, now);
+    let changed = change(desk.records, settings, session, client, now);
     let change = match changed.await {
         Ok(change) => change,
         Err(error) => return Refused::from(error).page(desk.settings, request),
     };
-    let as_shown = as_shown(asked.client);
-    let offer = listing.map(|listing| Offer::new(listing, settings, asked.mount, asked.scope));
+    let as_shown = as_shown(client);
+    let offer = listing.map(|listing| Offer::new(listing, settings, mount, scope));
     let shown = Offer::spelled(offer.as_ref());
     let bound = bound(&browser.value, session, raw_query, [&as_shown, &shown]);
-    let address = DocumentUrl::parse(&asked.client.id).and_then(Result::ok);
+    let address = DocumentUrl::parse(&client.id).and_then(Result::ok);
     let capabilities = Offer::on_page(offer.as_ref());
     let again = again.unwrap_or_default();
     let page = Consent {
         frame: browser::frame(settings, request),
-        client_name: asked.client.name.as_deref(),
-        registration: asked.client.registration,
-        is_proved: asked.is_proved,
+        client_name: client.name.as_deref(),
+        registration: client.registration,
+        is_proved: asked.is_proved(),
         vouched_by: address.as_ref().map(DocumentUrl::host),
-        registered: now.since(asked.client.registered),
+        registered: now.since(client.registered),
         changed: change.as_ref().map(|change| Changed {
             allowed: now.since(change.allowed),
             name: change.name.as_deref(),
@@ -199,20 +179,20 @@ async fn show(
             authentication: change.authentication,
         }),
         client_as_shown: &as_shown,
-        backend: &asked.mount.name,
-        scope: &asked.scope.to_string(),
-        scopes: in_words(asked.scopes, asked.scope),
-        covers_everything: asked.scopes.is_everything(asked.scope),
+        backend: &mount.name,
+        scope: &scope.to_string(),
+        scopes: in_words(scopes, scope),
+        covers_everything: scopes.is_everything(scope),
         user_name: &session.user_name,
-        flow: flow_on_page(asked.flow, now),
+        flow: flow_on_page(asked.flow(), now),
         unfit: listing.map_or_else(Vec::new, unfit_tools),
-        members: members(desk.catalogue, asked.mount, listing),
-        preset: again.preset(&capabilities, asked.is_proved),
+        members: members(desk.catalogue, mount, listing),
+        preset: again.preset(&capabilities, asked.is_proved()),
         capabilities,
         shown: &shown,
         problem: again.problem,
         find: again.find,
-        lifetime: settings.longest_grant(asked.client),
+        lifetime: settings.longest_grant(client),
         authorization_request: raw_query,
         seal: &form_token::seal(desk.tags, Purpose::Consent, &bound, now, &mut OsRng),
         log_out_seal: &session::log_out_seal(desk.tags, &browser, session, now),
@@ -357,32 +337,17 @@ async fn allow(
         Err(problem) => {
             log_problem(request, &answer, asked.client(), &problem);
             let again = PageState {
-                problem: Some(problem_shown(problem)),
+                problem: Some(problem),
                 preset: Preset {
                     choice: Some(choice).filter(|_| answer.shown.is_some()),
                     ticked: answer.ticked,
                 },
                 find: None,
             };
-            let (session, asked) = (&answer.session, requested_access(desk.settings, &asked));
-            let page = show(desk, request, session, asked, listing, Some(again)).await;
+            let session = &answer.session;
+            let page = show(desk, request, session, &asked, listing, Some(again)).await;
             Ok(page.into())
         }
-    }
-}
-
-fn requested_access<'a>(
-    settings: &'a Settings,
-    asked: &'a AuthorizationRequest,
-) -> RequestedAccess<'a> {
-    RequestedAccess {
-        client: asked.client(),
-        flow: asked.flow(),
-        is_proved: asked.is_proved(),
-        mount: asked.mount(),
-        scope: asked.scope(),
-        scopes: settings.scopes.at(&asked.mount().name),
-        raw_query: asked.raw_query(),
     }
 }
 
@@ -396,11 +361,11 @@ async fn find(
     ticking: BoxChange,
     choice: Option<Choice>,
 ) -> Response {
-    let (session, asked) = (&answer.session, requested_access(desk.settings, asked));
-    let listing = ask_backend(desk.catalogue, request, asked.mount, session).await;
+    let (session, mount) = (&answer.session, asked.mount());
+    let listing = ask_backend(desk.catalogue, request, mount, session).await;
     let offer = listing
         .as_deref()
-        .map(|listing| Offer::new(listing, desk.settings, asked.mount, asked.scope));
+        .map(|listing| Offer::new(listing, desk.settings, mount, asked.scope()));
     let shown = offer.map(|offer| offer.shown).unwrap_or_default();
     let ticked = answer.ticked.clone();
     let preset = tools::ticked(&shown, &answer.find, ticking, Preset { choice, ticked });
@@ -418,15 +383,6 @@ async fn find(
         Some(again),
     )
     .await
-}
-
-pub(crate) fn problem_shown(problem: NotGranted) -> ConsentProblem {
-    match problem {
-        NotGranted::Changed(names) => ConsentProblem::Changed(names),
-        NotGranted::Nothing => ConsentProblem::Nothing,
-        NotGranted::TooMany => ConsentProblem::TooMany,
-        NotGranted::Unknown => ConsentProblem::Unknown,
-    }
 }
 
 /// What the person did wrong is no event; what the backend did is.

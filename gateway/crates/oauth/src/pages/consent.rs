@@ -7,8 +7,9 @@ use askama::Template;
 
 use super::page::{Forms, Frame, Page};
 use super::text::{LONGEST_NAME, ago, clean, in_words, shown_name};
-use super::tool_picker::{Capabilities, ConsentProblem, Member, Preset, ToolChoice, ToolPicker};
+use super::tool_picker::{Capabilities, Member, Preset, ToolChoice, ToolPicker};
 use gateway_core::client::Registration;
+use gateway_core::grants::consented_tools::NotGranted;
 use gateway_core::protocol::redirect_uri::Destination;
 
 /// Asks a person whether an app may use a backend.
@@ -53,7 +54,7 @@ pub struct Consent<'a> {
     /// The shown tools in a form in which they come back with the answer.
     pub shown: &'a str,
     /// Why the page is shown again.
-    pub problem: Option<ConsentProblem>,
+    pub problem: Option<NotGranted>,
     /// What the person looks for among the tools.
     pub find: Option<&'a str>,
     /// How long it could.

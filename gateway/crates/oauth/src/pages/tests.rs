@@ -14,7 +14,7 @@ use http::header::{
 use super::*;
 use gateway_core::client::Registration;
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::consented_tools::Choice;
+use gateway_core::grants::consented_tools::{Choice, NotGranted};
 use gateway_core::protocol::redirect_uri::Destination;
 use gateway_core::reason::Reason;
 
@@ -385,7 +385,7 @@ fn token_pages() -> Vec<(&'static str, Page)> {
         ),
         (
             "token-nothing",
-            new_token(Some(NewTokenProblem::Tools(ConsentProblem::Nothing))).page(),
+            new_token(Some(NewTokenProblem::Tools(NotGranted::Nothing))).page(),
         ),
         (
             "token-made",

@@ -12,8 +12,9 @@ use super::account::{
 };
 use super::page::{Forms, Frame, Page};
 use super::text::{LONGEST_NAME, clean, in_words};
-use super::tool_picker::{Capabilities, ConsentProblem, Member, Preset, ToolChoice, ToolPicker};
+use super::tool_picker::{Capabilities, Member, Preset, ToolChoice, ToolPicker};
 use gateway_core::clock::Timestamp;
+use gateway_core::grants::consented_tools::NotGranted;
 
 /// Shows a person their tokens.
 #[derive(Clone, Debug)]
@@ -148,7 +149,7 @@ pub enum NewTokenProblem {
     /// The page was open for too long, or a token was made with it that counts no more or is another one.
     PageExpired,
     /// What was chosen can't be granted.
-    Tools(ConsentProblem),
+    Tools(NotGranted),
 }
 
 impl NewTokenForm<'_> {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use askama::Template;
 
 use super::text::{LONGEST_NAME, clean};
-use gateway_core::grants::consented_tools::{Choice, MemberChoice};
+use gateway_core::grants::consented_tools::{Choice, MemberChoice, NotGranted};
 
 /// The longest description of a tool that is shown.
 pub(super) const LONGEST_DESCRIPTION: usize = 240;
@@ -47,19 +47,6 @@ impl Preset {
             ticked: ticked.map(|tool| tool.name.clone()).collect(),
         }
     }
-}
-
-/// Why the page is shown again after Allow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConsentProblem {
-    /// These tools changed meanwhile.
-    Changed(BTreeSet<String>),
-    /// Nothing was chosen.
-    Nothing,
-    /// More was chosen than a token can carry.
-    TooMany,
-    /// The backend could not be asked.
-    Unknown,
 }
 
 /// What the backend offers.
@@ -137,7 +124,7 @@ pub(super) struct ToolChoice<'a> {
     /// The backends that are offered together, if it is several.
     pub(super) members: &'a [Member],
     pub(super) preset: &'a Preset,
-    pub(super) problem: Option<&'a ConsentProblem>,
+    pub(super) problem: Option<&'a NotGranted>,
     /// What the person looks for.
     pub(super) find: Option<&'a str>,
     pub(super) covers_everything: bool,
@@ -178,7 +165,7 @@ impl<'a> ToolPicker<'a> {
             Capabilities::Tools(tools, unshown) => (&tools[..], *unshown, ToolsSection::Tools),
         };
         let changed = match about.problem {
-            Some(ConsentProblem::Changed(names)) => names.clone(),
+            Some(NotGranted::Changed(names)) => names.clone(),
             _ => BTreeSet::new(),
         };
         let find = about.find.filter(|words| !words.trim().is_empty());

@@ -27,7 +27,8 @@ impl AuthorizationServer {
     ) -> Result<VerifiedToken, TokenRejection> {
         if PersonalToken::is_meant(bearer.as_str()) {
             let (presented, grant, membership) =
-                personally(&self.settings, self.memberships(), bearer.as_str(), now).await?;
+                presented_personally(&self.settings, self.memberships(), bearer.as_str(), now)
+                    .await?;
             let expires = membership.end(now + self.settings.access_ttl);
             return access_token::stand_in(&presented, &grant, membership.groups, expires)
                 .ok_or(TokenRejection::Invalid(Reason::PersonalTokenUnknown));
@@ -100,18 +101,8 @@ async fn revoke_exposed(
     Ok(())
 }
 
-/// The grant of a personal token that is good at this moment, and what holds of its person.
+/// A personal token that is good at this moment, its grant, and what holds of its person.
 pub(crate) async fn presented_personally(
-    settings: &Settings,
-    memberships: Memberships<'_>,
-    text: &str,
-    now: Timestamp,
-) -> Result<(Grant, Membership), TokenRejection> {
-    let (_, grant, membership) = personally(settings, memberships, text, now).await?;
-    Ok((grant, membership))
-}
-
-async fn personally(
     settings: &Settings,
     memberships: Memberships<'_>,
     text: &str,

@@ -38,11 +38,11 @@ pub(super) async fn exchange(
         }
     }
     if form.one("actor_token").map_err(malformed)?.is_some() {
-        return Err(refused("No actor_token is taken."));
+        return Err(invalid("No actor_token is taken."));
     }
     let presented = required(form, "subject_token")?;
     let resource = resource(settings, form)?;
-    let (grant, membership) = presented_personally(settings, memberships, presented, now)
+    let (_, grant, membership) = presented_personally(settings, memberships, presented, now)
         .await
         .map_err(refusal)?;
     if resource.is_some_and(|resource| resource != grant.resource) {

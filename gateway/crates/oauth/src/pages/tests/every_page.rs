@@ -72,7 +72,7 @@ fn every_page() -> Vec<(&'static str, Page)> {
         ..unknown.clone()
     };
     let changed = Consent {
-        problem: Some(ConsentProblem::Changed(["fetch".to_owned()].into())),
+        problem: Some(NotGranted::Changed(["fetch".to_owned()].into())),
         preset: Preset {
             choice: Some(Choice::Chosen(Default::default())),
             ticked: ["search".to_owned(), "fetch".to_owned()].into(),
