@@ -34,7 +34,7 @@ use gateway_core::protocol::web::Response;
 use gateway_core::reason::Reason;
 use gateway_oauth::owner::{OwnerPages, OwnerPress, OwnerVisit};
 use gateway_oauth::pages::Page;
-use gateway_oauth::pages::admin::{AdminFrame, NextPage, Notice, PressForm, Question, Section};
+use gateway_oauth::pages::admin::{AdminFrame, Notice, PressForm, Question, Section};
 use gateway_store::RevocationView;
 use gateway_upstream::Lookout;
 
@@ -268,12 +268,12 @@ impl Desk<'_> {
     }
 
     /// The link to where a list goes on, with what else is asked.
-    fn next(&self, after: Option<String>, others: &[(&str, &str)]) -> Option<NextPage> {
+    fn next(&self, after: Option<String>, others: &[(&str, &str)]) -> Option<String> {
         let mut query = form_urlencoded::Serializer::new(String::new());
         let others = others.iter().filter(|(_, value)| !value.is_empty());
         query.extend_pairs(others).append_pair("after", &after?);
         let url = format!("{}?{}", self.section.path(), query.finish());
-        Some(NextPage { url })
+        Some(url)
     }
 }
 

@@ -11,14 +11,14 @@ mod judge;
 
 use http::StatusCode;
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
-    REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+    REFERRER_POLICY,
 };
 
 use crate::audited::{audited, take_records};
 use crate::endpoint::Subject;
 use crate::error_page::{self, Refused};
-use crate::pages::Goal;
+use crate::pages::{self, Goal};
 use crate::server::{AuthorizationServer, Settings};
 use gateway_accounts::{AccountError, Person};
 use gateway_core::audit::{Event, Record};
@@ -98,25 +98,16 @@ fn shown(
     page: BackendPage,
 ) -> Response {
     let mut response = Response::new(page.body);
-    let headers = response.headers_mut();
-    for (name, value) in [
+    let own = [
         (CONTENT_TYPE, page.kind.content_type()),
         (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
-        (X_FRAME_OPTIONS, "DENY"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
         // A right that was taken back counts from the next look.
         (CACHE_CONTROL, "private, no-store"),
         (ACCEPT_RANGES, "none"),
         (CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"),
-        (X_ROBOTS_TAG, "noindex, nofollow"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    if settings.issuer.is_https() {
-        let year = HeaderValue::from_static("max-age=31536000");
-        headers.insert(STRICT_TRANSPORT_SECURITY, year);
-    }
+    ];
+    pages::set_headers(&mut response, settings.issuer.is_https(), own);
     // Dropped when the response was written.
     response.extensions_mut().insert(page.held);
     // The style sheet of a page is no reading of its own.
@@ -213,4 +204,3 @@ impl Refusal {
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
-const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");

@@ -36,6 +36,7 @@ pub use self::consent::{AuthorizationFlow, Changed, Consent, ScopeLine};
 pub use self::device::{DeviceDone, DeviceForm, DeviceProblem};
 pub use self::home::{Home, MountUrls};
 pub use self::login::{Goal, Login, LoginProblem, Ownerless, ProviderButton};
+pub(crate) use self::page::set_headers;
 pub use self::page::{Frame, Page, respond};
 pub use self::passkeys::{
     OwnPasskey, PasskeyForm, PasskeyNotice, PasskeysLine, PasskeysPage, PasswordForm,

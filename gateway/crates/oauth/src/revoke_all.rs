@@ -32,6 +32,17 @@ pub enum RevocationSubject<'a> {
     User(&'a UserId),
 }
 
+impl<'a> RevocationSubject<'a> {
+    /// The grants that are of it.
+    pub(crate) const fn grants(self) -> GrantsOf<'a> {
+        let (user, client) = match self {
+            Self::Client(client) => (None, Some(client)),
+            Self::User(user) => (Some(user), None),
+        };
+        GrantsOf { user, client }
+    }
+}
+
 /// What was cut off.
 #[derive(Debug)]
 #[must_use]
@@ -66,13 +77,11 @@ pub async fn cut_off(
     whose: RevocationSubject<'_>,
     now: Timestamp,
 ) -> Result<CutOff, StoreError> {
-    let (cut, client, user) = match whose {
-        RevocationSubject::Client(client) => {
-            (Revoked::Client(client.clone(), now), Some(client), None)
-        }
-        RevocationSubject::User(user) => (Revoked::User(user.clone(), now), None, Some(user)),
+    let of = whose.grants();
+    let cut = match whose {
+        RevocationSubject::Client(client) => Revoked::Client(client.clone(), now),
+        RevocationSubject::User(user) => Revoked::User(user.clone(), now),
     };
-    let of = GrantsOf { client, user };
     let longest = settings.refresh.map_or(settings.access_ttl, |refresh| {
         refresh.absolute.max(settings.access_ttl)
     });
@@ -98,7 +107,7 @@ pub async fn cut_off(
         named.push((grant.id, grant.expires.max(given_now) + 2 * LEEWAY));
     }
     records.revoke_grants(named, now).await?;
-    let (user, client) = (user.map(UserId::as_str), client.map(ClientId::as_str));
+    let (user, client) = (of.user.map(UserId::as_str), of.client.map(ClientId::as_str));
     log::info!(
         event = "cut_off", user = user, client = client, grants = known;
         "all access of before was taken back"

@@ -38,17 +38,7 @@ pub async fn withhold_all(
     whose: RevocationSubject<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let of = match whose {
-        RevocationSubject::Client(client) => GrantsOf {
-            client: Some(client),
-            user: None,
-        },
-        RevocationSubject::User(user) => GrantsOf {
-            client: None,
-            user: Some(user),
-        },
-    };
-    let grants = records.all_grants(of, now).await?.entries;
+    let grants = records.all_grants(whose.grants(), now).await?.entries;
     for grant in grants.iter().filter(|grant| grant.allowed_by.is_some()) {
         note(records, grant, now).await?;
     }

@@ -14,7 +14,7 @@ mod streams;
 pub use self::apps::{AppsPage, GrantRow};
 pub use self::audit::{AuditFilter, AuditPage, AuditRow, Counts, Period, Series};
 pub use self::backends::{BackendCard, BackendsPage, ToolRow};
-pub use self::frame::{AdminFrame, NextPage, Notice, PressForm, Section};
+pub use self::frame::{AdminFrame, Notice, PressForm, Section};
 pub use self::overview::{OverviewPage, State};
 pub use self::people::{LoginWay, PeoplePage, PersonRow};
 pub use self::policy::{Explanation, PolicyPage, Question};

@@ -99,29 +99,36 @@ pub fn respond(status: StatusCode, page: Page, https: bool) -> Response {
     // opened, also after the way back.
     let mut response = Response::new(Bytes::from(page.html));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    for (name, value) in [
+    let own = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CONTENT_SECURITY_POLICY, policy),
-        (X_FRAME_OPTIONS, "DENY"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         // Not `no-referrer`: with it browsers send `Origin: null` from our own forms.
         (REFERRER_POLICY, "same-origin"),
         (CACHE_CONTROL, "no-store"),
-        (X_ROBOTS_TAG, "noindex, nofollow"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    if https {
-        headers.insert(
-            STRICT_TRANSPORT_SECURITY,
-            HeaderValue::from_static("max-age=31536000"),
-        );
-    }
+    ];
+    set_headers(&mut response, https, own);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response = web::with_retry_after(response, RETRY_AFTER);
     }
     response
+}
+
+/// Sets headers of a page, its own and those that every page has, whoever wrote it.
+pub(crate) fn set_headers<const N: usize>(
+    response: &mut Response,
+    https: bool,
+    own: [(HeaderName, &'static str); N],
+) {
+    let common = [
+        (X_FRAME_OPTIONS, "DENY"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_ROBOTS_TAG, "noindex, nofollow"),
+    ];
+    let strict = https.then_some((STRICT_TRANSPORT_SECURITY, "max-age=31536000"));
+    for (name, value) in own.into_iter().chain(common).chain(strict) {
+        let value = HeaderValue::from_static(value);
+        response.headers_mut().insert(name, value);
+    }
 }
 
 /// In seconds.

@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::super::page::{Forms, Frame, Page};
-use super::frame::{AdminFrame, NextPage, PressForm, moment, shown};
+use super::frame::{AdminFrame, PressForm, moment, shown};
 
 /// A grant, as the operator sees it.
 #[derive(Clone, Debug)]
@@ -50,8 +50,8 @@ pub struct AppsPage<'a> {
     pub grants: Vec<GrantRow>,
     /// What takes all of them back, where it is clear what that is.
     pub revoke_all: Vec<PressForm>,
-    /// Where the list goes on.
-    pub next: Option<NextPage>,
+    /// Path and query of where the list goes on.
+    pub next: Option<String>,
 }
 
 impl AppsPage<'_> {

@@ -162,13 +162,6 @@ pub struct PressForm {
     pub takes: bool,
 }
 
-/// A link to where a list goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NextPage {
-    /// Path and query.
-    pub url: String,
-}
-
 /// A stranger's text, fit to be shown; a dash for none.
 pub(super) fn shown(text: &str) -> String {
     let text = clean(text, LONGEST);

@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::super::page::{Forms, Frame, Page};
-use super::frame::{AdminFrame, NextPage, PressForm, moment, shown};
+use super::frame::{AdminFrame, PressForm, moment, shown};
 
 /// Somebody, as the operator sees them.
 #[derive(Clone, Debug)]
@@ -45,8 +45,8 @@ pub struct PeoplePage<'a> {
     pub admin: AdminFrame<'a>,
     /// In the order of their names.
     pub people: Vec<PersonRow>,
-    /// Where the list goes on.
-    pub next: Option<NextPage>,
+    /// Path and query of where the list goes on.
+    pub next: Option<String>,
 }
 
 impl PeoplePage<'_> {

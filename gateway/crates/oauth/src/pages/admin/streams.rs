@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::super::page::{Forms, Frame, Page};
-use super::frame::{AdminFrame, NextPage, PressForm, moment, shown};
+use super::frame::{AdminFrame, PressForm, moment, shown};
 
 /// An open stream.
 #[derive(Clone, Debug)]
@@ -32,8 +32,8 @@ pub struct StreamsPage<'a> {
     pub admin: AdminFrame<'a>,
     /// Oldest first.
     pub streams: Vec<StreamRow>,
-    /// Where the list goes on.
-    pub next: Option<NextPage>,
+    /// Path and query of where the list goes on.
+    pub next: Option<String>,
 }
 
 impl StreamsPage<'_> {
