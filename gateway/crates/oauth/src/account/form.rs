@@ -90,13 +90,17 @@ pub(super) async fn pressed(
     })
 }
 
-/// The page that says why a button did nothing, with the line of the log and the record of it.
+/// The page that answers a button; where it says why nothing was done, with the line of the log and the
+/// record of it.
 pub(super) fn entered(
     request: &Request,
     session: &BrowserSession,
     page: Response,
-    reason: Reason,
+    refused: Option<Reason>,
 ) -> Response {
+    let Some(reason) = refused else {
+        return page;
+    };
     error_page::log("account_refused", request, reason);
     let is_fault = page.status().is_server_error();
     let record = Record {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::form::entered;
 use super::tokens::{refused, seal};
 use crate::authorize::consent::tools::{
     self, BoxChange, Offer, ask_backend, choice, members, unfit_tools,
@@ -192,6 +193,7 @@ pub(super) async fn again(
     if let (None, Capabilities::Tools(tools, _)) = (&preset.choice, &capabilities) {
         preset = Preset::first(tools, false);
     }
+    let refused = problem.as_ref().and_then(NewTokenProblem::reason);
     let browser = BrowserName::from_request(&server.settings, request);
     let page = NewTokenForm {
         frame: browser::frame(&server.settings, request),
@@ -222,7 +224,8 @@ pub(super) async fn again(
         ),
     }
     .page();
-    browser.respond(&server.settings, StatusCode::OK, page)
+    let response = browser.respond(&server.settings, StatusCode::OK, page);
+    entered(request, session, response, refused)
 }
 
 #[cfg(test)]

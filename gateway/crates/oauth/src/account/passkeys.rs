@@ -251,10 +251,7 @@ async fn show(
     }
     .page();
     let response = browser.respond(&server.settings, status.unwrap_or_default(), page);
-    Ok(match refused {
-        Some(reason) => entered(request, session, response, reason),
-        None => response,
-    })
+    Ok(entered(request, session, response, refused))
 }
 
 fn own<'a>(sealer: Sealer<'_>, user: &User, passkey: &'a Passkey) -> OwnPasskey<'a> {

@@ -68,6 +68,7 @@ async fn show(
         client: Some(&ClientId::new(ClientId::PERSONAL_TOKEN)),
     };
     let mut tokens = Vec::new();
+    let refused = notice.as_ref().and_then(AccountNotice::reason);
     let page = server.records.grants(of, None, MOST, now).await?;
     for grant in page.entries {
         let used = cards::last_use(&server.records, &server.last_use, &grant, now).await?;
@@ -106,7 +107,8 @@ async fn show(
         log_out_seal: &session::log_out_seal(&server.tags, &browser, session, now),
     }
     .page();
-    Ok(browser.respond(&server.settings, status, page))
+    let response = browser.respond(&server.settings, status, page);
+    Ok(entered(request, session, response, refused))
 }
 
 /// `POST /account/tokens/revoke`.
@@ -225,9 +227,8 @@ async fn make(
     match personal::make(&server.settings, server.memberships(), new, now).await {
         Ok(made) => Ok(shown(&server.settings, request, session, mount, made, now)),
         Err(NotMade::Because(Reason::PageExpired)) => Ok(again(NewTokenProblem::PageExpired).await),
-        Err(NotMade::Because(reason @ Reason::PersonalTokensTooMany)) => {
-            let again = again(NewTokenProblem::TooMany).await;
-            Ok(entered(request, session, again, reason))
+        Err(NotMade::Because(Reason::PersonalTokensTooMany)) => {
+            Ok(again(NewTokenProblem::TooMany).await)
         }
         Err(NotMade::Store(error)) => Err(error.into()),
         Err(NotMade::Because(reason)) => Err(refused(&server.settings, request, reason)),

@@ -60,10 +60,7 @@ pub(super) async fn show(
     }
     .page();
     let response = browser.respond(&server.settings, status, page);
-    Ok(match refused {
-        Some(reason) => entered(request, session, response, reason),
-        None => response,
-    })
+    Ok(entered(request, session, response, refused))
 }
 
 /// How the person logs in, and with which providers a person of this gateway's own may besides.

@@ -15,6 +15,7 @@ use super::text::{LONGEST_NAME, clean, in_words};
 use super::tool_picker::{Capabilities, Member, Preset, ToolChoice, ToolPicker};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::consented_tools::NotGranted;
+use gateway_core::reason::Reason;
 
 /// Shows a person their tokens.
 #[derive(Clone, Debug)]
@@ -150,6 +151,17 @@ pub enum NewTokenProblem {
     PageExpired,
     /// What was chosen can't be granted.
     Tools(NotGranted),
+}
+
+impl NewTokenProblem {
+    /// Why it is refused; `None` where the person has to say something else.
+    pub const fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::TooMany => Some(Reason::PersonalTokensTooMany),
+            Self::PageExpired => Some(Reason::PageExpired),
+            Self::Nameless | Self::Tools(_) => None,
+        }
+    }
 }
 
 impl NewTokenForm<'_> {

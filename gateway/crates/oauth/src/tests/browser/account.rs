@@ -8,6 +8,9 @@ use http::{Method, StatusCode};
 use rand::rngs::OsRng;
 
 use super::{Browser, ORIGIN, PASSWORD, ask, location, server_of_alice, text, value};
+use crate::account;
+use crate::audited::take_records;
+use crate::form_token::{self, Purpose};
 use crate::identity::{self, LoginName, Password, people};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
@@ -17,6 +20,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, GrantId, Pin, Tools, UserId};
 use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::Response;
+use gateway_core::reason::Reason;
 use gateway_store::{Disabled, Key};
 
 /// Bob, too, with the same password.
@@ -220,6 +224,51 @@ async fn a_form_takes_back_what_it_showed_and_nothing_that_came_later() {
     assert!(text(&again).contains("lost its access"), "{}", text(&again));
     assert!(is_there(&server, &later).await && is_there(&server, &kept).await);
     assert_eq!(revocations(&server, server.clock.now()).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_page_that_was_open_for_too_long_does_nothing_and_is_entered_whichever_it_is() {
+    let server = server_of_alice().await;
+    let grant = granted(&server, "alice", "g_1", "c_1").await;
+    let mut alice = logged_in(&server, "alice").await;
+    account(&server, &mut alice).await;
+    let new = ask(&server, &alice.get("/account/tokens/new?backend=notes")).await;
+    let (backend, shown) = (value(&new, "backend"), value(&new, "shown"));
+    let (user, opened) = (
+        user(&server, "alice").await,
+        server.clock.now() - Duration::from_secs(2 * 3600),
+    );
+    let seal = |purpose, fields: &[&str]| {
+        let who = [alice.cookies["__Host-browser"].as_str(), user.as_str()];
+        let bound = who.iter().chain(fields).map(|field| field.as_bytes());
+        let bound: Vec<_> = bound.collect();
+        form_token::seal(&server.tags, purpose, &bound, opened, &mut OsRng)
+    };
+    let revoke = seal(Purpose::Revoke, &["g_1"]);
+    let revoke = [("grants", "g_1"), ("seal", &*revoke)];
+    let make = seal(Purpose::MakeToken, &[&backend, &shown]);
+    let make = [
+        ("backend", &*backend),
+        ("shown", &shown),
+        ("name", "cron"),
+        ("tools", "all"),
+        ("seal", &make),
+    ];
+    let now = server.clock.now();
+    let revoke = alice.post("/account/revoke", &revoke);
+    let make = alice.post("/account/tokens/new", &make);
+    for answer in [
+        account::revoke(&server, &revoke, now).await,
+        account::revoke_token(&server, &revoke, now).await,
+        account::make_token(&server, &make, now).await,
+    ] {
+        let mut answer = answer.unwrap();
+        assert!(text(&answer).contains("open for too long"));
+        let records = take_records(&mut answer).into_iter();
+        let reasons: Vec<_> = records.map(|record| record.reason).collect();
+        assert_eq!(reasons, [Some(Reason::PageExpired)], "{}", text(&answer));
+    }
+    assert!(is_there(&server, &grant).await);
 }
 
 #[tokio::test]
