@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::backup::staging;
 use gateway_core::access_token::Keys;
+use gateway_core::hex;
 use gateway_core::protocol::bearer::BearerToken;
 use gateway_core::secret::{Secret, TagKey};
 
@@ -223,12 +224,14 @@ pub(crate) fn create_bytes(
 ) -> Result<(), KeysError> {
     let mut bytes = Zeroizing::new([0; 32]);
     random.fill_bytes(&mut *bytes);
-    create(path, &hex(&*bytes))
+    create(path, &hex::encode(bytes.as_slice()))
 }
 
 /// Reads such a key. Refused if others could read it.
 pub(crate) fn read_bytes(path: &Path) -> Result<[u8; 32], KeysError> {
-    let bytes = unhex(&read(path)?).filter(|bytes| *bytes != [0; 32]);
+    let bytes = hex::decode(&read(path)?).map(Zeroizing::new);
+    let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(&**bytes).ok());
+    let bytes = bytes.filter(|bytes| *bytes != [0; 32]);
     bytes.ok_or_else(|| KeysError::Broken(path.to_owned()))
 }
 
@@ -247,22 +250,6 @@ fn create(path: &Path, text: &str) -> Result<(), KeysError> {
     staging::place_new(path, format!("{text}\n").as_bytes())
         .map(drop)
         .map_err(|error| KeysError::Io(path.to_owned(), error))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    let mut bytes = [0; 32];
-    if digits.len() != 64 {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
@@ -307,7 +294,7 @@ mod tests {
         let folder = folder("looked-at");
         fs::create_dir_all(&folder).unwrap();
         assert!(existing(&folder).unwrap().is_none());
-        fs::write(folder.join(TAGS), hex(&[7; 32])).unwrap();
+        fs::write(folder.join(TAGS), hex::encode([7; 32])).unwrap();
         assert!(existing(&folder).unwrap().is_none());
         let made: Vec<_> = fs::read_dir(&folder).unwrap().collect();
         assert_eq!(made.len(), 1, "{made:?}");
@@ -330,7 +317,7 @@ mod tests {
     fn a_broken_or_zero_key_ends_the_start() {
         let folder = folder("broken");
         open(&folder, &mut OsRng).unwrap();
-        for text in ["", "ed25519-private/00", &"0".repeat(64)] {
+        for text in ["", "ed25519-private/00", &"0".repeat(64), &"+f".repeat(32)] {
             fs::write(folder.join("tags.key"), text).unwrap();
             assert!(
                 matches!(open(&folder, &mut OsRng), Err(KeysError::Broken(_))),

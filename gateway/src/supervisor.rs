@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 
 use self::programs::Process;
 use crate::program::{self, next_line, stopped};
-use gateway_core::open_files;
+use gateway_core::{hex, open_files};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -45,8 +45,7 @@ impl Program {
         let text = serde_json::to_vec(&(&self.command, &self.environment));
         let text = text.expect("texts and lists of them");
         let digest = ring::digest::digest(&ring::digest::SHA256, &text);
-        let bytes = digest.as_ref().iter();
-        bytes.map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(digest)
     }
 }
 

@@ -38,7 +38,7 @@ pub mod client;
 pub mod clock;
 pub mod grants;
 pub mod handle;
-mod hex;
+pub mod hex;
 pub mod limits;
 pub mod login_rules;
 pub mod open_files;

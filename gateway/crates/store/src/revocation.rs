@@ -5,7 +5,6 @@
 //! given within a time, or signed with a key.
 
 use std::fmt;
-use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +13,7 @@ use gateway_core::account::AccountId;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{GrantId, UserId};
+use gateway_core::hex;
 
 /// A position in the list of revocations; opaque outside of the store that gave it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +92,8 @@ impl Cursor {
 
     /// The same with a digest of everything up to an entry: its number, and 40 hexadecimal digits.
     pub(crate) fn with_digest(self, number: u64, digest: &str) -> Self {
-        let digest = read_digest(digest).map(|digest| (number, digest));
+        let digest = hex::decode(digest).and_then(|digest| digest.try_into().ok());
+        let digest = digest.map(|digest| (number, digest));
         Self { digest, ..self }
     }
 
@@ -179,26 +180,10 @@ impl Cursor {
 
 /// As `revoke.lua` counts it.
 fn next(digest: &Digest, entry: &str) -> Digest {
-    let mut text = String::with_capacity(41 + entry.len());
-    for byte in digest {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text.push('\n');
-    text.push_str(entry);
+    let text = format!("{}\n{entry}", hex::encode(digest));
     let algorithm = &ring::digest::SHA1_FOR_LEGACY_USE_ONLY;
     let sum = ring::digest::digest(algorithm, text.as_bytes());
     sum.as_ref().try_into().expect("SHA-1 has 20 bytes")
-}
-
-fn read_digest(text: &str) -> Option<Digest> {
-    let mut digest = Digest::default();
-    if text.len() != 2 * digest.len() || !text.is_ascii() {
-        return None;
-    }
-    for (at, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(digest)
 }
 
 /// Something was revoked.
