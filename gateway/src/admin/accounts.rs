@@ -36,7 +36,11 @@ pub(super) async fn remove(
     let user = lookup::user_id(settings, records, &asked.user, request.now).await?;
     let removed = accounts.remove(&asked.backend, &user).await?;
     if removed == Removed::None {
-        return Err(Failure::unknown("account at a backend", &asked.backend));
+        return Err(Failure::unknown(
+            "account at a backend",
+            &asked.backend,
+            "accounts ls",
+        ));
     }
     let words = removed.words();
     let subject = Subject::of_user(&user).with_words(format!("{}: {words}", asked.backend));

@@ -304,7 +304,7 @@ fn peer(session: &ServerSession) -> IpAddr {
 
 fn log_refusal(failure: &Failure, command: &str, origin: &Origin) {
     log::warn!(
-        event = "operator_refused", reason = failure.reason, hint = failure.reason.remedy(),
+        event = "operator_refused", reason = failure.reason, hint = failure.remedy(),
         command = command, peer:% = origin.peer, request_id = origin.request_id.as_str();
         "{}", failure.sentence
     );

@@ -44,7 +44,7 @@ pub(super) async fn show(
 ) -> Result<Done, Failure> {
     let id = ClientId::new(request.query::<ShowClient>()?.id);
     let client = lookup::client(settings, records, &id, request.now).await?;
-    let client = client.ok_or_else(|| Failure::unknown("client", id.as_str()))?;
+    let client = client.ok_or_else(|| Failure::unknown("client", id.as_str(), "clients ls"))?;
     let of = GrantsOf {
         client: Some(&client.id),
         user: None,
@@ -89,7 +89,7 @@ pub(super) async fn remove(
     };
     let revoked = Failure::unless_complete(cut, done, &subject)?;
     if !removed && revoked == 0 {
-        return Err(Failure::unknown("client", id.as_str()));
+        return Err(Failure::unknown("client", id.as_str(), "clients ls"));
     }
     let answer = RemovedClient { removed, revoked };
     Ok(Done::new::<RemoveClient>(&answer, subject))

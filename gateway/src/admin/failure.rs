@@ -1,5 +1,7 @@
 //! How a request of the operator's fails: one reason, one sentence, one status.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 
 use super::outcome::Subject;
@@ -16,17 +18,27 @@ use gateway_store::journal::Unwritable;
 pub(super) struct Failure {
     pub(super) reason: Reason,
     pub(super) sentence: String,
+    /// What the operator can do; `None` where nothing is to be added.
+    remedy: Option<Cow<'static, str>>,
     /// What it concerned, where that is known: part of it may have been done.
     about: Option<Box<Subject>>,
 }
 
 impl Failure {
     pub(super) fn new(reason: Reason, sentence: impl Into<String>) -> Self {
+        // That of a path that leads nowhere is for people who look for an MCP server.
+        let remedy = (reason != Reason::NotFound).then(|| reason.remedy().into());
         Self {
             reason,
             sentence: sentence.into(),
+            remedy,
             about: None,
         }
+    }
+
+    /// What the operator can do; empty where nothing is to be added.
+    pub(super) fn remedy(&self) -> &str {
+        self.remedy.as_deref().unwrap_or_default()
     }
 
     /// The same failure, of an operation that concerned this.
@@ -63,8 +75,12 @@ impl Failure {
         })
     }
 
-    pub(super) fn unknown(what: &str, id: &str) -> Self {
-        Self::new(Reason::NotFound, format!("there is no {what} {id:?}"))
+    /// There is no such one; the command `lists` says which there are.
+    pub(super) fn unknown(what: &str, id: &str, lists: &str) -> Self {
+        Self {
+            remedy: Some(format!("`gateway {lists}` says which there are.").into()),
+            ..Self::new(Reason::NotFound, format!("there is no {what} {id:?}"))
+        }
     }
 
     pub(super) fn malformed(sentence: impl Into<String>) -> Self {
@@ -102,7 +118,7 @@ impl Failure {
         let body = operator_api::Refusal {
             error: self.reason.code().to_owned(),
             message: self.sentence.clone(),
-            remedy: Some(self.reason.remedy().to_owned()),
+            remedy: self.remedy.as_deref().map(str::to_owned),
         };
         let response = web::json(self.status(), &body);
         if self.is_fault() {

@@ -67,11 +67,11 @@ pub(super) async fn show(
 ) -> Result<Done, Failure> {
     let id = request.query::<ShowGrant>()?.id;
     let grant = records.grant(&GrantId::new(&id), request.now).await?;
-    let grant = grant.ok_or_else(|| Failure::unknown("grant", &id))?;
+    let grant = grant.ok_or_else(|| Failure::unknown("grant", &id, "grants ls"))?;
     // As in the list: one that was cut off may still have its record.
     let revocations = records.view();
     if revocations.is_some_and(|revocations| revocations.revokes_grant(&grant)) {
-        return Err(Failure::unknown("grant", &id));
+        return Err(Failure::unknown("grant", &id, "grants ls"));
     }
     let name = lookup::client_name(settings, records, &grant.client, request.now).await?;
     let last_used = last_used(records, last_use, &grant, request.now).await?;
@@ -98,7 +98,7 @@ pub(super) async fn revoke(
             let revoked = revoke_all(settings, records, whose, now, &subject).await?;
             if revoked == 0 && matches!(lookup::client(settings, records, &id, now).await, Ok(None))
             {
-                return Err(Failure::unknown("client", id.as_str()));
+                return Err(Failure::unknown("client", id.as_str(), "clients ls"));
             }
             (revoked, subject)
         }
@@ -181,7 +181,7 @@ async fn target(records: &Records, id: &str, now: Timestamp) -> Result<Target, F
     let id = GrantId::new(id);
     match records.grant(&id, now).await {
         Ok(Some(grant)) => Ok(Target::Grant(Box::new(grant))),
-        Ok(None) => Err(Failure::unknown("grant", id.as_str())),
+        Ok(None) => Err(Failure::unknown("grant", id.as_str(), "grants ls")),
         Err(error) if error.concerns_one_record() => Ok(Target::Unreadable(id)),
         Err(error) => Err(error.into()),
     }

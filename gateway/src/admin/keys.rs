@@ -60,7 +60,11 @@ pub(super) async fn revoke(ring: &KeyRing, request: &Request) -> Result<Done, Fa
         .iter()
         .find(|number| known.iter().all(|key| key.number != **number))
     {
-        return Err(Failure::unknown("signing key", &number.to_string()));
+        return Err(Failure::unknown(
+            "signing key",
+            &number.to_string(),
+            "keys ls",
+        ));
     }
     let is_left = known
         .iter()

@@ -89,5 +89,5 @@ pub(super) async fn user(records: &Records, name: &str, now: Timestamp) -> Resul
 }
 
 pub(super) fn no_user(name: &str) -> Failure {
-    Failure::unknown("person", name)
+    Failure::unknown("person", name, "users ls")
 }

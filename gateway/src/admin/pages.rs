@@ -177,8 +177,13 @@ impl Desk<'_> {
             status => status,
         };
         let sentence = failure.sentence.trim_end_matches('.');
-        let words = format!("Not done: {sentence}. {}", failure.reason.remedy());
-        Notice::refused(status, failure.reason, words)
+        // A remedy of what is not there names a command: here the page itself shows what there is.
+        let remedy = match failure.reason {
+            Reason::NotFound => "",
+            _ => failure.remedy(),
+        };
+        let words = format!("Not done: {sentence}. {remedy}");
+        Notice::refused(status, failure.reason, words.trim_end().to_owned())
     }
 
     /// A form that no button of this page sends.

@@ -42,7 +42,7 @@ pub(super) async fn remove(records: &Records, request: &Request) -> Result<Done,
     };
     let id = match meant[..] {
         [one] => &one.id,
-        [] => return Err(Failure::unknown("passkey", &passkey)),
+        [] => return Err(Failure::unknown("passkey", &passkey, "users show")),
         _ => {
             let sentence = "several have this name: give the id, as `gateway users show` has it";
             return Err(Failure::malformed(sentence));
@@ -50,6 +50,8 @@ pub(super) async fn remove(records: &Records, request: &Request) -> Result<Done,
     };
     match passkey::remove_by_operator(records, &user, id, request.now).await? {
         Removed::Done(user) => Ok(changed::<RemovePasskey>(&user, None)),
-        Removed::NotThere | Removed::LastWayIn => Err(Failure::unknown("passkey", &passkey)),
+        Removed::NotThere | Removed::LastWayIn => {
+            Err(Failure::unknown("passkey", &passkey, "users show"))
+        }
     }
 }

@@ -81,7 +81,7 @@ fn mount<'a>(settings: &'a Settings, name: Option<&str>) -> Result<&'a Mount, Fa
     match (name, mounts) {
         (Some(name), mounts) => {
             let found = mounts.iter().find(|mount| mount.name == name);
-            found.ok_or_else(|| Failure::unknown("backend", name))
+            found.ok_or_else(|| Failure::unknown("backend", name, "check"))
         }
         (None, [only]) => Ok(only),
         (None, _) => Err(Failure::malformed(

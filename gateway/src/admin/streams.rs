@@ -99,7 +99,8 @@ async fn close_one(clock: Clock, streams: &PeerStreams, number: u64) -> Result<D
             elsewhere.into_iter().flat_map(|it| it.streams).next()
         }
     };
-    let stream = stream.ok_or_else(|| Failure::unknown("stream", &number.to_string()))?;
+    let stream =
+        stream.ok_or_else(|| Failure::unknown("stream", &number.to_string(), "streams ls"))?;
     let subject = Subject {
         user: Some(stream.user),
         client: Some(stream.client),

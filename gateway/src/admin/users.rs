@@ -212,7 +212,7 @@ pub(super) async fn unlink(
         .collect();
     let account = match accounts[..] {
         [account] => account,
-        [] => return Err(Failure::unknown("account", &asked.provider)),
+        [] => return Err(Failure::unknown("account", &asked.provider, "users show")),
         _ => {
             let sentence = "there are several at this provider: name the subject, too";
             return Err(Failure::malformed(sentence));
@@ -221,7 +221,7 @@ pub(super) async fn unlink(
     let named = (account.issuer.as_str(), account.subject.as_str());
     match provider::unlink(ways, records, &user, named, request.now).await? {
         Removed::Done(user) => Ok(changed::<UnlinkUser>(&user, None)),
-        Removed::NotThere => Err(Failure::unknown("account", &asked.provider)),
+        Removed::NotThere => Err(Failure::unknown("account", &asked.provider, "users show")),
         Removed::LastWayIn => Err(Failure::from(Reason::LastWayIn).about(&subject(&user))),
     }
 }
@@ -232,7 +232,11 @@ pub(super) async fn readmit(records: &Records, request: &Request) -> Result<Done
     let client = ClientId::new(asked.client.as_str());
     match lift(records, &user, &client, request.now).await? {
         Readmission::Done(user) => Ok(changed::<ReadmitApp>(&user, None)),
-        Readmission::NotWithheld => Err(Failure::unknown("withheld app", &asked.client)),
+        Readmission::NotWithheld => Err(Failure::unknown(
+            "withheld app",
+            &asked.client,
+            "users show",
+        )),
     }
 }
 

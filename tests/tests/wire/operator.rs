@@ -111,6 +111,7 @@ async fn the_operator_sees_what_was_given_and_takes_it_back_at_once() -> Result<
     let gone = command(gateway, &["grants", "revoke", id], "").await?;
     assert_eq!(gone.code, 1, "{gone:?}");
     assert!(gone.errors.contains("there is no grant"), "{gone:?}");
+    assert!(gone.errors.contains("`gateway grants ls`"), "{gone:?}");
     let left = done(gateway, &["grants", "ls", "--json"], "").await?.json();
     assert_eq!(left["grants"].as_array().map(Vec::len), Some(1), "{left}");
 
