@@ -121,7 +121,7 @@ operations! {
     /// Shows one client.
     ShowClient: "clients show", "/v1/clients/show", Reads, IdQuery => OneClient, "client";
     /// Forgets a client and revokes all that it was given.
-    RemoveClient: "clients rm", "/v1/clients/remove", Takes, ClientToRemove => RemovedClient, "removed";
+    RemoveClient: "clients rm", "/v1/clients/remove", Takes, NamedClient => RemovedClient, "removed";
     /// Lists people's own accounts at backends.
     ListAccounts: "accounts ls", "/v1/accounts", Reads, PageQuery => ElsewherePage, "accounts";
     /// Removes one.
@@ -194,7 +194,7 @@ pub enum GrantsToRevoke {
 /// A client by its id.
 #[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ClientToRemove {
+pub struct NamedClient {
     /// Its client_id
     pub client: String,
 }

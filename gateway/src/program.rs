@@ -13,7 +13,7 @@ use tokio::time::timeout;
 /// How long a program may take to end by itself.
 pub const FAREWELL: Duration = Duration::from_secs(3);
 
-/// Starts a program whose outputs are read here, and which ends with what holds it.
+/// How a program is started whose outputs are read here, and which ends with what holds it.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command

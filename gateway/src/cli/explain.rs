@@ -203,7 +203,8 @@ fn placed(statement: &Statement) -> String {
 }
 
 impl RejectionCause {
-    /// What there is to say of it, by name; its reason first.
+    /// What there is to say of it, by name; its reason first. A page shows the names, the command writes them
+    /// small and has a word of its own for the first.
     fn parts(&self) -> Vec<(&'static str, String)> {
         let reason = format!("{}: {}", self.reason, self.reason.sentence());
         let mut parts = vec![("Reason", reason), ("Check", self.check.clone())];

@@ -121,7 +121,8 @@ impl Printed {
     fn print(&self, json: bool) -> Result<(), Failed> {
         let mut stdout = io::stdout().lock();
         let written = if json {
-            writeln!(stdout, "{:#}", self.body)
+            // In one piece: standard output writes each line by itself.
+            stdout.write_all(format!("{:#}\n", self.body).as_bytes())
         } else {
             stdout.write_all(self.people.as_bytes())
         };

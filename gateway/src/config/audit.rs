@@ -54,8 +54,14 @@ fn keep(text: &str) -> Result<usize, String> {
 }
 
 fn arguments(text: &str) -> Result<ArgumentsMode, String> {
-    use ArgumentsMode::{Full, Hash, None};
-    values::one_of(text, &[("hash", Hash), ("none", None), ("full", Full)])
+    values::one_of(
+        text,
+        &[
+            ("hash", ArgumentsMode::Hash),
+            ("none", ArgumentsMode::None),
+            ("full", ArgumentsMode::Full),
+        ],
+    )
 }
 
 fn on_failure(text: &str) -> Result<OnFailure, String> {

@@ -19,7 +19,7 @@ pub struct PasskeyToRemove {
     /// The login name
     pub name: String,
     /// The passkey's id, as `users show` has it, or its name
-    // One id in 64 begins with a hyphen.
+    // A name counts where one of theirs alone has it. One id in 64 begins with a hyphen.
     #[arg(allow_hyphen_values = true)]
     pub passkey: String,
 }

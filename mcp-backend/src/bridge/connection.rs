@@ -265,6 +265,7 @@ impl Connection {
     fn take_asked(&self, message: &Message) -> Option<Id> {
         self.lock().asked.remove(&number_of(message.id())?)
     }
+
     /// Passes a client's `notifications/cancelled` on, in the terms of the process.
     pub async fn cancel(&self, owner: u64, notification: Message) {
         let Some(id) = notification.cancelled() else {

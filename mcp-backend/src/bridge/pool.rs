@@ -239,6 +239,7 @@ impl Pool {
 
     /// The server of a client without sessions.
     pub fn of_caller(&self, owner: &Owner, caller: Caller) -> Arc<StdioServer> {
+        // The one that all share is the lookout, too.
         if self.sharing == Sharing::Shared {
             return self.lookout();
         }
@@ -272,7 +273,7 @@ impl Pool {
     }
 
     /// The server for the gateway's own look at what is offered: the one that all share, or one that
-    /// nobody else uses. It is told of no capabilities of clients.
+    /// nobody else uses. It is told of no capabilities of clients, since theirs differ.
     pub fn lookout(&self) -> Arc<StdioServer> {
         let mut all = self.lock();
         let lookout = &mut all.lookout;

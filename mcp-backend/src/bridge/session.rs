@@ -155,21 +155,23 @@ impl Session {
         server: &Arc<StdioServer>,
         message: Message,
     ) -> Result<MessageOutcome, Failure> {
-        // A process that has ended is not started for the sake of an answer to its question.
-        match (message.kind(), server.running()) {
-            (Kind::Request, _) => {
-                let open = server.open().await?;
-                if let Err(error) = server.remember(&message) {
-                    return refused(message.id(), &error);
-                }
-                return self.ask(server, &open, message).await;
+        if message.kind() == Kind::Request {
+            let open = server.open().await?;
+            if let Err(error) = server.remember(&message) {
+                return refused(message.id(), &error);
             }
-            (Kind::Response, Some(open)) => drop(open.connection.answer(message).await),
-            (_, Some(open)) if message.method() == "notifications/cancelled" => {
+            return self.ask(server, &open, message).await;
+        }
+        // A process that has ended is not started for the sake of an answer to its question.
+        let Some(open) = server.running() else {
+            return Ok(MessageOutcome::Accepted);
+        };
+        match message.kind() {
+            Kind::Response => drop(open.connection.answer(message).await),
+            _ if message.method() == "notifications/cancelled" => {
                 open.connection.cancel(self.number, message).await;
             }
-            (_, Some(open)) => open.connection.write(&message).await?,
-            (_, None) => {}
+            _ => open.connection.write(&message).await?,
         }
         Ok(MessageOutcome::Accepted)
     }

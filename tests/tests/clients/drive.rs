@@ -51,6 +51,7 @@ pub(crate) trait App {
     fn desktop(owner: &Owner) -> Result<DesktopClient> {
         DesktopClient::new(owner)
     }
+
     /// Log in if it has to, list the tools, call one.
     async fn work(task: &Task<'_>) -> Result<Done>;
 }

@@ -64,7 +64,7 @@ pub(crate) fn seal(
     keys.seal(&Zeroizing::new(text), bound, random)
 }
 
-/// Opens it again; `None` for what can't be opened or read: the person connects again.
+/// Opens it again; `None` for what can't be opened or read.
 pub(crate) fn open<T: for<'d> Deserialize<'d>>(
     sealed: &str,
     keys: &SealKeys,

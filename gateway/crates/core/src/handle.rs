@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-/// Where a value stands from which everybody takes it. Cheap to clone, if the value is.
+/// Where a value stands from which everybody takes it. Cheap to clone; `current` clones the value, so it had
+/// better be an `Arc`.
 #[derive(Clone, Debug, Default)]
 pub struct Handle<T>(Arc<RwLock<T>>);
 

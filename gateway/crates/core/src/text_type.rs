@@ -1,4 +1,4 @@
-//! What types have in common that are a text.
+//! What types have in common that are a text, and the `Debug` of those that must not be printed.
 
 /// Whether a text has letters and digits of ASCII, and these others, and nothing else.
 pub(crate) fn is_alphanumeric_or(text: &str, others: &[u8]) -> bool {

@@ -23,6 +23,7 @@ impl Names {
                 let addresses = tokio::net::lookup_host((name, port)).await?;
                 Ok(addresses.collect())
             }
+
             #[cfg(test)]
             Self::Scripted(script) => {
                 let mut script = script.lock();

@@ -18,7 +18,6 @@ use super::date::{self, Dates};
 use super::downstream::{Downstream, ExchangeError};
 use super::ending::WatchedEnding;
 use super::exchange::{ActiveExchange, Relayed, Streaming};
-
 use super::head::{Head, Index};
 use super::limits::Limits;
 use super::receive::{BodyRead, Received};

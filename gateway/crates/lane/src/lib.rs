@@ -34,7 +34,6 @@ mod downstream;
 mod ending;
 mod events;
 mod exchange;
-
 mod head;
 mod lane;
 mod limits;
@@ -52,7 +51,6 @@ mod wire;
 mod writer;
 
 pub use self::backend::{Address, Backend};
-
 pub use self::head::Head;
 pub use self::lane::{Connection, Handover, Lane, Next};
 pub use self::limits::Limits;

@@ -30,6 +30,7 @@ pub struct EventStream<IO, S: Service> {
     ending: Option<WatchedEnding>,
     is_kept: bool,
     closes: bool,
+    // What the connection needs to carry on behind the stream.
     peer: SocketAddr,
     served: u32,
 }

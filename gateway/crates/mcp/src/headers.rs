@@ -1,10 +1,11 @@
 //! The headers of 2026-07-28 that mirror a message (Streamable HTTP, Request Metadata).
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use std::borrow::Cow;
-use std::collections::HashSet;
 
 use crate::message::Message;
 use crate::object::Object;

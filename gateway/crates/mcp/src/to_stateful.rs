@@ -98,9 +98,11 @@ impl ServerInfo {
 
 /// The handshake for a caller: the request, and the notification that follows its answer.
 pub fn initialize(caller: &Caller, id: &Id, revision: &str) -> Message {
+    // In words of 2025-11-25: tasks are another thing there.
+    let capabilities = caller.capabilities.without("tasks");
     let params = Object::new()
         .with("protocolVersion", revision)
-        .with("capabilities", &caller.capabilities.without("tasks"))
+        .with("capabilities", &capabilities)
         .with("clientInfo", &caller.client_info());
     Message::request(id, "initialize", &params)
 }

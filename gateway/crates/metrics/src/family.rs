@@ -152,6 +152,7 @@ impl<const N: usize> HistogramFamily<N> {
 /// Makes a family and enters it where all are gathered. Names and labels are those of the table, which a
 /// test makes once: nothing here fails afterwards.
 pub(crate) trait Family: Sized {
+    /// What its rows are.
     const KIND: Kind;
     fn register(
         registry: &Registry,
@@ -163,7 +164,7 @@ pub(crate) trait Family: Sized {
 }
 
 macro_rules! families_without_buckets {
-($($family:ident: $kind:ident, $vector:ident;)*) => {
+    ($($family:ident: $kind:ident, $vector:ident;)*) => {
         $(impl<const N: usize> Family for $family<N> {
             const KIND: Kind = Kind::$kind;
             fn register(
@@ -182,10 +183,10 @@ macro_rules! families_without_buckets {
 }
 
 families_without_buckets! {
-CounterFamily: Counter, IntCounterVec;
-GaugeFamily: Gauge, IntGaugeVec;
-NumberFamily: Gauge, GaugeVec;
-SecondsFamily: Counter, CounterVec;
+    CounterFamily: Counter, IntCounterVec;
+    GaugeFamily: Gauge, IntGaugeVec;
+    NumberFamily: Gauge, GaugeVec;
+    SecondsFamily: Counter, CounterVec;
 }
 
 impl<const N: usize> Family for HistogramFamily<N> {

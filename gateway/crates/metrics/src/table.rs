@@ -45,7 +45,7 @@ macro_rules! metrics {
 
         const TABLE: &[Row] = &[$(Row {
             name: $name,
-kind: <$family<0> as Family>::KIND,
+            kind: <$family<0> as Family>::KIND,
             labels: &[$($label),*],
             help: $help,
         },)*];

@@ -79,7 +79,7 @@ pub(super) fn log(event: &str, request: &Request, reason: Reason) {
 /// What ends the way of a form through its checks.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
-    /// A page that says what was wrong; already logged.
+    /// A page that says what was wrong; already logged, so that this text is never read.
     #[error("answered")]
     Answered(Box<Response>),
     /// The store did not do what was asked. Nothing is the user's fault.

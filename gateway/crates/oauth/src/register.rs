@@ -92,7 +92,7 @@ async fn register(
         // new registrations from its address can't lock it out.
         let id = accepted.derived_id(&tags.derive("client_id"));
         if let Some(client) = records.client(&id, now).await? {
-            limited(repeated(records, settings, request.peer, now).await?)?;
+            within(count_repeated(records, settings, request.peer, now).await?)?;
             // Its record stays as it is: a later version may have written it, and one that the operator
             // removed at this moment stays removed. One that somebody allowed something is kept for longer.
             let unused = settings.unused_clients_for;
@@ -106,7 +106,7 @@ async fn register(
         }
         (accepted.into_client(id, None, now), None)
     };
-    limited(new(records, settings, request.peer, now).await?)?;
+    within(count_new(records, settings, request.peer, now).await?)?;
     let until = now + settings.unused_clients_for;
     Ok(Registered {
         client: records.register_client(&client, until, now).await?,
@@ -142,7 +142,7 @@ fn invalid_metadata(description: String) -> OAuthError {
 const REPEATED: u64 = 10;
 
 /// Counts a registration of what is known against its address. Why it is one too many, if it is.
-async fn repeated(
+async fn count_repeated(
     records: &Records,
     settings: &Settings,
     peer: IpAddr,
@@ -156,7 +156,7 @@ async fn repeated(
 
 /// Counts a new one against the /48 of an IPv6 address, which is one customer's, against its address, and
 /// against all.
-async fn new(
+async fn count_new(
     records: &Records,
     settings: &Settings,
     peer: IpAddr,
@@ -181,7 +181,7 @@ async fn new(
         .await
 }
 
-fn limited(reason: Option<Reason>) -> Result<(), OAuthError> {
+fn within(reason: Option<Reason>) -> Result<(), OAuthError> {
     match reason {
         Some(Reason::Overloaded) => {
             let cause = "too many clients register themselves";

@@ -231,17 +231,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_says_once_in_a_period_how_often_it_failed() {
-        let mut trouble = LogThrottle::default();
-        let start = Instant::now();
-        assert_eq!(trouble.count(start, PERIOD), Some(1));
-        for _ in 0..50 {
-            assert_eq!(trouble.count(start + PERIOD / 2, PERIOD), None);
-        }
-        assert_eq!(trouble.count(start + PERIOD, PERIOD), Some(51));
-    }
-
-    #[test]
     fn a_lack_of_files_lasts_and_a_client_that_left_does_not() {
         for code in [23, 24, 12, 105] {
             assert!(is_lasting(&io::Error::from_raw_os_error(code)), "{code}");

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
-
 use tokio::time::{sleep, timeout};
 
 use super::account_refusal::{AccountRefusal, Asked, QUESTION, Why};

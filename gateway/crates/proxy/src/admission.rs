@@ -135,6 +135,7 @@ pub(super) async fn confirm(
         Err(error) if error.is_for_person() => {
             Destination::unconnected(&state.sessions, head, route, holder)
         }
+        // To no backend.
         Err(_) => Destination::default(),
     };
     head.check_body()?;

@@ -8,7 +8,6 @@ use mcp_protocol::members::Uris;
 use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-
 use tokio::sync::watch;
 
 use super::known_lists::in_one_piece;

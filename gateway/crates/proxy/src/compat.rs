@@ -204,6 +204,7 @@ impl Translator {
             _ => Err(Rejection::NotFound.into()),
         }
     }
+
     /// Gives up a call of a stateless client that waits for what a refused `retry` was to answer: the
     /// backend is told so, and that nobody waits for the call any more.
     pub(super) async fn give_up(

@@ -220,6 +220,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_log_says_once_in_a_period_how_often_it_failed() {
+        let mut trouble = LogThrottle::default();
+        let period = Duration::from_secs(10);
+        let start = Instant::now();
+        assert_eq!(trouble.count(start, period), Some(1));
+        for _ in 0..50 {
+            assert_eq!(trouble.count(start + period / 2, period), None);
+        }
+        assert_eq!(trouble.count(start + period, period), Some(51));
+    }
+
+    #[test]
     fn each_refusal_is_counted_although_the_log_has_one_line_a_second() {
         let metrics = Metrics::new();
         let limits = ConnectionLimits::new(&metrics);

@@ -315,20 +315,21 @@ async fn reach(
         };
         reached.connection.abandon().await;
         // Boxed: it happens seldom.
-        let sent = (sent.as_ref(), is_second);
-        Box::pin(settle(state, mounted, admitted, &doubt, sent)).await?;
+        let settling = settle(state, mounted, admitted, &doubt, sent.as_ref(), is_second);
+        Box::pin(settling).await?;
         is_second = true;
     }
 }
 
 /// Settles what a backend doubts of the account in whose name it was asked: `Ok` where the request is sent
-/// once more. `sent`: the value that says whose account it is, and whether that was the second time.
+/// once more. `sent`: the value that says whose account it is.
 pub(super) async fn settle(
     state: &ProxyState,
     mounted: &MountedBackend,
     admitted: &Admitted,
     doubt: &AccountDoubt,
-    (sent, is_second): (Option<&HeaderValue>, bool),
+    sent: Option<&HeaderValue>,
+    is_second: bool,
 ) -> Result<(), Rejection> {
     let call = AccountCall {
         accounts: &state.server.accounts,

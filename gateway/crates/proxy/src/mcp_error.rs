@@ -19,7 +19,6 @@ use gateway_core::grants::NotAllowed;
 use gateway_core::policy::rules::{Effect, Failure};
 use gateway_core::policy::{Permit, Refusal, Refused};
 use gateway_core::protocol::scope::Scope;
-
 use mcp_protocol::calls::Call;
 use mcp_protocol::{Id, code};
 

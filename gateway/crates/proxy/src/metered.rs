@@ -274,7 +274,7 @@ pub(super) fn body(reason: Reason) -> serde_json::Value {
     serde_json::json!({
         "error": reason.code(),
         "error_description": format!("{} {}", reason.sentence(), reason.remedy()),
-    "reason": reason.code(),
+        "reason": reason.code(),
     })
 }
 

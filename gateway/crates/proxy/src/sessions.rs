@@ -4,7 +4,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use http::HeaderMap;
 
 use super::headers::{SESSION, text};

@@ -36,6 +36,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 pub struct Movable {
     /// `None` while it moves.
     place: watch::Sender<Option<Arc<dyn Store>>>,
+    /// Of the store that it began with: while it moves there is none to ask.
     is_shared: bool,
     meter: Meter,
 }

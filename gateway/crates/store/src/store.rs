@@ -38,16 +38,17 @@ pub enum TakeOutcome {
 pub type Row = (String, Vec<u8>);
 
 /// Which entries are listed.
-#[derive(Clone, Copy, Debug)]
+/// Not to be printed: the name of a record can be the hash of a secret.
+#[derive(Clone, Copy)]
 pub struct Listing<'a> {
     /// Those of this table.
-    pub table: Table,
-    /// Of them what this index names, if not all.
-    pub index: Option<&'a Index>,
+    pub(crate) table: Table,
+    /// Of them what this index, which is of that table, names; all, if there is none.
+    pub(crate) index: Option<&'a Index>,
     /// Those with keys after this one.
-    pub after: Option<&'a str>,
+    pub(crate) after: Option<&'a str>,
     /// So many at most.
-    pub limit: usize,
+    pub(crate) limit: usize,
 }
 
 impl<'a> Listing<'a> {

@@ -6,18 +6,16 @@ use clap::Subcommand;
 
 use super::{Asked, Gateway, Printed, counted};
 use crate::cli::failed::Failed;
-use crate::operator_api::{
-    ClientToRemove, IdQuery, ListClients, PageQuery, RemoveClient, ShowClient,
-};
+use crate::operator_api::{IdQuery, ListClients, NamedClient, PageQuery, RemoveClient, ShowClient};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
     /// List the apps that registered, were allowed something, or stand in the configuration
     Ls(Asked<PageQuery>),
     /// Show one app
-    Show(Asked<ClientToRemove>),
+    Show(Asked<NamedClient>),
     /// Forget an app, and take back at once all that it was given
-    Rm(Asked<ClientToRemove>),
+    Rm(Asked<NamedClient>),
 }
 
 pub(in crate::cli) fn run(command: &Command) -> Result<ExitCode, Failed> {
@@ -51,7 +49,7 @@ fn list(gateway: &Gateway, query: &PageQuery) -> Result<Printed, Failed> {
     ))
 }
 
-fn remove(gateway: &Gateway, one: &ClientToRemove) -> Result<Printed, Failed> {
+fn remove(gateway: &Gateway, one: &NamedClient) -> Result<Printed, Failed> {
     let done = gateway.post::<RemoveClient>(one)?;
     let revoked = counted(done.answer.revoked, "grant")?;
     let removed = if done.answer.removed {

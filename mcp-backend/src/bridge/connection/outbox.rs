@@ -84,13 +84,12 @@ impl Outbox {
     /// Takes the questions out that have waited too long.
     pub fn unasked(&self, now: Instant) -> Vec<Message> {
         let mut state = self.lock();
-        let (late, waiting) = state.waiting.drain(..).partition(|(since, message)| {
-            message.kind() == Kind::Request && now.duration_since(*since) >= UNASKED
-        });
+        let (late, waiting): (VecDeque<_>, VecDeque<_>) =
+            state.waiting.drain(..).partition(|(since, message)| {
+                message.kind() == Kind::Request && now.duration_since(*since) >= UNASKED
+            });
         state.waiting = waiting;
-        VecDeque::into_iter(late)
-            .map(|(_, message)| message)
-            .collect()
+        late.into_iter().map(|(_, message)| message).collect()
     }
 }
 

@@ -35,7 +35,8 @@ impl Accepts {
                 .filter_map(|value| value.to_str().ok())
                 .flat_map(|value| value.split(','))
                 .filter_map(|part| part.split(';').next())
-                .any(|part| wanted.contains(&&*part.trim().to_ascii_lowercase()))
+                .map(str::trim)
+                .any(|part| wanted.iter().any(|name| part.eq_ignore_ascii_case(name)))
         };
         let json = names(&["application/json", "application/*", "*/*"]);
         let events = names(&["text/event-stream", "text/*", "*/*"]);

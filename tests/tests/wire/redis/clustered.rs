@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use tests::clustered_redis::ClusteredRedis;
-
 use tests::redis::Redis;
 
 use super::failover::{FailsOver, Tally, on, over_and_over};

@@ -12,7 +12,7 @@ use crate::accounts::{AccountBackend, Accounts};
 use crate::contents::{open, seal};
 use crate::oauth::bounds;
 use crate::oauth::failure::{Failure, code};
-use crate::oauth::server::{Server, parse};
+use crate::oauth::server::{Server, endpoint_url};
 use gateway_core::account::seal::Bound;
 use gateway_core::account::settings::OAuthAccount;
 use gateway_core::client::secret_basic::is_safe_as_basic;
@@ -150,7 +150,7 @@ impl Accounts {
         server: &Server,
         endpoint: &str,
     ) -> Result<Client, Failure> {
-        let url = parse(endpoint)?;
+        let url = endpoint_url(endpoint)?;
         let wanted = match (server.takes("none"), server.takes("client_secret_basic")) {
             (Some(true) | None, _) => Method::None,
             (Some(false), Some(true)) => Method::Basic,

@@ -38,8 +38,8 @@ pub struct Traveller<'a> {
     pub browser: &'a SecretHash,
 }
 
-/// What the browser brings along from an authorization server or an identity provider.
-#[derive(Clone, Debug)]
+/// What the browser brings along from an authorization server or an identity provider. Not to be printed:
+/// it holds a code.
 pub struct Returned {
     /// What it was sent away with.
     pub state: Secret,

@@ -58,7 +58,7 @@ struct Document {
 }
 
 /// The URL of one of its endpoints.
-pub(crate) fn parse(endpoint: &str) -> Result<Url, Failure> {
+pub(crate) fn endpoint_url(endpoint: &str) -> Result<Url, Failure> {
     Url::parse(endpoint).map_err(|_| Failure::unusable(format!("{endpoint} is no URL")))
 }
 

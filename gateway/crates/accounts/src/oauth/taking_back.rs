@@ -16,7 +16,8 @@ use gateway_fetch::{Body, FetchError};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Accounts {
-    /// Tells the authorization server that nobody uses these tokens any more.
+    /// Tells the authorization server that nobody uses these tokens any more. [`Removed::Here`]: it has nobody
+    /// who could be told.
     pub(crate) async fn take_back(
         &self,
         of: &AccountBackend,

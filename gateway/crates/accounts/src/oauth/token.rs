@@ -14,7 +14,7 @@ use crate::accounts::{AccountBackend, Accounts};
 use crate::oauth::bounds;
 use crate::oauth::client::{Client, Method};
 use crate::oauth::failure::Failure;
-use crate::oauth::server::{Server, parse};
+use crate::oauth::server::{Server, endpoint_url};
 use gateway_core::client::secret_basic::basic;
 use gateway_core::secret::{Secret, SecretHash};
 use gateway_fetch::{Answered, Body, FetchError};
@@ -42,7 +42,7 @@ impl Accounts {
         client: &Client,
         parameters: &[(&str, &str)],
     ) -> Result<Tokens, Failure> {
-        let url = parse(&server.token_endpoint)?;
+        let url = endpoint_url(&server.token_endpoint)?;
         let mut all: Vec<(&str, &str)> = parameters.to_vec();
         let identity = identify(client, &mut all);
         let authorization = identity.as_ref().map(|text| text.as_str());

@@ -81,6 +81,19 @@ pub enum Choice {
     Everything,
 }
 
+impl Choice {
+    /// What forms call it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read",
+            Self::Today => "today",
+            Self::Chosen(_) => "chosen",
+            Self::ByMember(_) => "members",
+            Self::Everything => "all",
+        }
+    }
+}
+
 /// What a person chose of one of several backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemberChoice {

@@ -173,7 +173,7 @@ fn contract(
     argument: &str,
     tools: &[Value],
     call: Option<(&Exchange, u64)>,
-    judge: impl Fn(&Value) -> Result<String, &'static str>,
+    summarize: impl Fn(&Value) -> Result<String, &'static str>,
 ) -> Finding {
     let offered = |name: &str| tools.iter().find(|tool| tool["name"] == name);
     // One without the other is some other tool of that name, such as one that fetches a URL.
@@ -210,7 +210,7 @@ fn contract(
     };
     let judged = result(exchange, id)
         .and_then(|result| document(&result))
-        .and_then(|found| judge(&found).or_else(wrong))
+        .and_then(|found| summarize(&found).or_else(wrong))
         .map(|summary| check.pass(summary));
     settle(check, [exchange], judged)
 }

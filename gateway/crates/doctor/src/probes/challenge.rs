@@ -22,9 +22,11 @@ impl Examination<'_> {
             post(&self.target.mcp, &initialize_message(1)).bearer("gateway-doctor-invalid");
         let invalid_token = self.http.send(invalid).await;
         let is_sse = self.target.path() == self.target.sse.path();
-        let mut typed = if is_sse { &sse } else { &mcp }.iter();
         // Clients take the challenge of their first POST.
-        let challenged = typed.find(|exchange| exchange.method == Method::POST);
+        let typed = if is_sse { &sse } else { &mcp };
+        let challenged = typed
+            .iter()
+            .find(|exchange| exchange.method == Method::POST);
         let metadata = match challenged.and_then(|exchange| metadata_url(self.target, exchange)) {
             Some(url) => Some(self.http.send(Ask::get(&url)).await),
             None => None,

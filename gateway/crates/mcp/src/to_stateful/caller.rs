@@ -75,6 +75,7 @@ impl Caller {
     pub fn client_info(&self) -> Box<RawValue> {
         self.info.clone().unwrap_or_else(unknown_peer)
     }
+
     /// What tells two callers apart that can't share a session: what they can do and who they are.
     pub fn identity(&self) -> String {
         format!("{} {}", self.capabilities, self.client_info())

@@ -162,11 +162,11 @@ pub(super) async fn first(
     longest: Duration,
 ) -> Response {
     let asked = NewTokenRequest::empty(longest);
-    again(server, request, session, mount, longest, asked, None).await
+    show(server, request, session, mount, longest, asked, None).await
 }
 
-/// The form again, with what was typed and chosen.
-pub(super) async fn again(
+/// The form, with what was typed and chosen if it is not the first time.
+pub(super) async fn show(
     server: &AuthorizationServer,
     request: &Request,
     session: &BrowserSession,

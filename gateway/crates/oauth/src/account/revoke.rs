@@ -38,34 +38,39 @@ pub(crate) async fn submit(
     request: &Request,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let (session, notice, records) = pressed_revoke(server, request, now).await?;
-    let answered = match notice {
-        Ok(notice) => show(server, request, &session, Some(notice)).await,
+    let done = press(server, request, now).await?;
+    let answered = match done.notice {
+        Ok(notice) => show(server, request, &done.session, Some(notice)).await,
         Err(error) => Err(error.into()),
     };
-    Ok(with_records(server, request, answered, records))
+    Ok(with_records(server, request, answered, done.records))
 }
 
-/// Takes back what the form names: for whom, what to say, and the records of what was taken back, also
-/// where the rest failed.
-pub(super) async fn pressed_revoke(
+/// What a pressed button has done.
+pub(super) struct PressedRevoke {
+    pub(super) session: BrowserSession,
+    /// What to say.
+    pub(super) notice: Result<AccountNotice, StoreError>,
+    /// Of what was taken back, also where the rest failed.
+    pub(super) records: Vec<Record>,
+}
+
+/// Takes back what the form names.
+pub(super) async fn press(
     server: &AuthorizationServer,
     request: &Request,
     now: Timestamp,
-) -> Result<
-    (
-        BrowserSession,
-        Result<AccountNotice, StoreError>,
-        Vec<Record>,
-    ),
-    Refused,
-> {
+) -> Result<PressedRevoke, Refused> {
     let (login_form, names) = (server.login_form(), ["grants"]);
     let pressed = pressed(login_form, request, Purpose::Revoke, &names, now).await?;
     let mut entries = Vec::new();
     let (settings, records) = (&server.settings, &server.records);
     let notice = take_back(settings, records, &pressed, &mut entries, now).await;
-    Ok((pressed.session, notice, entries))
+    Ok(PressedRevoke {
+        session: pressed.session,
+        notice,
+        records: entries,
+    })
 }
 
 /// What was taken back is written down, also if the rest failed.

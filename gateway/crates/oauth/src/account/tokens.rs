@@ -117,16 +117,21 @@ pub(crate) async fn submit_revoke(
     request: &Request,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let (session, notice, records) = revoke::pressed_revoke(server, request, now).await?;
+    let done = revoke::press(server, request, now).await?;
+    let notice = done.notice.map(|notice| match notice {
+        AccountNotice::Revoked(Some(name)) => AccountNotice::TokenEnded(name),
+        notice => notice,
+    });
     let answered = match notice {
-        Ok(AccountNotice::Revoked(Some(name))) => {
-            let notice = AccountNotice::TokenEnded(name);
-            show(server, request, &session, Some(notice)).await
-        }
-        Ok(notice) => show(server, request, &session, Some(notice)).await,
+        Ok(notice) => show(server, request, &done.session, Some(notice)).await,
         Err(error) => Err(error.into()),
     };
-    Ok(revoke::with_records(server, request, answered, records))
+    Ok(revoke::with_records(
+        server,
+        request,
+        answered,
+        done.records,
+    ))
 }
 
 /// `GET /account/tokens/new?backend=NAME`.
@@ -187,7 +192,7 @@ pub(crate) async fn submit_new(
     {
         Ok(tools) => tools,
         Err(problem) => {
-            let again = new_token::again(server, request, &session, mount, longest, asked, problem);
+            let again = new_token::show(server, request, &session, mount, longest, asked, problem);
             return Ok(again.await);
         }
     };
@@ -214,7 +219,7 @@ async fn make(
     };
     let longest = server.settings.personal.unwrap_or_default();
     let again = |problem| {
-        new_token::again(
+        new_token::show(
             server,
             request,
             session,

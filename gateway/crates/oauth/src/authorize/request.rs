@@ -7,6 +7,8 @@
 use url::form_urlencoded;
 
 use crate::client_authentication::{invalid, malformed};
+use crate::clients::NotFound;
+use crate::error_response::loggable;
 use gateway_core::client::{Client, ClientId, Registration};
 use gateway_core::policy::{ScopeTable, Scopes};
 use gateway_core::protocol::form::Form;
@@ -32,6 +34,15 @@ pub enum AuthorizeRefusal {
     TypeCode,
     /// The store did not do what was asked.
     Fault(StoreError),
+}
+
+impl From<NotFound> for AuthorizeRefusal {
+    fn from(error: NotFound) -> Self {
+        match error {
+            NotFound::Unknown(reason, detail) => Self::Page(reason, loggable(&detail)),
+            NotFound::Fault(error) => Self::Fault(error),
+        }
+    }
 }
 
 /// Where it is safe to redirect: made only after client and redirect URI were checked.

@@ -2,24 +2,13 @@
 //! against the rules of `request`.
 
 use crate::authorize::request::{AuthorizationRequest, AuthorizeRefusal, Rules, client_id, judge};
-use crate::clients::{Clients, NotFound};
-use crate::{device, error_response};
+use crate::clients::Clients;
+use crate::device;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
 use gateway_core::secret::TagKey;
-
-impl From<NotFound> for AuthorizeRefusal {
-    fn from(error: NotFound) -> Self {
-        match error {
-            NotFound::Unknown(reason, detail) => {
-                Self::Page(reason, error_response::loggable(&detail))
-            }
-            NotFound::Fault(error) => Self::Fault(error),
-        }
-    }
-}
 
 /// Longer queries are refused: a client that sends this much means something else.
 const MAX_QUERY: usize = 16 * 1024;

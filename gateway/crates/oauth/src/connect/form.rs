@@ -125,8 +125,9 @@ pub(super) async fn show(
     problem: Option<Problem>,
 ) -> Result<Response, Refused> {
     let Some(settings) = server.accounts.settings(backend) else {
-        let (status, reason, of) = (StatusCode::NOT_FOUND, Reason::NotFound, &server.settings);
-        return Ok(error_page::page(of, request, status, reason, None));
+        let (status, reason) = (StatusCode::NOT_FOUND, Reason::NotFound);
+        let page = error_page::page(&server.settings, request, status, reason, None);
+        return Ok(page);
     };
     let now = server.clock.now();
     let browser = BrowserName::from_request(&server.settings, request);

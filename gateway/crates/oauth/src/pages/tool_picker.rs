@@ -177,7 +177,9 @@ impl<'a> ToolPicker<'a> {
             readers: lines.filter(|tool| tool.reads_only).count(),
             is_open: match find {
                 Some(_) => true,
-                None if about.preset.takes("chosen") => tools.len() <= SEVERAL_TOOLS,
+                None if matches!(about.preset.choice, Some(Choice::Chosen(_))) => {
+                    tools.len() <= SEVERAL_TOOLS
+                }
                 None => tools.len() <= FEW_TOOLS,
             },
             is_many: tools.len() > FEW_TOOLS,
@@ -401,16 +403,7 @@ fn group(
 impl Preset {
     /// Whether this way to choose stands chosen, as forms call it.
     fn takes(&self, choice: &str) -> bool {
-        self.choice.as_ref().is_some_and(|chosen| {
-            choice
-                == match chosen {
-                    Choice::ReadOnly => "read",
-                    Choice::Today => "today",
-                    Choice::Chosen(_) => "chosen",
-                    Choice::ByMember(_) => "members",
-                    Choice::Everything => "all",
-                }
-        })
+        self.choice.as_ref().map(Choice::as_str) == Some(choice)
     }
 }
 

@@ -29,7 +29,8 @@ impl Failure {
         provider: &Provider,
         reason: Reason,
         detail: &str,
-        (request, user): (Option<&Request>, Option<&UserId>),
+        request: Option<&Request>,
+        user: Option<&UserId>,
     ) {
         let peer = request.map(|request| request.peer.to_string());
         log::warn!(

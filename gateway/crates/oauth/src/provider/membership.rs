@@ -18,7 +18,7 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// When what is given by it ends: then, and no later than it holds.
+    /// When what is given by it ends: at `latest`, and no later than it holds.
     pub(crate) fn end(&self, latest: Timestamp) -> Timestamp {
         self.until.map_or(latest, |until| until.min(latest))
     }

@@ -182,12 +182,11 @@ impl Asking<'_> {
         {
             let (name, unreadable) = (endpoint.as_str(), "its answer is no person");
             let providers = self.client.providers;
-            let user_info = providers.read_with_token(endpoint, access, name, unreadable);
-            match user_info.await {
+            let asking = providers.read_with_token(endpoint, access, name, unreadable);
+            let user_info: Result<Map<String, Value>, Failure> = asking.await;
+            match user_info {
                 // OpenID Connect Core §5.3.2: else it may be about somebody else.
-                Ok::<Map<_, _>, _>(more)
-                    if more.get("sub").and_then(Value::as_str) != Some(&subject) =>
-                {
+                Ok(more) if more.get("sub").and_then(Value::as_str) != Some(&subject) => {
                     let detail = format!("{endpoint}: it is about another person");
                     return Err(Failure::because(Reason::ProviderAnswerInvalid, detail));
                 }

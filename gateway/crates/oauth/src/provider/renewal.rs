@@ -207,8 +207,8 @@ impl<'a> Renewal<'a> {
     }
 
     fn warn(&self, user: &User, reason: Reason, detail: &str) {
-        let met = (None, Some(&user.id));
-        Failure::log("renewal_failed", self.provider, reason, detail, met);
+        let user = Some(&user.id);
+        Failure::log("renewal_failed", self.provider, reason, detail, None, user);
     }
 }
 

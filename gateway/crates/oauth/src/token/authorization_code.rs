@@ -95,6 +95,7 @@ async fn again(
     Ok(Reason::CodeReused)
 }
 
+/// Of what is judged of the grant alone: a fault is no `Reason` here.
 fn refusal(reason: Reason) -> OAuthError {
     let code = match reason {
         Reason::ResourceMismatch => ErrorCode::InvalidTarget,

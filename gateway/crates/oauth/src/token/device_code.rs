@@ -61,6 +61,7 @@ pub(super) async fn redeem(
     Ok(Granted::keep(memberships, client, grant, membership, now).await?)
 }
 
+/// Of what is judged of the grant alone: a fault is no `Reason` here.
 fn refusal(reason: Reason) -> OAuthError {
     let code = match reason {
         Reason::DevicePending => ErrorCode::AuthorizationPending,

@@ -88,6 +88,7 @@ enum Refused {
     Error(OAuthError),
 }
 
+/// Of what is judged of the grant alone: a fault is no `Reason` here.
 impl From<Reason> for Refused {
     fn from(reason: Reason) -> Self {
         match reason {

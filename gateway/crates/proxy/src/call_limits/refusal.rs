@@ -58,7 +58,7 @@ impl LimitRefusal {
     pub(crate) const fn reason(&self) -> Reason {
         match &self.why {
             Why::Unknown(reason) => *reason,
-            _ => Reason::LimitReached,
+            Why::Reached { .. } | Why::UsedUp { .. } | Why::TooMuch { .. } => Reason::LimitReached,
         }
     }
 
@@ -116,7 +116,7 @@ impl LimitRefusal {
     pub(crate) fn answer(&self, words: &str, request_id: &str) -> Option<Value> {
         let number = match &self.why {
             Why::Unknown(_) => code::INTERNAL,
-            _ => LIMIT_REACHED,
+            Why::Reached { .. } | Why::UsedUp { .. } | Why::TooMuch { .. } => LIMIT_REACHED,
         };
         let mut data = json!({"reason": self.reason().code(), "request_id": request_id});
         if let Some(seconds) = self.retry_after() {

@@ -109,8 +109,8 @@ impl Downstream<'_> {
         exchange_watch::while_wanted(&self.state.draining, &self.lifetime, session, work).await
     }
 
-    /// The same of what the backend is asked for the request `id`: where that fails, the request does.
-    pub(super) async fn asked<T>(
+    /// Waits for what the backend is asked for the request `id`: where that fails, the request does.
+    pub(super) async fn while_wanted_or_refused<T>(
         &self,
         session: &mut ServerSession,
         id: Option<&Id>,

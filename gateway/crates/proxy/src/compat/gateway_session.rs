@@ -55,7 +55,9 @@ impl Translator {
         let id = message.id();
         let hello = ClientInitialize::from_message(message);
         let shaking = stateless_upstream::handshake(&upstream, &hello);
-        let discovered = downstream.asked(session, id.as_ref(), shaking).await?;
+        let discovered = downstream
+            .while_wanted_or_refused(session, id.as_ref(), shaking)
+            .await?;
         let id = id.unwrap_or_else(|| mcp_protocol::Id::number(0));
         let Some(result) = discovered.outcome() else {
             downstream.mounted.protocols.invalidate();
@@ -84,7 +86,9 @@ impl Translator {
     ) -> Result<(), ProxyError> {
         let id = message.id();
         let opened = UpstreamSession::open(upstream, Wire::HttpSse, message);
-        let upstream_session = downstream.asked(session, id.as_ref(), opened).await?;
+        let upstream_session = downstream
+            .while_wanted_or_refused(session, id.as_ref(), opened)
+            .await?;
         let hello = upstream_session.hello.clone();
         if hello.is_error() {
             return downstream.respond(session, &hello, 200, None).await;

@@ -40,7 +40,7 @@ fn status_of(message: &Message) -> u16 {
 }
 
 /// Who waits for the answer to a call.
-struct Waiting {
+struct Asker {
     upstream: Arc<UpstreamClient>,
     /// Of the client's request.
     id: Id,
@@ -70,14 +70,14 @@ impl Translator {
             }
         };
         let shared = self.shared(downstream, wire, &caller);
-        let waiting = Waiting {
+        let asker = Asker {
             upstream,
             id: id.clone(),
             caller,
             states: StateTags::new(&downstream.state.sessions, downstream.holder()),
         };
         if let Some(state) = to_stateful::request_state(&message) {
-            let responses = self.retried(&state, waiting, message);
+            let responses = self.retried(&state, asker, message);
             return downstream
                 .answer(session, responses, Some(&id), status_of)
                 .await;
@@ -92,11 +92,11 @@ impl Translator {
         };
         if matches!(message.method(), "server/discover" | "subscriptions/listen") {
             return self
-                .over_session(downstream, session, waiting, &shared, &message)
+                .over_session(downstream, session, asker, &shared, &message)
                 .await;
         }
-        let pending = self.pending(shared, &waiting, request, &message);
-        let responses = self.passing(pending, waiting);
+        let pending = self.pending(shared, &asker, request, &message);
+        let responses = self.passing(pending, asker);
         downstream
             .answer(session, responses, Some(&id), status_of)
             .await
@@ -108,11 +108,11 @@ impl Translator {
         &self,
         downstream: &Downstream<'_>,
         session: &mut ServerSession,
-        waiting: Waiting,
+        asker: Asker,
         shared: &SharedSession,
         message: &Message,
     ) -> Result<(), ProxyError> {
-        let Waiting { upstream, id, .. } = waiting;
+        let Asker { upstream, id, .. } = asker;
         let opened = downstream
             .while_wanted(session, shared.upstream_session(&upstream))
             .await?
@@ -138,9 +138,9 @@ impl Translator {
     fn pending(
         &self,
         shared: SharedSession,
-        Waiting {
+        Asker {
             upstream, caller, ..
-        }: &Waiting,
+        }: &Asker,
         request: Message,
         message: &Message,
     ) -> PendingCall {
@@ -191,50 +191,50 @@ impl Translator {
     }
 
     /// What is answered to a retry: the call that waits for it goes on, if it is the same again.
-    fn retried(&self, state: &str, waiting: Waiting, retry: Message) -> ResponseStream {
-        let suspended_call = waiting
+    fn retried(&self, state: &str, asker: Asker, retry: Message) -> ResponseStream {
+        let suspended_call = asker
             .states
             .unbind(state)
             .and_then(|name| self.suspended_calls.resume(&name, &retry));
         match suspended_call {
-            Some(call) => self.resumed(call, waiting, retry),
+            Some(call) => self.resumed(call, asker, retry),
             None => {
                 let sentence = "requestState is unknown here, has run out, or is of a call with other parameters";
                 let error = RpcError::new(code::INVALID_PARAMS, sentence);
-                ResponseStream::one(Message::error(Some(&waiting.id), &error))
+                ResponseStream::one(Message::error(Some(&asker.id), &error))
             }
         }
     }
 
     /// What of a call's messages is for the client, until it is answered or asked back.
-    fn passing(&self, pending: PendingCall, waiting: Waiting) -> ResponseStream {
+    fn passing(&self, pending: PendingCall, asker: Asker) -> ResponseStream {
         let suspended_calls = Arc::clone(&self.suspended_calls);
-        ResponseStream::try_spawn(move |out| pass_on(suspended_calls, pending, waiting, out))
+        ResponseStream::try_spawn(move |out| pass_on(suspended_calls, pending, asker, out))
     }
 
     /// Goes on with a call that waited for the client's answer.
     fn resumed(
         &self,
         (pending, asked): (PendingCall, Message),
-        waiting: Waiting,
+        asker: Asker,
         retry: Message,
     ) -> ResponseStream {
         let table = Arc::clone(&self.suspended_calls);
         ResponseStream::try_spawn(move |out| async move {
             let Some(answer) = to_stateful::answer(&retry, &asked) else {
                 // It answered nothing, so it is asked again.
-                park(&table, pending, asked, &waiting, &out).await;
+                park(&table, pending, asked, &asker, &out).await;
                 return Ok(());
             };
             let upstream_session = pending.upstream_session.lock().clone();
             let told = match upstream_session {
-                Some(upstream_session) => upstream_session.notify(&waiting.upstream, &answer).await,
+                Some(upstream_session) => upstream_session.notify(&asker.upstream, &answer).await,
                 None => Err(SessionError::Lost),
             };
             match told {
-                Ok(()) => pass_on(table, pending, waiting, out).await,
+                Ok(()) => pass_on(table, pending, asker, out).await,
                 Err(error) => {
-                    let _ = out.send(error.response(&waiting.id)?).await;
+                    let _ = out.send(error.response(&asker.id)?).await;
                     Ok(())
                 }
             }
@@ -289,15 +289,15 @@ pub(super) fn calling(
 async fn pass_on(
     suspended_calls: Arc<SuspendedCalls>,
     mut pending: PendingCall,
-    waiting: Waiting,
+    asker: Asker,
     out: MessageSender,
 ) -> Result<(), Box<AccountRefusal>> {
-    let Waiting {
+    let Asker {
         upstream,
         id,
         caller,
         ..
-    } = &waiting;
+    } = &asker;
     while let Some(message) = pending.responses.messages.recv().await {
         if message.kind() == Kind::Response {
             let server = pending
@@ -332,7 +332,7 @@ async fn pass_on(
                 }
             }
             Passing::Asks(asked) => {
-                park(&suspended_calls, pending, asked, &waiting, &out).await;
+                park(&suspended_calls, pending, asked, &asker, &out).await;
                 return Ok(());
             }
         }
@@ -351,7 +351,7 @@ async fn park(
     suspended_calls: &Arc<SuspendedCalls>,
     pending: PendingCall,
     asked: Message,
-    Waiting { id, states, .. }: &Waiting,
+    Asker { id, states, .. }: &Asker,
     out: &MessageSender,
 ) {
     let lifetime = pending.shared.lifetime.clone();

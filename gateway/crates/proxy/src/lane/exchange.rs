@@ -291,9 +291,9 @@ impl LaneExchange {
             return Err(Rejection::Unspeakable);
         };
         let (state, mounted) = (&self.road.service.state, &self.request.route.mounted);
-        let sent = (self.sent.as_ref(), self.doubts > 0);
+        let (sent, is_second) = (self.sent.as_ref(), self.doubts > 0);
         self.doubts += 1;
-        exchange::settle(state, mounted, admitted, &doubt, sent).await
+        exchange::settle(state, mounted, admitted, &doubt, sent, is_second).await
     }
 
     /// The answer to a refusal, told as it is made.

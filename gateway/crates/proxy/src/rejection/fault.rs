@@ -52,7 +52,9 @@ impl<'a> RefusalAnswer<'a> {
     pub(super) fn of_limit(refusal: &'a LimitRefusal) -> Self {
         let status = match refusal.why {
             Why::Unknown(_) => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::TOO_MANY_REQUESTS,
+            Why::Reached { .. } | Why::UsedUp { .. } | Why::TooMuch { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
         };
         Self {
             body: Body::Limit(refusal),

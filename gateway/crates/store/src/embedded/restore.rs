@@ -108,7 +108,7 @@ pub enum RestoreError {
     },
     /// It can't be written, or what is there can't be read.
     #[error("{0}")]
-    Database(redb::Error),
+    Database(#[source] redb::Error),
     /// The backup holds what this version does not know.
     #[error(
         "it holds rows of the table `{0}`, which this version does not know: restore it with the version that made it, or a later one"
@@ -252,6 +252,7 @@ impl RestoredStore {
             (Restoring::WithConnections, Connections::Since(present)) => found(present)?,
             _ => None,
         };
+        // A record's indexes never change, and a store of an earlier version may have kept none.
         let entry = match later {
             Some(later) => &BackupEntry {
                 indexes: entry.indexes.clone(),

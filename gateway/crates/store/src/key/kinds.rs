@@ -136,6 +136,16 @@ const KINDS: [(KeyKind, Table, &str, &[&str]); 38] = {
     ]
 };
 
+// A kind without a row, or one in the wrong place, does not compile.
+const _: () = {
+    let mut at = 0;
+    while at < KINDS.len() {
+        assert!(KINDS[at].0 as usize == at);
+        at += 1;
+    }
+    assert!(KeyKind::PeerAnswer as usize + 1 == KINDS.len());
+};
+
 impl KeyKind {
     /// Where keys of this kind stand.
     pub const fn table(self) -> Table {

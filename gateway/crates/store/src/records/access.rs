@@ -128,7 +128,7 @@ impl Records {
         Ok(Some((decode(key.kind(), &seen)?, seen)))
     }
 
-    /// Sets a record that no earlier one stands in the way of.
+    /// Sets a record, whatever was there.
     pub(super) async fn keep<T: Record>(
         &self,
         key: &Key,

@@ -122,7 +122,8 @@ impl Records {
         now: Timestamp,
         includes: impl Fn(&T) -> bool + Send,
     ) -> Result<(Page<T>, Option<StoreError>), StoreError> {
-        // Nothing else stands between: a key from elsewhere begins the list.
+        // Nothing else stands between: a key from elsewhere begins the list, which begins with its table where
+        // nothing is `under`.
         let after = after.filter(|after| after.starts_with(under));
         let mut after = after
             .or(Some(under))
@@ -131,36 +132,23 @@ impl Records {
         let (mut entries, mut unreadable) = (Vec::new(), None);
         // Mostly all are taken, and one more tells whether there are more.
         let mut size = limit.saturating_add(1).min(READ);
-        loop {
-            let listing = Listing {
-                table: kind.table(),
-                index: index.as_ref(),
-                after: after.as_deref(),
-                limit: size,
+        let next = 'read: loop {
+            let after_key = after.as_deref();
+            let listing = match index {
+                Some(index) => Listing::by(index, after_key, size),
+                None => Listing::of(kind.table(), after_key, size),
             };
             let read = self.store.list(listing, now).await?;
             let is_last = read.len() < size;
             size = READ;
             for (key, value) in read {
                 if !key.starts_with(under) {
-                    return Ok((
-                        Page {
-                            entries,
-                            next: None,
-                        },
-                        unreadable,
-                    ));
+                    break 'read None;
                 }
                 match decode::<T>(*kind, &value) {
                     Ok(entry) if includes(&entry) => {
                         if entries.len() == limit {
-                            return Ok((
-                                Page {
-                                    entries,
-                                    next: after,
-                                },
-                                unreadable,
-                            ));
+                            break 'read after;
                         }
                         entries.push(entry);
                     }
@@ -173,14 +161,9 @@ impl Records {
                 after = Some(key);
             }
             if is_last {
-                return Ok((
-                    Page {
-                        entries,
-                        next: None,
-                    },
-                    unreadable,
-                ));
+                break None;
             }
-        }
+        };
+        Ok((Page { entries, next }, unreadable))
     }
 }

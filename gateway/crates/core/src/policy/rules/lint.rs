@@ -256,7 +256,7 @@ impl<'a> Linter<'a> {
             };
             Some(format!("\"{text}\" is none of the {what}{hint}"))
         };
-        let known = self.environment;
+        let environment = self.environment;
         let names = |set: &'a BTreeSet<String>| set.iter().map(String::as_str).collect();
         match (holds, term) {
             (Holds::Any, _)
@@ -268,16 +268,18 @@ impl<'a> Linter<'a> {
             (Holds::User, Term::Str(text)) => in_capitals(text),
             (Holds::OneOf(known), Term::Str(text)) => one_of("known values", text, known.to_vec()),
             (Holds::Group, Term::Str(text)) => {
-                let groups = known.groups.keys().map(String::as_str);
+                let groups = environment.groups.keys().map(String::as_str);
                 one_of("configured groups", text, groups.collect())
             }
             (Holds::Network, Term::Str(text)) => {
-                let networks = known.networks.keys().map(String::as_str);
+                let networks = environment.networks.keys().map(String::as_str);
                 one_of("configured networks", text, networks.collect())
             }
-            (Holds::Backend, Term::Str(text)) => one_of("backends", text, names(&known.backends)),
+            (Holds::Backend, Term::Str(text)) => {
+                one_of("backends", text, names(&environment.backends))
+            }
             (Holds::Approver, Term::Str(text)) => {
-                one_of("approvers", text, names(&known.approvers))
+                one_of("approvers", text, names(&environment.approvers))
             }
             (Holds::True, _) => Some("it is stated with `true`, or not at all".to_owned()),
             (Holds::Bool, _) => Some("`true` or `false` stands there".to_owned()),

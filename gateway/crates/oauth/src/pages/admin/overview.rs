@@ -50,9 +50,13 @@ pub struct OverviewPage<'a> {
 impl OverviewPage<'_> {
     /// Renders it.
     pub fn page(mut self) -> Page {
-        let providers = self.providers.iter_mut().chain(&mut self.backends);
-        let others = self.limits.iter_mut().chain(&mut self.parts);
-        providers.chain(others).for_each(State::clean);
+        let lists = [
+            &mut self.parts,
+            &mut self.backends,
+            &mut self.providers,
+            &mut self.limits,
+        ];
+        lists.into_iter().flatten().for_each(State::clean);
         Page::render(&self, Forms::Here)
     }
 

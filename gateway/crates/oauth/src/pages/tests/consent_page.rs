@@ -1,5 +1,7 @@
 //! What the consent page offers, and how.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[test]
@@ -102,6 +104,27 @@ fn reading_is_what_an_unverified_app_is_offered_first() {
         (vec!["today", "chosen", "all"], vec!["chosen"])
     );
     assert!(ticked(&page).is_empty());
+}
+
+#[test]
+fn what_was_chosen_stands_chosen() {
+    let web = Destination::Web("chatgpt.com".to_owned());
+    for choice in [
+        Choice::ReadOnly,
+        Choice::Today,
+        Choice::Chosen(BTreeSet::from(["fetch".to_owned()])),
+        Choice::Everything,
+    ] {
+        let word = choice.as_str();
+        let again = Consent {
+            preset: Preset {
+                choice: Some(choice),
+                ticked: BTreeSet::new(),
+            },
+            ..consent("ChatGPT", &web, tools())
+        };
+        assert_eq!(choices(&again.page()).1, [word]);
+    }
 }
 
 #[test]
