@@ -15,7 +15,7 @@ use crate::oauth::failure::{Failure, code};
 use crate::oauth::server::{Server, endpoint_url};
 use gateway_core::account::seal::Bound;
 use gateway_core::account::settings::OAuthAccount;
-use gateway_core::client::secret_basic::is_safe_as_basic;
+use gateway_core::client::secret_basic::SecretMethods;
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 use gateway_fetch::Body;
@@ -226,9 +226,7 @@ fn method(server: &Server, id: &str, secret: Option<&str>) -> Method {
     let Some(secret) = secret else {
         return Method::None;
     };
-    let takes_basic = server.takes("client_secret_basic").unwrap_or(true);
-    let takes_post = server.takes("client_secret_post").unwrap_or_default();
-    if takes_basic && (is_safe_as_basic(id, secret) || !takes_post) {
+    if SecretMethods::listed(server.methods.as_deref()).uses_basic(id, secret) {
         Method::Basic
     } else {
         Method::Post

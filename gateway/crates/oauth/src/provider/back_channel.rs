@@ -121,8 +121,14 @@ fn refuse(provider: &Provider, request: &Request, failure: Failure) -> Response 
         Err(error) => (error.reason(), error.to_string(), true),
         Ok((reason, detail)) => (reason, detail, Failure::status(reason).is_server_error()),
     };
-    let request = Some(request);
-    Failure::log("logout_refused", provider, reason, &detail, request, None);
+    Failure::log(
+        "logout_refused",
+        provider,
+        reason,
+        &detail,
+        Some(request),
+        None,
+    );
     let status = if is_fault {
         StatusCode::SERVICE_UNAVAILABLE
     } else {

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::settings::{Authentication, Provider};
 use gateway_core::client::assertion;
 use gateway_core::client::own_key::OwnKey;
-use gateway_core::client::secret_basic::{basic, is_safe_as_basic};
+use gateway_core::client::secret_basic::{SecretMethods, basic};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, TagKey};
@@ -41,10 +41,8 @@ impl AuthorizationServer {
 pub(super) struct Exchange<'a> {
     pub(super) provider: &'a Provider,
     pub(super) endpoint: &'a Url,
-    /// Whether a secret may be sent as HTTP Basic; if not, or if it is safer, in the form.
-    pub(super) takes_basic: bool,
-    /// Whether it may be sent in the form.
-    pub(super) takes_form: bool,
+    /// How a secret is taken there.
+    pub(super) methods: SecretMethods,
     pub(super) grant: Grant<'a>,
 }
 
@@ -116,7 +114,7 @@ fn request(
     };
     let mut authorization = None;
     match &provider.authentication {
-        Authentication::Secret(secret) if is_sent_as_basic(asked, secret) => {
+        Authentication::Secret(secret) if asked.methods.uses_basic(&provider.client_id, secret) => {
             authorization = Some(basic(&provider.client_id, secret));
         }
         Authentication::Secret(secret) => {
@@ -133,11 +131,4 @@ fn request(
         }
     }
     (form.finish(), authorization)
-}
-
-/// Some providers take HTTP Basic and do not undo the encoding (glewlwyd is one): what it would change
-/// is sent in the form, where nobody reads it otherwise.
-fn is_sent_as_basic(asked: &Exchange<'_>, secret: &str) -> bool {
-    let is_safe = is_safe_as_basic(&asked.provider.client_id, secret);
-    asked.takes_basic && (is_safe || !asked.takes_form)
 }

@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::openid::ProviderUser;
 use super::settings::{GitHub, Provider};
 use super::start::Pass;
+use gateway_core::client::secret_basic::SecretMethods;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{self, MailAddress, Profile};
 use gateway_core::reason::Reason;
@@ -63,8 +64,7 @@ pub(super) async fn fetch_user(
     let asked = Exchange {
         provider,
         endpoint: &endpoint,
-        takes_basic: false,
-        takes_form: true,
+        methods: SecretMethods::FORM,
         grant: Grant::Code(code, &pass.verifier),
     };
     let tokens = exchange(client, &asked, now).await?;

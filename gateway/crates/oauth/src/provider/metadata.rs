@@ -9,6 +9,7 @@ use super::id_token::Keys;
 use super::providers::Providers;
 use super::settings::OpenId;
 use super::tenant::is_document_issuer;
+use gateway_core::client::secret_basic::SecretMethods;
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 use gateway_fetch::{Unusable, own_or_https};
@@ -24,10 +25,8 @@ pub(super) struct Metadata {
     pub(super) userinfo_endpoint: Option<Url>,
     /// Whether its answers to the browser name it (RFC 9207).
     pub(super) names_itself: bool,
-    /// Whether a secret may be sent as HTTP Basic.
-    pub(super) takes_basic: bool,
-    /// Whether it may be sent in the form.
-    pub(super) takes_form: bool,
+    /// How a secret is taken at the token endpoint.
+    pub(super) secret_methods: SecretMethods,
 }
 
 /// Its members, as far as they are used.
@@ -109,11 +108,6 @@ fn judge(document: &[u8], open_id: &OpenId) -> Result<Metadata, String> {
     }
     let endpoint = |name: &str, text: &str| own_or_https(&open_id.issuer, name, text);
     let methods = document.token_endpoint_auth_methods_supported;
-    let takes = |method: &str| {
-        methods
-            .as_ref()
-            .map(|all| all.iter().any(|it| it == method))
-    };
     Ok(Metadata {
         authorization_endpoint: endpoint(
             "authorization_endpoint",
@@ -126,9 +120,7 @@ fn judge(document: &[u8], open_id: &OpenId) -> Result<Metadata, String> {
             .map(|text| endpoint("userinfo_endpoint", &text))
             .transpose()?,
         names_itself: document.authorization_response_iss_parameter_supported,
-        // The default is said in OpenID Connect Discovery §3.
-        takes_basic: takes("client_secret_basic").unwrap_or(true),
-        takes_form: takes("client_secret_post").unwrap_or_default(),
+        secret_methods: SecretMethods::listed(methods.as_deref()),
         issuer: document.issuer,
     })
 }

@@ -136,8 +136,7 @@ impl Asking<'_> {
         let request = Exchange {
             provider: self.provider,
             endpoint: &self.metadata.token_endpoint,
-            takes_basic: self.metadata.takes_basic,
-            takes_form: self.metadata.takes_form,
+            methods: self.metadata.secret_methods,
             grant,
         };
         exchange(self.client, &request, self.now).await

@@ -196,8 +196,14 @@ pub(super) fn failed(
         Ok(explained) => explained,
         Err(error) => return error.into(),
     };
-    let request = Some(request);
-    Failure::log("login_refused", provider, reason, &detail, request, None);
+    Failure::log(
+        "login_refused",
+        provider,
+        reason,
+        &detail,
+        Some(request),
+        None,
+    );
     let status = Failure::status(reason);
     let back = goal.authorization_request();
     let mut page = error_page::explained(settings, request, status, reason, Some(&detail), back);
