@@ -22,7 +22,7 @@ use gateway_core::protocol::redirect_uri::PrivateUseSchemes;
 use gateway_core::secret::{self, SecretHash};
 use gateway_fetch::{Documents, Fetcher, Limits};
 use gateway_metrics::Metrics;
-use gateway_oauth::identity::{Passwords, Setup};
+use gateway_oauth::identity::Passwords;
 use gateway_oauth::owner::OwnerPagesHandle;
 use gateway_oauth::passkey::Passkeys;
 use gateway_oauth::provider::Providers;
@@ -133,14 +133,7 @@ impl App {
         let clock = Clock;
         let metrics = Metrics::new();
         let (records, revocations, movable) = opened(config, clock, &metrics, runtime).await?;
-        let ring = RingSettings {
-            folder: config.keys_dir.clone(),
-            approvers: config.approvers.clone(),
-            access_ttl: config.access_ttl,
-            admin_token,
-        };
-        let ring = KeyRing::open(ring, records.clone(), revocations.clone(), clock).await;
-        let ring = ring.map_err(|error| unusable_keys(config, error))?;
+        let ring = key_ring(config, admin_token, &records, &revocations, clock).await?;
         ring.follow(runtime);
         let journal = match &config.audit {
             Some(settings) => Journal::open(settings, &keys.tags, clock)?,
@@ -183,7 +176,6 @@ impl App {
             tags: keys.tags,
             passwords: Passwords::default(),
             passkeys: Passkeys::new(&config.issuer, &config.general.title),
-            setup: Setup,
             catalogue,
             accounts,
             documents: (registration.metadata_documents).then(|| documents(registration)),
@@ -381,12 +373,26 @@ async fn answering(url: &str, store: &dyn Store, clock: Clock) -> Result<(), Sta
 
 /// Two gateways with different keys on one store would refuse each other's tokens at random: the
 /// second one does not start.
-fn unusable_keys(config: &Config, error: RingError) -> StartError {
-    match error {
+/// The keys of access tokens, as the folder and the store have them.
+async fn key_ring(
+    config: &Config,
+    admin_token: Option<SecretHash>,
+    records: &Records,
+    revocations: &Arc<RevocationView>,
+    clock: Clock,
+) -> Result<KeyRing, StartError> {
+    let settings = RingSettings {
+        folder: config.keys_dir.clone(),
+        approvers: config.approvers.clone(),
+        access_ttl: config.access_ttl,
+        admin_token,
+    };
+    let opened = KeyRing::open(settings, records.clone(), revocations.clone(), clock).await;
+    opened.map_err(|error| match error {
         RingError::Other(number) => StartError::OtherKeys(number),
         RingError::Keys(error) => error.into(),
         RingError::Store(error) => StartError::of_store(&config.store.to_string(), error),
-    }
+    })
 }
 
 /// No call is served before the revocations were read once.

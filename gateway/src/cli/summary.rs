@@ -16,7 +16,7 @@ use crate::tls::settings::AcmeSettings;
 use crate::tunnel::Tunnel;
 use gateway_core::policy::{Coverage, Operation, ScopeTable, ScopedTools};
 use gateway_core::protocol::scope::Scope;
-use gateway_oauth::identity::SETUP_LIFETIME;
+use gateway_oauth::identity::{SETUP_LIFETIME, SetupCode};
 use gateway_store::{StoreError, StoreUrl};
 use gateway_upstream::{Address, Backend, BackendStatus, Lookout, Observation, Tool, ToolListing};
 
@@ -298,11 +298,8 @@ fn print_urls(config: &Config) {
 }
 
 async fn print_setup(config: &Config, app: &App) -> Result<(), StoreError> {
-    let offered = app
-        .server
-        .setup
-        .offer(&app.server.records, app.server.clock.now(), &mut OsRng)
-        .await?;
+    let (records, now) = (&app.server.records, app.server.clock.now());
+    let offered = SetupCode::offer(records, now, &mut OsRng).await?;
     if let Some(code) = offered {
         println!(
             "→ Set the owner: {}   (valid {} minutes, 5 tries; a restart prints a new one)",

@@ -10,4 +10,4 @@ pub use self::owner::{LoginName, ensure_owner, forget_former_owner, no_owner};
 pub use self::password::{
     LONGEST, Overloaded, Password, PasswordPhc, Passwords, PhcError, SHORTEST,
 };
-pub use self::setup::{AcceptedCode, LIFETIME as SETUP_LIFETIME, Setup, SetupCode, SetupRefusal};
+pub use self::setup::{AcceptedCode, LIFETIME as SETUP_LIFETIME, SetupCode, SetupRefusal};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::device::apps::DeviceApps;
-use crate::identity::{Passwords, Setup};
+use crate::identity::Passwords;
 use crate::owner::visit::OwnerPagesHandle;
 use crate::passkey::site::Passkeys;
 use crate::provider::providers::Providers;
@@ -139,8 +139,6 @@ pub struct AuthorizationServer {
     pub passwords: Passwords,
     /// Passkeys, where they work.
     pub passkeys: Passkeys,
-    /// The first owner's set-up.
-    pub setup: Setup,
     /// People's own accounts at backends.
     pub accounts: Arc<Accounts>,
     /// What the backends offer, asked live.

@@ -84,7 +84,7 @@ pub(super) async fn submit(
     let chosen = chosen(server.ceremonies(), request, &form, now, &again)?;
     let code =
         SetupCode::parse(form.field("code")).ok_or_else(|| refused(SetupRefusal::CodeWrong))?;
-    let accepted = server.setup.accept(&server.records, &code, now).await;
+    let accepted = code.accept(&server.records, now).await;
     let accepted = match accepted {
         Ok(accepted) => accepted,
         Err(refusal) => {
@@ -93,7 +93,7 @@ pub(super) async fn submit(
         }
     };
     let (owner, answer) = owner(&server.passwords, &name, chosen, now).await?;
-    let claimed = server.setup.claim(&server.records, accepted, &owner, now);
+    let claimed = accepted.claim(&server.records, &owner, now);
     if let Err(refusal) = claimed.await {
         let again = sent_again(server, request, &form, now).await?;
         return again.ok_or_else(|| refused(refusal));
@@ -220,7 +220,7 @@ async fn sent_again(
         return Ok(None);
     };
     let records = &server.records;
-    if !server.setup.was_claimed_with(records, &code, now).await? {
+    if !code.was_claimed(records, now).await? {
         return Ok(None);
     }
     for _ in 0..LOOKS {

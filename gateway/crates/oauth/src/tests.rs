@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::authorize::next_step::Consented;
 use crate::endpoint::Endpoint;
-use crate::identity::{Passwords, Setup};
+use crate::identity::Passwords;
 use crate::server::{AuthorizationServer, Settings};
 use crate::{authorize, register, revoke, token};
 use gateway_core::access_token::{self, Keys, KeysHandle, Tools};
@@ -86,7 +86,6 @@ pub(crate) fn server() -> AuthorizationServer {
         tags: TagKey::new([3; 32]),
         passwords: Passwords::default(),
         passkeys: crate::passkey::Passkeys::new(&Issuer::parse(ORIGIN).unwrap(), "Test"),
-        setup: Setup,
         catalogue: Arc::new(Catalogue::new(
             Vec::new(),
             Arc::default(),

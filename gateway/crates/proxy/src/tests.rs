@@ -37,7 +37,7 @@ use gateway_core::protocol::web_origin::AllowedOrigins;
 use gateway_core::secret::TagKey;
 use gateway_fetch::{Documents, Fetcher, Limits};
 use gateway_oauth::AuthorizationServer;
-use gateway_oauth::identity::{Passwords, Setup};
+use gateway_oauth::identity::Passwords;
 use gateway_store::{Memory, Records, Revocation, RevocationView, Store, StoreEpoch};
 use gateway_upstream::{
     Address, Backend, Catalogue, Connections, IdentityHeaders, ProtocolSupport,
@@ -305,7 +305,6 @@ fn authorization_server(
         keys: keys.clone(),
         tags: TagKey::new([4; 32]),
         passwords: Passwords::default(),
-        setup: Setup,
         providers: gateway_oauth::provider::Providers::new(Vec::new()),
         passkeys: gateway_oauth::passkey::Passkeys::new(&Issuer::parse(ISSUER).unwrap(), "Test"),
         pages: gateway_upstream::PageReader::new(

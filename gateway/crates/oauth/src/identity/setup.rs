@@ -86,22 +86,17 @@ pub enum SetupRefusal {
     Store(#[from] StoreError),
 }
 
-/// The set-up of the first owner.
-#[derive(Clone, Debug, Default)]
-pub struct Setup;
-
-impl Setup {
-    /// Opens a new code and closes the one before. `None` once there is a user.
+impl SetupCode {
+    /// Opens a new one and closes the one before. `None` once there is a user.
     pub async fn offer(
-        &self,
         records: &Records,
         now: Timestamp,
         random: &mut (dyn RngCore + Send),
-    ) -> Result<Option<SetupCode>, StoreError> {
+    ) -> Result<Option<Self>, StoreError> {
         if records.has_users(now).await? {
             return Ok(None);
         }
-        let code = SetupCode::draw(random);
+        let code = Self::draw(random);
         let offer = SetupOffer {
             hash: code.secret().hash(),
             expires: now + LIFETIME,
@@ -111,12 +106,11 @@ impl Setup {
         Ok(Some(code))
     }
 
-    /// Looks at a presented code. A wrong one is counted before this returns, whatever else
+    /// Looks at one that was presented. A wrong one is counted before this returns, whatever else
     /// happens at the same time; a right one stays open until it is claimed.
     pub async fn accept(
         &self,
         records: &Records,
-        presented: &SetupCode,
         now: Timestamp,
     ) -> Result<AcceptedCode, SetupRefusal> {
         // A count that fails was overtaken by another wrong code, and after [`TRIES`] of those the
@@ -125,8 +119,8 @@ impl Setup {
             let Some((kept, mut offer)) = open_offer(records, now).await? else {
                 return Err(closed(records, now).await?);
             };
-            if offer.hash.matches(&presented.secret()) {
-                let presented = presented.secret().hash();
+            if offer.hash.matches(&self.secret()) {
+                let presented = self.secret().hash();
                 return Ok(AcceptedCode { kept, presented });
             }
             offer.wrong += 1;
@@ -140,31 +134,33 @@ impl Setup {
         Err(SetupRefusal::CodeWrong)
     }
 
-    /// Whether it is this code with which somebody became the owner just now: then the same form was
+    /// Whether it is this one with which somebody became the owner just now: then the same form was
     /// sent twice.
-    pub async fn was_claimed_with(
-        &self,
-        records: &Records,
-        presented: &SetupCode,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let claimed = claimed(&presented.secret().hash());
+    pub async fn was_claimed(&self, records: &Records, now: Timestamp) -> Result<bool, StoreError> {
+        let claimed = claimed(&self.secret().hash());
         let kept = records.setup(now).await?;
         Ok(kept.is_some_and(|kept| kept.state == claimed))
     }
+}
 
-    /// Uses up an accepted code and adds the owner. Of two that race with the right code, one
-    /// becomes the owner.
+/// Proof that the open code was presented; worth nothing once another request has claimed it.
+#[derive(Debug)]
+pub struct AcceptedCode {
+    kept: KeptSetup,
+    presented: SecretHash,
+}
+
+impl AcceptedCode {
+    /// Uses it up and adds the owner. Of two that race with the right code, one becomes the owner.
     pub async fn claim(
-        &self,
+        self,
         records: &Records,
-        accepted: AcceptedCode,
         owner: &User,
         now: Timestamp,
     ) -> Result<(), SetupRefusal> {
-        let claimed = claimed(&accepted.presented);
+        let claimed = claimed(&self.presented);
         let expires = now + LIFETIME;
-        let claiming = records.replace_setup(&accepted.kept, &claimed, expires, now);
+        let claiming = records.replace_setup(&self.kept, &claimed, expires, now);
         // Whoever was faster has used the code up.
         if unless_conflict(claiming.await)?.is_none() {
             return Err(closed(records, now).await?);
@@ -174,13 +170,6 @@ impl Setup {
         }
         Ok(())
     }
-}
-
-/// Proof that the open code was presented; worth nothing once another request has claimed it.
-#[derive(Debug)]
-pub struct AcceptedCode {
-    kept: KeptSetup,
-    presented: SecretHash,
 }
 
 /// What stands in place of an offer that was used.

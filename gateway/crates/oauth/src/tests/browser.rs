@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 use rand::rngs::OsRng;
 
 use super::{ORIGIN, ask, request, server};
-use crate::identity::{self, LoginName, Password};
+use crate::identity::{self, LoginName, Password, SetupCode};
 use crate::login as login_page;
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
@@ -139,6 +139,6 @@ fn location(response: &Response) -> &str {
 /// The code of a setup that was just offered.
 async fn offered(server: &AuthorizationServer) -> String {
     let now = server.clock.now();
-    let code = server.setup.offer(&server.records, now, &mut OsRng).await;
+    let code = SetupCode::offer(&server.records, now, &mut OsRng).await;
     code.unwrap().unwrap().reveal().to_owned()
 }

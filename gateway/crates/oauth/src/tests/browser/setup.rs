@@ -7,6 +7,7 @@ use http::StatusCode;
 use rand::rngs::OsRng;
 
 use super::{Browser, PASSWORD, ask, location, offered, server, text, value};
+use crate::identity::SetupCode;
 use crate::server::AuthorizationServer;
 use crate::session;
 use gateway_core::protocol::web::Response;
@@ -52,7 +53,7 @@ async fn the_setup_code_makes_one_owner_who_is_logged_in_and_then_the_page_is_go
     let again = set_up(&server, &setup_form(&code, "mallory")).await;
     assert_eq!(again.status(), StatusCode::NOT_FOUND);
     assert!(server.records.user("mallory", now).await.unwrap().is_none());
-    let offer = server.setup.offer(&server.records, now, &mut OsRng).await;
+    let offer = SetupCode::offer(&server.records, now, &mut OsRng).await;
     assert!(offer.unwrap().is_none());
 }
 
@@ -117,18 +118,14 @@ async fn of_racing_setups_with_the_right_code_one_becomes_the_owner() {
 async fn a_setup_code_is_open_for_15_minutes_and_until_the_next_one() {
     let server = server();
     let now = server.clock.now();
-    let first = server
-        .setup
-        .offer(&server.records, now, &mut OsRng)
+    let first = SetupCode::offer(&server.records, now, &mut OsRng)
         .await
         .unwrap()
         .unwrap();
-    let accept = async |code, at| server.setup.accept(&server.records, code, at).await.is_ok();
+    let accept = async |code: &SetupCode, at| code.accept(&server.records, at).await.is_ok();
     assert!(accept(&first, now + Duration::from_secs(899)).await);
     assert!(!accept(&first, now + Duration::from_secs(900)).await);
-    let second = server
-        .setup
-        .offer(&server.records, now, &mut OsRng)
+    let second = SetupCode::offer(&server.records, now, &mut OsRng)
         .await
         .unwrap()
         .unwrap();
