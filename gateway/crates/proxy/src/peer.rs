@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 /// The address that a request is counted under: the peer of the connection, or, where that is a
@@ -19,13 +19,18 @@ pub(super) fn address(
     if trusted.is_empty() || !is_trusted(address, trusted) {
         return address;
     }
-    let lines: Vec<&str> = headers
+    let lines: Vec<&[u8]> = headers
         .get_all("x-forwarded-for")
         .iter()
-        .map(|line| line.to_str().unwrap_or_default())
+        .map(HeaderValue::as_bytes)
         .collect();
-    for entry in lines.iter().flat_map(|line| line.split(',')).rev() {
-        let Some(named) = parse(entry.trim()) else {
+    // Entry by entry: a client may have begun the line with bytes that are no text.
+    let entries = lines
+        .iter()
+        .flat_map(|line| line.split(|byte| *byte == b','));
+    for entry in entries.rev() {
+        let text = str::from_utf8(entry).ok();
+        let Some(named) = text.and_then(|text| parse(text.trim())) else {
             break;
         };
         address = named;
@@ -68,9 +73,15 @@ mod tests {
     use super::*;
 
     fn found(connection: &str, lines: &[&str]) -> String {
+        let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
+        found_in(connection, &lines)
+    }
+
+    fn found_in(connection: &str, lines: &[&[u8]]) -> String {
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append("x-forwarded-for", line.parse().unwrap());
+            let value = HeaderValue::from_bytes(line).unwrap();
+            headers.append("x-forwarded-for", value);
         }
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
         address(Some(connection.parse().unwrap()), &headers, &trusted).to_string()
@@ -100,6 +111,15 @@ mod tests {
         assert_eq!(found("10.1.1.1", &[]), "10.1.1.1");
         assert_eq!(found("10.1.1.1", &["198.51.100.7:4711"]), "198.51.100.7");
         assert_eq!(found("10.1.1.1", &["[2001:db8::1]:4711"]), "2001:db8::1");
+    }
+
+    #[test]
+    fn what_is_no_text_hides_nothing_that_a_proxy_added() {
+        for line in [&b"\xff, 198.51.100.7"[..], b"1.1.1.1\xc3\xbc,198.51.100.7"] {
+            assert_eq!(found_in("10.1.1.1", &[line]), "198.51.100.7");
+        }
+        let lines: [&[u8]; 2] = [b"\xff", b"198.51.100.7, 10.2.2.2"];
+        assert_eq!(found_in("10.1.1.1", &lines), "198.51.100.7");
     }
 
     #[test]

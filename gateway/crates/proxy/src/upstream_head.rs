@@ -234,9 +234,8 @@ pub(super) fn is_named_by_connection(name: &str, headers: &HeaderMap) -> bool {
     headers
         .get_all(CONNECTION)
         .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .any(|option| option.trim().eq_ignore_ascii_case(name))
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
 }
 
 /// The query that goes on to a backend. One that may hold a token goes nowhere (OAuth 2.1 §5.1: a

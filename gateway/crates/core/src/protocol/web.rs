@@ -28,15 +28,17 @@ pub struct Request {
 }
 
 impl Request {
-    /// The value of a cookie, the first if it was sent twice.
+    /// The value of a cookie, the first if it was sent twice. Beside it there may be cookies of other sites
+    /// on this domain, which are any bytes (RFC 6265 §5.4).
     pub fn cookie(&self, name: &str) -> Option<&str> {
-        self.headers
+        let value = self
+            .headers
             .get_all(http::header::COOKIE)
             .iter()
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
-            .find_map(|(key, value)| (key == name).then_some(value))
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+            .map(<[u8]>::trim_ascii)
+            .find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+        str::from_utf8(value).ok()
     }
 }
 
@@ -92,4 +94,51 @@ pub fn with_header(mut response: Response, name: HeaderName, value: &str) -> Res
 /// Adds `Retry-After` in seconds.
 pub fn with_retry_after(response: Response, seconds: u64) -> Response {
     with_header(response, RETRY_AFTER, &seconds.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use http::HeaderValue;
+    use http::header::COOKIE;
+
+    use super::*;
+
+    fn with_cookies(lines: &[&[u8]]) -> Request {
+        let lines = lines.iter().map(|line| HeaderValue::from_bytes(line));
+        Request {
+            method: Method::GET,
+            path: "/login".to_owned(),
+            query: None,
+            headers: lines.map(|line| (COOKIE, line.unwrap())).collect(),
+            body: Bytes::new(),
+            peer: Ipv4Addr::LOCALHOST.into(),
+            request_id: String::new(),
+        }
+    }
+
+    #[test]
+    fn cookies_of_other_sites_hide_none_of_ours() {
+        for lines in [
+            &[&b"__Host-session=x"[..]][..],
+            &[b"name=J\xc3\xbcrgen; __Host-session=x; last=\xff"],
+            &[b"name=\xff", b"a=b; __Host-session=x"],
+            &[b"__Host-session2=y;__Host-session=x;__Host-session=z"],
+        ] {
+            let request = with_cookies(lines);
+            assert_eq!(request.cookie("__Host-session"), Some("x"), "{lines:?}");
+        }
+        for line in [
+            &b"__Host-session=\xff"[..],
+            b"__Host-session",
+            b"x__Host-session=x",
+        ] {
+            assert_eq!(
+                with_cookies(&[line]).cookie("__Host-session"),
+                None,
+                "{line:?}"
+            );
+        }
+    }
 }
