@@ -338,12 +338,16 @@ async fn the_operator_sets_the_ceiling_and_switches_them_off() -> Result<()> {
         .collect();
     assert_eq!(ends, [&("days".to_owned(), "7".to_owned())]);
     assert_eq!(status(gateway, &token).await?, 200);
+    let exchanged = exchange(gateway, &token, &[]).await?.json();
+    let exchanged = exchanged["access_token"].as_str().context("no token")?;
+    assert_eq!(status(gateway, exchanged).await?, 200);
 
     let setup = fixture.gateway.setup();
     setup.more = "[tokens]\npersonal = false\n".to_owned();
     fixture.gateway.restart().await?;
     let gateway = &fixture.gateway;
     assert_eq!(status(gateway, &token).await?, 401);
+    assert_eq!(status(gateway, exchanged).await?, 401);
     gateway
         .last_logged("refused", "personal_tokens_off")
         .await?;

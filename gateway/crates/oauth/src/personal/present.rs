@@ -6,6 +6,7 @@ use crate::revoke;
 use crate::server::{AuthorizationServer, Settings};
 use gateway_core::access_token::{self, VerifiedToken};
 use gateway_core::audit::Record;
+use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Grant;
 use gateway_core::grants::personal::PersonalToken;
@@ -33,8 +34,14 @@ impl AuthorizationServer {
             return access_token::stand_in(&presented, &grant, membership.groups, expires)
                 .ok_or(TokenRejection::Invalid(Reason::PersonalTokenUnknown));
         }
-        access_token::verify(bearer, &self.keys.current())
-            .map_err(|error| TokenRejection::Invalid(error.reason()))
+        let token = access_token::verify(bearer, &self.keys.current())
+            .map_err(|error| TokenRejection::Invalid(error.reason()))?;
+        // One that was exchanged for a personal token goes with these.
+        let is_personal = token.claims().client.as_str() == ClientId::PERSONAL_TOKEN;
+        if is_personal && self.settings.personal.is_none() {
+            return Err(TokenRejection::Invalid(Reason::PersonalTokensOff));
+        }
+        Ok(token)
     }
 
     /// Ends the personal tokens that stand in the query of a request, or where a client names itself: logs,
