@@ -264,7 +264,7 @@ async fn requests_that_make_no_sense_get_the_rfcs_errors() -> Result<()> {
                 ("client_id", id),
                 ("refresh_token", "x"),
             ],
-            "unsupported_grant_type",
+            "invalid_grant",
         ),
         (
             vec![("grant_type", "authorization_code"), ("client_id", id)],

@@ -140,6 +140,9 @@ impl GrantType {
         match required(form, "grant_type")? {
             "authorization_code" => Ok(Self::AuthorizationCode),
             "refresh_token" if settings.refresh.is_some() => Ok(Self::RefreshToken),
+            // It was switched off since. An app forgets a token that is good no more and asks a person
+            // anew; one that hears of a grant type that is not served keeps it, and tries for ever.
+            "refresh_token" => Err(invalid_grant(Reason::GrantTypeUnsupported)),
             "client_credentials" if !settings.services.is_empty() => Ok(Self::ClientCredentials),
             device_code::NAME if settings.device_apps != DeviceApps::Off => Ok(Self::DeviceCode),
             token_exchange::NAME if settings.personal.is_some() => Ok(Self::TokenExchange),

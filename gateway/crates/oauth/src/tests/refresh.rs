@@ -230,6 +230,21 @@ async fn a_refresh_for_a_backend_that_is_gone_is_invalid_grant_and_ends_nothing(
 }
 
 #[tokio::test]
+async fn a_refresh_after_refreshing_was_switched_off_is_invalid_grant_so_that_apps_ask_anew() {
+    let mut server = refreshing();
+    let client = public_client(&server, "App").await;
+    let first = connect(&server, &client, NOW).await;
+    let lifetimes = server.settings.refresh.take();
+    let response = refresh(&server, &client, refresh_token(&first), "", NOW).await;
+    assert_eq!(error(&response), (400, "invalid_grant".to_owned()));
+    connect(&server, &client, NOW).await;
+    assert!(revocations(&server, NOW).await.is_empty());
+    server.settings.refresh = lifetimes;
+    let response = refresh(&server, &client, refresh_token(&first), "", NOW).await;
+    assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
 async fn a_client_lives_as_long_as_it_refreshes() {
     let server = refreshing();
     let client = public_client(&server, "App").await;
@@ -331,8 +346,7 @@ async fn what_is_offered_is_what_is_served() {
         assert_eq!(answer.get("refresh_token").is_some(), listings);
         if !listings {
             let response = refresh(&server, &client, "r_g_1.0.x", "", NOW).await;
-            let expected = (400, "unsupported_grant_type".to_owned());
-            assert_eq!(error(&response), expected);
+            assert_eq!(error(&response), (400, "invalid_grant".to_owned()));
         }
     }
 }

@@ -210,7 +210,7 @@ async fn requests_that_are_no_token_requests_get_the_errors_of_the_rfc() {
         (
             "grant_type=refresh_token&client_id=c_1",
             400,
-            "unsupported_grant_type",
+            "invalid_grant",
         ),
         (
             "grant_type=authorization_code&code=x",
