@@ -80,8 +80,10 @@ async fn register(
     now: Timestamp,
 ) -> Result<Registered, OAuthError> {
     let metadata = metadata(request)?;
-    let accepted = AcceptedMetadata::accept(&metadata, &settings.redirect_schemes)
-        .map_err(|error| refusal(&error))?;
+    let refresh_is_offered = settings.refresh.is_some();
+    let accepted =
+        AcceptedMetadata::accept(&metadata, &settings.redirect_schemes, refresh_is_offered)
+            .map_err(|error| refusal(&error))?;
     let (client, secret) = if accepted.needs_secret() {
         let id = ClientId::new(identifier("c_", &mut OsRng));
         let secret = Secret::draw(&mut OsRng);

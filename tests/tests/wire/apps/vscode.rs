@@ -34,7 +34,8 @@ async fn vscode_registers_four_redirect_uris_and_comes_back_on_another_port() ->
     let metadata = json!({
         "client_name": "Visual Studio Code",
         "client_uri": "https://code.visualstudio.com",
-        "grant_types": ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"],
+        // Of those that it can, those that the metadata lists: refresh is off here.
+        "grant_types": ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"],
         "response_types": ["code"],
         "redirect_uris": [
             "https://insiders.vscode.dev/redirect",

@@ -116,10 +116,12 @@ pub struct AcceptedMetadata {
 }
 
 impl AcceptedMetadata {
-    /// Judges a registration request.
+    /// Judges a registration request. Clients register of the grant types those that are offered at that
+    /// moment: one refuses refresh tokens only where `refresh_is_offered`.
     pub fn accept(
         metadata: &Map<String, Value>,
         schemes: &PrivateUseSchemes,
+        refresh_is_offered: bool,
     ) -> Result<Self, RegistrationError> {
         let redirect_uris = redirect_uris(metadata.get("redirect_uris"), schemes)?;
         response_types(metadata)?;
@@ -128,7 +130,7 @@ impl AcceptedMetadata {
             name: text(metadata, "client_name")?.and_then(displayable),
             redirect_uris,
             method: method(metadata)?,
-            may_refresh: may_refresh(metadata)?,
+            may_refresh: may_refresh(metadata)? || !refresh_is_offered,
             echoed: echoed(metadata, &dropped)?,
         };
         if accepted.canonical().len() > MAX_KEPT {

@@ -196,6 +196,27 @@ async fn a_client_whose_registration_names_other_grant_types_gets_no_refresh_tok
 }
 
 #[tokio::test]
+async fn a_client_that_registered_while_refresh_was_off_gets_a_refresh_token_once_it_is_on() {
+    let mut server = refreshing();
+    let lifetimes = server.settings.refresh.take();
+    // As VS Code does: of those that it can, those that the metadata lists.
+    let metadata = json!({
+        "client_name": "Visual Studio Code",
+        "redirect_uris": [CALLBACK],
+        "grant_types": ["authorization_code", token::DEVICE_CODE],
+    });
+    let client = body(&post_metadata(&server, &metadata).await);
+    assert_eq!(client["grant_types"], json!(["authorization_code"]));
+    let id = client["client_id"].as_str().unwrap();
+    let first = connect(&server, id, NOW).await;
+    assert_eq!(first.get("refresh_token"), None);
+    server.settings.refresh = lifetimes;
+    let second = connect(&server, id, NOW).await;
+    let response = refresh(&server, id, refresh_token(&second), "", NOW).await;
+    assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
 async fn a_refresh_that_comes_too_late_is_told_so_for_a_week() {
     let server = refreshing();
     let client = public_client(&server, "App").await;

@@ -7,7 +7,7 @@ fn accept(metadata: &Value) -> Result<AcceptedMetadata, RegistrationError> {
     let Value::Object(metadata) = metadata else {
         panic!("metadata of tests are objects")
     };
-    AcceptedMetadata::accept(metadata, &PrivateUseSchemes::default())
+    AcceptedMetadata::accept(metadata, &PrivateUseSchemes::default(), true)
 }
 
 fn with(name: &str, value: Value) -> Value {
@@ -126,6 +126,26 @@ fn unknown_members_and_grant_types_are_ignored() {
     assert_eq!(accepted.echoed["application_type"], "native");
     let strange = accept(&with("application_type", json!("toaster"))).unwrap();
     assert!(strange.echoed.is_empty());
+}
+
+#[test]
+fn a_client_refuses_refresh_tokens_only_where_they_are_offered() {
+    for (types, says_yes) in [
+        (json!(["authorization_code"]), false),
+        (json!(["authorization_code", "refresh_token"]), true),
+        (json!([]), true),
+    ] {
+        let Value::Object(metadata) = with("grant_types", types) else {
+            panic!("metadata of tests are objects")
+        };
+        let may_refresh = |offered| {
+            let schemes = PrivateUseSchemes::default();
+            let accepted = AcceptedMetadata::accept(&metadata, &schemes, offered);
+            accepted.unwrap().may_refresh
+        };
+        assert_eq!(may_refresh(true), says_yes, "{metadata:?}");
+        assert!(may_refresh(false), "{metadata:?}");
+    }
 }
 
 /// Clients mix kinds, and what they say of themselves decides nothing about their redirect URIs.
