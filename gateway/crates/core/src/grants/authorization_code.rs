@@ -32,7 +32,7 @@ pub enum CodeReuse {
     Retry,
     /// The grant ends (OAuth 2.1 §7.5.2).
     Replay,
-    /// There is nothing left to end.
+    /// There is nothing left to end: its grant is over, or there never was one.
     Over,
 }
 

@@ -1,6 +1,7 @@
 //! From a code to a token and to its end.
 
 use super::*;
+use gateway_store::TakenCode;
 
 #[tokio::test]
 async fn a_code_becomes_a_token_for_what_was_consented_to() {
@@ -139,6 +140,23 @@ async fn a_code_lives_for_sixty_seconds() {
         let response = redeem(&server, &redemption(&client, &code), later).await;
         assert_eq!(response.status(), status, "{seconds}");
     }
+}
+
+#[tokio::test]
+async fn a_code_that_nobody_came_for_in_time_has_expired_and_is_no_reuse() {
+    let server = server();
+    let client = public_client(&server, "App").await;
+    let code = code(&server, &client, NOW).await;
+    let at = |seconds| NOW + Duration::from_secs(seconds);
+    // As the watch does that tells the operator of it.
+    let hash = Secret::presented(&code).hash();
+    let taken = server.records.take_code(&hash, at(120)).await.unwrap();
+    assert!(matches!(taken, TakenCode::Fresh(_)));
+    let response = redeem(&server, &redemption(&client, &code), at(180)).await;
+    assert_eq!(error(&response), (400, "invalid_grant".to_owned()));
+    let said = body(&response)["error_description"].to_string();
+    assert!(said.contains("older than 60 seconds"), "{said}");
+    assert!(revocations(&server, at(180)).await.is_empty());
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ async fn again(
         return Ok(Reason::CodeReused);
     }
     match code.presented_again(grant.as_ref(), now) {
-        CodeReuse::Retry => return Ok(Reason::CodeRetried),
+        CodeReuse::Retry => Ok(Reason::CodeRetried),
         CodeReuse::Replay => {
             let reused = Reused {
                 reason: Reason::CodeReused,
@@ -89,10 +89,11 @@ async fn again(
                 last_token_ends: code.remember_until(settings.longest_token()),
             };
             end_reused(records, settings, journal, reused, now).await?;
+            Ok(Reason::CodeReused)
         }
-        CodeReuse::Over => {}
+        // Nobody may have redeemed it: one that nobody comes for is taken to find that out.
+        CodeReuse::Over => Ok(Reason::CodeExpired),
     }
-    Ok(Reason::CodeReused)
 }
 
 /// Of what is judged of the grant alone: a fault is no `Reason` here.
