@@ -218,6 +218,10 @@ async fn judge(
         }
         Err(AuthorizeRefusal::TypeCode) => return Ok(device::type_code().into()),
         Err(AuthorizeRefusal::Fault(error)) => return Err(error),
+        Err(AuthorizeRefusal::NotNow(reason)) => {
+            let page = Refused::Unknown(reason).page(clients.settings, request);
+            return Ok(page.into());
+        }
         Err(AuthorizeRefusal::Redirect(callback, error)) => Err((callback, error)),
         Ok(valid) => Ok(valid),
     };

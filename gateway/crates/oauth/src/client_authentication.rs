@@ -62,6 +62,7 @@ pub(super) async fn authenticate(
         .map_err(|error| match error {
             NotFound::Unknown(reason, _) => OAuthError::new(ErrorCode::InvalidClient, reason),
             NotFound::Fault(error) => error.into(),
+            NotFound::NotNow(reason, cause) => OAuthError::fault(reason, cause),
         })?;
     if let (Credential::Assertion(assertion), Some(keys)) =
         (&credential, client.authentication.keys())

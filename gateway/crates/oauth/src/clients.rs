@@ -16,6 +16,8 @@ pub(super) enum NotFound {
     Unknown(Reason, String),
     /// The store did not do what was asked.
     Fault(StoreError),
+    /// Nothing could be asked, which is this machine's own matter and passes; and what was missing.
+    NotNow(Reason, String),
 }
 
 /// The clients that there are.
@@ -93,13 +95,19 @@ impl Clients<'_> {
             .map_err(NotFound::Fault)?;
         last_allowed
             .or_else(|| built_in(self.settings, address, now))
-            .ok_or_else(|| NotFound::Unknown(reason, unusable.to_string()))
+            .ok_or_else(|| match unusable {
+                Unusable::Fetch(FetchError::NoFiles(_) | FetchError::Busy) => {
+                    NotFound::NotNow(reason, unusable.to_string())
+                }
+                _ => NotFound::Unknown(reason, unusable.to_string()),
+            })
     }
 }
 
 const fn reason(unusable: &Unusable<DocumentError>) -> Reason {
     match unusable {
         Unusable::Fetch(FetchError::NoFiles(_)) => Reason::OpenFilesExhausted,
+        Unusable::Fetch(FetchError::Busy) => Reason::Overloaded,
         Unusable::Fetch(_) => Reason::ClientDocumentUnreachable,
         Unusable::Document(_) => Reason::ClientDocumentInvalid,
     }

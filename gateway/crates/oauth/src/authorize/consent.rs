@@ -256,6 +256,7 @@ async fn judge(
         }
         Err(AuthorizeRefusal::TypeCode) => return Ok(device::type_code().into()),
         Err(AuthorizeRefusal::Fault(error)) => return Err(error.into()),
+        Err(AuthorizeRefusal::NotNow(reason)) => return Err(Refused::Unknown(reason)),
     };
     // What was allowed is the client that the page showed, and no other under its id.
     if as_shown(asked.client()) != answer.client_as_shown {

@@ -34,6 +34,8 @@ pub enum AuthorizeRefusal {
     TypeCode,
     /// The store did not do what was asked.
     Fault(StoreError),
+    /// Who the client is can't be found out at the moment.
+    NotNow(Reason),
 }
 
 impl From<NotFound> for AuthorizeRefusal {
@@ -41,6 +43,7 @@ impl From<NotFound> for AuthorizeRefusal {
         match error {
             NotFound::Unknown(reason, detail) => Self::Page(reason, loggable(&detail)),
             NotFound::Fault(error) => Self::Fault(error),
+            NotFound::NotNow(reason, _) => Self::NotNow(reason),
         }
     }
 }

@@ -127,7 +127,7 @@ fn unreachable_documents() -> Documents {
 async fn found(server: &AuthorizationServer, id: &str) -> Result<Client, Reason> {
     match server.clients().find(&ClientId::new(id), NOW).await {
         Ok(client) => Ok(client),
-        Err(NotFound::Unknown(reason, _)) => Err(reason),
+        Err(NotFound::Unknown(reason, _) | NotFound::NotNow(reason, _)) => Err(reason),
         Err(NotFound::Fault(error)) => panic!("{error}"),
     }
 }
@@ -162,6 +162,37 @@ async fn an_app_that_was_allowed_is_known_as_it_was_then_while_its_document_is_a
         .await
         .unwrap();
     assert_eq!(found(&server, id).await, Ok(allowed));
+}
+
+#[tokio::test]
+async fn who_comes_while_no_document_can_be_asked_for_is_told_503_and_never_invalid_client() {
+    // It takes connections and says nothing, so that the places of its host stay taken.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = Limits {
+        total: Duration::from_secs(3),
+        ..Limits::default()
+    };
+    let mut server = server();
+    let fetcher = Fetcher::new(limits, [address.ip().to_string()]);
+    server.documents = Some(Documents::new(fetcher));
+    let ids: Vec<_> = (0..6).map(|n| format!("https://{address}/{n}")).collect();
+    let slow = futures_util::future::join_all(ids[..4].iter().map(|id| found(&server, id)));
+    let device = form(
+        "/device_authorization",
+        &[],
+        &format!("client_id={}", ids[4]),
+    );
+    let page = format!("/authorize?client_id={}", ids[5]);
+    let (slow, device, page) = tokio::join!(slow, ask(&server, &device), get(&server, &page));
+    for found in slow {
+        assert_eq!(found, Err(Reason::ClientDocumentUnreachable));
+    }
+    assert_eq!(error(&device), (503, "temporarily_unavailable".to_owned()));
+    assert_eq!(page.status(), 503);
+    for response in [device, page] {
+        assert!(!header(&response, "retry-after").is_empty());
+    }
 }
 
 #[tokio::test]
