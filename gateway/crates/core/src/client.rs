@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::assertion::Assertion;
 use crate::client::keys::KeySource;
+use crate::client::secret_basic::BasicSecret;
 use crate::clock::Timestamp;
 use crate::secret::{Secret, SecretHash};
 use crate::text_type::shown_as_text;
@@ -114,12 +115,12 @@ impl ClientAuthentication {
             (
                 Self::ClientSecretBasic { secret, second }
                 | Self::ClientSecretPost { secret, second },
-                Credential::Basic(presented) | Credential::Post(presented),
+                presented,
             ) => {
                 // Both are compared whatever the first comparison gave.
-                let is_first = secret.matches(presented);
+                let is_first = presented.is_secret_of(secret);
                 let second = second.as_ref();
-                is_first | second.is_some_and(|second| second.matches(presented))
+                is_first | second.is_some_and(|second| presented.is_secret_of(second))
             }
             _ => false,
         }
@@ -132,11 +133,22 @@ pub enum Credential {
     /// A `client_id` alone.
     None,
     /// A secret in the Authorization header.
-    Basic(Secret),
+    Basic(BasicSecret),
     /// A secret in the body.
     Post(Secret),
     /// A signed assertion.
     Assertion(Box<Assertion>),
+}
+
+impl Credential {
+    /// Whether it is the secret that was hashed.
+    fn is_secret_of(&self, hash: &SecretHash) -> bool {
+        match self {
+            Self::Basic(presented) => presented.is_that_of(hash),
+            Self::Post(presented) => hash.matches(presented),
+            Self::None | Self::Assertion(_) => false,
+        }
+    }
 }
 
 /// How the gateway came to know a client, which decides how far its name is believed.

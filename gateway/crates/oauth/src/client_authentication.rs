@@ -10,6 +10,7 @@ use crate::client_assertion;
 use crate::clients::NotFound;
 use crate::server::AuthorizationServer;
 use gateway_core::client::assertion::{self, Assertion};
+use gateway_core::client::secret_basic::BasicSecret;
 use gateway_core::client::{Client, ClientId, Credential};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::personal::PersonalToken;
@@ -112,13 +113,11 @@ fn presented(headers: &HeaderMap, form: &Form) -> Result<(ClientId, Credential),
             if body_id.is_some_and(|body_id| body_id != id) {
                 return Err(invalid("client_id differs from the Authorization header."));
             }
-            // A secret of no characters is none: public clients are sent so by libraries that know
-            // no other way to name one (RFC 6749 §2.3.1 lets it be left out).
             let credential = match (secret.is_empty(), body_secret) {
                 (false, Some(_)) => {
                     return Err(invalid("The client authenticates in two ways at once."));
                 }
-                (false, None) => Credential::Basic(Secret::presented(secret)),
+                (false, None) => Credential::Basic(secret),
                 (true, Some(secret)) => Credential::Post(Secret::presented(secret)),
                 (true, None) => Credential::None,
             };
@@ -152,23 +151,21 @@ fn assertion(form: &Form) -> Result<Option<Assertion>, OAuthError> {
     }
 }
 
-/// Id and secret of a Basic header, each form-encoded before they were joined (RFC 6749 §2.3.1).
-pub(super) fn basic(header: &str) -> Option<(String, String)> {
+/// Id and secret of a Basic header, each form-encoded before they were joined (RFC 6749 §2.3.1), or not.
+pub(super) fn basic(header: &str) -> Option<(String, BasicSecret)> {
     let (scheme, encoded) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let joined = STANDARD.decode(encoded.trim()).ok()?;
+    let joined = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     // An address as id that was joined without being encoded first, to no secret.
-    let is_address = joined.starts_with(b"https://") && joined.ends_with(b":");
-    let colon = if is_address {
-        joined.len() - 1
+    let is_address = joined.starts_with("https://") && joined.ends_with(':');
+    let (id, secret) = if is_address {
+        joined.rsplit_once(':')?
     } else {
-        joined.iter().position(|&byte| byte == b':')?
+        joined.split_once(':')?
     };
-    let id = form::decode(&joined[..colon])?;
-    let secret = form::decode(&joined[colon + 1..])?;
-    Some((id, secret))
+    Some((form::decode(id.as_bytes())?, BasicSecret::read(secret)))
 }
 
 /// The refusal of a request that is not of its form.
@@ -222,7 +219,8 @@ mod tests {
             read(&[], "client_id=c_1&client_secret="),
             Ok(("c_1".to_owned(), Credential::None))
         );
-        let expected = Ok(("c:1".to_owned(), Credential::Basic(secret("s d%"))));
+        let expected = Credential::Basic(BasicSecret::read("s+d%25"));
+        let expected = Ok(("c:1".to_owned(), expected));
         let line = basic_line("c%3A1:s+d%25");
         assert_eq!(read(&[&line], ""), expected);
         assert_eq!(read(&[&line], "client_id=c%3A1"), expected);

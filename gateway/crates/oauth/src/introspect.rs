@@ -22,7 +22,6 @@ use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_core::secret::Secret;
 
 /// `POST /introspect`. 404 where no backend has a credential.
 pub(super) async fn answer(
@@ -74,7 +73,7 @@ fn caller<'a>(settings: &'a Settings, request: &Request) -> Result<&'a Mount, OA
     presented
         .and_then(|(name, secret)| {
             let expected = settings.introspection.get(&name)?;
-            let known = expected.matches(&Secret::presented(secret));
+            let known = secret.is_that_of(expected);
             let mut mounts = settings.mounts.iter();
             mounts.find(|mount| known && mount.name == name)
         })

@@ -4,6 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use url::form_urlencoded::byte_serialize;
 
+use crate::protocol::form;
+use crate::secret::{Secret, SecretHash};
 use crate::text_type::is_alphanumeric_or;
 
 /// The value of `Authorization`: both are encoded as in a form first.
@@ -11,6 +13,39 @@ pub fn basic(client_id: &str, secret: &str) -> String {
     let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let both = format!("{}:{}", encoded(client_id), encoded(secret));
     format!("Basic {}", STANDARD.encode(both))
+}
+
+/// A secret as it came in a header. Clients that keep to the RFC encode it as in a form; curl and the
+/// TypeScript SDK send it as it is. Which of the two it was can't be seen, and need not be: whoever sends
+/// either knows the secret.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BasicSecret {
+    as_sent: Secret,
+    /// `None` where it can't have been encoded.
+    decoded: Option<Secret>,
+}
+
+impl BasicSecret {
+    /// What stands behind the colon.
+    pub fn read(as_sent: &str) -> Self {
+        Self {
+            as_sent: Secret::presented(as_sent),
+            decoded: form::decode(as_sent.as_bytes()).map(Secret::presented),
+        }
+    }
+
+    /// Whether there is none: public clients are sent so by libraries that know no other way to name one
+    /// (RFC 6749 §2.3.1 lets it be left out).
+    pub fn is_empty(&self) -> bool {
+        self.as_sent.reveal().is_empty()
+    }
+
+    /// Whether this is the secret that was hashed. Both readings are compared whatever the first gave.
+    pub fn is_that_of(&self, hash: &SecretHash) -> bool {
+        let decoded = self.decoded.as_ref();
+        let is_decoded = decoded.is_some_and(|decoded| hash.matches(decoded));
+        is_decoded | hash.matches(&self.as_sent)
+    }
 }
 
 /// How a server takes a secret.
@@ -61,6 +96,23 @@ mod tests {
         assert!(is_safe_as_basic("client-1", "s.e_cret"));
         assert!(!is_safe_as_basic("client 1", "secret"));
         assert!(!is_safe_as_basic("client", "se/cret"));
+    }
+
+    #[test]
+    fn a_secret_is_taken_from_the_header_encoded_as_in_a_form_or_as_it_is() {
+        let secret = "a+b%c/d==";
+        let hash = Secret::presented(secret).hash();
+        let is_it = |as_sent: &str| BasicSecret::read(as_sent).is_that_of(&hash);
+        assert!(is_it("a%2Bb%25c%2Fd%3D%3D"));
+        assert!(is_it(secret));
+        for other in [
+            "a b%c/d==",
+            "a%2Bb%25c",
+            "a%252Bb%2525c%252Fd%253D%253D",
+            "",
+        ] {
+            assert!(!is_it(other), "{other}");
+        }
     }
 
     #[test]

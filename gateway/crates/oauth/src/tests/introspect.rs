@@ -80,6 +80,17 @@ async fn a_backend_learns_what_a_token_for_it_says() {
 }
 
 #[tokio::test]
+async fn a_backend_may_send_its_secret_as_it_is_or_encoded_as_in_a_form() {
+    let (server, token) = world().await;
+    // As curl sends it: `%` is followed by nothing.
+    let plain = format!("Basic {}", STANDARD.encode(format!("files:{SECRET}")));
+    for line in [plain, basic("files", SECRET)] {
+        let response = ask_about(&server, &[&line], &format!("token={token}"), NOW).await;
+        assert_eq!(response.status(), 200, "{line}");
+    }
+}
+
+#[tokio::test]
 async fn all_else_is_inactive_without_a_word_more() {
     let (mut server, token) = world().await;
     let (files, notes) = (basic("files", SECRET), basic("notes", "other"));

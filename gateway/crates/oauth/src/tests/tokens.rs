@@ -1,6 +1,7 @@
 //! From a code to a token and to its end.
 
 use super::*;
+use gateway_core::client::{Client, ClientAuthentication, ClientId, Registration};
 use gateway_store::TakenCode;
 
 #[tokio::test]
@@ -215,6 +216,42 @@ async fn a_client_with_a_secret_shows_it_in_the_header_or_in_the_body() {
     let body = redemption(&client, &code) + "&client_secret=made-up";
     let response = redeem(&server, &body, NOW).await;
     assert_eq!(error(&response), (401, "invalid_client".to_owned()));
+}
+
+#[tokio::test]
+async fn a_client_sends_its_secret_in_the_header_as_it_is_or_encoded_as_in_a_form() {
+    let mut server = server();
+    let metadata = json!({
+        "client_name": "Own",
+        "redirect_uris": [CALLBACK],
+        "token_endpoint_auth_method": "client_secret_basic",
+    });
+    let id = body(&post_metadata(&server, &metadata).await)["client_id"].clone();
+    let registered = ClientId::new(id.as_str().unwrap());
+    let registered = server.records.client(&registered, NOW).await.unwrap();
+    let secret = Secret::presented("a+b%c/d==").hash();
+    server.settings.clients = vec![Client {
+        id: ClientId::new("own"),
+        authentication: ClientAuthentication::ClientSecretBasic {
+            secret,
+            second: None,
+        },
+        registration: Registration::PreRegistered,
+        ..registered.unwrap()
+    }];
+    for (sent, status) in [
+        ("a%2Bb%25c%2Fd%3D%3D", 200),
+        ("a+b%c/d==", 200),
+        ("a b%c/d==", 401),
+        ("guess", 401),
+    ] {
+        let code = code(&server, "own", NOW).await;
+        let line = format!("Basic {}", STANDARD.encode(format!("own:{sent}")));
+        let headers = [("authorization", line.as_str())];
+        let request = form("/token", &headers, &redemption("own", &code));
+        let response = token::answer(&server, &request, NOW).await;
+        assert_eq!(response.status(), status, "{sent}");
+    }
 }
 
 #[tokio::test]
