@@ -33,7 +33,7 @@ use gateway_core::grants::Grant;
 use gateway_core::policy::Scopes;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
-use gateway_core::protocol::resource::{Resource, requested_mount};
+use gateway_core::protocol::resource::{Resource, requested_mount_of_shown};
 use gateway_core::protocol::scope::{NarrowError, Scope};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
@@ -227,9 +227,10 @@ async fn still_stands(
     Ok(membership)
 }
 
-/// The canonical resource that the request names, if it names one (RFC 8707 §2.2).
+/// The canonical resource that the request names, if it names one (RFC 8707 §2.2) beside what it shows, whose
+/// own stays the audience.
 fn resource(settings: &Settings, form: &Form) -> Result<Option<Resource>, OAuthError> {
-    requested_mount(form.all("resource"), &settings.issuer, &settings.mounts)
+    requested_mount_of_shown(form.all("resource"), &settings.issuer, &settings.mounts)
         .map(|mount| mount.map(|mount| mount.resource(&settings.issuer)))
         .map_err(|error| unknown_resource(error.to_string()))
 }

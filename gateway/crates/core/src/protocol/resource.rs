@@ -230,11 +230,28 @@ pub fn requested_mount<'a, 'v>(
     Ok(named)
 }
 
+/// The same where what is shown, such as a code or a grant, is for one backend already: the bare origin names
+/// none then. It meant that backend when it was asked for, while there was no other, and goes on to.
+pub fn requested_mount_of_shown<'a, 'v>(
+    values: impl IntoIterator<Item = &'v str>,
+    issuer: &Issuer,
+    mounts: &'a [Mount],
+) -> Result<Option<&'a Mount>, ResourceError> {
+    let is_origin = |value: &str| path_at(value, issuer).is_ok_and(|path| matches!(path, "" | "/"));
+    let values = values.into_iter().filter(|value| !is_origin(value));
+    requested_mount(values, issuer, mounts)
+}
+
 fn mount_of<'a>(
     text: &str,
     issuer: &Issuer,
     mounts: &'a [Mount],
 ) -> Result<&'a Mount, ResourceError> {
+    mount_at(path_at(text, issuer)?, mounts).ok_or(ResourceError::Unknown)
+}
+
+/// The path of a resource at the public origin.
+fn path_at<'v>(text: &'v str, issuer: &Issuer) -> Result<&'v str, ResourceError> {
     let plain = text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
     if !plain || text.contains('#') {
         return Err(ResourceError::Malformed);
@@ -252,7 +269,7 @@ fn mount_of<'a>(
     if url.origin().ascii_serialization() != issuer.as_str() {
         return Err(ResourceError::Unknown);
     }
-    mount_at(path, mounts).ok_or(ResourceError::Unknown)
+    Ok(path)
 }
 
 #[cfg(test)]
@@ -385,6 +402,34 @@ mod tests {
         );
         assert_eq!(of(&[]), Ok(None));
         assert_eq!(of(&[""]), Ok(None));
+    }
+
+    #[test]
+    fn for_what_is_shown_the_origin_names_no_backend_and_all_else_what_it_names() {
+        let mounts = [mount("notes", ""), mount("files", "/files")];
+        let of = |values: &[&str]| {
+            requested_mount_of_shown(values.iter().copied(), &issuer(), &mounts)
+                .map(|mount| mount.map(|mount| mount.name.clone()))
+        };
+        for origin in [
+            "https://mcp.example.com",
+            "https://mcp.example.com/",
+            "HTTPS://MCP.example.COM:443/",
+            "https://mcp.example.com/?x=1",
+        ] {
+            assert_eq!(of(&[origin]), Ok(None), "{origin}");
+            let files = "https://mcp.example.com/files/mcp";
+            assert_eq!(of(&[origin, files]), Ok(Some("files".to_owned())));
+        }
+        let mcp = "https://mcp.example.com/mcp";
+        assert_eq!(of(&[mcp]), Ok(Some("notes".to_owned())));
+        for (other, error) in [
+            ("https://evil.example/", ResourceError::Unknown),
+            ("https://mcp.example.com/mail", ResourceError::Unknown),
+            ("https://mcp.example.com/#x", ResourceError::Malformed),
+        ] {
+            assert_eq!(of(&[other]), Err(error), "{other}");
+        }
     }
 
     #[test]

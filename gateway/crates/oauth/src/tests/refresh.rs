@@ -266,6 +266,33 @@ async fn a_refresh_after_refreshing_was_switched_off_is_invalid_grant_so_that_ap
 }
 
 #[tokio::test]
+async fn a_connection_that_names_the_origin_outlives_another_backend_beside_its_own() {
+    let mut server = refreshing();
+    let mounts = server.settings.mounts.split_off(1);
+    let others = std::mem::replace(&mut server.settings.mounts, mounts);
+    let client = public_client(&server, "App").await;
+    let origin = format!("&resource={ORIGIN}/");
+    let code = code(&server, &client, NOW).await;
+    let redemption = redemption(&client, &code) + &origin;
+    let first = body(&redeem(&server, &redemption, NOW).await);
+    let mail = Mount {
+        name: "mail".to_owned(),
+        prefix: "/mail".to_owned(),
+    };
+    // One at a path, and one at `/`, which the origin names elsewhere.
+    for added in [vec![mail], others] {
+        server.settings.mounts.extend(added);
+        let response = refresh(&server, &client, refresh_token(&first), &origin, NOW).await;
+        assert_eq!(response.status(), 200);
+        let refreshed = claims(&server, &body(&response));
+        assert_eq!(refreshed.resource.as_str(), format!("{ORIGIN}/files/mcp"));
+        let more = format!("&resource={ORIGIN}/mail/mcp");
+        let response = refresh(&server, &client, refresh_token(&first), &more, NOW).await;
+        assert_eq!(error(&response), (400, "invalid_target".to_owned()));
+    }
+}
+
+#[tokio::test]
 async fn a_client_lives_as_long_as_it_refreshes() {
     let server = refreshing();
     let client = public_client(&server, "App").await;
