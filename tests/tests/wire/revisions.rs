@@ -4,6 +4,7 @@
 
 mod http_sse_clients;
 mod limited;
+mod newer_words;
 mod stateless_clients;
 
 use std::time::{Duration, Instant};

@@ -228,6 +228,16 @@ pub fn outcome(id: &Id, response: &Message) -> Outcome {
     }
 }
 
+/// One of the server's questions as a client with sessions is asked it, under this id. 2025-11-25 insists
+/// on an id for an address that is to be opened, which 2026-07-28 has no more: the question's own does.
+pub fn question(id: &Id, method: &str, params: &Object) -> Message {
+    let mut params = params.clone();
+    if method == "elicitation/create" && params.text("mode").as_deref() == Some("url") {
+        params.set_default("elicitationId", id);
+    }
+    Message::request(id, method, &params)
+}
+
 /// The request again, with the client's answers to `questions`. Both are in words of 2026-07-28.
 #[must_use]
 pub fn retry(

@@ -175,6 +175,26 @@ fn input_that_is_required_is_asked_for_and_sent_along() {
 }
 
 #[test]
+fn an_address_to_open_has_the_id_that_a_client_with_sessions_insists_on() {
+    let ask = |params: &str| {
+        let params = Object::parse(params).unwrap();
+        question(&Id::text("q-1"), "elicitation/create", &params).to_string()
+    };
+    assert_eq!(
+        ask(r#"{"mode":"url","url":"https://example.com/a","message":"Open."}"#),
+        r#"{"jsonrpc":"2.0","id":"q-1","method":"elicitation/create","params":{"mode":"url","url":"https://example.com/a","message":"Open.","elicitationId":"q-1"}}"#
+    );
+    let named = ask(r#"{"mode":"url","elicitationId":"own"}"#);
+    assert!(named.contains(r#""elicitationId":"own""#), "{named}");
+    for form in [r#"{"mode":"form","message":"Who?"}"#, r#"{"message":"Who?"}"#] {
+        assert!(!ask(form).contains("elicitationId"), "{form}");
+    }
+    let params = Object::parse(r#"{"mode":"url"}"#).unwrap();
+    let other = question(&Id::text("q-1"), "sampling/createMessage", &params);
+    assert!(!other.params().has("elicitationId"));
+}
+
+#[test]
 fn a_stream_for_events_is_a_subscription() {
     let capabilities =
         Object::parse(r#"{"tools":{"listChanged":true},"resources":{"subscribe":true}}"#).unwrap();

@@ -221,7 +221,8 @@ impl StatelessUpstream {
                     key: question.key(),
                 },
             ));
-            let _ = out.send(Message::request(&question, method, params)).await;
+            let asked = to_stateless::question(&question, method, params);
+            let _ = out.send(asked).await;
         }
         let mut responses = Vec::new();
         for (name, answer, _asked) in waiting {
