@@ -1,6 +1,8 @@
 //! A client with sessions in front of a stateless server (2026-07-28): what was said once in
 //! `initialize` is said again in every request, and the results lose what the client does not know.
 
+mod older_result;
+
 use serde_json::value::RawValue;
 
 use crate::id::Id;
@@ -189,8 +191,8 @@ pub struct Questions {
     state: Option<String>,
 }
 
-/// Reads the response of a stateless server.
-pub fn outcome(id: &Id, response: &Message) -> Outcome {
+/// Reads the response of a stateless server to a request of this method.
+pub fn outcome(id: &Id, method: &str, response: &Message) -> Outcome {
     if let Some(error) = response.failure() {
         return Outcome::Done(Message::error(Some(id), &error));
     }
@@ -203,9 +205,7 @@ pub fn outcome(id: &Id, response: &Message) -> Outcome {
     };
     match result.text("resultType").as_deref() {
         None | Some("complete") => {
-            for name in ["resultType", "ttlMs", "cacheScope"] {
-                result.remove(name);
-            }
+            older_result::cut(method, &mut result);
             Outcome::Done(Message::result(id, &result))
         }
         Some("input_required") => {

@@ -40,3 +40,42 @@ async fn an_address_that_a_session_client_is_asked_to_open_has_an_id() -> Result
     assert!(data.contains("inputResponses"), "{data}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_tool_that_puts_out_a_list_costs_a_session_client_no_other_tool() -> Result<()> {
+    let cell = Cell::start("2026-07-28", |request| {
+        let message = request.json();
+        let result = match message["method"].as_str() {
+            Some("tools/list") => json!({"tools": [
+                {"name": "lists", "inputSchema": {"type": "object"}, "outputSchema": {"type": "array"}},
+                {"name": "other", "inputSchema": {"type": "object"}, "outputSchema": {"type": "object"}},
+            ], "resultType": "complete", "ttlMs": 1000, "cacheScope": "private"}),
+            Some("tools/call") => {
+                json!({"content": [], "structuredContent": ["a"], "resultType": "complete"})
+            }
+            _ => return scripted_revisions::stateless(request),
+        };
+        Answer::json(
+            200,
+            &json!({"jsonrpc": "2.0", "id": message["id"], "result": result}),
+        )
+    })
+    .await?;
+    let session = session(&cell).await?;
+    let list = mcp::message(1, "tools/list", &json!({}));
+    let listed = cell.send(&session, &list).await?.json();
+    assert_eq!(
+        listed["result"],
+        json!({"tools": [
+            {"name": "lists", "inputSchema": {"type": "object"}},
+            {"name": "other", "inputSchema": {"type": "object"}, "outputSchema": {"type": "object"}},
+        ]})
+    );
+    let call = mcp::call(2, "lists", &json!({}));
+    let called = cell.send(&session, &call).await?.json();
+    assert_eq!(
+        called["result"],
+        json!({"content": [{"type": "text", "text": "[\"a\"]"}]})
+    );
+    Ok(())
+}

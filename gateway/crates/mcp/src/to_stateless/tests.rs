@@ -129,7 +129,7 @@ fn a_result_loses_what_the_client_does_not_know() {
     let answered = message(
         r#"{"jsonrpc":"2.0","id":"7","result":{"tools":[{"n":2.0}],"resultType":"complete","ttlMs":1000,"cacheScope":"public"}}"#,
     );
-    let Outcome::Done(done) = outcome(&Id::number(1), &answered) else {
+    let Outcome::Done(done) = outcome(&Id::number(1), "tools/list", &answered) else {
         panic!("it is complete");
     };
     assert_eq!(
@@ -137,14 +137,76 @@ fn a_result_loses_what_the_client_does_not_know() {
         r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"n":2.0}]}}"#
     );
     let task = message(r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"task","taskId":"t"}}"#);
-    assert!(matches!(outcome(&Id::number(1), &task), Outcome::Done(done) if done.is_error()));
+    assert!(
+        matches!(outcome(&Id::number(1), "tools/call", &task), Outcome::Done(done) if done.is_error())
+    );
     let failed = message(
         r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no","data":{"x":1.0}}}"#,
     );
     assert!(
-        matches!(outcome(&Id::text("a"), &failed), Outcome::Done(done)
+        matches!(outcome(&Id::text("a"), "tools/call", &failed), Outcome::Done(done)
         if done.to_string() == r#"{"jsonrpc":"2.0","id":"a","error":{"code":-32602,"message":"no","data":{"x":1.0}}}"#)
     );
+}
+
+/// What a client with sessions gets of this result.
+fn older(method: &str, result: &str) -> String {
+    let answered = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#);
+    match outcome(&Id::number(1), method, &message(&answered)) {
+        Outcome::Done(done) => done.outcome().unwrap().to_string(),
+        Outcome::Asks(_) => panic!("it is complete"),
+    }
+}
+
+#[test]
+fn a_schema_of_no_object_is_left_out_of_a_list_and_all_tools_stay() {
+    let list = |schema: &str| {
+        let result = format!(
+            r#"{{"tools":[{{"name":"a","outputSchema":{{"type":"object","x":1.0}}}},{{"name":"b"{schema}}}]}}"#
+        );
+        older("tools/list", &result)
+    };
+    let whole = list("");
+    for foreign in [
+        r#"{"type":"array","items":{}}"#,
+        r#"{"anyOf":[{"type":"object"}]}"#,
+        r#"{"type":["object","null"]}"#,
+        "true",
+        "null",
+    ] {
+        assert_eq!(list(&format!(r#","outputSchema":{foreign}"#)), whole);
+    }
+    assert_eq!(
+        whole,
+        r#"{"tools":[{"name":"a","outputSchema":{"type":"object","x":1.0}},{"name":"b"}]}"#
+    );
+    // No list of tools.
+    let other = r#"{"tools":[{"name":"b","outputSchema":{"type":"array"}}]}"#;
+    assert_eq!(older("vendor/own", other), other);
+}
+
+#[test]
+fn structured_content_that_is_no_object_comes_as_a_text() {
+    let call = |result: &str| older("tools/call", result);
+    let object = r#"{"content":[],"structuredContent":{"n":1.0}}"#;
+    assert_eq!(call(object), object);
+    assert_eq!(
+        call(r#"{"content":[{"type":"text","text":"one"}],"structuredContent":[1.0]}"#),
+        r#"{"content":[{"type":"text","text":"one"}]}"#
+    );
+    assert_eq!(
+        call(r#"{"content":[{"type":"image"}],"structuredContent":["é",1.0]}"#),
+        r#"{"content":[{"type":"image"},{"type":"text","text":"[\"é\",1.0]"}]}"#
+    );
+    for absent in [
+        r#"{"structuredContent":null}"#,
+        r#"{"content":[],"structuredContent":null}"#,
+    ] {
+        assert_eq!(
+            call(absent),
+            r#"{"content":[{"type":"text","text":"null"}]}"#
+        );
+    }
 }
 
 /// The exchange of the page Multi Round-Trip Requests.
@@ -153,7 +215,7 @@ fn input_that_is_required_is_asked_for_and_sent_along() {
     let asked = message(
         r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required","inputRequests":{"github_login":{"method":"elicitation/create","params":{"mode":"form","message":"Please provide your GitHub username"}},"roots":{"method":"roots/list"}},"requestState":"AEAD-protected blob"}}"#,
     );
-    let Outcome::Asks(questions) = outcome(&Id::number(1), &asked) else {
+    let Outcome::Asks(questions) = outcome(&Id::number(1), "tools/call", &asked) else {
         panic!("it asks");
     };
     assert_eq!(questions.requests.len(), 2);
@@ -171,7 +233,9 @@ fn input_that_is_required_is_asked_for_and_sent_along() {
         r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"a","inputResponses":{"github_login":{"action":"accept","content":{"name":"octocat"}}},"requestState":"AEAD-protected blob"}}"#
     );
     let nothing = message(r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required"}}"#);
-    assert!(matches!(outcome(&Id::number(1), &nothing), Outcome::Done(done) if done.is_error()));
+    assert!(
+        matches!(outcome(&Id::number(1), "tools/call", &nothing), Outcome::Done(done) if done.is_error())
+    );
 }
 
 #[test]
@@ -186,7 +250,10 @@ fn an_address_to_open_has_the_id_that_a_client_with_sessions_insists_on() {
     );
     let named = ask(r#"{"mode":"url","elicitationId":"own"}"#);
     assert!(named.contains(r#""elicitationId":"own""#), "{named}");
-    for form in [r#"{"mode":"form","message":"Who?"}"#, r#"{"message":"Who?"}"#] {
+    for form in [
+        r#"{"mode":"form","message":"Who?"}"#,
+        r#"{"message":"Who?"}"#,
+    ] {
         assert!(!ask(form).contains("elicitationId"), "{form}");
     }
     let params = Object::parse(r#"{"mode":"url"}"#).unwrap();

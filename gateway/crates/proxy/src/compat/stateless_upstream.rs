@@ -185,7 +185,7 @@ impl StatelessUpstream {
             if request.method() == "tools/list" {
                 self.param_headers.note(upstream, &response);
             }
-            match to_stateless::outcome(id, &response) {
+            match to_stateless::outcome(id, request.method(), &response) {
                 Outcome::Done(response) => return Ok(response),
                 Outcome::Asks(questions) => {
                     let responses = match self.put(&questions, out).await {
