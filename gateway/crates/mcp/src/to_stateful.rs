@@ -324,5 +324,15 @@ pub fn cancelled(id: &Id, reason: &str) -> Message {
     Message::notification("notifications/cancelled", &params)
 }
 
+/// Whether what an answer of status 400 within a session said to the request `id` is about the session.
+/// Servers are to answer 404 where they no longer know one, but some answer as if there had been none: to no
+/// request, for they have read none. What is about the message has one of JSON-RPC's own codes.
+pub fn is_about_session(id: &Id, said: Option<&Message>) -> bool {
+    let is_about_message = |error: RpcError| (-32700..=-32600).contains(&error.code());
+    said.is_none_or(|said| {
+        said.id().as_ref() != Some(id) && !said.failure().is_some_and(is_about_message)
+    })
+}
+
 #[cfg(test)]
 mod tests;

@@ -80,23 +80,35 @@ async fn what_is_not_of_2026_07_28_is_refused_as_it_says() -> Result<()> {
 
 #[tokio::test]
 async fn a_session_that_the_backend_forgot_is_remade_without_a_word() -> Result<()> {
-    let cell = Cell::start("2025", scripted_revisions::sessions).await?;
-    let list = modern(1, "tools/list", json!({}));
-    assert_eq!(http::send(cell.stateless(&list)).await?.status, 200);
-    cell.backend.play(|request| {
-        let message = request.json();
-        if message["method"] == "initialize" {
-            return Answer::json(200, &scripted_mcp::reply(&message))
-                .with("Mcp-Session-Id", "second");
-        }
-        match request.header("mcp-session-id") {
-            Some("second") => scripted_mcp::answer(request),
-            _ => Answer::json(404, &json!({"error": "no such session"})),
-        }
-    });
-    let reply = http::send(cell.stateless(&list)).await?;
-    assert_eq!(reply.status, 200, "{}", reply.text);
-    assert!(reply.json()["result"]["tools"].is_array());
+    // As the specification has it, and as servers do it that say there was none.
+    let unknown = json!({"jsonrpc": "2.0", "id": null, "error": {
+        "code": -32000, "message": "Bad Request: No valid session ID provided",
+    }});
+    for (status, body) in [
+        (404, json!({"error": "no such session"}).to_string()),
+        (400, unknown.to_string()),
+        (400, "Bad Request: No valid session ID provided".to_owned()),
+    ] {
+        let cell = Cell::start("2025", scripted_revisions::sessions).await?;
+        let list = modern(1, "tools/list", json!({}));
+        assert_eq!(http::send(cell.stateless(&list)).await?.status, 200);
+        let forgotten = body.clone();
+        cell.backend.play(move |request| {
+            let message = request.json();
+            if message["method"] == "initialize" {
+                return Answer::json(200, &scripted_mcp::reply(&message))
+                    .with("Mcp-Session-Id", "second");
+            }
+            match request.header("mcp-session-id") {
+                Some("second") => scripted_mcp::answer(request),
+                _ => Answer::Full(status, vec![], forgotten.clone().into()),
+            }
+        });
+        let reply = http::send(cell.stateless(&list)).await?;
+        assert_eq!(reply.status, 200, "{status} {body}: {}", reply.text);
+        let tools = &reply.json()["result"]["tools"];
+        assert!(tools.is_array(), "{status} {body}: {}", reply.text);
+    }
     Ok(())
 }
 

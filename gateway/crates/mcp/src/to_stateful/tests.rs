@@ -283,3 +283,28 @@ fn a_cancellation_names_the_request() {
         r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"123","reason":"User requested cancellation"}}"#
     );
 }
+
+#[test]
+fn a_refusal_of_no_request_is_a_forgotten_session_unless_it_is_about_the_message() {
+    let is_about_session = |said: &str| {
+        let said = Message::parse(said).ok();
+        is_about_session(&Id::number(1), said.as_ref())
+    };
+    for lost in [
+        "Bad Request: No valid session ID provided",
+        "",
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Bad Request: No valid session ID"}}"#,
+        r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: Server not initialized"}}"#,
+        r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32001,"message":"no session"}}"#,
+    ] {
+        assert!(is_about_session(lost), "{lost}");
+    }
+    for answered in [
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no"}}"#,
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}"#,
+        r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32602,"message":"Validation error"}}"#,
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Invalid Request"}}"#,
+    ] {
+        assert!(!is_about_session(answered), "{answered}");
+    }
+}

@@ -14,7 +14,9 @@ use mcp_protocol::{Id, Kind, Message, Object, SharedSubscriptions, to_stateful};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use self::exchange::{call_over_stream, read_stream, relay_response, response_in, tell};
+use self::exchange::{
+    call_over_stream, read_stream, relay_refusal, relay_response, response_in, tell,
+};
 use self::routes::Routes;
 use super::response_stream::{MessageSender, ResponseStream, Task};
 use super::session_error::SessionError;
@@ -221,7 +223,11 @@ impl UpstreamSession {
                     pending.id = None;
                     return Err(SessionError::Lost);
                 }
-                relay_response(&id, reply.status, &mut reply.reader, out).await
+                if reply.status == 400 && session.is_some() {
+                    relay_refusal(&id, &mut reply.reader, out).await
+                } else {
+                    relay_response(&id, reply.status, &mut reply.reader, out).await
+                }
             }
         };
         pending.id = None;

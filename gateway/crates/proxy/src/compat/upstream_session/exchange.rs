@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mcp_protocol::{Id, Kind, Message};
+use mcp_protocol::{Id, Kind, Message, to_stateful};
 use tokio::sync::watch;
 
 use super::routes::Routes;
@@ -24,6 +24,7 @@ pub(super) async fn tell(
     reply.reader.close().await;
     match status {
         200..=299 => Ok(()),
+        // Not 400, which is what a message that wants no answer is refused with, too.
         404 => Err(SessionError::Lost),
         _ => Err(SessionError::Refused(status)),
     }
@@ -85,6 +86,23 @@ pub(super) async fn relay_response(
     match status {
         200..=299 => Err(Failure::Broken("no response in its answer".to_owned()).into()),
         _ => Err(SessionError::Refused(status)),
+    }
+}
+
+/// Passes on what stands in an answer of status 400 within a session, unless that means that the session is
+/// lost.
+pub(super) async fn relay_refusal(
+    id: &Id,
+    reader: &mut Reader,
+    out: MessageSender,
+) -> Result<(), SessionError> {
+    match response_in(reader).await? {
+        said if to_stateful::is_about_session(id, said.as_ref()) => Err(SessionError::Lost),
+        Some(said) if said.id().is_none_or(|answered| answered == *id) => {
+            let _ = out.send(said.with_id(id)).await;
+            Ok(())
+        }
+        _ => Err(SessionError::Refused(400)),
     }
 }
 
