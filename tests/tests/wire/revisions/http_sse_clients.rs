@@ -90,3 +90,29 @@ async fn an_http_sse_client_uses_a_stateless_backend_until_its_grant_ends() -> R
     assert_eq!(legacy.post(&mcp::initialize()).await?.status, 401);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_stream_ends_with_a_session_that_the_backend_forgot_so_that_its_client_begins_anew()
+-> Result<()> {
+    let cell = Cell::start("2025", scripted_revisions::sessions).await?;
+    let mut legacy = LegacySession::open(&cell.gateway.url("/sse"), &cell.token).await?;
+    legacy.request(&mcp::initialize()).await?;
+    let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    assert_eq!(legacy.post(&initialized).await?.status, 202);
+    cell.backend.play(|request| {
+        if request.header("mcp-session-id").is_some() {
+            return Answer::json(404, &json!({"error": "no such session"}));
+        }
+        scripted_revisions::sessions(request)
+    });
+    let lost = legacy.request(&mcp::call(3, "echo", &json!({}))).await?;
+    assert_eq!(lost["error"]["code"], -32603, "{lost}");
+    assert!(legacy.stream.end(PATIENCE).await?, "cut instead of ended");
+
+    cell.backend.play(scripted_revisions::sessions);
+    let mut again = LegacySession::open(&cell.gateway.url("/sse"), &cell.token).await?;
+    again.request(&mcp::initialize()).await?;
+    let called = again.request(&mcp::call(4, "echo", &json!({}))).await?;
+    assert!(called["result"].is_object(), "{called}");
+    Ok(())
+}

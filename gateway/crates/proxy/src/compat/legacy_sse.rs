@@ -117,6 +117,16 @@ async fn serve(
                 continue;
             }
             Some(_) = running.join_next(), if !running.is_empty() => continue,
+            // The stream ends with its session, so that the client begins anew. What is posted meanwhile
+            // is refused, and what is under way is told its end.
+            () = ended(&peer) => {
+                drop(posted);
+                tokio::select! {
+                    () = finish(&mut running) => {}
+                    () = out.closed() => {}
+                }
+                return;
+            }
             () = out.closed() => return,
         };
         let id = message.id();
@@ -141,13 +151,8 @@ async fn serve(
                     let responses = called(upstream_session, &upstream, message);
                     let request_id = upstream.request_id().to_owned();
                     running.spawn(forward(responses, request_id, out.clone()));
-                    continue;
-                }
-                let is_initialized = message.method() == "notifications/initialized";
-                // In order: an answer to a question must not overtake it.
-                let _ = upstream_session.notify(&upstream, &message).await;
-                if is_initialized {
-                    upstream_session.listen(&upstream, out.clone());
+                } else {
+                    tell(upstream_session, &upstream, &message, &out).await;
                 }
             }
             StreamUpstream::Stateless(kept) => {
@@ -161,6 +166,36 @@ async fn serve(
                 }
             }
         }
+    }
+}
+
+/// Waits for the end of the session behind a stream; for ever where there is none.
+async fn ended(peer: &StreamUpstream) {
+    let StreamUpstream::Session(upstream_session) = peer else {
+        return std::future::pending().await;
+    };
+    let mut over = upstream_session.end_signal();
+    let _ = over.wait_for(|over| *over).await;
+}
+
+/// Waits until all that is running is done.
+async fn finish(running: &mut JoinSet<()>) {
+    while running.join_next().await.is_some() {}
+}
+
+/// Passes on what wants no answer, in order: an answer to a question must not overtake the end of the
+/// handshake.
+async fn tell(
+    upstream_session: &Arc<UpstreamSession>,
+    upstream: &Arc<UpstreamClient>,
+    message: &Message,
+    out: &MessageSender,
+) {
+    let told = upstream_session.notify(upstream, message).await;
+    if matches!(told, Err(SessionError::Lost)) {
+        upstream_session.end();
+    } else if message.method() == "notifications/initialized" {
+        upstream_session.listen(upstream, out.clone());
     }
 }
 

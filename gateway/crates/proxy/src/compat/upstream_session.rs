@@ -355,7 +355,8 @@ impl Drop for UpstreamSession {
     }
 }
 
-/// A request over a session, its failure told as its response.
+/// A request over a session, its failure told as its response. A session that the backend has forgotten ends
+/// with it, for all who use it.
 pub(super) fn called(
     upstream_session: &Arc<UpstreamSession>,
     upstream: &Arc<UpstreamClient>,
@@ -364,10 +365,13 @@ pub(super) fn called(
     let (upstream_session, upstream) = (Arc::clone(upstream_session), Arc::clone(upstream));
     ResponseStream::try_spawn(move |out| async move {
         let id = message.id();
-        if let Err(error) = upstream_session.call(&upstream, message, out.clone()).await
-            && let Some(id) = id
-        {
-            let _ = out.send(error.response(&id)?).await;
+        if let Err(error) = upstream_session.call(&upstream, message, out.clone()).await {
+            if matches!(error, SessionError::Lost) {
+                upstream_session.end();
+            }
+            if let Some(id) = id {
+                let _ = out.send(error.response(&id)?).await;
+            }
         }
         Ok(())
     })
