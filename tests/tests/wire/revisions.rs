@@ -272,7 +272,11 @@ async fn a_cancelled_call_and_a_client_that_goes_end_the_call_at_a_stateless_bac
         json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
     assert_eq!(cell.send(&session, &cancelled).await?.status, 202);
     cell.backend.await_streams(0, PATIENCE).await?;
-    drop(running);
+    // It expects no response, and the backend is not blamed.
+    let ended = running.await??;
+    assert_eq!(ended.status(), 200);
+    assert!(!ended.text().await?.contains("data:"), "a response");
+    cell.gateway.logged("\"outcome\":\"cancelled\"").await?;
 
     let slow = cell
         .post(&mcp::call(2, "slow", &json!({})))

@@ -72,7 +72,7 @@ metrics! {
     tool_calls: CounterFamily "gateway_tool_calls_total" ["backend" "tool" "outcome"]
         = "Calls of tools, by what was decided about them. A tool that its backend does not list, or one beyond 256 of a backend, is `other`.";
     exchanges: CounterFamily "gateway_exchanges_total" ["backend" "outcome" "reason"]
-        = "Allowed requests that are over, by what ended them: `done`, `client_gone`, `grant_revoked`, `token_expired`, `account_ended`, `limit_reached`, `closed_by_operator`, `shutdown`, or `failed` with the reason.";
+        = "Allowed requests that are over, by what ended them: `done`, `client_gone`, `cancelled`, `grant_revoked`, `token_expired`, `account_ended`, `limit_reached`, `closed_by_operator`, `shutdown`, or `failed` with the reason.";
     exchanges_open: GaugeFamily "gateway_exchanges_in_flight" ["backend"]
         = "Allowed requests that are not over, streams among them.";
     deciding: HistogramFamily "gateway_admission_duration_seconds" ["backend"] SHORT

@@ -82,6 +82,8 @@ impl Downstream<'_> {
                     .await;
             }
             Ok(Some(message)) => Some(message),
+            // Nobody is at fault: it is answered as where that happens later, on the stream.
+            Ok(None) if responses.is_cancelled() => None,
             Ok(None) => {
                 return Err(match responses.refusal().await {
                     Some(refusal) => Rejection::Account(refusal).into(),
@@ -267,7 +269,8 @@ impl Downstream<'_> {
                         self.write(session, response_writer::event(&answer)).await?;
                     }
                     session.write_response_body(Bytes::new(), true).await?;
-                    self.log("done", 200);
+                    let is_cancelled = responses.is_cancelled();
+                    self.log(if is_cancelled { "cancelled" } else { "done" }, 200);
                     return Ok(());
                 }
                 Next::Ended(why) => {

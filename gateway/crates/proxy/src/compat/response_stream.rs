@@ -2,6 +2,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use mcp_protocol::Message;
 
@@ -41,6 +42,8 @@ pub(super) struct ResponseStream {
     pub(super) messages: mpsc::Receiver<Message>,
     /// Comes where the work ended without a response, for want of an account.
     refused: Option<oneshot::Receiver<Box<AccountRefusal>>>,
+    /// By the client itself, which then expects no response.
+    cancelled: Option<CancellationToken>,
     _task: Option<Task>,
 }
 
@@ -54,6 +57,7 @@ impl ResponseStream {
         Self {
             messages,
             refused: None,
+            cancelled: None,
             _task: Some(Task::start(work(out))),
         }
     }
@@ -74,8 +78,22 @@ impl ResponseStream {
         Self {
             messages,
             refused: Some(refused),
+            cancelled: None,
             _task: Some(task),
         }
+    }
+
+    /// The same, of a task that ends with this.
+    pub(super) fn until(mut self, cancelled: CancellationToken) -> Self {
+        self.cancelled = Some(cancelled);
+        self
+    }
+
+    /// Whether there was no response, once there are no more messages, because the client wanted none any
+    /// more.
+    pub(super) fn is_cancelled(&self) -> bool {
+        let cancelled = self.cancelled.as_ref();
+        cancelled.is_some_and(CancellationToken::is_cancelled)
     }
 
     /// Why there was no response, once there are no more messages; `None` where nothing was refused.
@@ -91,7 +109,33 @@ impl ResponseStream {
         Self {
             messages,
             refused: None,
+            cancelled: None,
             _task: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_its_client_cancels_is_told_from_work_that_broke_off() {
+        let cancelled = CancellationToken::new();
+        let ends = cancelled.clone();
+        let responses = ResponseStream::try_spawn(move |_out| async move {
+            ends.cancelled().await;
+            Ok(())
+        });
+        let mut responses = responses.until(cancelled.clone());
+        assert!(!responses.is_cancelled());
+        cancelled.cancel();
+        assert!(responses.messages.recv().await.is_none());
+        assert!(responses.refusal().await.is_none());
+        assert!(responses.is_cancelled());
+
+        let mut broken_off = ResponseStream::spawn(|_out| async {});
+        assert!(broken_off.messages.recv().await.is_none());
+        assert!(!broken_off.is_cancelled());
     }
 }

@@ -15,6 +15,7 @@ use mcp_protocol::{INPUT_TIMEOUT, Id, Kind, Message, Object, RpcError, Subscript
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::param_headers::ParamHeaders;
 use super::response_stream::{MessageSender, ResponseStream};
@@ -46,7 +47,7 @@ pub(super) struct Memory {
     level: Mutex<Option<String>>,
     resources: Mutex<Subscriptions>,
     resources_changed: Notify,
-    running: Mutex<HashMap<String, Arc<Notify>>>,
+    running: Mutex<HashMap<String, CancellationToken>>,
     asked: Mutex<HashMap<String, oneshot::Sender<Message>>>,
     questions: AtomicU64,
 }
@@ -91,7 +92,7 @@ impl StatelessUpstream {
             }
             Step::Cancel(id) => {
                 if let Some(running) = memory.running.lock().get(&id.key()) {
-                    running.notify_one();
+                    running.cancel();
                 }
                 None
             }
@@ -116,7 +117,7 @@ impl StatelessUpstream {
         message: Message,
     ) -> Option<ResponseStream> {
         let id = message.id()?;
-        let cancelled = Arc::new(Notify::new());
+        let cancelled = CancellationToken::new();
         {
             let mut running = self.memory.running.lock();
             if running.contains_key(&id.key()) {
@@ -127,21 +128,23 @@ impl StatelessUpstream {
             if running.len() >= MOST_RUNNING {
                 return Some(ResponseStream::one(failed(&id, &too_many())));
             }
-            running.insert(id.key(), Arc::clone(&cancelled));
+            running.insert(id.key(), cancelled.clone());
         }
         let entered = Entered {
             memory: Arc::clone(&self.memory),
             key: id.key(),
         };
         let own = Arc::clone(self);
-        Some(ResponseStream::try_spawn(move |out| async move {
+        let ends = cancelled.clone();
+        let responses = ResponseStream::try_spawn(move |out| async move {
             let _entered = entered;
             tokio::select! {
                 // The client expects no answer to what it cancelled.
-                () = cancelled.notified() => Ok(()),
+                () = ends.cancelled() => Ok(()),
                 done = own.run(&upstream, id, message, out) => done,
             }
-        }))
+        });
+        Some(responses.until(cancelled))
     }
 
     async fn run(
