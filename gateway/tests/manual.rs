@@ -5,7 +5,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use gateway::config::layers::Layers;
 use gateway::config::{self, SCHEMA};
@@ -180,5 +183,53 @@ fn what_unit_and_configuration_name_is_installed_by_the_package() {
             places.iter().any(is_placed),
             "{name} is in no package: {places:?}"
         );
+    }
+}
+
+/// What the package's script asks of systemd where no reload succeeds, and whether it succeeds itself.
+fn asked_where_reload_fails(state: &Path) -> (Vec<String>, bool) {
+    let work = tempfile::tempdir().unwrap();
+    let (script, asked) = (work.path().join("postinst"), work.path().join("asked"));
+    let text = fs::read_to_string(root().join("conf/systemd/debian/postinst")).unwrap();
+    let text = text.replace("/run/systemd/system", &work.path().display().to_string());
+    let text = text.replace("/var/lib/cupcake-gateway", &state.display().to_string());
+    fs::write(&script, text).unwrap();
+    let systemctl = format!(
+        "#!/bin/sh\necho \"$1\" >>{}\ncase $1 in reload | try-restart) exit 1 ;; esac\n",
+        asked.display()
+    );
+    for (name, text) in [
+        ("systemctl", &*systemctl),
+        ("systemd-sysusers", "#!/bin/sh\n"),
+    ] {
+        let program = work.path().join(name);
+        fs::write(&program, text).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", work.path().display());
+    let ended = Command::new("sh")
+        .arg(&script)
+        .args(["configure", "0.0.9"])
+        .env("PATH", path)
+        .status();
+    let asked = fs::read_to_string(asked).unwrap();
+    let asked = asked.lines().map(str::to_owned).collect();
+    (asked, ended.unwrap().success())
+}
+
+#[test]
+fn a_package_stops_no_gateway_that_could_hand_over_and_is_installed_all_the_same() {
+    for folder in [".", "state"] {
+        let state = tempfile::tempdir().unwrap();
+        let folder = state.path().join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        let before = asked_where_reload_fails(state.path());
+        let _listener = UnixListener::bind(folder.join("upgrade.sock")).unwrap();
+        let after = asked_where_reload_fails(state.path());
+        let words = |asked: &[&str]| asked.iter().map(|&word| word.to_owned()).collect();
+        let restarted = ["daemon-reload", "--quiet", "reload", "try-restart"];
+        assert_eq!(before, (words(&restarted), true));
+        assert_eq!(after, (words(&restarted[..3]), true));
     }
 }
