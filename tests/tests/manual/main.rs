@@ -7,9 +7,11 @@
 //! | [`links`] | every link, anchor, picture and named file is there |
 //! | [`commands`] | every command line is one, every configuration is accepted |
 //! | [`architecture`] | the walks of ARCHITECTURE.md lead through functions that exist |
+//! | [`checkout`] | scripts keep their line ends, and pages that build say where |
 //! | [`ignored`] | CONTRIBUTING lists the tests that are ignored |
 
 mod architecture;
+mod checkout;
 mod commands;
 mod ignored;
 mod links;
