@@ -52,7 +52,7 @@ reasons! {
     LoginFailed = "login_failed", "The name or the password is wrong.", "Try again; the operator can set a new password with `gateway users password`, for the owner of the configuration with `gateway users hash`.";
     UserDisabled = "user_disabled", "This person may not log in.", "The operator can let them in again with `gateway users enable`.";
     LoginLimited = "login_limited", "Too many wrong passwords.", "Wait for the time that the page names.";
-    SetupCodeWrong = "setup_code_wrong", "The setup code is wrong, used or older than 15 minutes.", "Restart the gateway: while there is no owner it prints a new code.";
+    SetupCodeWrong = "setup_code_wrong", "The setup code is wrong, used or older than 15 minutes.", "Take the link that was printed last, by whichever replica, or restart the gateway: while there is no owner it prints a new code.";
     SetupDone = "setup_done", "This gateway has its owner.", "Log in instead.";
     PasswordTooWeak = "password_too_weak", "The password is too short or too long.", "Take at least 12 characters.";
     UserExists = "user_exists", "Somebody has this login name.", "Take another name; `gateway users ls` lists those that are taken.";
