@@ -186,6 +186,24 @@ fn what_unit_and_configuration_name_is_installed_by_the_package() {
     }
 }
 
+#[test]
+fn with_every_store_the_service_has_keys_and_audit_log_where_the_commands_look() {
+    let path = root().join("conf/systemd/gateway.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    for store in ["file:/var/lib/cupcake-gateway", "redis://127.0.0.1:6379/0"] {
+        let mut layers = Layers::new(&SCHEMA);
+        layers.file(&path, &text);
+        layers.flag("store.url", "--store", store);
+        let config = config::resolve(&layers).unwrap();
+        // What `gateway grants ls --store file:/var/lib/cupcake-gateway` goes by.
+        let keys = Path::new("/var/lib/cupcake-gateway/keys");
+        assert_eq!(config.keys_dir, keys, "{store}");
+        let log = config.audit.unwrap().file;
+        let expected = Path::new("/var/lib/cupcake-gateway/audit/audit.jsonl");
+        assert_eq!(log, expected, "{store}");
+    }
+}
+
 /// What the package's script asks of systemd where no reload succeeds, and whether it succeeds itself.
 fn asked_where_reload_fails(state: &Path) -> (Vec<String>, bool) {
     let work = tempfile::tempdir().unwrap();
