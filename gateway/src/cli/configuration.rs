@@ -47,6 +47,11 @@ pub(in crate::cli) struct Configuration {
 /// Where `--domain` listens, if nothing else is said.
 const HTTPS: &str = "0.0.0.0:443";
 
+/// What belongs to the server that a file names, and goes with it where a command takes its place: its
+/// address, how it is started, and where its pages are. Everybody's own account stays, and is refused:
+/// nobody's credentials are dropped unsaid.
+const INSTEAD_OF: [&str; 3] = ["backend.0.url", "backend.0.command", "backend.0.pages"];
+
 /// The layers of a configuration with another policy in it, if one is given.
 pub(in crate::cli) fn policy_of(configuration: &Configuration, policy: Option<&Path>) -> Layers {
     let mut layers = configuration.layers();
@@ -92,8 +97,7 @@ impl Configuration {
         }
         self.add_names(&mut layers);
         if !self.stdio.is_empty() {
-            let instead_of = ["backend.0.url", "backend.0.command"];
-            layers.words("backend.0.stdio", &self.stdio, &instead_of);
+            layers.words("backend.0.stdio", &self.stdio, &INSTEAD_OF);
         }
         layers
     }
@@ -129,5 +133,53 @@ impl Configuration {
             layers.flag("backend.0.url", "--backend", "http://127.0.0.1:9");
         }
         Ok(config::resolve(&layers)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The problems of a file of `conf`, with a server on the command line or without.
+    fn problems(file: &Path, stdio: &[&str]) -> Vec<String> {
+        let configuration = Configuration {
+            stdio: stdio.iter().map(|&word| word.to_owned()).collect(),
+            ..Configuration::of_file(Some(file.to_owned()))
+        };
+        let problems = config::resolve(&configuration.layers()).err();
+        let problems = problems.unwrap_or_default().into_iter();
+        problems.map(|problem| problem.to_string()).collect()
+    }
+
+    #[test]
+    fn a_command_takes_the_place_of_the_first_backend_of_every_example() {
+        let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf");
+        let mut seen = 0;
+        for folder in [conf.clone(), conf.join("systemd")] {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                // Its first backend is asked with everybody's own account, which only one with a url takes.
+                let has_accounts = path.ends_with("accounts.toml");
+                if has_accounts || path.extension().is_none_or(|ending| ending != "toml") {
+                    continue;
+                }
+                // A policy that is named from the top of the repository is found from there alone.
+                let before = problems(&path, &[]);
+                let after = problems(&path, &["npx", "-y", "x"]);
+                assert_eq!(before, after, "{}", path.display());
+                seen += 1;
+            }
+        }
+        assert!(seen > 10, "{seen}");
+    }
+
+    #[test]
+    fn a_command_does_not_drop_everybodys_own_account_unsaid() {
+        let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf");
+        let problems = problems(&conf.join("accounts.toml"), &["npx", "-y", "x"]);
+        assert!(
+            problems.iter().any(|problem| problem.contains("account")),
+            "{problems:?}"
+        );
     }
 }
