@@ -78,6 +78,8 @@ faults! {
     McpRedirect => "no-redirect",
     /// A bot check in front of POSTs to the MCP URL.
     BotPage => "bot-page",
+    /// A firewall in front of the page to log in.
+    AuthorizeBlocked => "login-page",
     /// The clock is an hour ahead.
     ClockAhead => "clock",
     /// 401 loses its challenge.
@@ -317,6 +319,7 @@ fn instead(fault: Fault, asked: &RecordedRequest, shared: &Shared) -> Option<Res
             (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, "/mcp/")]).into_response()
         }
         Fault::BotPage if asked.is(Method::POST, "/mcp") => page(403),
+        Fault::AuthorizeBlocked if asked.is(Method::GET, "/authorize") => page(403),
         Fault::DeleteRefused if asked.is(Method::DELETE, "/mcp") && !asked.has_token() => {
             StatusCode::METHOD_NOT_ALLOWED.into_response()
         }

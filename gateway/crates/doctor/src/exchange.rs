@@ -85,14 +85,14 @@ impl Exchange {
         self.answer()?.json()
     }
 
-    /// The answer, unless something stands in front that has a check of its own.
+    /// The answer, unless something stands in front that has a check of its own. That check goes by what
+    /// programs get, so that what browsers get is judged where it was asked for.
     pub(super) fn reached(&self) -> Result<&Answer, Obstacle> {
         match &self.outcome {
             Err(failure) => Err(Obstacle::Failed(failure.clone())),
+            Ok(answer) if self.reader == Reader::Browser => Ok(answer),
             Ok(answer) if answer.is_bot_page() => Err(Obstacle::Known(Check::BotPage)),
-            Ok(answer) if answer.status.is_redirection() && self.reader == Reader::Program => {
-                Err(Obstacle::Known(Check::NoRedirect))
-            }
+            Ok(answer) if answer.status.is_redirection() => Err(Obstacle::Known(Check::NoRedirect)),
             Ok(answer) => Ok(answer),
         }
     }
@@ -202,11 +202,15 @@ impl Answer {
             .any(|part| part.trim().eq_ignore_ascii_case(directive))
     }
 
-    /// A page of a firewall or bot check where a program asked.
+    /// A page of a firewall or bot check.
     pub(super) fn is_bot_page(&self) -> bool {
-        let challenged = self.headers.contains_key("cf-mitigated");
         let refused = matches!(self.status.as_u16(), 403 | 429 | 503);
-        challenged || (refused && self.is_html())
+        self.is_challenge() || (refused && self.is_html())
+    }
+
+    /// A bot check that lets through who runs its script: a person's browser does.
+    pub(super) fn is_challenge(&self) -> bool {
+        self.headers.contains_key("cf-mitigated")
     }
 
     /// The first words of the body, on one line.
@@ -293,5 +297,16 @@ pub(super) mod tests {
         assert_eq!(found(403, &html), known(Check::BotPage));
         assert_eq!(found(404, &html), None);
         assert_eq!(found(403, &[("content-type", "application/json")]), None);
+    }
+
+    #[test]
+    fn what_a_browser_gets_is_judged_where_it_was_asked_for() {
+        let html = [("content-type", "text/html")];
+        for status in [301, 403, 429, 503] {
+            let url = "https://mcp.example.com/authorize";
+            let mut page = exchange("GET", url, status, &html, "");
+            page.reader = Reader::Browser;
+            assert_eq!(page.reached().err(), None, "{status}");
+        }
     }
 }

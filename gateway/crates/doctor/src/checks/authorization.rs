@@ -60,6 +60,17 @@ pub(crate) fn page_instead_of_redirect(check: Check, last: &Exchange) -> Finding
     })
 }
 
+/// A finding about another answer of the same endpoint, unless a firewall gave both that answer and the one in
+/// place of the page to log in.
+pub(crate) fn unless_blocked(finding: Finding, last: &Exchange, login: &Exchange) -> Finding {
+    let is_blocked = |exchange: &Exchange| exchange.answer().is_some_and(Answer::is_bot_page);
+    if is_blocked(last) && is_blocked(login) {
+        finding.check.after(Check::LoginPage)
+    } else {
+        finding
+    }
+}
+
 /// An authorization request whose loopback port differs from the registered one.
 pub(crate) fn loopback_port(last: &Exchange) -> Finding {
     let check = Check::LoopbackPort;
@@ -86,6 +97,11 @@ pub(crate) fn login_page(
     let judged = answer(last).and_then(|answer| {
         if answer.status.is_redirection() {
             return Ok((check.pass("another site does the login"), None));
+        }
+        if answer.is_challenge() {
+            let summary =
+                "a bot check stands before the page to log in: a person's browser may pass it";
+            return Ok((check.warn(summary).seen(last.to_string()), None));
         }
         let page = Page::from_exchange(last);
         if answer.status.as_u16() != 200 || !answer.is_html() {

@@ -13,8 +13,8 @@ use crate::check::Check;
 use crate::checks::authorization::{self, Landing};
 use crate::checks::discovery::Endpoints;
 use crate::checks::token;
-use crate::exchange::Exchange;
-use crate::finding::Finding;
+use crate::exchange::{Answer, Exchange};
+use crate::finding::{Finding, Verdict};
 use crate::form::{Decision, Page};
 use crate::http_client::Ask;
 use crate::http_client::HttpClient;
@@ -54,10 +54,10 @@ impl Examination<'_> {
     ) -> Option<(Request, Landing)> {
         let url = endpoints.authorization.as_ref()?;
         let request = self.request(endpoints, client);
-        let last = visit(&self.http, &request.url(url)).await;
-        let landing = location(&last).map(|url| request.landing(url, client));
+        let login = visit(&self.http, &request.url(url)).await;
+        let landing = location(&login).map(|url| request.landing(url, client));
         let landing = landing.filter(Landing::is_at_redirect_uri);
-        let found = authorization::login_page(&last, landing.as_ref(), self.target.is_loopback());
+        let found = authorization::login_page(&login, landing.as_ref(), self.target.is_loopback());
         self.findings.extend(found);
         let open = landing.filter(|landing| landing.parameter("code").is_some());
 
@@ -67,13 +67,15 @@ impl Examination<'_> {
             (Check::UnknownClient, "client_id", "gateway-doctor-unknown"),
         ] {
             let last = visit(&self.http, &request.with(name, value).url(url)).await;
-            self.found(authorization::page_instead_of_redirect(check, &last));
+            let finding = authorization::page_instead_of_redirect(check, &last);
+            self.found(authorization::unless_blocked(finding, &last, &login));
         }
 
         let other_port = callback::redirect_uri(client.redirect_uri.port().unwrap_or(1) ^ 1);
         let to_other_port = request.with("redirect_uri", other_port.as_str());
         let last = visit(&self.http, &to_other_port.url(url)).await;
-        self.found(authorization::loopback_port(&last));
+        let finding = authorization::loopback_port(&last);
+        self.found(authorization::unless_blocked(finding, &last, &login));
         open.map(|landing| (request, landing))
     }
 
@@ -200,7 +202,17 @@ impl Examination<'_> {
             Page::from_exchange(&page).and_then(|page| page.login(name, password.reveal()))
         else {
             let finding = Check::Login.fail("the page has no form for a name and a password");
-            self.found(finding.seen(page.to_string()));
+            // Where a firewall answers, the check of the page has said so.
+            let is_blocked = page.answer().is_some_and(Answer::is_bot_page);
+            let is_said = self
+                .findings
+                .iter()
+                .any(|found| found.check == Check::LoginPage && found.verdict != Verdict::Pass);
+            self.found(if is_blocked && is_said {
+                Check::Login.after(Check::LoginPage)
+            } else {
+                finding.seen(page.to_string())
+            });
             return None;
         };
         let after = browser.submit(&self.http, &form).await;

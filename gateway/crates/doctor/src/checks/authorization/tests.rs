@@ -191,3 +191,27 @@ fn a_consent_page_for_a_request_without_pkce_fails() {
     assert_eq!(back("error=invalid_request"), Verdict::Pass);
     assert_eq!(back("code=x"), Verdict::Fail);
 }
+
+#[test]
+fn a_login_page_that_a_firewall_blocks_fails_and_what_is_behind_it_is_not_judged() {
+    let of = |status, headers: &[(&'static str, &str)]| {
+        let url = "https://mcp.example.com/authorize";
+        let mut page = exchange("GET", url, status, headers, "<p>Access denied");
+        page.reader = crate::exchange::Reader::Browser;
+        page
+    };
+    let blocked = of(403, &[HTML]);
+    let findings = login_page(&blocked, None, false);
+    assert_eq!(verdict_of(&findings, Check::LoginPage), Verdict::Fail);
+    assert!(findings[0].summary.contains("Access denied"));
+    let other = |last: &Exchange, login: &Exchange| {
+        let check = Check::BadRedirect;
+        unless_blocked(page_instead_of_redirect(check, last), last, login).verdict
+    };
+    assert_eq!(other(&blocked, &blocked), Verdict::Skip);
+    assert_eq!(other(&blocked, &of(200, &[HTML])), Verdict::Pass);
+    // A person's browser passes this one, which the doctor can't tell.
+    let challenged = of(403, &[HTML, ("cf-mitigated", "challenge")]);
+    let findings = login_page(&challenged, None, false);
+    assert_eq!(verdict_of(&findings, Check::LoginPage), Verdict::Warn);
+}
