@@ -30,9 +30,21 @@ pub struct BrowserSession {
     /// The identity provider that the person came through, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    /// The person's account there. Sessions that versions before 2026-12 opened don't say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<ProviderAccount>,
     /// The credential id of the passkey that the person came with, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passkey: Option<String>,
+}
+
+/// What names an account at an identity provider for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderAccount {
+    /// Who the provider is.
+    pub issuer: String,
+    /// Who the person is there.
+    pub subject: String,
 }
 
 impl BrowserSession {
@@ -46,6 +58,7 @@ impl BrowserSession {
             started: now,
             expires: now + LIFETIME,
             provider: None,
+            account: None,
             passkey: None,
         }
     }

@@ -12,15 +12,15 @@ use crate::provider::membership::membership;
 use crate::provider::settings::Provider;
 use crate::server::{AuthorizationServer, Settings};
 use crate::ways_in::WaysIn;
-use gateway_core::browser_session::{self, BrowserSession};
+use gateway_core::browser_session::{self, BrowserSession, ProviderAccount};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::secret::{Secret, SecretHash, TagKey};
-use gateway_store::{Passkey, Records, StoreError, User};
+use gateway_store::{Identity, Passkey, Records, StoreError, User};
 
 /// The session that the request's cookie stands for: not expired, and of a person who may log in, whose
-/// password is still the one it was opened with, or who still has the passkey that they came with or an
-/// account at the provider that they came through.
+/// password is still the one it was opened with, or who still has the passkey that they came with or the
+/// account at a provider that they came through.
 pub(super) async fn current_session(
     ways: WaysIn<'_>,
     records: &Records,
@@ -38,17 +38,26 @@ pub(super) async fn current_session(
     let live = user.is_some_and(|user| {
         user.disabled.is_none()
             && session.is_live(&user.id, &user.credential(), now)
-            && has_account(&user, session.provider.as_deref())
+            && has_account(&user, &session)
             && has_passkey(&user, session.passkey.as_deref())
             && membership(ways, &user, now).is_ok()
     });
     Ok(live.then_some((hash, session)))
 }
 
-/// Whether somebody who came through this provider, if through one, has an account there.
-fn has_account(user: &User, provider: Option<&str>) -> bool {
+/// Whether somebody who came through an account at a provider, if through one, has it still.
+fn has_account(user: &User, session: &BrowserSession) -> bool {
     let mut identities = user.identities.iter();
-    provider.is_none_or(|name| identities.any(|identity| identity.provider == name))
+    session.provider.is_none() || identities.any(|identity| came_through(session, identity))
+}
+
+/// Whether the person of this session came through this account. Another one at the same provider is
+/// somebody else's word; only where an earlier version opened the session nothing says which one it was.
+pub(super) fn came_through(session: &BrowserSession, identity: &Identity) -> bool {
+    match &session.account {
+        Some(account) => identity.is(&account.issuer, &account.subject),
+        None => session.provider.as_deref() == Some(&identity.provider),
+    }
 }
 
 /// Whether somebody who came with this passkey, if with one, has it still.
@@ -96,6 +105,7 @@ impl Sessions<'_> {
         request: &Request,
         user: &User,
         provider: &Provider,
+        account: ProviderAccount,
         location: &str,
         now: Timestamp,
     ) -> Result<Response, StoreError> {
@@ -104,6 +114,7 @@ impl Sessions<'_> {
         let session = BrowserSession {
             expires: ends.map_or(session.expires, |ends| ends.min(session.expires)),
             provider: Some(provider.name.clone()),
+            account: Some(account),
             ..session
         };
         self.begin(request, user, session, location, now).await

@@ -125,6 +125,9 @@ async fn an_account_is_taken_off_by_its_person_or_the_operator_and_never_the_las
     alice.there = Browser::default();
     let page = alice.here.visit(&account).await?;
     alice.log_in(&page, link, "carol").await?;
+    // Another account of the same provider lets nobody in again who came through the first one.
+    let page = second.here.visit(&account).await?;
+    assert!(page.form_with_button(BUTTON).is_ok(), "{}", page.words());
     operator::done(gateway, &["users", "unlink", &owner.name, "corp"], "").await?;
     let page = alice.here.visit(&account).await?;
     assert!(page.form_with_button(link).is_ok(), "{}", page.words());

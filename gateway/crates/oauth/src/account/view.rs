@@ -78,7 +78,7 @@ fn logins<'a>(sealer: Sealer<'a>, user: Option<&'a User>) -> Logins<'a> {
             name: address
                 .or(identity.name.as_deref())
                 .unwrap_or(&identity.subject),
-            is_current: sealer.session.provider.as_deref() == Some(&identity.provider),
+            is_current: session::came_through(sealer.session, identity),
             unlink: has_another_way_in(sealer.server.ways_in(), user, identity).then(|| {
                 UnlinkForm {
                     issuer: &identity.issuer,

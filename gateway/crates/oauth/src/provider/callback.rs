@@ -22,6 +22,7 @@ use crate::revoke_all::{RevocationSubject, cut_off};
 use crate::server::{AuthorizationServer, Settings};
 use crate::session::Sessions;
 use gateway_core::audit::{Event, Record};
+use gateway_core::browser_session::ProviderAccount;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{self, AllowRule, Missing};
 use gateway_core::protocol::web::{self, Request, Response};
@@ -174,9 +175,12 @@ async fn log_in(
         "a person logged in with an identity provider"
     );
     let location = login::location(goal);
-    let opened = sessions
-        .open_by(request, &user, provider, &location, now)
-        .await?;
+    let account = ProviderAccount {
+        issuer: provider_user.issuer.clone(),
+        subject: provider_user.profile.subject.clone(),
+    };
+    let opened = sessions.open_by(request, &user, provider, account, &location, now);
+    let opened = opened.await?;
     Ok(audited(opened, record(&user, provider)))
 }
 

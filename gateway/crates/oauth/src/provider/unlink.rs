@@ -5,8 +5,8 @@ use crate::ways_in::WaysIn;
 use gateway_core::clock::Timestamp;
 use gateway_store::{Identity, Records, StoreError, User};
 
-/// Takes the account of this subject of an issuer off a person. Browser sessions that came through its
-/// provider are over with it (`session`); what the person allowed apps stays.
+/// Takes the account of this subject of an issuer off a person. Browser sessions that came through
+/// it are over with it (`session`); what the person allowed apps stays.
 pub async fn unlink(
     ways: WaysIn<'_>,
     records: &Records,

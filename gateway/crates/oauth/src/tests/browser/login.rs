@@ -6,9 +6,13 @@ use rand::rngs::OsRng;
 use super::{Browser, PASSWORD, ask, location, server_of_alice, text, value};
 use crate::identity::{self, LoginName, Password};
 use crate::pages::Goal;
+use crate::provider::{Providers, examples};
+use crate::server::AuthorizationServer;
 use crate::{login, session};
+use gateway_core::browser_session::ProviderAccount;
 use gateway_core::protocol::web::Response;
-use gateway_store::Key;
+use gateway_core::secret::Secret;
+use gateway_store::{Identity, Key};
 
 #[tokio::test]
 async fn a_login_opens_a_new_session_and_goes_on_with_the_request_it_was_for() {
@@ -38,6 +42,63 @@ async fn a_login_opens_a_new_session_and_goes_on_with_the_request_it_was_for() {
         .await
         .unwrap();
     assert!(dead.is_none());
+}
+
+#[tokio::test]
+async fn a_session_ends_with_the_account_it_came_through_whatever_is_linked_at_its_provider() {
+    let corp = examples::provider("*");
+    let server = AuthorizationServer {
+        providers: Providers::new(vec![examples::provider("*")]),
+        ..super::server()
+    };
+    let (now, alice) = (examples::NOW, examples::person("$argon2id$", &[]));
+    let first = alice.identities[0].clone();
+    let second = Identity {
+        subject: "second".into(),
+        ..first.clone()
+    };
+    assert!(server.records.add_user(&alice, now).await.unwrap());
+    let account = ProviderAccount {
+        issuer: first.issuer.clone(),
+        subject: first.subject.clone(),
+    };
+    let mut browser = Browser::new();
+    let visit = browser.get("/");
+    let opened = server.sessions();
+    let opened = opened.open_by(&visit, &alice, &corp, account, "/", now);
+    browser.keep(&opened.await.unwrap());
+    let live = async || {
+        let visit = browser.get("/");
+        let live = session::current_session(server.ways_in(), &server.records, &visit, now).await;
+        live.unwrap().map(|(_, session)| session)
+    };
+    let came_through_first = live().await.unwrap();
+    assert!(session::came_through(&came_through_first, &first));
+    assert!(!session::came_through(&came_through_first, &second));
+
+    let link = |user: gateway_store::User| user.with_identity(second.clone());
+    server
+        .records
+        .change_user("alice", now, link)
+        .await
+        .unwrap();
+    assert!(live().await.is_some());
+    let unlink = |user: gateway_store::User| user.without_identity(&first.issuer, &first.subject);
+    server
+        .records
+        .change_user("alice", now, unlink)
+        .await
+        .unwrap();
+    assert_eq!(live().await, None);
+
+    // What an earlier version opened says the provider alone.
+    let mut kept = serde_json::to_value(&came_through_first).unwrap();
+    kept.as_object_mut().unwrap().remove("account").unwrap();
+    let earlier = serde_json::from_value(kept).unwrap();
+    assert!(session::came_through(&earlier, &second));
+    let hash = Secret::presented(&browser.cookies["__Host-session"]).hash();
+    server.records.open_session(&hash, &earlier).await.unwrap();
+    assert_eq!(live().await, Some(earlier));
 }
 
 #[tokio::test]
