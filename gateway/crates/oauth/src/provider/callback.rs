@@ -261,7 +261,8 @@ pub(super) async fn end_access_of_left(
     // First, so that whatever fails is done at the next attempt.
     end_access(memberships, provider, &user, now).await?;
     // What the provider says now stands, so that nothing is renewed by what it said before.
-    person::confirm(records, &user, identity, now).await?;
+    let said = |_: &Identity| identity.clone();
+    person::confirm(records, &user, (issuer, subject), said, now).await?;
     Ok(())
 }
 

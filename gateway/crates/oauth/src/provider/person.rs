@@ -105,16 +105,17 @@ pub(super) async fn known_or_new(
     let (issuer, subject) = (&provider_user.issuer, &provider_user.profile.subject);
     let known = records.user_of_identity(issuer, subject, now);
     if let Some(user) = known.await? {
-        let before = user.identity(issuer, subject);
-        let identity = identity(provider, provider_user, before, now);
-        // Many give a refresh token at the first consent alone.
-        let token = before.and_then(|before| before.refresh.clone());
-        let token = token.filter(|_| provider.max_age.is_some());
-        let identity = Identity {
-            refresh: identity.refresh.or(token),
-            ..identity
+        let said = |before: &Identity| {
+            let identity = identity(provider, provider_user, Some(before), now);
+            // Many give a refresh token at the first consent alone.
+            let token = before.refresh.clone();
+            let token = token.filter(|_| provider.max_age.is_some());
+            Identity {
+                refresh: identity.refresh.or(token),
+                ..identity
+            }
         };
-        if let Some(user) = confirm(records, &user, &identity, now).await? {
+        if let Some(user) = confirm(records, &user, (issuer, subject), said, now).await? {
             return Ok(user);
         }
     }
@@ -149,21 +150,19 @@ pub(super) async fn known_or_new(
 }
 
 /// Notes what the provider said in the record of a person whose account it is; `None` if it is not any
-/// more: what was removed meanwhile does not come back.
+/// more: what was removed meanwhile does not come back. `said` makes it of what stands there at that
+/// moment, which others may have changed since it was read.
 pub(super) async fn confirm(
     records: &Records,
     user: &User,
-    identity: &Identity,
+    (issuer, subject): (&str, &str),
+    said: impl Fn(&Identity) -> Identity + Send,
     now: Timestamp,
 ) -> Result<Option<User>, StoreError> {
-    let (issuer, subject) = (&identity.issuer, &identity.subject);
     let has_it = |present: &User| present.identity(issuer, subject).is_some();
-    let change = |present: User| {
-        if has_it(&present) {
-            present.with_identity(identity.clone())
-        } else {
-            present
-        }
+    let change = move |present: User| match present.identity(issuer, subject).map(&said) {
+        Some(identity) => present.with_identity(identity),
+        None => present,
     };
     let changed = records.change_person(user, now, change).await?;
     Ok(changed.filter(has_it))
@@ -345,12 +344,14 @@ mod tests {
         let records = Records::new(std::sync::Arc::new(gateway_store::Memory::new()));
         let (alice, account) = (person("$argon2id$", &["board"]), account(&["board"]));
         assert!(records.add_user(&alice, NOW).await.unwrap());
-        let confirmed = confirm(&records, &alice, &account, NOW).await.unwrap();
+        let names = (account.issuer.as_str(), account.subject.as_str());
+        let said = |_: &Identity| account.clone();
+        let confirmed = confirm(&records, &alice, names, said, NOW).await.unwrap();
         assert_eq!(confirmed.as_ref(), Some(&alice));
         let without = |user: User| user.without_identity(&account.issuer, &account.subject);
         let changed = records.change_user(&alice.name, NOW, without).await;
         let removed = changed.unwrap().unwrap();
-        let confirmed = confirm(&records, &alice, &account, NOW).await.unwrap();
+        let confirmed = confirm(&records, &alice, names, said, NOW).await.unwrap();
         assert_eq!(confirmed, None);
         let kept = records.user(&alice.name, NOW).await.unwrap();
         assert_eq!(kept.as_ref(), Some(&removed));

@@ -187,8 +187,7 @@ impl<'a> Renewal<'a> {
         if login_rules::judge(&self.provider.allow, &profile(&identity)).is_err() {
             end_access(memberships, self.provider, user, now).await?;
         }
-        person::confirm(memberships.records, user, &identity, now).await?;
-        Ok(())
+        self.note(memberships.records, user, &identity, now).await
     }
 
     /// The provider does not take the refresh token any more; what it said holds for its time.
@@ -202,7 +201,20 @@ impl<'a> Renewal<'a> {
             refresh: None,
             ..self.identity.clone()
         };
-        person::confirm(records, user, &identity, now).await?;
+        self.note(records, user, &identity, now).await
+    }
+
+    /// Notes what came of asking, unless another word of the provider was noted meanwhile.
+    async fn note(
+        &self,
+        records: &Records,
+        user: &User,
+        renewed: &Identity,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let account = (renewed.issuer.as_str(), renewed.subject.as_str());
+        let said = |present: &Identity| noted(self.identity, renewed, present);
+        person::confirm(records, user, account, said, now).await?;
         Ok(())
     }
 
@@ -212,10 +224,91 @@ impl<'a> Renewal<'a> {
     }
 }
 
+/// What stands of an account after a renewal of what was `read`. Asking takes seconds: who logged in, or was
+/// refused, in between stands as the provider said then, and only the refresh token that was presented is
+/// what came of it.
+fn noted(read: &Identity, renewed: &Identity, present: &Identity) -> Identity {
+    if present == read {
+        return renewed.clone();
+    }
+    let was_presented = present.refresh == read.refresh;
+    let refresh = if was_presented { renewed } else { present };
+    Identity {
+        refresh: refresh.refresh.clone(),
+        ..present.clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::examples::person;
+    use crate::provider::examples::{HOUR, NOW, identity, person, provider, provider_user};
+
+    #[tokio::test]
+    async fn a_renewal_that_ends_late_leaves_what_the_provider_said_meanwhile() {
+        let (server, corp) = (crate::tests::server(), provider("*"));
+        let Protocol::OpenId(open_id) = &corp.protocol else {
+            panic!("it speaks OpenID Connect");
+        };
+        let with = |groups: &[&str], refresh: Option<&str>, confirmed| Identity {
+            refresh: refresh.map(str::to_owned),
+            confirmed,
+            ..identity(groups)
+        };
+        let later = NOW + HOUR / 2;
+        let read = with(&["engineering"], Some("presented"), NOW);
+        let renewal = Renewal {
+            provider: &corp,
+            open_id,
+            identity: &read,
+            token: Secret::presented("token"),
+        };
+        let mut said = provider_user(None, "alice");
+        said.profile.groups = ["engineering".to_owned(), "board".to_owned()].into();
+        said.refresh = Some("replaced".to_owned());
+        let renewed = with(&["board", "engineering"], Some("replaced"), later);
+
+        let left = with(&[], None, later);
+        let came = with(&["board"], Some("another"), later);
+        // A login at which the provider gave no refresh token keeps the one that there was.
+        let kept = |refresh| with(&["board"], refresh, later);
+        for (name, present, after_answer, after_refusal) in [
+            (
+                "nothing",
+                read.clone(),
+                renewed,
+                with(&["engineering"], None, NOW),
+            ),
+            ("refused", left.clone(), left.clone(), left),
+            ("login", came.clone(), came.clone(), came),
+            (
+                "kept",
+                kept(Some("presented")),
+                kept(Some("replaced")),
+                kept(None),
+            ),
+        ] {
+            for (is_answered, expected) in [(true, after_answer), (false, after_refusal)] {
+                let user = User {
+                    name: format!("{name}{is_answered}"),
+                    identities: vec![present.clone()],
+                    ..person("", &[])
+                };
+                let records = &server.records;
+                assert!(records.add_user(&user, NOW).await.unwrap());
+                let done = if is_answered {
+                    renewal
+                        .store(server.memberships(), &user, &said, later)
+                        .await
+                } else {
+                    renewal.forget_token(records, &user, later).await
+                };
+                done.unwrap();
+                let user = records.user(&user.name, NOW).await.unwrap().unwrap();
+                assert_eq!(user.identities, [expected], "{name}, {is_answered}");
+            }
+        }
+    }
 
     #[test]
     fn a_token_carries_so_many_groups_and_no_more() {
