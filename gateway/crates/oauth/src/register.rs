@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::audited::audited;
 use crate::error_response;
-use crate::request_limit::RequestLimit;
+use crate::request_limit::{RequestLimit, network};
 use crate::server::{AuthorizationServer, Settings};
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::keys::KeySource;
@@ -34,10 +34,6 @@ const IN_ALL: u64 = 10_000;
 /// For so many times `clients.unused_for` a client that nobody allows anything is kept at most, however
 /// often it registers again. After that it is a new one.
 const RENEWALS: u32 = 2;
-
-/// So many times what one network may, the /48 of an IPv6 address may that many networks are in: whoever
-/// rents one could else use up what all may.
-const PER_SITE: u64 = 4;
 
 /// `POST /register`.
 pub(super) async fn answer(
@@ -156,8 +152,7 @@ async fn count_repeated(
     Ok((count > most).then_some(Reason::RateLimited))
 }
 
-/// Counts a new one against the /48 of an IPv6 address, which is one customer's, against its address, and
-/// against all.
+/// Counts a new one against where it comes from, and against all.
 async fn count_new(
     records: &Records,
     settings: &Settings,
@@ -165,21 +160,14 @@ async fn count_new(
     now: Timestamp,
 ) -> Result<Option<Reason>, StoreError> {
     let per_network = settings.registrations_per_hour;
-    if let Some(site) = site(peer) {
-        let key = CountKey::registrations(&site);
-        let count = records.count(&key, WINDOW, now).await?;
-        if count > per_network.saturating_mul(PER_SITE) {
-            return Ok(Some(Reason::RateLimited));
-        }
-    }
     let limit = RequestLimit {
         per_network,
         in_all: IN_ALL.max(per_network),
         window: WINDOW,
     };
-    let from = CountKey::registrations(&network(peer));
+    let all = CountKey::all_registrations();
     limit
-        .count(records, &from, &CountKey::all_registrations(), now)
+        .count_from(records, peer, CountKey::registrations, &all, now)
         .await
 }
 
@@ -191,28 +179,6 @@ fn within(reason: Option<Reason>) -> Result<(), OAuthError> {
         }
         Some(reason) => Err(OAuthError::new(ErrorCode::SlowDown, reason)),
         None => Ok(()),
-    }
-}
-
-/// The /48 of an IPv6 address.
-fn site(address: IpAddr) -> Option<String> {
-    match address.to_canonical() {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(address) => {
-            let [a, b, c, ..] = address.segments();
-            Some(format!("{a:x}:{b:x}:{c:x}::/48"))
-        }
-    }
-}
-
-/// What one sender holds: an IPv4 address, or the /64 of an IPv6 one.
-pub(super) fn network(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
     }
 }
 
@@ -250,22 +216,5 @@ impl Registered {
         }
         let response = web::json(StatusCode::CREATED, &body);
         web::with_header(response, HeaderName::from_static("pragma"), "no-cache")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_one_ipv6_network_count_as_one() {
-        let network = |text: &str| network(text.parse().unwrap());
-        assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:2:ffff::9"));
-        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
-        assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.1");
-        let site = |text: &str| site(text.parse().unwrap());
-        assert_eq!(site("2001:db8:1:2::1"), site("2001:db8:1:ff::1"));
-        assert_ne!(site("2001:db8:1:2::1"), site("2001:db8:2:2::1"));
-        assert_eq!(site("::ffff:192.0.2.1"), None);
     }
 }

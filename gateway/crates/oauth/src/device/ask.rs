@@ -11,7 +11,6 @@ use crate::client_authentication::{authenticate, form};
 use crate::discovery;
 use crate::endpoint::Endpoint;
 use crate::error_response;
-use crate::register::network;
 use crate::request_limit::RequestLimit;
 use crate::server::{AuthorizationServer, Settings};
 use gateway_core::clock::Timestamp;
@@ -79,9 +78,9 @@ async fn begin(
     let (settings, records) = (&server.settings, &server.records);
     let form = form(request)?;
     let client = authenticate(server, request, &form, now).await?;
-    let from = CountKey::device_requests(&network(request.peer));
-    let all = CountKey::all_device_requests();
-    match LIMIT.count(records, &from, &all, now).await? {
+    let (from, all) = (CountKey::device_requests, CountKey::all_device_requests());
+    let counted = LIMIT.count_from(records, request.peer, from, &all, now);
+    match counted.await? {
         Some(Reason::Overloaded) => {
             let cause = "too many apps on other machines ask";
             return Err(OAuthError::fault(Reason::Overloaded, cause));

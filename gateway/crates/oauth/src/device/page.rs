@@ -12,7 +12,7 @@ use super::typed;
 use crate::error_page::{self, Refused};
 use crate::login_limit::{self, Limit};
 use crate::pages::{self, DeviceForm, DeviceProblem};
-use crate::register::network;
+use crate::request_limit::network;
 use crate::server::{AuthorizationServer, Settings};
 use crate::{audited::audited, browser, discovery};
 use gateway_core::audit::{Event, Record};

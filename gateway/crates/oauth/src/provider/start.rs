@@ -16,7 +16,6 @@ use crate::error_response::loggable;
 use crate::form_token::{self, Purpose, SealError};
 use crate::login::{Fields, LoginForm};
 use crate::pages::Goal;
-use crate::register::network;
 use crate::request_limit::RequestLimit;
 use crate::server::{AuthorizationServer, Settings};
 use gateway_core::audit::{Event, Record};
@@ -74,9 +73,9 @@ async fn begin(
         );
         return Err(fail(Failure::because(Reason::RequestMalformed, detail)));
     }
-    let from = CountKey::provider_logins(&network(request.peer));
-    let all = CountKey::all_provider_logins();
-    if let Some(reason) = LIMIT.count(&server.records, &from, &all, now).await? {
+    let (from, all) = (CountKey::provider_logins, CountKey::all_provider_logins());
+    let counted = LIMIT.count_from(&server.records, request.peer, from, &all, now);
+    if let Some(reason) = counted.await? {
         return Err(fail(Failure::because(reason, "")));
     }
     let state = Secret::draw(&mut OsRng);
