@@ -4,6 +4,8 @@
 //! what else goes with an access token, and whoever was handed a part must not be able to end the
 //! whole. Nobody knows how many such tokens there are, so they are revoked within a limit; a client
 //! that reaches it can still end the grant.
+//!
+//! A personal token, and what was narrowed from one, has no client: whoever holds it ends it.
 
 use std::time::Duration;
 
@@ -16,9 +18,9 @@ use crate::error_response;
 use crate::revoke_all::REMEMBERED;
 use crate::server::{AuthorizationServer, Settings};
 use crate::withheld;
-use gateway_core::access_token::{self, KeysHandle, LEEWAY, VerifiedToken};
+use gateway_core::access_token::{self, LEEWAY, VerifiedToken};
 use gateway_core::audit::{Event, Record};
-use gateway_core::client::{Client, ClientId};
+use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::personal::PersonalToken;
 use gateway_core::grants::refresh_token::{Presenter, RefreshToken};
@@ -61,7 +63,8 @@ pub(super) async fn answer(
             Err(error) => refused(None, &error.into()),
         };
     }
-    match revoke(server, request, &form, now).await {
+    let verified = token.and_then(|token| access_token_subject(server, token, now));
+    match revoke(server, request, &form, verified, now).await {
         Ok(outcome) => {
             outcome.log(request);
             outcome.audited(done)
@@ -101,7 +104,8 @@ const WINDOW: Duration = Duration::from_secs(3600);
 const NARROWED_ONLY: &str = "a narrowed token, and what was narrowed from it";
 
 struct Outcome {
-    client: Client,
+    /// Who asked, or whose token says enough.
+    client: ClientId,
     token: Option<TokenSubject>,
     revoked: bool,
 }
@@ -116,6 +120,14 @@ struct TokenSubject {
     /// The access token's name in the log.
     id: Option<String>,
     narrowed: Option<Narrowed>,
+}
+
+impl TokenSubject {
+    /// Whether it was narrowed from what a personal token was exchanged for: no app stands behind it, so
+    /// whoever holds it may end it as they may the personal token.
+    fn is_a_holders(&self) -> bool {
+        self.narrowed.is_some() && self.client.as_str() == ClientId::PERSONAL_TOKEN
+    }
 }
 
 /// A token that somebody narrowed.
@@ -146,14 +158,20 @@ async fn revoke(
     server: &AuthorizationServer,
     request: &Request,
     form: &Form,
+    verified: Option<TokenSubject>,
     now: Timestamp,
 ) -> Result<Outcome, OAuthError> {
-    let client = authenticate(server, request, form, now).await?;
+    let client = match verified.as_ref().filter(|token| token.is_a_holders()) {
+        Some(token) => token.client.clone(),
+        None => authenticate(server, request, form, now).await?.id,
+    };
     let presented = required(form, "token")?.trim();
     let (settings, records) = (&server.settings, &server.records);
-    let (keys, tags) = (&server.keys, &server.tags);
-    let token = named(settings, records, keys, tags, presented, now).await?;
-    let own = token.as_ref().filter(|token| token.client == client.id);
+    let token = match verified {
+        Some(token) => Some(token),
+        None => refresh_token_subject(records, &server.tags, presented, now).await?,
+    };
+    let own = token.as_ref().filter(|token| token.client == client);
     match own {
         Some(TokenSubject {
             narrowed: Some(narrowed),
@@ -172,50 +190,55 @@ async fn revoke(
     })
 }
 
-/// What the token names, if it is one of ours: expired, exchanged or good.
-async fn named(
-    settings: &Settings,
+/// What a refresh token names, if it is one of ours: exchanged or good.
+async fn refresh_token_subject(
     records: &Records,
-    keys: &KeysHandle,
     tags: &TagKey,
     presented: &str,
     now: Timestamp,
 ) -> Result<Option<TokenSubject>, StoreError> {
-    if let Some(token) = RefreshToken::parse(presented) {
-        let kept = records.kept_grant(&token.grant, now).await?;
-        return Ok(kept
-            .map(|kept| kept.grant)
-            .filter(|grant| token.prove(grant, Presenter::owner(grant), tags).is_ok())
-            .map(|grant| TokenSubject {
-                grant: grant.id,
-                client: grant.client,
-                user: grant.user,
-                last_token_ends: grant.expires,
-                id: None,
-                narrowed: None,
-            }));
-    }
-    let token = BearerToken::parse_token(presented)
-        .and_then(|bearer| access_token::verify(&bearer, &keys.current()).ok());
-    Ok(token.map(|token| {
-        let claims = token.claims();
-        let view = records.view();
-        let is_over = view.is_some_and(|view| view.revokes(&token));
-        let narrowed = token.ids().split_first().and_then(|(_, appended)| {
-            Some(Narrowed {
-                id: appended.last()?.clone(),
-                until: remembered_until(settings, &token, now).filter(|_| !is_over),
-            })
-        });
-        TokenSubject {
-            grant: claims.grant.clone(),
-            client: claims.client.clone(),
-            user: claims.user.clone(),
-            last_token_ends: claims.expires,
-            id: Some(token.id().to_owned()),
-            narrowed,
-        }
-    }))
+    let Some(token) = RefreshToken::parse(presented) else {
+        return Ok(None);
+    };
+    let kept = records.kept_grant(&token.grant, now).await?;
+    Ok(kept
+        .map(|kept| kept.grant)
+        .filter(|grant| token.prove(grant, Presenter::owner(grant), tags).is_ok())
+        .map(|grant| TokenSubject {
+            grant: grant.id,
+            client: grant.client,
+            user: grant.user,
+            last_token_ends: grant.expires,
+            id: None,
+            narrowed: None,
+        }))
+}
+
+/// What an access token names, if it is one of ours: expired or good.
+fn access_token_subject(
+    server: &AuthorizationServer,
+    presented: &str,
+    now: Timestamp,
+) -> Option<TokenSubject> {
+    let bearer = BearerToken::parse_token(presented)?;
+    let token = access_token::verify(&bearer, &server.keys.current()).ok()?;
+    let claims = token.claims();
+    let view = server.records.view();
+    let is_over = view.is_some_and(|view| view.revokes(&token));
+    let narrowed = token.ids().split_first().and_then(|(_, appended)| {
+        Some(Narrowed {
+            id: appended.last()?.clone(),
+            until: remembered_until(&server.settings, &token, now).filter(|_| !is_over),
+        })
+    });
+    Some(TokenSubject {
+        grant: claims.grant.clone(),
+        client: claims.client.clone(),
+        user: claims.user.clone(),
+        last_token_ends: claims.expires,
+        id: Some(token.id().to_owned()),
+        narrowed,
+    })
 }
 
 async fn end_narrowed(
@@ -370,7 +393,7 @@ impl Outcome {
             (false, _) => "revocation_without_effect",
         };
         log::info!(
-            event = event, client = self.client.id.as_str(),
+            event = event, client = self.client.as_str(),
             grant = token.map(|token| token.grant.as_str()), user = token.map(|token| token.user.as_str()),
             token = token.and_then(|token| token.id.as_deref()),
             narrowed = narrowed.map(|narrowed| narrowed.id.as_str()),

@@ -259,6 +259,12 @@ async fn a_token_is_exchanged_for_one_that_can_be_narrowed() -> Result<()> {
     let narrowed = command_offline(&["token", "narrow", "--tool", "look"], exchanged).await?;
     assert_eq!(listed(gateway, &narrowed).await?, ["look"]);
     assert_eq!(refusal(gateway, &narrowed, "echo").await?, "token_narrowed");
+    // Whoever holds one ends it, and nothing above, as they would the personal token.
+    let given = command_offline(&["token", "narrow", "--tool", "look"], exchanged).await?;
+    let reply = http::post_form(&gateway.url("/revoke"), &[("token", &given)]).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(status(gateway, &given).await?, 401);
+    assert_eq!(status(gateway, exchanged).await?, 200);
 
     for (fields, error) in [
         (

@@ -71,6 +71,40 @@ async fn a_narrowed_token_revokes_itself_and_its_descendants_and_nothing_above()
 }
 
 #[tokio::test]
+async fn what_was_narrowed_from_a_personal_token_is_ended_by_its_holder_who_is_no_app() {
+    let server = watched();
+    let client = public_client(&server, "App").await;
+    let apps = token_of(&server, &client, NOW).await;
+    let mut claims = verified(&server, &apps).claims().clone();
+    claims.client = ClientId::new(ClientId::PERSONAL_TOKEN);
+    let exchanged = access_token::mint(&claims, &server.keys.current()).unwrap();
+    let exchanged = exchanged.token;
+    let (child, sibling) = (narrowed(&exchanged), narrowed(&exchanged));
+    let grandchild = narrowed(&child);
+    let presented = async |token: &str| {
+        let request = form("/revoke", &[], &format!("token={token}"));
+        revoke::answer(&server, &request, NOW).await.status()
+    };
+    assert_eq!(presented(&child).await, 200);
+    assert!(is_revoked(&server, &child) && is_revoked(&server, &grandchild));
+    assert!(!is_revoked(&server, &sibling) && !is_revoked(&server, &exchanged));
+    // Also from an app that hands on what it was given.
+    assert_eq!(revoke_at(&server, &client, &sibling).await.status(), 200);
+    assert!(is_revoked(&server, &sibling) && !is_revoked(&server, &exchanged));
+
+    // What an app's token was narrowed to is that app's to end, and what was not narrowed nobody's so.
+    for token in [&narrowed(&apps), &exchanged] {
+        assert_ne!(presented(token).await, 200);
+        assert!(!is_revoked(&server, token));
+    }
+    let mut refused = 0;
+    for _ in 0..250 {
+        refused += usize::from(presented(&narrowed(&exchanged)).await == 429);
+    }
+    assert!((50..=53).contains(&refused), "{refused}");
+}
+
+#[tokio::test]
 async fn a_narrowed_token_that_is_over_is_revoked_while_a_stream_of_it_may_go_on() {
     let mut server = watched();
     server.settings.access_ttl = Duration::from_secs(3600);
