@@ -125,7 +125,8 @@ fn lock(file: &File) -> io::Result<()> {
 }
 
 /// Removes the oldest of the rotated files: those beyond `keep`, and those whose last line is from before
-/// `oldest`. The newest stays: it says where the chain stands.
+/// `oldest`. The newest stays: it says where the chain stands. At one that can't be removed it stops, since
+/// without those after it the chain would have a gap; the error names it.
 pub(super) fn prune(path: &Path, keep: usize, oldest: Option<SystemTime>) -> io::Result<()> {
     let numbered = numbered(path)?;
     let surplus = numbered.len().saturating_sub(keep.max(1));
@@ -133,18 +134,31 @@ pub(super) fn prune(path: &Path, keep: usize, oldest: Option<SystemTime>) -> io:
         return Ok(());
     };
     for (at, (_, path)) in older.iter().enumerate() {
-        let is_old = || -> io::Result<bool> {
-            let Some(oldest) = oldest else {
-                return Ok(false);
-            };
-            Ok(fs::metadata(path)?.modified()? < oldest)
-        };
-        if at >= surplus && !is_old()? {
-            return Ok(());
+        match remove(path, at < surplus, oldest) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            // Somebody else removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let sentence = format!("{}: {error}", path.display());
+                return Err(io::Error::new(error.kind(), sentence));
+            }
         }
-        fs::remove_file(path)?;
     }
     Ok(())
+}
+
+/// Removes a file that is one too many, or from before `oldest`; `false` where it is neither.
+fn remove(path: &Path, is_surplus: bool, oldest: Option<SystemTime>) -> io::Result<bool> {
+    let is_due = match oldest {
+        _ if is_surplus => true,
+        Some(oldest) => fs::metadata(path)?.modified()? < oldest,
+        None => false,
+    };
+    if is_due {
+        fs::remove_file(path)?;
+    }
+    Ok(is_due)
 }
 
 /// Where the chain stands at the end of the newest rotated file: a crash between the end of one file

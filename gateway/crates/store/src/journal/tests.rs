@@ -7,6 +7,8 @@ use super::*;
 use gateway_core::audit::{Event, Verifier};
 use gateway_core::secret::TagKey;
 
+mod old_files;
+
 fn tags() -> TagKey {
     TagKey::new([9; 32])
 }

@@ -41,6 +41,8 @@ pub(super) struct Writer {
     retry: Instant,
     /// When old files were looked for last.
     pruned: Option<Instant>,
+    /// Whether it was told that an old file can't be removed.
+    is_unremoved_told: bool,
 }
 
 /// What a writer does after a turn in which it closed its file.
@@ -88,6 +90,7 @@ impl Writer {
             unsigned: None,
             retry: Instant::now(),
             pruned: None,
+            is_unremoved_told: false,
         };
         writer.reopen(0).map_err(|error| OpenError {
             path: writer.settings.file.clone(),
@@ -289,7 +292,7 @@ impl Writer {
             self.rotate()?;
         }
         if self.pruned.is_none_or(|last| last.elapsed() >= PRUNE) {
-            self.prune()?;
+            self.prune();
         }
         Ok(())
     }
@@ -306,19 +309,26 @@ impl Writer {
         log.append(|chain, lines| chain.add(&encoded(Event::Rotated), now, lines))?;
         self.unsigned = Some((Instant::now(), 1));
         self.unsynced.get_or_insert_with(Instant::now);
-        self.prune()
+        self.prune();
+        Ok(())
     }
 
-    /// Removes what is kept no longer.
-    fn prune(&mut self) -> io::Result<()> {
+    /// Removes what is kept no longer. What can't be removed, such as a file that the operator protected, says
+    /// nothing about the records, which are written: it is told once and tried again.
+    fn prune(&mut self) {
         let now = self.clock.now();
         let oldest = self
             .settings
             .keep_for
             .map(|kept| (now - kept).to_system_time());
-        prune(&self.settings.file, self.settings.keep, oldest)?;
         self.pruned = Some(Instant::now());
-        Ok(())
+        let Err(error) = prune(&self.settings.file, self.settings.keep, oldest) else {
+            self.is_unremoved_told = false;
+            return;
+        };
+        if !std::mem::replace(&mut self.is_unremoved_told, true) {
+            log::warn!(event = "audit_not_removed", cause = error.to_string(); "an old file of the audit log can't be removed: it is kept, with those after it, and tried again at least every hour");
+        }
     }
 
     /// Opens the file and goes on with the chain that is in it.
