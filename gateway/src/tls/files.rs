@@ -81,6 +81,23 @@ impl CertificateFiles {
         open.into_iter().chain(other).collect()
     }
 
+    /// Reads them, if that is asked for or they are not as they were `seen` the last time that they could be
+    /// served; and what to give as `seen` the next time. After a fault that is nothing: it may end without a
+    /// change of the files, as when the gateway gets the right to read them or a certificate's time comes.
+    fn look(
+        &self,
+        seen: Option<Fingerprint>,
+        is_asked: bool,
+        now: Timestamp,
+    ) -> (Option<Fingerprint>, Option<Result<Certificate, FileFault>>) {
+        let found = self.fingerprint();
+        if !is_asked && seen == Some(found) {
+            return (seen, None);
+        }
+        let loaded = self.load(now);
+        (loaded.is_ok().then_some(found), Some(loaded))
+    }
+
     fn fingerprint(&self) -> Fingerprint {
         [&self.certificate, &self.key].map(|path| {
             let it = std::fs::metadata(path).ok()?;
@@ -111,11 +128,8 @@ pub fn follow(
             };
             let files = files.clone();
             // Files may lie on a network.
-            let looked = tokio::task::spawn_blocking(move || {
-                let now = Some(files.fingerprint());
-                let is_due = is_asked || now != seen;
-                (now, is_due.then(|| files.load(Clock.now())))
-            });
+            let looked =
+                tokio::task::spawn_blocking(move || files.look(seen, is_asked, Clock.now()));
             let Ok((found, loaded)) = looked.await else {
                 continue;
             };
@@ -144,8 +158,8 @@ fn serve(tls: &Tls, certificate: &Certificate, is_asked: bool) {
     );
 }
 
-/// A program that writes both files has written one of them for a moment: what is wrong is told, and
-/// looked at again when the other one changes.
+/// A program that writes both files has written one of them for a moment: what is wrong is told once, and
+/// looked at again each time.
 fn keep(tls: &Tls, fault: &FileFault, is_asked: bool) {
     let sentence = fault.to_string();
     if tls.status.fails(sentence.clone()) || is_asked {
@@ -171,5 +185,33 @@ pub(super) fn remind(tls: &Tls, said: &mut Option<(Notice, Timestamp)>) {
         Notice::Ended => {
             log::error!(event = "certificate_ended", ends = ends, names = names; "the certificate has ended: no client connects before it is renewed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_could_not_be_served_are_read_again_though_they_did_not_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = CertificateFiles {
+            certificate: folder.path().join("certificate.pem"),
+            key: folder.path().join("key.pem"),
+        };
+        std::fs::write(&files.certificate, "nothing").unwrap();
+        std::fs::write(&files.key, "nothing").unwrap();
+        let mut seen = None;
+        for _ in 0..3 {
+            let (now, loaded) = files.look(seen, false, Timestamp::from_secs(1));
+            assert!(matches!(loaded, Some(Err(_))));
+            seen = now;
+        }
+        // Those that are served are read again if they change, or somebody asks.
+        let served = Some(files.fingerprint());
+        let look = |is_asked| files.look(served, is_asked, Timestamp::from_secs(1)).1;
+        assert!(look(false).is_none() && look(true).is_some());
+        std::fs::write(&files.key, "other").unwrap();
+        assert!(look(false).is_some());
     }
 }
