@@ -9,6 +9,7 @@ pub(crate) mod explain;
 mod failed;
 mod healthcheck;
 mod logging;
+mod moment;
 mod operator;
 mod policy;
 mod reload;

@@ -10,9 +10,10 @@ use clap::{Args, Subcommand};
 
 use crate::cli::configuration::Configuration;
 use crate::cli::failed::Failed;
+use crate::cli::moment::moment;
 use crate::config::Config;
 use crate::keys;
-use gateway_core::audit::{Fault, Head, Line, PublicKey, Report, Verifier};
+use gateway_core::audit::{Fault, Head, Line, PublicKey, Report, Verifier, time_text};
 use gateway_store::journal;
 
 /// The log is not as it was written.
@@ -59,7 +60,7 @@ pub(super) struct Verify {
 pub(super) struct Export {
     #[command(flatten)]
     source: Source,
-    /// From this moment on, such as 2026-11-24T00:00:00Z or 2026-11-24
+    /// From this moment on, such as 2026-11-24T10:00:00Z, 2026-11-24T12:00:00+02:00 or 2026-11-24 (in UTC)
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// Before this moment
@@ -354,10 +355,11 @@ fn tell(notes: &[Note]) -> ExitCode {
 
 impl Export {
     fn run(&self) -> Result<ExitCode, Failed> {
+        let span = Span::parse(self.since.as_deref(), self.until.as_deref())?;
         let (logs, key) = self.source.open()?;
         let mut out = io::stdout().lock();
         let read = read(&logs, key, |text, line| {
-            if self.wants(line) {
+            if self.wants(line, &span) {
                 writeln!(out, "{text}")
             } else {
                 Ok(())
@@ -371,9 +373,7 @@ impl Export {
         Ok(ExitCode::from(if is_broken { BROKEN } else { 0 }))
     }
 
-    /// Times are compared as texts: RFC 3339 in UTC sorts as time does.
-    fn wants(&self, line: &Line) -> bool {
-        let time = line.text("time").unwrap_or_default();
+    fn wants(&self, line: &Line, span: &Span) -> bool {
         let members = [
             ("user", &self.user),
             ("client", &self.client),
@@ -381,10 +381,80 @@ impl Export {
             ("event", &self.event),
             ("outcome", &self.outcome),
         ];
-        self.since.as_deref().is_none_or(|since| time >= since)
-            && self.until.as_deref().is_none_or(|until| time < until)
+        span.includes(line.text("time").unwrap_or_default())
             && members
                 .iter()
                 .all(|(name, wanted)| wanted.is_none() || line.text(name) == wanted.as_deref())
+    }
+}
+
+/// The time of the lines that are meant, as texts that compare as those of lines do.
+struct Span {
+    since: Option<String>,
+    until: Option<String>,
+}
+
+impl Span {
+    /// Not by clap, whose exit code says of a log that it was changed.
+    fn parse(since: Option<&str>, until: Option<&str>) -> Result<Self, Failed> {
+        let text = |flag: &str, given: Option<&str>| -> Result<_, Failed> {
+            let at = given.map(moment).transpose();
+            let at = at.map_err(|sentence| Failed::usage(format!("{flag}: {sentence}")))?;
+            Ok(at.map(|at| time_text(at).to_string()))
+        };
+        Ok(Self {
+            since: text("--since", since)?,
+            until: text("--until", until)?,
+        })
+    }
+
+    fn includes(&self, time: &str) -> bool {
+        self.since.as_deref().is_none_or(|since| time >= since)
+            && self.until.as_deref().is_none_or(|until| time < until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::failed::USAGE;
+
+    #[test]
+    fn a_line_is_in_the_second_that_it_was_written_in() {
+        let time = "2026-11-24T10:00:00.500Z";
+        let since = |text| Span::parse(Some(text), None).unwrap().includes(time);
+        let until = |text| Span::parse(None, Some(text)).unwrap().includes(time);
+        for (text, is_before) in [
+            ("2026-11-24", true),
+            ("2026-11-24T10:00:00Z", true),
+            ("2026-11-24T12:00:00+02:00", true),
+            ("2026-11-24T10:00:00.500Z", true),
+            ("2026-11-24T10:00:00.501Z", false),
+            ("2026-11-24T10:00:01Z", false),
+            ("2026-11-24T10:00:00-00:01", false),
+            ("2026-11-25", false),
+        ] {
+            assert_eq!(
+                (since(text), until(text)),
+                (is_before, !is_before),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_moment_is_refused_by_the_name_of_its_flag() {
+        let code = |since, until| {
+            Span::parse(since, until)
+                .map_err(|failed| failed.code)
+                .err()
+        };
+        assert_eq!(code(Some("24h"), None), Some(USAGE));
+        assert_eq!(code(None, Some("yesterday")), Some(USAGE));
+        let failed = Span::parse(Some("24h"), None).err().unwrap();
+        assert!(
+            failed.sentences[0].starts_with("--since: `24h`"),
+            "{failed:?}"
+        );
     }
 }

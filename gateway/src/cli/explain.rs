@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use self::case::Case;
 use crate::cli::failed::Failed;
-use crate::cli::token::moment;
+use crate::cli::moment::moment;
 use crate::config::Config;
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::rules::Statement;

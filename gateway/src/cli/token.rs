@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use crate::cli::failed::Failed;
+use crate::cli::moment::moment;
 use crate::cli::operator::Asked;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::protocol::bearer::BearerToken;
@@ -126,12 +127,4 @@ pub(super) fn from_file(path: &Path) -> Result<BearerToken, String> {
         _ => text_of(path),
     };
     parsed(&text?)
-}
-
-pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
-    let time = humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())?;
-    let since = time
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_err(|_| "is long past".to_owned())?;
-    Ok(Timestamp::from_secs(since.as_secs()))
 }

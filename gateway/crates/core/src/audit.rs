@@ -24,7 +24,7 @@ mod record;
 mod verify;
 
 pub use self::bounded::{FIELD, bounded, is_cut};
-pub use self::chain::{Chain, ChainId, Head};
+pub use self::chain::{Chain, ChainId, Head, time_text};
 pub use self::checkpoint::{CheckpointKey, PublicKey};
 pub use self::encoded_record::EncodedRecord;
 pub use self::flood::Flood;

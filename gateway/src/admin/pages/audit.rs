@@ -122,10 +122,7 @@ impl Desk<'_> {
                 Err(failure) => return Err(failure),
             }
         }
-        Ok(Wanted {
-            since: bars.since.to_string(),
-            filter,
-        })
+        Ok(Wanted::new(bars.since, filter))
     }
 
     async fn people_by_id(&self) -> Result<HashMap<String, String>, Failure> {

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use gateway_core::audit::time_text;
 use gateway_core::clock::Timestamp;
 use gateway_oauth::pages::admin::{AuditFilter, AuditRow};
 use gateway_store::journal::{self, Settings};
@@ -41,8 +42,8 @@ pub(super) struct AuditReader {
 /// Which lines are meant.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
-    /// RFC 3339 in UTC, which sorts as time does.
-    pub(super) since: String,
+    /// As the times of lines, with which it is compared as a text.
+    since: String,
     /// With a person by id.
     pub(super) filter: AuditFilter,
 }
@@ -76,7 +77,7 @@ pub(super) struct Report {
 }
 
 /// What is looked at of a line; others of its members are skipped.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Line<'l> {
     #[serde(borrow, default)]
     time: Cow<'l, str>,
@@ -317,6 +318,14 @@ impl Bars {
 }
 
 impl Wanted {
+    /// What the filter wants, from a moment on.
+    pub(super) fn new(since: Timestamp, filter: AuditFilter) -> Self {
+        Self {
+            since: time_text(since).to_string(),
+            filter,
+        }
+    }
+
     fn includes(&self, line: &Line<'_>) -> bool {
         let wanted = &self.filter;
         let members = [
@@ -413,6 +422,18 @@ mod tests {
             ..wanted
         };
         assert_eq!(read(&[log, calls], &later, bars()).unwrap().lines.len(), 2);
+    }
+
+    #[test]
+    fn a_line_in_the_first_second_is_among_those_that_are_wanted() {
+        let wanted = Wanted::new(bars().since, AuditFilter::default());
+        let at = |time: &'static str| Line {
+            time: time.into(),
+            ..Line::default()
+        };
+        assert!(wanted.includes(&at("2026-11-29T00:00:00.000Z")));
+        assert!(wanted.includes(&at("2026-11-29T00:00:00.500Z")));
+        assert!(!wanted.includes(&at("2026-11-28T23:59:59.999Z")));
     }
 
     #[test]

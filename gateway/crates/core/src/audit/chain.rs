@@ -1,5 +1,7 @@
 //! The chain: each record becomes a line that holds the one before it.
 
+use std::fmt;
+
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -58,6 +60,12 @@ pub struct Chain {
     head: Head,
 }
 
+/// A moment as the lines of a log have it: RFC 3339 in UTC with milliseconds, which as a text sorts as time
+/// does. One of another precision does not: `.` is before `Z`.
+pub fn time_text(at: Timestamp) -> impl fmt::Display {
+    humantime::format_rfc3339_millis(at.to_system_time())
+}
+
 impl Chain {
     /// A new chain.
     pub fn begin(random: &mut dyn RngCore) -> Self {
@@ -82,7 +90,7 @@ impl Chain {
     pub fn add(&mut self, record: &EncodedRecord, now: Timestamp, lines: &mut Vec<u8>) {
         let start = lines.len();
         let Head { chain, seq, hash } = &self.head;
-        let time = humantime::format_rfc3339_millis(now.to_system_time());
+        let time = time_text(now);
         let seq = seq + 1;
         // A name of a chain is a text of ours, in plain letters, or was read from a line as one.
         let chain = serde_json::Value::from(chain.as_str());
