@@ -89,7 +89,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
 fn configured(file: &str) -> Result<Arc<Rules>, Box<dyn std::error::Error>> {
     let mut layers = Layers::new(&config::SCHEMA);
     layers.file(Path::new(file), &std::fs::read_to_string(file)?);
-    layers.environment(std::env::vars());
+    layers.environment(std::env::vars_os());
     let config = config::resolve(&layers).map_err(|problems| lines(&problems))?;
     Ok(config.policy.ok_or("policy.file names no policy")?)
 }

@@ -17,13 +17,18 @@ pub const FAREWELL: Duration = Duration::from_secs(3);
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command
-        // The gateway's own environment may hold its secrets.
         .env_clear()
-        .envs(std::env::vars().filter(|(name, _)| !name.starts_with("GATEWAY")))
+        .envs(std::env::vars_os().filter(|(name, _)| is_for_programs(name)))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     command
+}
+
+/// Whether a program gets the variable of this name. The gateway's own may hold its secrets; all others are
+/// passed on as they are, also what is no text.
+fn is_for_programs(name: &OsStr) -> bool {
+    !name.as_encoded_bytes().starts_with(b"GATEWAY")
 }
 
 /// Waits until a program has ended, and says how.
@@ -59,7 +64,23 @@ pub async fn next_line(output: &mut (impl AsyncBufRead + Unpin), longest: u64) -
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
+
+    #[test]
+    fn a_program_gets_all_variables_but_the_gateways_own() {
+        for name in [&b"PATH"[..], b"X\xff", b"\xffGATEWAY", b"GATE"] {
+            assert!(is_for_programs(OsStr::from_bytes(name)), "{name:?}");
+        }
+        for name in [
+            &b"GATEWAY__LISTEN"[..],
+            b"GATEWAY_BACKUP_PASSPHRASE",
+            b"GATEWAY\xff",
+        ] {
+            assert!(!is_for_programs(OsStr::from_bytes(name)), "{name:?}");
+        }
+    }
 
     #[tokio::test]
     async fn what_is_too_long_comes_in_pieces_and_what_is_no_text_ends_nothing() {

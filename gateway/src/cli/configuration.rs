@@ -81,7 +81,7 @@ impl Configuration {
                 }
             }
         }
-        layers.environment(std::env::vars());
+        layers.environment(std::env::vars_os());
         let flags = [
             ("public_url", "--public-url", &self.public_url),
             ("listen", "--listen", &self.listen),

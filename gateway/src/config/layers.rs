@@ -2,6 +2,7 @@
 //! its origin; every problem names it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,11 @@ use crate::config::schema::{Kind, Schema};
 
 /// Where systemd says to a service in which folder its credentials are (systemd.exec(5)).
 pub(super) const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// The variable of the most common key.
+const PUBLIC_URL: &str = "GATEWAY_PUBLIC_URL";
+/// What the variables of all keys begin with.
+const PREFIX: &str = "GATEWAY__";
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,16 +165,28 @@ impl Layers {
     }
 
     /// Reads the variables that are ours: `GATEWAY__SECTION__KEY`, for the common ones `GATEWAY_KEY`, and
-    /// the folder of systemd's credentials. Call after the file.
-    pub fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+    /// the folder of systemd's credentials. One of them that is no text is a problem; what others hold is no
+    /// matter of ours. Call after the file.
+    pub fn environment(&mut self, variables: impl Iterator<Item = (OsString, OsString)>) {
         for (name, value) in variables {
+            let (name, value) = match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => (name, value),
+                (name, _) => {
+                    let name = name.unwrap_or_else(|name| name.to_string_lossy().into_owned());
+                    if is_ours(&name) {
+                        let sentence = "is no text in UTF-8".to_owned();
+                        self.problem(Origin::Environment(name), sentence);
+                    }
+                    continue;
+                }
+            };
             if name == CREDENTIALS_DIRECTORY && !value.is_empty() {
                 self.credentials = Some(value);
                 continue;
             }
             let path = match name.as_str() {
-                "GATEWAY_PUBLIC_URL" => "public_url".to_owned(),
-                _ => match name.strip_prefix("GATEWAY__") {
+                PUBLIC_URL => "public_url".to_owned(),
+                _ => match name.strip_prefix(PREFIX) {
                     Some(rest) => rest.to_ascii_lowercase().replace("__", "."),
                     None => continue,
                 },
@@ -275,6 +293,11 @@ impl Layers {
     }
 }
 
+/// Whether a variable of this name is read.
+fn is_ours(name: &str) -> bool {
+    name == CREDENTIALS_DIRECTORY || name == PUBLIC_URL || name.starts_with(PREFIX)
+}
+
 fn raw(value: &DeValue<'_>) -> Option<Raw> {
     match value {
         DeValue::Array(items) => items
@@ -319,6 +342,9 @@ impl Lines<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
     use crate::config::SCHEMA;
 
@@ -358,7 +384,7 @@ mod tests {
         layers.environment(
             variables
                 .iter()
-                .map(|(a, b)| ((*a).to_owned(), (*b).to_owned())),
+                .map(|(a, b)| (OsString::from(*a), OsString::from(*b))),
         );
         layers.flag("store.url", "--store", "file:flag");
         let text = |path: &str| layers.value(path).unwrap().0.clone();
@@ -367,5 +393,34 @@ mod tests {
         assert_eq!(text("listen"), Raw::List(vec!["a:1".into(), "b:2".into()]));
         assert_eq!(layers.count("backend"), 2);
         assert!(layers.problems.is_empty());
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_a_problem_if_it_is_ours_and_nothing_if_it_is_not() {
+        let (text, other) = (OsStr::new("x"), OsStr::from_bytes(b"\xff"));
+        let problems = |name: &OsStr, value: &OsStr| {
+            let mut layers = Layers::new(&SCHEMA);
+            layers.environment([(name.to_owned(), value.to_owned())].into_iter());
+            let problems = layers.problems.iter();
+            problems.map(ToString::to_string).collect::<Vec<_>>()
+        };
+        for (name, value) in [
+            (OsStr::new("X"), other),
+            (other, text),
+            (OsStr::new("GATEWAY_BACKUP_PASSPHRASE"), other),
+        ] {
+            assert!(problems(name, value).is_empty(), "{name:?}");
+        }
+        let ours = [
+            "GATEWAY_PUBLIC_URL",
+            "GATEWAY__LISTEN",
+            "CREDENTIALS_DIRECTORY",
+        ];
+        for name in ours {
+            let told = format!("environment {name}: is no text in UTF-8");
+            assert_eq!(problems(OsStr::new(name), other), [told]);
+        }
+        let name = OsStr::from_bytes(b"GATEWAY__LISTEN\xff");
+        assert_eq!(problems(name, text).len(), 1);
     }
 }

@@ -281,10 +281,7 @@ mod tests {
             // Other keys are no files.
             assert_eq!(reader.text("title").as_deref(), Some(file));
 
-            let variable = (
-                "CREDENTIALS_DIRECTORY".to_owned(),
-                "/run/credentials/x".to_owned(),
-            );
+            let variable = ("CREDENTIALS_DIRECTORY".into(), "/run/credentials/x".into());
             layers.environment([variable].into_iter());
             let mut reader = Reader::new(&layers);
             let found = reader.text("store.password_file");

@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(patience(&layers("")), (15, Vec::new()));
         let mut written = layers("[sample]\npatience = \"2m\"\n");
         assert_eq!(patience(&written), (120, Vec::new()));
-        let variable = ("GATEWAY__SAMPLE__PATIENCE".to_owned(), "7s".to_owned());
+        let variable = ("GATEWAY__SAMPLE__PATIENCE".into(), "7s".into());
         written.environment([variable].into_iter());
         assert_eq!(patience(&written).0, 7);
         let lines = printed(&layers(""));

@@ -1,5 +1,7 @@
 //! `gateway check`, and the configuration files that we ship.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use anyhow::Result;
@@ -63,6 +65,26 @@ async fn every_problem_is_told_at_once_with_its_line_and_the_likely_key() -> Res
         "gateway.toml",
     ] {
         assert!(told.contains(wanted), "{wanted} is not in: {told}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_variable_that_is_no_text_ends_no_command_and_is_named_if_it_is_ours() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("gateway.toml");
+    std::fs::write(
+        &file,
+        format!("public_url = \"https://mcp.example.com\"\n{BACKEND}"),
+    )?;
+    for (name, expected) in [("X", 0), ("GATEWAY__LISTEN", 64)] {
+        let mut command = std::process::Command::new(binary("gateway"));
+        command.args(["check", "--config"]).arg(&file);
+        let ended = command.env(name, OsStr::from_bytes(b"\xff")).output()?;
+        assert_eq!(ended.status.code(), Some(expected), "{name}: {ended:?}");
+        let told = String::from_utf8_lossy(&ended.stderr);
+        let problem = format!("environment {name}: is no text in UTF-8");
+        assert_eq!(told.contains(&problem), expected == 64, "{told}");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Passwords of people and the passphrase of a backup: from a file, from the environment, typed without an
 //! echo, or piped in. Never an argument, which others on the machine could see.
 
+use std::env::VarError;
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
@@ -78,10 +79,12 @@ impl PassphraseSource {
         if let Some(path) = &self.passphrase_file {
             return first_line(path);
         }
-        if let Ok(passphrase) = std::env::var(VARIABLE)
-            && !passphrase.is_empty()
-        {
-            return Ok(passphrase);
+        match std::env::var(VARIABLE) {
+            Ok(passphrase) if !passphrase.is_empty() => return Ok(passphrase),
+            Err(VarError::NotUnicode(_)) => {
+                return Err(Failed::usage(format!("{VARIABLE} is no text in UTF-8")));
+            }
+            Ok(_) | Err(VarError::NotPresent) => {}
         }
         let passphrase = typed("Passphrase of the backup: ", is_new)?;
         if passphrase.is_empty() && !io::stdin().is_terminal() {
