@@ -16,10 +16,13 @@
 //! | `{prefix}:drawn:{key}` | hash | `level`, `at`: what was drawn from a quota, by Redis's own clock; `answers`: what those who drew were answered last |
 //! | `{prefix}:revocations` | sorted set | `{end}:{id}` by number; at 0 the seal |
 //! | `{prefix}:revocations:ends` | sorted set | the same by end |
-//! | `{prefix}:revocations:last` | string | the last number; its messages are what was appended |
+//! | `{prefix}:revocations:last` | string | the last number |
 //! | `{prefix}:revocations:digest` | string | `{number}:{digest}` of all that was appended |
 //! | `{prefix}:birth` | string | the epoch |
 //! | `{prefix}:ping` | string | when a write was last tried |
+//!
+//! What is appended to the revocations is told on the channel `{prefix}:revocations:last`. Channels know no
+//! databases: that of another database than 0 has its number behind it.
 //!
 //! Whether something has expired is decided by the gateway's clock. Redis drops it by its own
 //! clock an hour later, for the case that no gateway is left to sweep.
@@ -95,6 +98,8 @@ const PAGE: usize = 5_000;
 pub struct Redis {
     line: Line,
     spaces: Spaces,
+    /// Where it is told what was revoked.
+    channel: String,
     /// How many replicas of Redis must have a write.
     wait: u32,
 }
@@ -107,10 +112,11 @@ impl Redis {
             Servers::Cluster(_) => Spaces::of_cluster(&url.prefix),
             Servers::One(_) | Servers::Sentinels(_) => Spaces::one(&url.prefix),
         };
-        let channel = spaces.common().name("revocations:last");
+        let channel = channel_of(&spaces, url.settings.db());
         Ok(Self {
-            line: Line::new(url, &spaces, channel, runtime)?,
+            line: Line::new(url, &spaces, channel.clone(), runtime)?,
             spaces,
+            channel,
             wait: url.wait,
         })
     }
@@ -130,6 +136,17 @@ impl Redis {
         request: impl Into<Request>,
     ) -> Result<T, StoreError> {
         self.ask(space, request.into().durable()).await
+    }
+}
+
+/// Where it is told what was revoked in a database. Redis tells all that listen to a name, whatever their
+/// database is: without its number, gateways of another one would take it for revoked in theirs.
+fn channel_of(spaces: &Spaces, database: i64) -> String {
+    let name = spaces.common().name("revocations:last");
+    match database {
+        // As earlier versions call it in all.
+        0 => name,
+        database => format!("{name}:{database}"),
     }
 }
 
@@ -350,7 +367,7 @@ impl Store for Redis {
             .key(common.name("revocations:digest"))
             .arg(format!("{end}:{}", revocation.id))
             .arg(end)
-            .arg(common.name("revocations:last"));
+            .arg(&self.channel);
         let _number: u64 = self.write(common, script).await?;
         Ok(())
     }
@@ -393,7 +410,7 @@ impl Store for Redis {
             .key(common.name("revocations:last"))
             .key(common.name("revocations:digest"))
             .arg(candidate)
-            .arg(common.name("revocations:last"));
+            .arg(&self.channel);
         // An epoch that a failover loses is replaced by a later one, which refuses more.
         let (epoch, last, digest, followers): (Vec<u8>, u64, String, u32) =
             self.ask(common, script).await?;

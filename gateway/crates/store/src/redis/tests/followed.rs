@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::revocation::Revoked;
 use crate::revocation_follower::{Follower, Follows};
 
 /// As long as something may take that has to happen, on a busy machine.
@@ -419,4 +420,51 @@ async fn a_thousand_replicas_that_follow_cost_redis_little() {
     let (share, _, slowest) = measured(1000, 100_000, 30).await;
     assert!(share < 0.02, "{share}");
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+}
+
+/// Channels know no databases.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_revoked_in_one_database_of_a_redis_is_not_in_another_with_the_same_prefix() {
+    let server = Server::start(&[]);
+    let urls = ["", "/1", "/2"].map(|database| format!("{}{database}", server.url()));
+    let stores = urls.each_ref().map(|url| open(url));
+    let mut views = Vec::new();
+    for url in &urls {
+        let view = RevocationView::follow(open(url), Clock, &Handle::current());
+        let since = Instant::now();
+        while view.epoch().is_none() {
+            assert!(since.elapsed() < PATIENCE, "no reading");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        views.push(view);
+    }
+    for (number, store) in (1..).zip(&stores) {
+        for id in [
+            Revoked::SigningKey(number).to_string(),
+            format!("g_{number}"),
+        ] {
+            store.revoke(&revocation(id), Clock.now()).await.unwrap();
+        }
+    }
+    for (number, view) in (1..).zip(&views) {
+        known(view, &format!("g_{number}"), PATIENCE).await;
+    }
+    // What is told to others comes at once; this is for a busy machine.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for (number, view) in (1..).zip(&views) {
+        assert_eq!(view.revoked_signing_keys(), [number].into());
+        for other in 1..4 {
+            let grant = GrantId::new(format!("g_{other}"));
+            assert_eq!(view.is_revoked(&grant), other == number, "{other}");
+        }
+    }
+    // In each it is told, and not found by asking alone.
+    let mut command = redis::cmd("PUBSUB");
+    let (_, heard): (String, u32) = command
+        .arg("NUMSUB")
+        .arg("gateway:revocations:last:1")
+        .query_async(&mut server.connect().await)
+        .await
+        .unwrap();
+    assert_eq!(heard, 2, "who revokes, and who follows");
 }
