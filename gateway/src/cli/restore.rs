@@ -211,11 +211,15 @@ impl Restore {
             return Ok(Connections::Kept(present));
         }
         match present {
-            Some(present) if present.continues(&embedded.head).unwrap_or(false) => {
+            Some(present)
+                if present
+                    .continues(&embedded.head, embedded.complete_until)
+                    .unwrap_or(false) =>
+            {
                 Ok(Connections::Since(present))
             }
             _ => Err(Failed::usage(format!(
-                "what was taken back after {} is not known here, where the store of that time is not. Choose:\n  \
+                "what was taken back after {} is not known here, where the store of that time is not, or was put back to an earlier one. Choose:\n  \
                  --end-connections   people and apps are restored, and everybody allows their apps anew\n  \
                  --keep-connections  what people allowed is good as it was then, also what was taken back since:\n                      \
                  take it back again (in the audit log: gateway audit export --since {})",

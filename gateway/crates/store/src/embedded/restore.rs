@@ -52,11 +52,26 @@ impl PresentStore {
         Ok(self.snapshot()?.head()?)
     }
 
-    /// Whether it is the store of the backup, later: then it knows what ended since.
-    pub fn continues(&self, backup: &BackupHead) -> Result<bool, RestoreError> {
-        let head = self.head()?;
+    /// Whether it is the store of the backup, which was made at `made`, later: then it knows what ended since.
+    /// One that was itself put back to a moment before that is not: of what was given in between it knows
+    /// nothing.
+    pub fn continues(&self, backup: &BackupHead, made: Timestamp) -> Result<bool, RestoreError> {
+        let snapshot = self.snapshot()?;
+        let head = snapshot.head()?;
         let is_same = head.epoch.is_some() && head.epoch == backup.epoch;
-        Ok(is_same && head.last_revocation >= backup.last_revocation)
+        if !is_same || head.last_revocation < backup.last_revocation {
+            return Ok(false);
+        }
+        for row in snapshot.revocations_after(0)? {
+            let (_, revocation) = row?;
+            if let Revoked::Given(from, until) = Revoked::parse(&revocation.id)
+                && from < made
+                && made <= until
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn snapshot(&self) -> Result<Snapshot, redb::Error> {

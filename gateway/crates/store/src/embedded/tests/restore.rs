@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::backup::{BackupEntry, BackupHead, BackupRow, BackupValue};
+use crate::epoch::StoreEpoch;
 use crate::records::{Account, LoginSubject, Records};
 use crate::revocation::Revoked;
 use gateway_core::account::AccountId;
@@ -57,20 +58,32 @@ async fn backed_up(records: &Records) -> (BackupHead, Vec<BackupRow>) {
 
 /// What is made of a backup, with `connections` of the store in `present`.
 fn restored(
-    (head, rows): &(BackupHead, Vec<BackupRow>),
+    backup: &(BackupHead, Vec<BackupRow>),
     present: &Folder,
     connections: impl FnOnce(PresentStore) -> Connections,
     now: Timestamp,
 ) -> (Folder, Records) {
     let place = StorePlace::take(&present.0).unwrap();
     let present = PresentStore::open(&place).unwrap().unwrap();
+    let until = now + Duration::from_secs(1);
+    restored_as_of(backup, connections(present), (now, until), now)
+}
+
+/// The same, where what was given within a time is unknown.
+fn restored_as_of(
+    (head, rows): &(BackupHead, Vec<BackupRow>),
+    connections: Connections,
+    (since, until): (Timestamp, Timestamp),
+    now: Timestamp,
+) -> (Folder, Records) {
     let folder = Folder::new();
     std::fs::create_dir_all(&folder.0).unwrap();
     let file = Embedded::file_in(&folder.0);
-    let store = RestoredStore::create(&file, connections(present), now).unwrap();
+    let store = RestoredStore::create(&file, connections, now).unwrap();
     store.add(rows).unwrap();
-    let until = now + Duration::from_secs(1);
-    store.finish(head, now, until, now + HOUR).unwrap();
+    store
+        .finish(head, since, until, until + HOUR * 100)
+        .unwrap();
     let records = records_in(&folder);
     (folder, records)
 }
@@ -179,6 +192,57 @@ async fn what_happened_since_a_backup_is_not_forgotten() {
     let (_folder, records) = restored(&backup, &other, kept, now);
     let revoked = revoked(&records, now).await;
     assert!(!revoked.contains(&Revoked::SigningKey(1)), "{revoked:?}");
+}
+
+#[tokio::test]
+async fn a_store_that_was_put_back_to_before_a_backup_does_not_know_what_ended_since_that() {
+    // Backups are made at whole seconds.
+    let (folder, now) = (Folder::new(), Timestamp::from_secs(Clock.now().secs()));
+    let at = |hours: u32| now + HOUR * hours;
+    let records = records_in(&folder);
+    let epoch = StoreEpoch {
+        id: "b_1".to_owned(),
+        at: now,
+    };
+    records.store().epoch(&epoch).await.unwrap();
+    let early = backed_up(&records).await;
+    let alice = account("alice", now);
+    records.keep_account(None, alice, now).await.unwrap();
+    revoke_key(&records, 1, now).await;
+    let late = backed_up(&records).await;
+    drop(records);
+    let continues = |folder: &Folder, (head, _): &(BackupHead, _), made| {
+        let place = StorePlace::take(&folder.0).unwrap();
+        let present = PresentStore::open(&place).unwrap().unwrap();
+        present.continues(head, made).unwrap()
+    };
+    assert!(continues(&folder, &early, at(1)) && continues(&folder, &late, at(2)));
+
+    let put_back = |to: &_, present: &Folder, made, now| {
+        let place = StorePlace::take(&present.0).unwrap();
+        let connections = Connections::Since(PresentStore::open(&place).unwrap().unwrap());
+        restored_as_of(to, connections, (made, now), now)
+    };
+    let (folder, records) = put_back(&early, &folder, at(1), at(3));
+    drop(records);
+    assert!(!continues(&folder, &late, at(2)), "it lacks that hour");
+    assert!(continues(&folder, &early, at(1)), "it goes on from there");
+    // Where somebody has decided, what the late one has is there.
+    let kept = |present| Connections::Kept(Some(present));
+    let (_kept, records) = restored(&late, &folder, kept, now);
+    assert_eq!(version(&records, "alice", now).await, Some(1));
+    drop(records);
+
+    // What is backed up of it from then on, it knows.
+    let records = records_in(&folder);
+    let anew = backed_up(&records).await;
+    drop(records);
+    assert!(continues(&folder, &anew, at(4)));
+    // And one that is put back to that still knows what ended since the first.
+    let (folder, records) = put_back(&anew, &folder, at(4), at(5));
+    drop(records);
+    assert!(continues(&folder, &early, at(1)));
+    assert!(!continues(&folder, &late, at(2)));
 }
 
 #[test]
