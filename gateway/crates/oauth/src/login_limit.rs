@@ -107,6 +107,7 @@ pub(crate) async fn count(
     limit: &Limit,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    debug_assert!(limit.window <= LoginSubject::LONGEST_WAIT);
     let key = CountKey::wrong_passwords(subject);
     if records.count(&key, limit.window, now).await? >= limit.most {
         // Not extended by later failures: those that were on their way when it fell.

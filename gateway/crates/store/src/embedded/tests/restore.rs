@@ -127,12 +127,12 @@ async fn what_happened_since_a_backup_is_not_forgotten() {
     assert!(!is_marked(&records, &early, now).await);
     // A lock that is over when the backup is put back, and another one of the same name since.
     let guessed = LoginSubject::user_codes("192.0.2.0");
-    let (locked, over) = (now + HOUR * 2, now + HOUR);
+    let over = now + HOUR / 6;
     records.lock_logins(&guessed, over, now).await.unwrap();
     let backup = backed_up(&records).await;
-    let put_back = over + HOUR / 2;
+    let put_back = over + HOUR / 6;
     records
-        .lock_logins(&guessed, locked, put_back)
+        .lock_logins(&guessed, put_back + HOUR / 6, put_back)
         .await
         .unwrap();
 
@@ -164,7 +164,7 @@ async fn what_happened_since_a_backup_is_not_forgotten() {
     ] {
         let (_late, records) = restored(&backup, &folder, choice, put_back);
         let locked = records.logins_locked_for(&guessed, put_back).await;
-        assert_eq!(locked.unwrap(), Some(HOUR / 2));
+        assert_eq!(locked.unwrap(), Some(HOUR / 6));
         drop(records);
         let (_folder, records) = restored(&backup, &folder, choice, now);
         let revoked = revoked(&records, now).await;
