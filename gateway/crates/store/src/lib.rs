@@ -54,10 +54,11 @@ mod revocation_waiters;
 mod revoke;
 mod shares;
 mod store;
+mod sure_time;
 mod url;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
@@ -90,6 +91,7 @@ pub use self::shares::{NotTaken, Shares, Taken};
 pub use self::store::{Examined, Inserted, Listing, Row, Sizes, Store, TakeOutcome};
 pub use self::url::{RedisUrl, StoreUrl, StoreUrlError};
 
+use self::sure_time::SureTime;
 use gateway_core::clock::{Clock, Timestamp};
 
 /// Opens the store that `url` names. A Redis server need not answer yet: until it does, every
@@ -105,16 +107,20 @@ pub fn open(url: &StoreUrl, runtime: &Handle) -> Result<Arc<dyn Store>, OpenErro
 /// Between two sweeps.
 const SWEEPS: Duration = Duration::from_secs(10);
 
-/// Sweeps the store every ten seconds for as long as somebody else holds it. Of several gateways on one
-/// store one does so at a time.
+/// Sweeps the store every ten seconds for as long as somebody else holds it, once the clock has gone on steadily
+/// for a while. Of several gateways on one store one does so at a time.
 pub fn keep_swept(store: &Arc<dyn Store>, clock: Clock, runtime: &Handle) {
     let store = Arc::downgrade(store);
     runtime.spawn(async move {
-        let mut last = Ok(());
+        let (mut last, mut sure, begun) = (Ok(()), SureTime::default(), Instant::now());
         loop {
             tokio::time::sleep(SWEEPS).await;
             let Some(store) = store.upgrade() else { return };
-            let swept = sweep_in_turn(store.as_ref(), clock.now()).await;
+            let now = clock.now();
+            let Some(sure) = sure.at(now, begun.elapsed()) else {
+                continue;
+            };
+            let swept = sweep_in_turn(store.as_ref(), now, sure).await;
             if let Err(error) = &swept {
                 let (level, reason) = (level_of_failed_sweep(&last, error), error.reason());
                 log::log!(
@@ -127,17 +133,39 @@ pub fn keep_swept(store: &Arc<dyn Store>, clock: Clock, runtime: &Handle) {
     });
 }
 
-/// Sweeps, unless another gateway on the same store has done so since the last time.
-async fn sweep_in_turn(store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
-    if store.is_shared() {
-        let key = Key::new(KeyKind::Sweep, "sweep");
-        // A little less, so that one gateway alone has each turn.
-        let until = now + SWEEPS * 9 / 10;
-        if store.insert(&key, b"1", Some(until), now).await? != Inserted::New {
-            return Ok(());
-        }
+/// Sweeps what is surely over, unless another gateway on the same store has done so since the last time.
+async fn sweep_in_turn(
+    store: &dyn Store,
+    now: Timestamp,
+    sure: Timestamp,
+) -> Result<(), StoreError> {
+    if store.is_shared() && !takes_turn(store, now).await? {
+        return Ok(());
     }
-    store.sweep(now).await
+    // What others share goes by a clock that they share, too: this gateway's may be wrong for good.
+    let shared = store.time().await?;
+    store.sweep(shared.unwrap_or(sure).min(sure)).await
+}
+
+/// Whether it is this gateway's turn. One that was taken until long after now is none: that clock was ahead, and
+/// nobody would sweep until it is that late.
+async fn takes_turn(store: &dyn Store, now: Timestamp) -> Result<bool, StoreError> {
+    let key = Key::new(KeyKind::Sweep, "sweep");
+    // A little less, so that one gateway alone has each turn.
+    let until = now + SWEEPS * 9 / 10;
+    let value = until.millis().to_string().into_bytes();
+    let present = match store.insert(&key, &value, Some(until), now).await? {
+        Inserted::New => return Ok(true),
+        Inserted::Exists(present) => present,
+    };
+    // Earlier versions don't say until when.
+    let taken = std::str::from_utf8(&present).ok();
+    let taken = taken.and_then(|taken| taken.parse().ok());
+    if taken.is_none_or(|taken| Timestamp::from_millis(taken) <= now + 2 * SWEEPS) {
+        return Ok(false);
+    }
+    let replaced = store.replace(&key, &present, &value, Some(until), now);
+    Ok(unless_conflict(replaced.await)?.is_some())
 }
 
 /// The view of the revocations reports outages, and this one does no harm. What can't be read keeps

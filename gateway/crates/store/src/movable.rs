@@ -260,6 +260,10 @@ impl Store for Movable {
         }
     }
 
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.here().await?.time().await
+    }
+
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         let asking = async { self.here().await?.sweep(now).await };
         self.meter.measure(Operation::Sweep, asking).await

@@ -434,6 +434,13 @@ impl Store for Redis {
         self.line.hints().wait(limit).await
     }
 
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        let asked = self.ask(self.spaces.common(), redis::cmd("TIME"));
+        let (seconds, micros): (u64, u64) = asked.await?;
+        let millis = seconds.saturating_mul(1000).saturating_add(micros / 1000);
+        Ok(Some(Timestamp::from_millis(millis)))
+    }
+
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut outcome = self.sweep_space(self.spaces.common(), now).await;
         for space in self.spaces.buckets() {

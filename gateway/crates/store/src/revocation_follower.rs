@@ -19,8 +19,10 @@ use rand::Rng as _;
 
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
+use crate::peer_question::PeerQuestion;
 use crate::revocation::{Cursor, Hint, ListHead, Revocation};
 use crate::store::Store;
+use crate::sure_time::SureTime;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::reason::Reason;
 use gateway_core::secret;
@@ -47,8 +49,8 @@ pub(super) trait Follows: Send + Sync + 'static {
     fn confirm(&self, epoch: StoreEpoch, now: Timestamp);
     /// The store does not say.
     fn failed(&self, error: StoreError);
-    /// What has expired at `now` can be forgotten.
-    fn forget_expired(&self, now: Timestamp);
+    /// What has expired at this time, which it surely is, can be forgotten.
+    fn forget_expired(&self, sure: Timestamp);
 }
 
 /// How far one has come.
@@ -60,6 +62,8 @@ pub(super) struct Follower {
     /// Whether what was read on stands in another list than what was read before.
     is_other: bool,
     forgotten: Instant,
+    begun: Instant,
+    time: SureTime,
     failing: Option<Reason>,
     /// How many follow the list.
     followers: u32,
@@ -79,6 +83,8 @@ impl Follower {
             full_reading: Instant::now(),
             is_other: false,
             forgotten: Instant::now(),
+            begun: Instant::now(),
+            time: SureTime::default(),
             failing: None,
             followers: 1,
         }
@@ -104,11 +110,15 @@ impl Follower {
 
     /// Asks where the list ends, and reads what is not known.
     async fn look(&mut self, follows: &impl Follows, now: Timestamp) {
+        // What is left out as over is never read again, and what is forgotten is gone. As long as nothing is
+        // sure, nothing is over.
+        let sure = self.time.at(now, self.begun.elapsed());
+        let sure = sure.unwrap_or(Timestamp::from_millis(0));
         if self.forgotten.elapsed() >= FULL_READING {
             self.forgotten = Instant::now();
-            follows.forget_expired(now);
+            follows.forget_expired(sure);
         }
-        match self.read(follows, now).await {
+        match self.read(follows, now, sure).await {
             Ok(()) => {
                 if self.failing.take().is_some() {
                     log::info!(event = "store_back"; "the store answers again");
@@ -125,7 +135,12 @@ impl Follower {
     }
 
     /// One reading to the end of the list.
-    async fn read(&mut self, follows: &impl Follows, now: Timestamp) -> Result<(), StoreError> {
+    async fn read(
+        &mut self,
+        follows: &impl Follows,
+        now: Timestamp,
+        sure: Timestamp,
+    ) -> Result<(), StoreError> {
         let candidate = StoreEpoch {
             id: secret::identifier("b_", &mut rand::rngs::OsRng),
             at: now,
@@ -135,10 +150,10 @@ impl Follower {
             self.start_over(&head);
         }
         if !self.knows_all(&head) {
-            self.read_on(follows, now, &head).await?;
+            self.read_on(follows, (now, sure), &head).await?;
             if self.is_other && self.must_read_everything(&head) {
                 self.start_over(&head);
-                self.read_on(follows, now, &head).await?;
+                self.read_on(follows, (now, sure), &head).await?;
             }
         }
         if let Some(end) = &head.end {
@@ -189,14 +204,17 @@ impl Follower {
     async fn read_on(
         &mut self,
         follows: &impl Follows,
-        now: Timestamp,
+        (now, sure): (Timestamp, Timestamp),
         head: &ListHead,
     ) -> Result<(), StoreError> {
         if let Some(end) = &head.end {
             self.cursor = self.cursor.toward(end);
         }
         loop {
-            let (revocations, next) = self.store.revocations(self.cursor, now).await?;
+            let (mut revocations, next) = self.store.revocations(self.cursor, sure).await?;
+            // Nobody waits any more for an answer to a question that is over.
+            revocations
+                .retain(|entry| now < entry.expires || PeerQuestion::parse(&entry.id).is_none());
             follows.add(&revocations);
             if next == self.cursor {
                 return Ok(());
@@ -275,6 +293,33 @@ fn log_failing(error: &StoreError) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Memory;
+    use crate::revocation_view::RevocationView;
+    use gateway_core::grants::GrantId;
+
+    #[tokio::test]
+    async fn a_clock_that_is_ahead_for_a_while_leaves_out_and_forgets_no_revocation() {
+        let (store, now) = (Arc::new(Memory::new()), Clock.now());
+        let (hour, grant) = (Duration::from_secs(3600), GrantId::new("g_1"));
+        let (ahead, expires) = (now + 2 * hour, now + hour);
+        let id = grant.as_str().to_owned();
+        store
+            .revoke(&Revocation { id, expires }, now)
+            .await
+            .unwrap();
+        let epoch = StoreEpoch {
+            id: "b_1".to_owned(),
+            at: now,
+        };
+        let view = RevocationView::read_once(epoch, &[], now);
+        let mut follower = Follower::new(store);
+        for at in [ahead, now, ahead, now] {
+            follower.look(view.as_ref(), at).await;
+            assert!(view.is_revoked(&grant), "{at}");
+            // As if half a minute had passed.
+            follower.forgotten -= FULL_READING;
+        }
+    }
 
     #[test]
     fn few_ask_every_second_and_many_share_it() {

@@ -219,7 +219,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// return early for no reason. For one waiter: a second one may be told late, or not.
     async fn revocation_hint(&self, limit: Duration) -> Hint;
 
-    /// Forgets what has expired. Called every few seconds.
+    /// The time by a clock of its own, where it has one that all replicas share.
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+
+    /// Forgets for good what has expired. Called every few seconds, with a time that it surely is.
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// How the store is set up, where that is not all in our hands.
